@@ -1,0 +1,44 @@
+#include "proto/base/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *base_status_text(base_status status)
+{
+    switch (status) {
+#define X(name, value, text) \
+    case name:               \
+        return text;
+        BASE_STATUS_LIST(X)
+#undef X
+    }
+    return "unknown";
+}
+
+base_status base_fail(base_error *error, base_status status, const char *format, ...)
+{
+    if (error != NULL) {
+        va_list args;
+        va_start(args, format);
+        error->status = status;
+        vsnprintf(error->text, sizeof error->text, format, args);
+        va_end(args);
+    }
+    return status;
+}
+
+void base_error_prefix(base_error *error, const char *format, ...)
+{
+    if (error == NULL || error->status == BASE_OK)
+        return;
+    char tail[sizeof error->text];
+    memcpy(tail, error->text, sizeof tail);
+
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(error->text, sizeof error->text, format, args);
+    va_end(args);
+    if (n >= 0 && (size_t)n < sizeof error->text)
+        snprintf(error->text + n, sizeof error->text - (size_t)n, "%s", tail);
+}

@@ -1,0 +1,108 @@
+/* plan.h - the step plan: everything a rank needs to run one step, and what a step gives back.
+ *
+ * The coordinator writes plans, ranks obey them; ranks hold no request logic.  A plan is one micro-batch: slices
+ * of sequences (one decoding token, or a chunk of prefill) that pass through the stages together.  Plans run in the
+ * order they were sent.  Several may be in flight: a slice marked LINK_SLICE_FEEDBACK takes as its first token the
+ * one that the last stage sampled for the same sequence slot in an earlier plan, which travels from the last stage to the
+ * first without the coordinator.
+ *
+ * Tokens: an id >= 0 is a vocabulary entry; -1 - k is row k of the image store, where image slot j holds rows
+ * [j * rows_per_image, (j + 1) * rows_per_image).
+ * KV blocks: block b of a sequence holds its positions [b * 32, b * 32 + 32) (LINK_KV_BLOCK_TOKENS).
+ *
+ * On the link and over MPI a plan is one little-endian message: header, slices, tokens, blocks, images (encode below).  */
+#ifndef PALMGROVE_LINK_PLAN_H
+#define PALMGROVE_LINK_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/base/buf.h"
+#include "proto/base/status.h"
+
+#define LINK_KV_BLOCK_TOKENS 32u
+
+enum {
+    LINK_SLICE_SAMPLE = 1u << 0,   /* sample a token after the slice's last position */
+    LINK_SLICE_FEEDBACK = 1u << 1, /* tokens[0] of the slice is a placeholder for the sequence's last sampled token */
+    LINK_SLICE_DIGEST = 1u << 2,   /* with SAMPLE: return a digest of the logits' bits */
+};
+
+/* How to pick a token.  The uniform number comes from a counter-based generator keyed by (seed, position). */
+typedef struct link_sampling {
+    float temperature; /* 0: greedy, the lowest id among equals */
+    uint32_t top_k;    /* 0: off */
+    float top_p;       /* 1: off */
+    uint64_t seed;
+} link_sampling;
+
+typedef struct link_slice {
+    uint32_t seq;         /* sequence slot, < max_seqs of the replica */
+    uint32_t pos;         /* position of the first token */
+    uint32_t n_tokens;    /* >= 1 */
+    uint32_t first_token; /* index into plan.tokens */
+    uint32_t first_block; /* index into plan.blocks; the slice owns ceil((pos + n_tokens) / 32) block ids from there */
+    uint32_t flags;
+    link_sampling sampling; /* read with SAMPLE only */
+} link_slice;
+
+/* Run the tower on `pixels` and keep the projected vectors in image slot `slot` until another image replaces them. */
+typedef struct link_image {
+    uint32_t slot;
+    const uint8_t *pixels; /* [image_size][image_size][3] u8 RGB; borrowed from the message when decoded */
+} link_image;
+
+typedef struct link_plan {
+    uint64_t step; /* counts up from 1 */
+    uint32_t n_slices, n_tokens, n_blocks, n_images;
+    uint32_t image_size; /* pixels a side of the images, link_limits.image_size; not read when n_images is 0 */
+    link_slice *slices;     /* at least one, at most one per sequence; their tokens follow one another and are all of tokens */
+    int32_t *tokens;
+    uint32_t *blocks;
+    link_image *images; /* encoded before any slice runs */
+} link_plan;
+
+/* The bounds a plan must respect; the replica announces them (link_hello). */
+typedef struct link_limits {
+    uint32_t max_seqs;       /* sequence slots */
+    uint32_t max_positions;  /* positions a sequence may have */
+    uint32_t max_step_tokens;
+    uint32_t n_kv_blocks;
+    uint32_t n_image_slots;
+    uint32_t rows_per_image; /* 0: the model has no tower */
+    uint32_t image_size;     /* pixels a side */
+    uint32_t vocab_size;
+} link_limits;
+
+/* Append the encoded plan (message type byte included, see link.h); a failure sticks in the buffer, also images without image_size. */
+void link_plan_encode(const link_plan *plan, base_buf *out);
+
+/* Decode and check a plan against `limits`; nothing in it can make a rank read or write out of bounds afterwards.
+ * One allocation, owned by *out (link_plan_release); image pixels are borrowed from `bytes`.
+ * Errors: BASE_EFORMAT with the field that is wrong; BASE_ENOMEM.  *out untouched on error. */
+base_status link_plan_decode(const void *bytes, size_t size, const link_limits *limits, link_plan *out,
+                             base_error *error);
+void link_plan_release(link_plan *plan);
+
+/* One sampled token. */
+#define LINK_TOKEN_OVERFLOW (-1) /* instead of an id: the slice left the fixed-point range, its sequence cannot go on */
+typedef struct link_token {
+    uint32_t seq;
+    uint32_t pos; /* the position that was fed; the token's own position is pos + 1 */
+    int32_t token;
+    float logprob; /* natural log of the token's probability before temperature and filters */
+    uint64_t logits_digest; /* 0 unless asked for */
+} link_token;
+
+typedef struct link_result {
+    uint64_t step;
+    bool overflow; /* an activation left the fixed-point range: the step's sequences cannot go on */
+    uint32_t n_tokens;
+    link_token *tokens;
+} link_result;
+
+void link_result_encode(const link_result *result, base_buf *out);
+base_status link_result_decode(const void *bytes, size_t size, link_result *out, base_error *error);
+void link_result_release(link_result *result);
+
+#endif

@@ -1,0 +1,354 @@
+/* test_kern.c - every kernel variant against the portable reference (equal bits), the reference against double arithmetic and the
+ * libm. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "worker/kernels/fmath.h"
+#include "worker/kernels/kern.h"
+#include "worker/kernels/linear.h"
+
+/* A sum of k products in f32, one rounding each: |error| <= k * 2^-24 * sum |w x|; tested with a factor 2 to spare. */
+#define SUM_TOLERANCE(k, magnitude) (2.0 * (k) * 0x1p-24 * (magnitude))
+/* kern.h states 2e-7 for exp; sigmoid and the activations add a few roundings. */
+#define EXP_TOLERANCE 3e-7
+#define ACTIVATION_TOLERANCE 1e-6
+
+static uint64_t state;
+
+static float random_float(void)
+{
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (float)((double)(state >> 40) / 8388608.0 - 1.0);
+}
+
+static float *random_floats(size_t n)
+{
+    float *values = malloc((n + 1) * sizeof *values);
+    assert_non_null(values);
+    for (size_t i = 0; i < n; i++)
+        values[i] = random_float();
+    return values;
+}
+
+static uint16_t to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (uint16_t)(bits >> 16);
+}
+
+/* Variants this machine can run, the reference first. */
+static size_t variants(const kern_table *out[3])
+{
+    const kern_table *all[] = {kern_ref(), kern_avx2(), kern_avx512()};
+    size_t n = 0;
+    for (size_t i = 0; i < 3; i++)
+        if (all[i] != NULL)
+            out[n++] = all[i];
+    return n;
+}
+
+static kern_matrix random_matrix(kern_type type, uint32_t n, uint32_t k)
+{
+    size_t bytes = kern_matrix_bytes(type, n, k);
+    kern_matrix m = {type, n, k, calloc(1, bytes)};
+    float *row = malloc(k * sizeof *row);
+    uint16_t *bits = malloc(k * sizeof *bits);
+    assert_true(m.data != NULL && row != NULL && bits != NULL);
+    for (uint32_t r = 0; r < n; r++) {
+        for (uint32_t i = 0; i < k; i++) {
+            row[i] = random_float();
+            bits[i] = to_bf16(row[i]);
+        }
+        if (type == KERN_BF16)
+            kern_matrix_set_row_bf16(&m, r, bits);
+        else
+            kern_matrix_set_row_f32(&m, r, row);
+    }
+    free(row);
+    free(bits);
+    return m;
+}
+
+static const uint32_t shapes[][3] = {/* m, n, k */
+                                     {1, 1, 1},    {1, 32, 7},   {2, 33, 64},  {3, 31, 100}, {7, 64, 33},
+                                     {8, 96, 128}, {9, 65, 191}, {32, 40, 48}, {33, 128, 65}, {130, 100, 192}};
+
+static void panel_run(const kern_table *kern, const kern_matrix *w, const float *x, uint32_t m, float *y)
+{
+    for (uint32_t p = 0; p * KERN_PANEL < w->n; p++) {
+        size_t n_cols = w->n - p * KERN_PANEL < KERN_PANEL ? w->n - p * KERN_PANEL : KERN_PANEL;
+        size_t at = (size_t)p * KERN_PANEL * w->k;
+        if (w->type == KERN_BF16)
+            kern->panel_bf16((uint16_t *)w->data + at, w->k, x, w->k, m, y + p * KERN_PANEL, w->n, n_cols);
+        else
+            kern->panel_f32((float *)w->data + at, w->k, x, w->k, m, y + p * KERN_PANEL, w->n, n_cols);
+    }
+}
+
+static void test_linear_against_double(void **unused)
+{
+    (void)unused;
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int type = KERN_BF16; type <= KERN_F32; type++) {
+            uint32_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
+            kern_matrix w = random_matrix((kern_type)type, n, k);
+            float *x = random_floats((size_t)m * k), *y = random_floats((size_t)m * n), *row = random_floats(k);
+            kern_linear(&w, x, k, m, y, n);
+            for (uint32_t o = 0; o < n; o++) {
+                kern_matrix_row(&w, o, row);
+                for (uint32_t r = 0; r < m; r++) {
+                    double sum = 0.0, magnitude = 0.0;
+                    for (uint32_t i = 0; i < k; i++) {
+                        sum += (double)row[i] * (double)x[r * k + i];
+                        magnitude += fabs((double)row[i] * (double)x[r * k + i]);
+                    }
+                    assert_true(fabs(sum - (double)y[r * n + o]) <= SUM_TOLERANCE(k, magnitude));
+                }
+            }
+            free(x), free(y), free(row), free(w.data);
+        }
+}
+
+static void test_panels_equal_on_all_variants(void **unused)
+{
+    (void)unused;
+    const kern_table *kern[3];
+    size_t n_variants = variants(kern);
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int type = KERN_BF16; type <= KERN_F32; type++) {
+            uint32_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
+            kern_matrix w = random_matrix((kern_type)type, n, k);
+            float *x = random_floats((size_t)m * k), *expected = random_floats((size_t)m * n), *y = random_floats((size_t)m * n);
+            panel_run(kern[0], &w, x, m, expected);
+            for (size_t v = 1; v < n_variants; v++) {
+                panel_run(kern[v], &w, x, m, y);
+                assert_memory_equal(y, expected, (size_t)m * n * sizeof *y);
+            }
+            free(x), free(y), free(expected), free(w.data);
+        }
+}
+
+/* One row alone has the bits it has among others. */
+static void test_rows_do_not_matter(void **unused)
+{
+    (void)unused;
+    const kern_table *kern[3];
+    size_t n_variants = variants(kern);
+    uint32_t m = 37, n = 70, k = 150;
+    kern_matrix w = random_matrix(KERN_BF16, n, k);
+    float *x = random_floats((size_t)m * k), *all = random_floats((size_t)m * n), *alone = random_floats(n);
+    for (size_t v = 0; v < n_variants; v++) {
+        panel_run(kern[v], &w, x, m, all);
+        for (uint32_t r = 0; r < m; r++) {
+            panel_run(kern[v], &w, x + r * k, 1, alone);
+            assert_memory_equal(alone, all + r * n, n * sizeof *alone);
+        }
+    }
+    free(x), free(all), free(alone), free(w.data);
+}
+
+/* The fixed-point sum of a contraction is the sum of its parts, cut at any group. */
+static void test_fixed_point_splits_exactly(void **unused)
+{
+    (void)unused;
+    const kern_table *kern[3];
+    size_t n_variants = variants(kern);
+    enum { M = 11, N = 32, K = 200, GROUP = 48 };
+    kern_matrix w = random_matrix(KERN_BF16, N, K);
+    float *x = random_floats(M * K);
+    int64_t whole[M * N] = {0}, overflow[M] = {0};
+    kern[0]->panel_fixed_bf16(w.data, K, GROUP, x, K, M, whole, N, N, overflow);
+    for (size_t v = 0; v < n_variants; v++)
+        for (size_t cut = GROUP; cut < K; cut += GROUP) {
+            int64_t parts[M * N] = {0};
+            kern[v]->panel_fixed_bf16((uint16_t *)w.data + cut * KERN_PANEL, K - cut, GROUP, x + cut, K, M, parts, N, N, overflow);
+            kern[v]->panel_fixed_bf16(w.data, cut, GROUP, x, K, M, parts, N, N, overflow);
+            assert_memory_equal(parts, whole, sizeof whole);
+        }
+    for (int r = 0; r < M; r++)
+        assert_int_equal(overflow[r], 0);
+
+    float out[M * N] = {0}, plain[M * N];
+    kern_add_fixed(out, M, N, whole, NULL);
+    kern_linear(&w, x, K, M, plain, N);
+    for (int i = 0; i < M * N; i++)
+        assert_true(fabs((double)out[i] - (double)plain[i]) <= SUM_TOLERANCE(K, K * 0.25));
+    free(x), free(w.data);
+}
+
+static void test_overflow_is_marked_per_row(void **unused)
+{
+    (void)unused;
+    const kern_table *kern[3];
+    size_t n_variants = variants(kern);
+    const float hostile[] = {0x1p26f, -0x1p26f, INFINITY, NAN, 3e38f};
+    for (size_t v = 0; v < n_variants; v++)
+        for (size_t h = 0; h < sizeof hostile / sizeof *hostile; h++)
+            for (size_t n_cols = 1; n_cols <= KERN_PANEL; n_cols += 31) {
+                float panel[KERN_PANEL] = {1.0f}, x[3] = {0x1p25f, hostile[h], 1.0f};
+                int64_t acc[3 * KERN_PANEL] = {0}, overflow[3] = {0};
+                kern[v]->panel_fixed_f32(panel, 1, 1, x, 1, 3, acc, KERN_PANEL, n_cols, overflow);
+                assert_int_equal(overflow[0], 0);
+                assert_int_equal(overflow[1], 1);
+                assert_int_equal(overflow[2], 0);
+                assert_true(acc[0] == INT64_C(1) << 61 && acc[2 * KERN_PANEL] == INT64_C(1) << 36);
+            }
+}
+
+static void test_elementwise(void **unused)
+{
+    (void)unused;
+    const kern_table *kern[3];
+    size_t n_variants = variants(kern);
+    for (size_t n = 1; n <= 129; n += n < 40 ? 1 : 31) {
+        float *a = random_floats(n), *b = random_floats(n), *gain = random_floats(n);
+        for (size_t i = 0; i < n; i++)
+            a[i] *= 20.0f;
+        float *first[6] = {NULL};
+        for (size_t v = 0; v < n_variants; v++) {
+            float *out[6];
+            for (int i = 0; i < 6; i++)
+                out[i] = random_floats(n);
+            kern[v]->norm_rms(a, gain, 1e-6f, n, out[0]);
+            kern[v]->norm_layer(a, gain, 1e-6f, n, out[1]);
+            memcpy(out[2], a, n * sizeof *a);
+            kern[v]->swiglu(out[2], b, n);
+            memcpy(out[3], a, n * sizeof *a);
+            kern[v]->gelu_tanh(out[3], b, n);
+            kern[v]->exp_shifted(a, n, 1.0f, out[4]);
+            out[5][0] = kern[v]->sum_exp(a, n, 20.0f);
+            for (int i = 0; i < 6; i++) {
+                if (v > 0)
+                    assert_memory_equal(out[i], first[i], (i == 5 ? 1 : n) * sizeof(float));
+                if (v == 0)
+                    first[i] = out[i];
+                else
+                    free(out[i]);
+            }
+        }
+        double squares = 0.0;
+        for (size_t i = 0; i < n; i++)
+            squares += (double)a[i] * (double)a[i];
+        double factor = 1.0 / sqrt(squares / (double)n + 1e-6);
+        for (size_t i = 0; i < n; i++) {
+            double x = (double)a[i], silu = x / (1.0 + exp(-x)) * (double)b[i], g = x + (double)b[i];
+            double gelu = 0.5 * g * (1.0 + tanh(0.79788456080286535588 * (g + 0.044715 * g * g * g)));
+            assert_true(fabs((double)first[0][i] - x * factor * (double)gain[i]) <= ACTIVATION_TOLERANCE * 20);
+            assert_true(fabs((double)first[2][i] - silu) <= ACTIVATION_TOLERANCE * (1.0 + fabs(silu)));
+            assert_true(fabs((double)first[3][i] - gelu) <= 4 * ACTIVATION_TOLERANCE * (1.0 + fabs(gelu)));
+            double e = exp((double)(a[i] - 1.0f));
+            assert_true(fabs((double)first[4][i] - e) <= EXP_TOLERANCE * e);
+        }
+        for (int i = 0; i < 6; i++)
+            free(first[i]);
+        free(a), free(b), free(gain);
+    }
+}
+
+/* softmax(q K^T scale) V in double. */
+static void attention_double(const kern_attention *a, uint32_t r, double *out)
+{
+    double total = 0.0, max = -1e300;
+    for (int pass = 0; pass < 2; pass++)
+        for (uint32_t j = 0; j < a->n_visible[r]; j++) {
+            const float *block = a->base + a->blocks[j / KERN_PANEL] * a->block_floats;
+            double score = 0.0;
+            for (uint32_t i = 0; i < a->dh; i++)
+                score += (double)a->q[r * a->ldq + i] * (double)block[i * KERN_PANEL + j % KERN_PANEL];
+            score *= (double)a->scale;
+            if (pass == 0) {
+                max = score > max ? score : max;
+                continue;
+            }
+            double p = exp(score - max);
+            total += p;
+            const float *v = block + a->dh * KERN_PANEL + (j % KERN_PANEL) * a->dh_padded;
+            for (uint32_t i = 0; i < a->dh; i++)
+                out[i] += p * (double)v[i];
+        }
+    for (uint32_t i = 0; i < a->dh; i++)
+        out[i] /= total;
+}
+
+static void test_attention(void **unused)
+{
+    (void)unused;
+    const kern_table *kern[3];
+    size_t n_variants = variants(kern);
+    const uint32_t dims[] = {2, 10, 16, 48, 64, 256};
+    for (size_t id = 0; id < sizeof dims / sizeof *dims; id++) {
+        uint32_t dh = dims[id], padded = (dh + 15) / 16 * 16;
+        size_t block_floats = KERN_PANEL * (dh + padded);
+        float *cache = random_floats(5 * block_floats), *q = random_floats(KERN_ATTENTION_ROWS * dh);
+        float *out = random_floats(KERN_ATTENTION_ROWS * dh), *expected = random_floats(KERN_ATTENTION_ROWS * dh);
+        const uint32_t blocks[] = {3, 0, 4, 1}, visible[KERN_ATTENTION_ROWS] = {1, 31, 32, 33, 64, 100, 127, 128};
+        kern_attention call = {cache, blocks, block_floats, dh, padded, 0.7f, q, expected, dh, dh, visible, KERN_ATTENTION_ROWS};
+        kern[0]->attention(&call);
+        call.out = out;
+        for (size_t v = 1; v < n_variants; v++) {
+            kern[v]->attention(&call);
+            assert_memory_equal(out, expected, KERN_ATTENTION_ROWS * dh * sizeof *out);
+        }
+        for (uint32_t r = 0; r < KERN_ATTENTION_ROWS; r++) {
+            double exact[256] = {0.0};
+            attention_double(&call, r, exact);
+            for (uint32_t i = 0; i < dh; i++)
+                assert_true(fabs(exact[i] - (double)expected[r * dh + i]) <= 1e-5);
+            /* one row alone: the same bits */
+            kern_attention alone = call;
+            float single[256];
+            alone.q += r * dh, alone.out = single, alone.n_visible += r, alone.n_rows = 1;
+            kern[n_variants - 1]->attention(&alone);
+            assert_memory_equal(single, expected + r * dh, dh * sizeof *single);
+        }
+        free(cache), free(q), free(out), free(expected);
+    }
+}
+
+static void test_fmath(void **unused)
+{
+    (void)unused;
+    for (double x = -30.0; x < 30.0; x += 0.0137) {
+        assert_true(fabs(kern_exp(x) - exp(x)) <= 4e-16 * 4 * exp(x));
+        double positive = exp(x), sine, cosine;
+        assert_true(fabs(kern_log(positive) - log(positive)) <= 1e-15 * (1.0 + fabs(log(positive))));
+        kern_sincos(x * 1000.0, &sine, &cosine);
+        assert_true(fabs(sine - sin(x * 1000.0)) <= 1e-14 && fabs(cosine - cos(x * 1000.0)) <= 1e-14);
+    }
+}
+
+static void test_select(void **unused)
+{
+    (void)unused;
+    base_error error;
+    assert_int_equal(kern_select("sse9", &error), BASE_EINVAL);
+    assert_non_null(strstr(error.text, "sse9"));
+    assert_int_equal(kern_select("ref", &error), BASE_OK);
+    assert_string_equal(kern_active()->name, "ref");
+    assert_int_equal(kern_select("auto", &error), BASE_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_linear_against_double),
+        cmocka_unit_test(test_panels_equal_on_all_variants),
+        cmocka_unit_test(test_rows_do_not_matter),
+        cmocka_unit_test(test_fixed_point_splits_exactly),
+        cmocka_unit_test(test_overflow_is_marked_per_row),
+        cmocka_unit_test(test_elementwise),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_fmath),
+        cmocka_unit_test(test_select),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,104 @@
+/* kern.h - the kernels' contracts: what each computes, in which order, over which memory layout.
+ *
+ * Every kernel is written once (kern_body.h) over a small vector vocabulary (ref/vec_ref.h, x86/vec_*.h) and compiled per
+ * instruction set.  Each output element is a fixed sequence of IEEE operations that no vector width, row count or thread
+ * count changes, and every fused multiply-add is written as one, so all variants give the same bits (tests/unit/test_kern.c).
+ *
+ * Packed weights.  A matrix W [n][k] (n outputs) lies in panels of KERN_PANEL outputs: element (row o, column i) is
+ *     data[(o / 32) * k * 32 + i * 32 + o % 32]          rows past n are zero
+ * so the outputs of a panel sit in vector lanes and each accumulates alone along k: acc = fma(w, x, acc), k ascending, from 0.
+ *
+ * Fixed point.  A contraction that tensor parallelism splits is a sum over canonical groups of k (one head, or
+ * SHARD_MLP_GROUP columns).  A group's f32 partial is rounded once (to nearest, ties to even) to int64 with
+ * KERN_FIXED_BITS fractional bits and added as an integer, so the sum depends on no order and no split.  A partial of 2^26 or more, or a
+ * NaN, sets the row's overflow flag and is left out (real activations are below 2^20; sums of many groups that come near the end of
+ * int64 cannot arise from partials of that size).
+ *
+ * Calls and cost: linear m x n x k does 2mnk flops and reads n*k weights once per tile of rows. */
+#ifndef PALMGROVE_KERN_H
+#define PALMGROVE_KERN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/base/status.h"
+
+#define KERN_PANEL 32u     /* outputs of a panel; also positions of a KV block */
+#define KERN_FIXED_BITS 36 /* step 1.5e-11, range 1.3e8 */
+#define KERN_ALIGN 64u     /* bytes: weights, KV blocks, workspace rows start on a cache line */
+
+typedef enum kern_type { KERN_BF16, KERN_F32 } kern_type;
+
+/* A packed matrix [n][k]; data is owned by whoever packed it. */
+typedef struct kern_matrix {
+    kern_type type;
+    uint32_t n, k;
+    void *data;
+} kern_matrix;
+
+/* How the rows of one attention call see the cache.  A block is K [dh][32] then V [32][dh_padded], f32, dh_padded a multiple of
+ * 16; block b of a row's sequence is base + blocks[b] * block_floats. */
+typedef struct kern_attention {
+    const float *base;
+    const uint32_t *blocks;
+    size_t block_floats;
+    uint32_t dh, dh_padded;
+    float scale;
+    const float *q;           /* row r at q + r * ldq, [dh] */
+    float *out;               /* row r at out + r * ldo, [dh] */
+    size_t ldq, ldo;
+    const uint32_t *n_visible; /* row r sees positions [0, n_visible[r]), >= 1 */
+    uint32_t n_rows;          /* at most KERN_ATTENTION_ROWS */
+} kern_attention;
+
+#define KERN_ATTENTION_ROWS 8u
+#define KERN_HEAD_DIM_MAX 256u
+
+typedef struct kern_table {
+    const char *name;
+
+    /* y[r][0..n_cols) = sum over k of panel x x[r]; one panel, m rows; n_cols <= 32. */
+    void (*panel_bf16)(const uint16_t *panel, size_t k, const float *x, size_t ldx, size_t m, float *y, size_t ldy,
+                       size_t n_cols);
+    void (*panel_f32)(const float *panel, size_t k, const float *x, size_t ldx, size_t m, float *y, size_t ldy,
+                      size_t n_cols);
+
+    /* acc[r][0..n_cols) += the same sum in fixed point, groups of `group` along k; overflow[r] is set to 1 where a partial
+     * leaves the range (left alone otherwise; safe from several threads). */
+    void (*panel_fixed_bf16)(const uint16_t *panel, size_t k, size_t group, const float *x, size_t ldx, size_t m, int64_t *acc,
+                             size_t ldacc, size_t n_cols, int64_t *overflow);
+    void (*panel_fixed_f32)(const float *panel, size_t k, size_t group, const float *x, size_t ldx, size_t m, int64_t *acc,
+                            size_t ldacc, size_t n_cols, int64_t *overflow);
+
+    /* y = x * gain / sqrt(mean(x^2) + eps), one row of d.  Sums run in 32 strided lanes, then a binary tree.  y may be x. */
+    void (*norm_rms)(const float *x, const float *gain, float eps, size_t d, float *y);
+    /* y = (x - mean) * gain / sqrt(var + eps). */
+    void (*norm_layer)(const float *x, const float *gain, float eps, size_t d, float *y);
+
+    /* gate = silu(gate) * up, n elements; silu(x) = x / (1 + exp(-x)). */
+    void (*swiglu)(float *gate, const float *up, size_t n);
+    /* x = gelu_tanh(x + bias) = v * sigmoid(2 sqrt(2/pi) (v + 0.044715 v^3)), v = x + bias; bias may be NULL. */
+    void (*gelu_tanh)(float *x, const float *bias, size_t n);
+
+    /* softmax(q K^T * scale) V with a running maximum; KV blocks in order, lanes past n_visible left out. */
+    void (*attention)(const kern_attention *a);
+
+    /* sum of exp(x - max) in 32 strided lanes, then a tree. */
+    float (*sum_exp)(const float *x, size_t n, float max);
+    /* y = exp(x - max). */
+    void (*exp_shifted)(const float *x, size_t n, float max, float *y);
+} kern_table;
+
+/* The variants, portable reference first; each NULL where this build or this machine (CPU and OS) lacks it. */
+const kern_table *kern_ref(void);
+const kern_table *kern_avx2(void);
+const kern_table *kern_avx512(void);
+
+/* Choose the variant for the process: "auto" (the widest the machine has), "ref", "avx2", "avx512".  Once, before any other call.
+ * BASE_EINVAL unknown name; BASE_EUNSUPPORTED the machine lacks it. */
+base_status kern_select(const char *name, base_error *error);
+/* The variant in use ("ref" before kern_select). */
+const kern_table *kern_active(void);
+
+#endif

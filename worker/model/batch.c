@@ -1,0 +1,81 @@
+#include "worker/model/batch.h"
+
+#include "worker/kernels/kern.h"
+
+model_heads model_heads_of(const arch_stack *stack, const shard_stack_split *split)
+{
+    return (model_heads){.heads = split->heads, .kv_heads = split->kv_heads, .heads_per_kv = stack->h / stack->kv};
+}
+
+void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_heads, model_arena *arena)
+{
+    batch->max_rows = max_rows;
+    batch->max_tiles = max_rows * n_local_heads; /* the worst: every row and head alone */
+    batch->pos = model_arena_take(arena, max_rows, sizeof *batch->pos);
+    batch->n_visible = model_arena_take(arena, max_rows, sizeof *batch->n_visible);
+    batch->blocks = model_arena_take(arena, max_rows, sizeof *batch->blocks);
+    batch->tiles = model_arena_take(arena, batch->max_tiles, sizeof *batch->tiles);
+}
+
+static uint32_t tile_width(uint32_t left)
+{
+    return left < KERN_ATTENTION_ROWS ? left : KERN_ATTENTION_ROWS;
+}
+
+/* Tile the query heads [begin, end) that read one KV head over rows [row, row + n). */
+static void add_tiles(model_batch *batch, uint32_t row, uint32_t n, shard_range group, uint32_t first_head, uint32_t kv_head)
+{
+    uint32_t n_heads = group.end - group.begin;
+    bool across_heads = n < n_heads;
+    uint32_t n_outer = across_heads ? n : n_heads, n_inner = across_heads ? n_heads : n;
+    for (uint32_t outer = 0; outer < n_outer; outer++)
+        for (uint32_t inner = 0; inner < n_inner; inner += KERN_ATTENTION_ROWS)
+            batch->tiles[batch->n_tiles++] = (model_tile){
+                .row = row + (across_heads ? outer : inner),
+                .head = group.begin - first_head + (across_heads ? inner : outer),
+                .kv_head = kv_head,
+                .n = tile_width(n_inner - inner),
+                .across_heads = across_heads,
+            };
+}
+
+/* Tile all local heads over rows [row, row + n) of one sequence. */
+static void tile_rows(model_batch *batch, uint32_t row, uint32_t n, const model_heads *heads)
+{
+    for (uint32_t kv = heads->kv_heads.begin; kv < heads->kv_heads.end; kv++) {
+        shard_range group = {kv * heads->heads_per_kv, (kv + 1) * heads->heads_per_kv};
+        if (group.begin < heads->heads.begin)
+            group.begin = heads->heads.begin;
+        if (group.end > heads->heads.end)
+            group.end = heads->heads.end;
+        add_tiles(batch, row, n, group, heads->heads.begin, kv - heads->kv_heads.begin);
+    }
+}
+
+void model_batch_from_plan(model_batch *batch, const link_plan *plan, const model_heads *heads)
+{
+    batch->n_rows = 0;
+    batch->n_tiles = 0;
+    for (uint32_t is = 0; is < plan->n_slices; is++) {
+        const link_slice *slice = &plan->slices[is];
+        tile_rows(batch, batch->n_rows, slice->n_tokens, heads);
+        for (uint32_t it = 0; it < slice->n_tokens; it++) {
+            uint32_t row = batch->n_rows++;
+            batch->pos[row] = slice->pos + it;
+            batch->n_visible[row] = slice->pos + it + 1;
+            batch->blocks[row] = plan->blocks + slice->first_block;
+        }
+    }
+}
+
+void model_batch_from_image(model_batch *batch, uint32_t n_patches, const uint32_t *blocks, const model_heads *heads)
+{
+    batch->n_rows = n_patches;
+    batch->n_tiles = 0;
+    tile_rows(batch, 0, n_patches, heads);
+    for (uint32_t row = 0; row < n_patches; row++) {
+        batch->pos[row] = row;
+        batch->n_visible[row] = n_patches;
+        batch->blocks[row] = blocks;
+    }
+}

@@ -1,0 +1,49 @@
+/* batch.h - the rows of one pass through a stack, and how their attention is cut into tiles.
+ *
+ * A row is one position of one sequence (or one patch of an image).  Tiles are at most KERN_ATTENTION_ROWS rows that read the same
+ * KV head: neighbouring tokens of one query head when prefilling, neighbouring query heads of one token when decoding.  How rows are
+ * tiled changes nothing in the result (each row is computed alone), only how often a KV block is read. */
+#ifndef PALMGROVE_MODEL_BATCH_H
+#define PALMGROVE_MODEL_BATCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/link/plan.h"
+#include "sharding/split.h"
+#include "worker/model/arena.h"
+
+typedef struct model_tile {
+    uint32_t row;      /* first row */
+    uint32_t head;     /* first local query head */
+    uint32_t kv_head;  /* local */
+    uint32_t n;        /* rows of the tile */
+    bool across_heads; /* n heads of one row; else n rows of one head */
+} model_tile;
+
+typedef struct model_batch {
+    uint32_t n_rows, max_rows;
+    uint32_t *pos;           /* [n_rows] position in its sequence */
+    uint32_t *n_visible;     /* [n_rows] positions the row attends to */
+    const uint32_t **blocks; /* [n_rows] KV blocks of its sequence */
+    model_tile *tiles;
+    uint32_t n_tiles, max_tiles;
+} model_batch;
+
+/* The query heads of a rank and the KV heads they read: query head ih (global) reads KV head ih / heads_per_kv. */
+typedef struct model_heads {
+    shard_range heads, kv_heads;
+    uint32_t heads_per_kv;
+} model_heads;
+
+model_heads model_heads_of(const arch_stack *stack, const shard_stack_split *split);
+
+void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_heads, model_arena *arena);
+
+/* The rows of a plan, causal. */
+void model_batch_from_plan(model_batch *batch, const link_plan *plan, const model_heads *heads);
+
+/* One image: n_patches rows that all see each other; `blocks` names its ceil(n_patches / 32) blocks. */
+void model_batch_from_image(model_batch *batch, uint32_t n_patches, const uint32_t *blocks, const model_heads *heads);
+
+#endif

@@ -1,0 +1,58 @@
+/* model.h - one rank's part of a model: weights, KV cache, workspace, and the step over them.
+ *
+ * Compute only: it reads a step plan and calls worker/par for what crosses ranks; it knows no requests.  Threads: the main
+ * thread, which opens OpenMP teams inside the kernels.  After model_create nothing here allocates, locks or logs. */
+#ifndef PALMGROVE_MODEL_H
+#define PALMGROVE_MODEL_H
+
+#include "proto/base/status.h"
+#include "proto/link/plan.h"
+#include "sharding/arch.h"
+#include "sharding/source.h"
+#include "sharding/split.h"
+#include "worker/par/par.h"
+
+typedef struct model model;
+
+/* Called while weights are loaded, from model_create: bytes done of bytes in all on this rank. */
+typedef void model_progress(void *context, uint64_t done, uint64_t total);
+
+/* Sees intermediate values, for tests: `what` is one of "patches", "tower", "image", "embedding", "decoder", "logits"; `layer` counts
+ * within the model; values [n_rows][n_columns], whole rows on every rank that has them. */
+typedef void model_probe(void *context, const char *what, uint32_t layer, const float *values, size_t n_rows, size_t n_columns);
+
+typedef struct model_options {
+    link_limits limits; /* max_seqs, max_positions, max_step_tokens, n_kv_blocks, n_image_slots; the rest is filled by the model */
+    model_progress *progress; /* may be NULL */
+    void *progress_context;
+    model_probe *probe; /* NULL in service */
+    void *probe_context;
+} model_options;
+
+typedef struct model_memory {
+    uint64_t weights_bytes, kv_bytes, workspace_bytes;
+} model_memory;
+
+/* What model_create will take on the rank at `place`, without taking it.  BASE_EINVAL when the layout cannot hold the model. */
+base_status model_memory_of(const arch *a, const shard_source *source, const par_place *place, const link_limits *limits,
+                            model_memory *out, base_error *error);
+
+/* Load this rank's rows from `source` (borrowed for the call) and take all memory.  Not collective.
+ * `grid` is borrowed for the model's life.  Errors: BASE_ENOMEM (what and how many bytes), BASE_EINVAL layout. */
+base_status model_create(const arch *a, const shard_source *source, par_grid *grid, const model_options *options, model **out,
+                         base_error *error);
+void model_destroy(model **m);
+
+/* The limits in force, complete. */
+const link_limits *model_limits(const model *m);
+
+/* Run one plan on this rank: images (stage 0), embedding (stage 0), this stage's layers, and on the last stage logits and sampling.
+ * Collective over the tensor group; exchanges activations with the neighbouring stages.  The plan was checked by link_plan_decode.
+ * Feedback tokens must have been set before.  On the last stage's tensor rank 0 the sampled tokens are written to
+ * result->tokens [>= n_slices] (borrowed memory of the caller), n_tokens and overflow are set; elsewhere n_tokens is 0. */
+void model_step(model *m, const link_plan *plan, link_result *result);
+
+/* Stage 0: the token that LINK_SLICE_FEEDBACK stands for in sequence slot `seq`. */
+void model_set_feedback(model *m, uint32_t seq, int32_t token);
+
+#endif

@@ -1,0 +1,35 @@
+/* tower.h - the vision tower and projector: pixels to the vectors that take an image's place in the prompt.
+ *
+ * Lives on stage 0; every tensor rank computes its heads and columns and all end with the whole image.  Patches and projector are
+ * small and computed whole by each.  Results stay in the image store until the coordinator reuses the slot. */
+#ifndef PALMGROVE_MODEL_TOWER_H
+#define PALMGROVE_MODEL_TOWER_H
+
+#include "worker/model/stack.h"
+
+typedef struct model_tower {
+    const arch_tower *arch;
+    const model_weights *weights;
+    uint32_t d; /* the decoder's hidden size */
+    uint32_t n_slots;
+    model_stack stack;
+    uint32_t *blocks; /* [ceil(n_patches / 32)] 0, 1, 2 ...: the one image being encoded has the whole cache */
+    float *patches;   /* [n_patches][3 patch patch] normalised pixels */
+    float *images;    /* [n_slots][n_patches][d] the image store */
+    bool *overflow;   /* [n_slots] */
+} model_tower;
+
+void model_tower_init(model_tower *t, const arch *a, const shard_split *split, const model_weights *weights, uint32_t n_slots,
+                      par_grid *grid);
+void model_tower_layout(model_tower *t, model_arena *arena);
+void model_tower_start(model_tower *t);
+
+/* Encode pixels [image_size][image_size][3] into `slot`.  Collective over the tensor group. */
+void model_tower_encode(model_tower *t, uint32_t slot, const uint8_t *pixels, model_probe *probe, void *probe_context);
+
+/* Row `row` of the image store (slot row / n_patches), [d]. */
+const float *model_tower_row(const model_tower *t, uint32_t row);
+/* The image of that row left the fixed-point range. */
+bool model_tower_row_overflow(const model_tower *t, uint32_t row);
+
+#endif

@@ -1,0 +1,29 @@
+/* worker.h - a rank's life: load, say hello, obey plans, leave.  It knows no requests. */
+#ifndef PALMGROVE_WORKER_H
+#define PALMGROVE_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/base/status.h"
+#include "worker/par/par.h"
+
+typedef struct worker_options {
+    const char *model_dir;
+    uint32_t tp, pp;          /* 0: chosen from the world's size */
+    uint32_t n_threads;       /* per rank; 0: as many as the rank's share of the allowed cores */
+    uint32_t max_seqs;        /* sequences in flight */
+    uint32_t max_step_tokens; /* tokens of one plan */
+    uint32_t kv_tokens;       /* KV cache capacity in tokens; 0: max_seqs x max_positions, cut to what fits in memory */
+    uint32_t n_image_slots;
+    const char *isa;          /* "auto", "ref", "avx2", "avx512" */
+    bool pin;                 /* bind threads and memory with hwloc */
+    void *zmq;                /* rank 0: context of the link */
+    const char *link;         /* rank 0: the coordinator's link endpoint */
+} worker_options;
+
+/* Run this rank until the coordinator says stop.  Collective over the world.  Prints each rank's binding and memory and the load
+ * progress on rank 0.  Start-up failures are agreed upon by all ranks and returned on all of them; nothing is left behind. */
+base_status worker_run(par_world *world, const worker_options *options, base_error *error);
+
+#endif
