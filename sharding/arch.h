@@ -1,8 +1,8 @@
 /* arch.h - a model as data: what a decoder, a vision tower and a projector are, without weights.
  *
  * One layer loop reads these descriptors (worker/model); a family is a function that fills them from config.json and a
- * table of tensor names (families.c).  Shapes: d hidden size, h query heads, kv key/value heads, dh head dimension, f MLP
- * size, V vocabulary. */
+ * table of tensor names (families.c).  Shapes: d hidden size, h query heads, kv key/value heads, dh head dimension, f
+ * MLP size, V vocabulary. */
 #ifndef PALMGROVE_SHARDING_ARCH_H
 #define PALMGROVE_SHARDING_ARCH_H
 
@@ -35,9 +35,9 @@ typedef struct arch_stack {
     float norm_eps;
     arch_mlp_kind mlp;
     bool mlp_bias;
-    bool qk_norm;  /* RMS norm of q and k per head, gain of length dh shared by the heads */
-    bool causal;   /* decoder: true */
-    bool rope;     /* rotate pairs (i, i + dh/2) by pos * rope_theta^(-2i/dh) */
+    bool qk_norm; /* RMS norm of q and k per head, gain of length dh shared by the heads */
+    bool causal;  /* decoder: true */
+    bool rope;    /* rotate pairs (i, i + dh/2) by pos * rope_theta^(-2i/dh) */
     double rope_theta;
     float attn_scale; /* 1/sqrt(dh) unless the family says otherwise */
 } arch_stack;
@@ -94,8 +94,9 @@ typedef enum arch_role {
 typedef enum arch_part { ARCH_DECODER, ARCH_TOWER } arch_part;
 
 /* Read DIR/config.json.
- * Errors: BASE_ENOTFOUND no such file; BASE_EFORMAT not JSON, a field missing, of the wrong kind or outside its sane range
- * (the field is named); BASE_EUNSUPPORTED an architecture this build does not know (the known ones are listed). */
+ * Errors: BASE_ENOTFOUND no such file; BASE_EFORMAT not JSON, a field missing, of the wrong kind or outside its sane
+ * range (the field is named); BASE_EUNSUPPORTED an architecture this build does not know (the known ones are listed).
+ */
 base_status arch_load(const char *dir, arch *out, base_error *error);
 
 /* The same from the `size` bytes of a config.json that errors call `file`. */
@@ -104,12 +105,13 @@ base_status arch_parse(const char *file, const void *bytes, size_t size, arch *o
 /* True for ARCH_LAYER_...: the tensor exists once per layer. */
 bool arch_role_is_layer(arch_role role);
 
-/* The name in the checkpoint of a part's role (patches, positions and the projector belong to ARCH_TOWER), `layer` ignored for
- * roles outside layers; false when the family has no such tensor (a PaLM decoder has no ARCH_LAYER_Q_NORM). */
+/* The name in the checkpoint of a part's role (patches, positions and the projector belong to ARCH_TOWER), `layer`
+ * ignored for roles outside layers; false when the family has no such tensor (a PaLM decoder has no ARCH_LAYER_Q_NORM).
+ */
 bool arch_tensor_name(const arch *a, arch_part part, arch_role role, uint32_t layer, char *name, size_t size);
 
-/* The shape that tensor must have; returns the number of dimensions: 2, 1 (shape[1] is 1 then), or 0 when there is no such
- * tensor. */
+/* The shape that tensor must have; returns the number of dimensions: 2, 1 (shape[1] is 1 then), or 0 when there is no
+ * such tensor. */
 int arch_tensor_shape(const arch *a, arch_part part, arch_role role, uint64_t shape[2]);
 
 #endif

@@ -1,5 +1,5 @@
-/* families.h - the model families: one table row each.  A family knows how to read its config.json and what its tensors are
- * called; what a model computes stands in `arch`, so a new family changes no layer loop. */
+/* families.h - the model families: one table row each.  A family knows how to read its config.json and what its tensors
+ * are called; what a model computes stands in `arch`, so a new family changes no layer loop. */
 #ifndef PALMGROVE_SHARDING_FAMILIES_H
 #define PALMGROVE_SHARDING_FAMILIES_H
 

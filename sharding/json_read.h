@@ -1,8 +1,8 @@
 /* json_read.h - strict reading of small JSON files from a checkpoint directory.
  *
- * A field that is missing, of the wrong kind or out of range is an error that names file, field and what was expected; nothing
- * is guessed.  The first failure sticks in the scope and later reads return a harmless value, so a whole object is read first
- * and checked once. */
+ * A field that is missing, of the wrong kind or out of range is an error that names file, field and what was expected;
+ * nothing is guessed.  The first failure sticks in the scope and later reads return a harmless value, so a whole object
+ * is read first and checked once. */
 #ifndef PALMGROVE_SHARDING_JSON_READ_H
 #define PALMGROVE_SHARDING_JSON_READ_H
 
@@ -11,18 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "proto/base/buf.h"
 #include "proto/base/status.h"
 
-/* Files like config.json are a few KiB, an index of a large model a few MiB. */
-#define SHARD_JSON_MAX_BYTES (64u << 20)
-
-/* Read the whole regular file DIR/NAME, at most SHARD_JSON_MAX_BYTES, into `out` (appended).
- * Errors: BASE_ENOTFOUND, BASE_ETOOBIG, BASE_EIO, BASE_ENOMEM. */
-base_status shard_file_read(const char *dir, const char *name, base_buf *out, base_error *error);
-
-/* Parse `size` bytes as one JSON object, duplicate keys refused.  `file` names it in errors.  The caller owns *out (json_decref).
- * Errors: BASE_EFORMAT with line and column. */
+/* Parse `size` bytes as one JSON object, duplicate keys refused.  `file` names it in errors.  The caller owns *out
+ * (json_decref). Errors: BASE_EFORMAT with line and column. */
 base_status shard_json_parse(const char *file, const void *bytes, size_t size, json_t **out, base_error *error);
 
 /* An object being read.  `path` is the prefix of its fields in errors: "" or "text_config.". */
@@ -45,8 +37,8 @@ const char *shard_json_text(shard_json *json, const char *field);
 /* An array of exactly n numbers. */
 void shard_json_numbers(shard_json *json, const char *field, size_t n, double min, double max, float *out);
 
-/* True for 1 to `max` printable ASCII characters without blanks: what names of tensors and files may hold, so that an error that
- * quotes one stays one readable line. */
+/* True for 1 to `max` printable ASCII characters without blanks: what names of tensors and files may hold, so that an
+ * error that quotes one stays one readable line. */
 bool shard_name_is_plain(const char *name, size_t max);
 
 #endif

@@ -1,8 +1,9 @@
 /* split.h - who owns what: pure arithmetic from dimensions and a grid to ranges.  No files, no MPI.
  *
- * Units of tensor parallelism: query heads, blocks of SHARD_MLP_GROUP MLP columns, panels of vocabulary rows; of pipeline
- * parallelism: layers.  A range is [begin, end).  n units over p parts: the first n % p parts get one more.
- * Key/value heads follow the query heads that read them, so a KV head may live on several ranks (always, with multi-query). */
+ * Units of tensor parallelism: query heads, blocks of SHARD_MLP_GROUP MLP columns, panels of vocabulary rows; of
+ * pipeline parallelism: layers.  A range is [begin, end).  n units over p parts: the first n % p parts get one more.
+ * Key/value heads follow the query heads that read them, so a KV head may live on several ranks (always, with
+ * multi-query). */
 #ifndef PALMGROVE_SHARDING_SPLIT_H
 #define PALMGROVE_SHARDING_SPLIT_H
 
@@ -34,19 +35,19 @@ shard_stack_split shard_stack_split_of(const arch_stack *stack, uint32_t tp, uin
 
 /* What one rank of the grid owns of a model. */
 typedef struct shard_split {
-    shard_range layers;        /* decoder layers of the stage */
+    shard_range layers; /* decoder layers of the stage */
     shard_stack_split decoder;
-    shard_stack_split tower;   /* stage 0 only; empty ranges elsewhere */
-    shard_range vocab;         /* embedding rows: first and last stage; empty elsewhere */
+    shard_stack_split tower; /* stage 0 only; empty ranges elsewhere */
+    shard_range vocab;       /* embedding rows: first and last stage; empty elsewhere */
 } shard_split;
 
-/* Errors: BASE_EINVAL when the grid cannot hold the model (more tensor ranks than heads, MLP groups or vocabulary groups; more stages
- * than layers): says which, the limit, and the nearest layout that fits. */
+/* Errors: BASE_EINVAL when the grid cannot hold the model (more tensor ranks than heads, MLP groups or vocabulary
+ * groups; more stages than layers): says which, the limit, and the nearest layout that fits. */
 base_status shard_split_of(const arch *a, uint32_t tp, uint32_t pp, uint32_t tp_rank, uint32_t stage, shard_split *out,
                            base_error *error);
 
-/* Choose a layout for n ranks when the user names none or one of tp, pp (0: free).  Rule: tp * pp = n, tp as large as fits.
- * BASE_EINVAL when nothing fits, with the largest count that does. */
+/* Choose a layout for n ranks when the user names none or one of tp, pp (0: free).  Rule: tp * pp = n, tp as large as
+ * fits. BASE_EINVAL when nothing fits, with the largest count that does. */
 base_status shard_layout_choose(const arch *a, uint32_t n_ranks, uint32_t *tp, uint32_t *pp, base_error *error);
 
 #endif

@@ -148,12 +148,9 @@ static void start(model *m)
     if (m->has_tower)
         model_tower_start(&m->tower);
     for (uint32_t t = 0; t < m->place.tp; t++) {
-        uint32_t groups = (m->a.decoder.vocab_size + SHARD_VOCAB_GROUP - 1) / SHARD_VOCAB_GROUP;
-        shard_range range = shard_range_of(groups, m->place.tp, t);
-        uint32_t end = range.end * SHARD_VOCAB_GROUP;
-        if (end > m->a.decoder.vocab_size)
-            end = m->a.decoder.vocab_size;
-        m->vocab_widths[t] = end - range.begin * SHARD_VOCAB_GROUP;
+        shard_split other; /* the layout was accepted for this rank, so it is for every rank */
+        if (shard_split_of(&m->a, m->place.tp, m->place.pp, t, m->place.stage, &other, NULL) == BASE_OK)
+            m->vocab_widths[t] = width(other.vocab);
     }
 }
 

@@ -1,0 +1,18 @@
+/* builder.h - what client.c needs of a request under construction, and how both fill a pg_error.  Private to proto/client. */
+#ifndef PALMGROVE_CLIENT_BUILDER_H
+#define PALMGROVE_CLIENT_BUILDER_H
+
+#include "proto/base/status.h"
+#include "proto/client/palmgrove.h"
+#include "proto/wire/msg.h"
+
+/* Fill `error` (may be NULL) and return `status`. */
+pg_status pg_fail(pg_error *error, pg_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Pass on a failure from below; the values of both enumerations are the same. */
+pg_status pg_adopt(pg_error *error, const base_error *cause);
+
+/* A view of the request's prompt and options, borrowed until the request changes.  The first failure of a pg_request_add_*, if any. */
+pg_status pg_request_view(const pg_request *request, wire_generate *out, pg_error *error);
+
+#endif

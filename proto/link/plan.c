@@ -1,0 +1,366 @@
+/* Step plans and results as little-endian messages.
+ *
+ *     plan:    type u8 | step u64 | n_slices n_tokens n_blocks n_images image_size u32 | slices | tokens i32 | blocks u32 | images
+ *     slice:   seq pos n_tokens first_token first_block flags u32 | temperature f32 | top_k u32 | top_p f32 | seed u64
+ *     image:   slot u32 | pixels u8 [image_size * image_size * 3]
+ *     result:  type u8 | step u64 | overflow u8 | n_tokens u32 | tokens
+ *     token:   seq pos u32 | token i32 | logprob f32 | logits_digest u64
+ *
+ * The decoder is the last line before ranks index memory with these numbers, so it takes nothing on trust, not even from the
+ * coordinator: counts are compared with the limits and with the bytes that are there before memory is taken, then every index. */
+#include "proto/link/plan.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/size.h"
+#include "proto/link/link.h"
+
+enum {
+    SLICE_BYTES = 6 * 4 + 3 * 4 + 8,
+    TOKEN_BYTES = 4,
+    BLOCK_BYTES = 4,
+    SAMPLED_BYTES = 4 * 4 + 8,
+    ALL_FLAGS = LINK_SLICE_SAMPLE | LINK_SLICE_FEEDBACK | LINK_SLICE_DIGEST,
+};
+
+/* ---- encoding ---- */
+
+static void put_slice(base_buf *out, const link_slice *slice)
+{
+    base_buf_put_u32(out, slice->seq);
+    base_buf_put_u32(out, slice->pos);
+    base_buf_put_u32(out, slice->n_tokens);
+    base_buf_put_u32(out, slice->first_token);
+    base_buf_put_u32(out, slice->first_block);
+    base_buf_put_u32(out, slice->flags);
+    base_buf_put_f32(out, slice->sampling.temperature);
+    base_buf_put_u32(out, slice->sampling.top_k);
+    base_buf_put_f32(out, slice->sampling.top_p);
+    base_buf_put_u64(out, slice->sampling.seed);
+}
+
+void link_plan_encode(const link_plan *plan, base_buf *out)
+{
+    size_t pixel_bytes = (size_t)plan->image_size * plan->image_size * 3;
+    if (plan->n_images > 0 && pixel_bytes == 0) {
+        out->failed = true;
+        return;
+    }
+    base_buf_put_u8(out, LINK_PLAN);
+    base_buf_put_u64(out, plan->step);
+    base_buf_put_u32(out, plan->n_slices);
+    base_buf_put_u32(out, plan->n_tokens);
+    base_buf_put_u32(out, plan->n_blocks);
+    base_buf_put_u32(out, plan->n_images);
+    base_buf_put_u32(out, plan->n_images > 0 ? plan->image_size : 0);
+    for (uint32_t i = 0; i < plan->n_slices; i++)
+        put_slice(out, &plan->slices[i]);
+    base_buf_put(out, plan->tokens, (size_t)plan->n_tokens * TOKEN_BYTES);
+    base_buf_put(out, plan->blocks, (size_t)plan->n_blocks * BLOCK_BYTES);
+    for (uint32_t i = 0; i < plan->n_images; i++) {
+        base_buf_put_u32(out, plan->images[i].slot);
+        base_buf_put(out, plan->images[i].pixels, pixel_bytes);
+    }
+}
+
+/* ---- decoding: counts and memory ---- */
+
+static base_status check_count(const char *what, uint32_t value, uint32_t limit, base_error *error)
+{
+    if (value <= limit)
+        return BASE_OK;
+    return base_fail(error, BASE_EFORMAT, "plan: %s is %u; the limit is %u", what, value, limit);
+}
+
+/* Read the fixed fields; the counts respect the limits and the rest of the message has exactly the size that they call for. */
+static base_status read_header(base_reader *reader, const link_limits *limits, link_plan *plan, base_error *error)
+{
+    uint8_t type = base_reader_u8(reader);
+    plan->step = base_reader_u64(reader);
+    plan->n_slices = base_reader_u32(reader);
+    plan->n_tokens = base_reader_u32(reader);
+    plan->n_blocks = base_reader_u32(reader);
+    plan->n_images = base_reader_u32(reader);
+    plan->image_size = base_reader_u32(reader);
+    if (reader->failed || type != LINK_PLAN)
+        return base_fail(error, BASE_EFORMAT, "plan: the header is cut or not a plan's");
+    if (plan->n_slices == 0)
+        return base_fail(error, BASE_EFORMAT, "plan: n_slices is 0");
+
+    base_status status = check_count("n_slices", plan->n_slices, limits->max_seqs, error);
+    if (status == BASE_OK)
+        status = check_count("n_tokens", plan->n_tokens, limits->max_step_tokens, error);
+    if (status == BASE_OK)
+        status = check_count("n_images", plan->n_images, limits->rows_per_image > 0 ? limits->n_image_slots : 0, error);
+    if (status != BASE_OK)
+        return status;
+    if (plan->image_size != (plan->n_images > 0 ? limits->image_size : 0))
+        return base_fail(error, BASE_EFORMAT, "plan: image_size is %u; the model's is %u", plan->image_size,
+                         limits->image_size);
+    return BASE_OK;
+}
+
+/* *pixel_bytes: of one image.  False when the sizes do not fit in size_t or the message is not exactly as long. */
+static bool has_exact_size(const base_reader *reader, const link_plan *plan, size_t *pixel_bytes)
+{
+    size_t slices, tokens, blocks, images, total;
+    return base_size_mul(plan->image_size, plan->image_size, pixel_bytes) && base_size_mul(*pixel_bytes, 3, pixel_bytes) &&
+           base_size_add(*pixel_bytes, 4, &images) && base_size_mul(images, plan->n_images, &images) &&
+           base_size_mul(plan->n_slices, SLICE_BYTES, &slices) && base_size_mul(plan->n_tokens, TOKEN_BYTES, &tokens) &&
+           base_size_mul(plan->n_blocks, BLOCK_BYTES, &blocks) && base_size_add(slices, tokens, &total) &&
+           base_size_add(total, blocks, &total) && base_size_add(total, images, &total) &&
+           base_reader_left(reader) == total;
+}
+
+/* One allocation: slices | images | tokens | blocks | one mark per sequence slot, which *marks points at.  The counts were found
+ * to be in the message, so the sums cannot wrap. */
+static bool allocate(link_plan *plan, const link_limits *limits, uint8_t **marks)
+{
+    size_t slices = plan->n_slices * sizeof(link_slice), images = plan->n_images * sizeof(link_image);
+    size_t tokens = (size_t)plan->n_tokens * TOKEN_BYTES, blocks = (size_t)plan->n_blocks * BLOCK_BYTES;
+    size_t n_marks = limits->max_seqs > limits->n_image_slots ? limits->max_seqs : limits->n_image_slots;
+    uint8_t *memory = calloc(1, slices + images + tokens + blocks + n_marks);
+    if (memory == NULL)
+        return false;
+    plan->slices = (link_slice *)(void *)memory;
+    plan->images = (link_image *)(void *)(memory + slices);
+    plan->tokens = (int32_t *)(void *)(memory + slices + images);
+    plan->blocks = (uint32_t *)(void *)(memory + slices + images + tokens);
+    *marks = memory + slices + images + tokens + blocks;
+    return true;
+}
+
+/* ---- decoding: contents ---- */
+
+/* The comparisons are written so that NaN fails. */
+static base_status check_sampling(const link_sampling *sampling, uint32_t i, base_error *error)
+{
+    if (!(sampling->temperature >= 0.0f && isfinite(sampling->temperature)))
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].temperature is %g; it must be finite and not negative", i,
+                         (double)sampling->temperature);
+    if (!(sampling->top_p > 0.0f && sampling->top_p <= 1.0f))
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].top_p is %g; it must be above 0 and at most 1", i,
+                         (double)sampling->top_p);
+    return BASE_OK;
+}
+
+static base_status check_flags(const link_slice *slice, uint32_t i, base_error *error)
+{
+    if ((slice->flags & ~(uint32_t)ALL_FLAGS) != 0)
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].flags has unknown bits: 0x%x", i, slice->flags);
+    if ((slice->flags & LINK_SLICE_DIGEST) != 0 && (slice->flags & LINK_SLICE_SAMPLE) == 0)
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].flags asks for a digest without sampling", i);
+    return BASE_OK;
+}
+
+/* `next_token`: where the slice's tokens must start. */
+static base_status check_slice(const link_plan *plan, const link_limits *limits, uint32_t i, uint32_t next_token,
+                               const uint8_t *seen, base_error *error)
+{
+    const link_slice *slice = &plan->slices[i];
+    if (slice->seq >= limits->max_seqs)
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].seq is %u; there are %u sequence slots", i, slice->seq,
+                         limits->max_seqs);
+    if (seen[slice->seq])
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].seq %u has a slice already", i, slice->seq);
+    if (slice->first_token != next_token)
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].first_token is %u, not %u", i, slice->first_token, next_token);
+    if (slice->n_tokens == 0 || slice->n_tokens > plan->n_tokens - next_token)
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].n_tokens is %u; %u are left", i, slice->n_tokens,
+                         plan->n_tokens - next_token);
+    uint64_t end = (uint64_t)slice->pos + slice->n_tokens;
+    if (end > limits->max_positions)
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u] ends at position %llu; the limit is %u", i,
+                         (unsigned long long)end, limits->max_positions);
+    uint64_t n_blocks = (end + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS;
+    if (slice->first_block + n_blocks > plan->n_blocks)
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u] needs blocks %u to %llu of %u", i, slice->first_block,
+                         (unsigned long long)(slice->first_block + n_blocks - 1), plan->n_blocks);
+    base_status status = check_flags(slice, i, error);
+    if (status == BASE_OK && (slice->flags & LINK_SLICE_SAMPLE) != 0)
+        status = check_sampling(&slice->sampling, i, error);
+    return status;
+}
+
+static link_slice read_slice(base_reader *reader)
+{
+    link_slice slice;
+    slice.seq = base_reader_u32(reader);
+    slice.pos = base_reader_u32(reader);
+    slice.n_tokens = base_reader_u32(reader);
+    slice.first_token = base_reader_u32(reader);
+    slice.first_block = base_reader_u32(reader);
+    slice.flags = base_reader_u32(reader);
+    slice.sampling.temperature = base_reader_f32(reader);
+    slice.sampling.top_k = base_reader_u32(reader);
+    slice.sampling.top_p = base_reader_f32(reader);
+    slice.sampling.seed = base_reader_u64(reader);
+    return slice;
+}
+
+static base_status read_slices(base_reader *reader, link_plan *plan, const link_limits *limits, uint8_t *seen,
+                               base_error *error)
+{
+    uint32_t next_token = 0;
+    for (uint32_t i = 0; i < plan->n_slices; i++) {
+        plan->slices[i] = read_slice(reader);
+        base_status status = check_slice(plan, limits, i, next_token, seen, error);
+        if (status != BASE_OK)
+            return status;
+        seen[plan->slices[i].seq] = 1;
+        next_token += plan->slices[i].n_tokens;
+    }
+    if (next_token != plan->n_tokens)
+        return base_fail(error, BASE_EFORMAT, "plan: n_tokens is %u, but the slices have %u", plan->n_tokens, next_token);
+    return BASE_OK;
+}
+
+/* A placeholder may hold anything on the wire; it becomes 0, so that a rank that looks at it finds a valid token. */
+static base_status read_tokens(base_reader *reader, link_plan *plan, const link_limits *limits, base_error *error)
+{
+    uint64_t n_rows = (uint64_t)limits->n_image_slots * limits->rows_per_image;
+    for (uint32_t i = 0; i < plan->n_tokens; i++)
+        plan->tokens[i] = (int32_t)base_reader_u32(reader);
+    for (uint32_t i = 0; i < plan->n_slices; i++)
+        if ((plan->slices[i].flags & LINK_SLICE_FEEDBACK) != 0)
+            plan->tokens[plan->slices[i].first_token] = 0;
+    for (uint32_t i = 0; i < plan->n_tokens; i++) {
+        int32_t token = plan->tokens[i];
+        bool valid = token >= 0 ? (uint32_t)token < limits->vocab_size : (uint64_t)(-1 - (int64_t)token) < n_rows;
+        if (!valid)
+            return base_fail(error, BASE_EFORMAT, "plan: tokens[%u] is %d; the vocabulary has %u entries, the image store %llu rows",
+                             i, token, limits->vocab_size, (unsigned long long)n_rows);
+    }
+    return BASE_OK;
+}
+
+static base_status read_blocks(base_reader *reader, link_plan *plan, const link_limits *limits, base_error *error)
+{
+    for (uint32_t i = 0; i < plan->n_blocks; i++) {
+        plan->blocks[i] = base_reader_u32(reader);
+        if (plan->blocks[i] >= limits->n_kv_blocks)
+            return base_fail(error, BASE_EFORMAT, "plan: blocks[%u] is %u; there are %u cache blocks", i, plan->blocks[i],
+                             limits->n_kv_blocks);
+    }
+    return BASE_OK;
+}
+
+static base_status read_images(base_reader *reader, link_plan *plan, const link_limits *limits, size_t pixel_bytes,
+                               uint8_t *seen, base_error *error)
+{
+    for (uint32_t i = 0; i < plan->n_images; i++) {
+        uint32_t slot = base_reader_u32(reader);
+        if (slot >= limits->n_image_slots)
+            return base_fail(error, BASE_EFORMAT, "plan: images[%u].slot is %u; there are %u image slots", i, slot,
+                             limits->n_image_slots);
+        if (seen[slot])
+            return base_fail(error, BASE_EFORMAT, "plan: images[%u].slot %u has an image already", i, slot);
+        seen[slot] = 1;
+        plan->images[i] = (link_image){.slot = slot, .pixels = base_reader_take(reader, pixel_bytes)};
+    }
+    return BASE_OK;
+}
+
+base_status link_plan_decode(const void *bytes, size_t size, const link_limits *limits, link_plan *out, base_error *error)
+{
+    link_plan plan = {0};
+    size_t pixel_bytes;
+    uint8_t *marks;
+    base_reader reader = base_reader_over(bytes, size);
+    base_status status = read_header(&reader, limits, &plan, error);
+    if (status != BASE_OK)
+        return status;
+    if (!has_exact_size(&reader, &plan, &pixel_bytes))
+        return base_fail(error, BASE_EFORMAT, "plan: %zu bytes follow the header, which is not what its counts call for",
+                         base_reader_left(&reader));
+    if (!allocate(&plan, limits, &marks))
+        return base_fail(error, BASE_ENOMEM, "out of memory for a plan of %zu bytes", size);
+
+    status = read_slices(&reader, &plan, limits, marks, error);
+    if (status == BASE_OK)
+        status = read_tokens(&reader, &plan, limits, error);
+    if (status == BASE_OK)
+        status = read_blocks(&reader, &plan, limits, error);
+    memset(marks, 0, limits->n_image_slots);
+    if (status == BASE_OK)
+        status = read_images(&reader, &plan, limits, pixel_bytes, marks, error);
+    if (status != BASE_OK)
+        link_plan_release(&plan);
+    else
+        *out = plan;
+    return status;
+}
+
+void link_plan_release(link_plan *plan)
+{
+    free(plan->slices); /* the start of the one allocation */
+    *plan = (link_plan){0};
+}
+
+/* ---- results ---- */
+
+void link_result_encode(const link_result *result, base_buf *out)
+{
+    base_buf_put_u8(out, LINK_RESULT);
+    base_buf_put_u64(out, result->step);
+    base_buf_put_u8(out, result->overflow ? 1 : 0);
+    base_buf_put_u32(out, result->n_tokens);
+    for (uint32_t i = 0; i < result->n_tokens; i++) {
+        const link_token *token = &result->tokens[i];
+        base_buf_put_u32(out, token->seq);
+        base_buf_put_u32(out, token->pos);
+        base_buf_put_u32(out, (uint32_t)token->token);
+        base_buf_put_f32(out, token->logprob);
+        base_buf_put_u64(out, token->logits_digest);
+    }
+}
+
+static base_status read_sampled(base_reader *reader, link_result *result, base_error *error)
+{
+    for (uint32_t i = 0; i < result->n_tokens; i++) {
+        link_token *token = &result->tokens[i];
+        token->seq = base_reader_u32(reader);
+        token->pos = base_reader_u32(reader);
+        token->token = (int32_t)base_reader_u32(reader);
+        token->logprob = base_reader_f32(reader);
+        token->logits_digest = base_reader_u64(reader);
+        if (token->token < 0)
+            return base_fail(error, BASE_EFORMAT, "result: tokens[%u] is %d, not a vocabulary entry", i, token->token);
+    }
+    return BASE_OK;
+}
+
+base_status link_result_decode(const void *bytes, size_t size, link_result *out, base_error *error)
+{
+    base_reader reader = base_reader_over(bytes, size);
+    uint8_t type = base_reader_u8(&reader);
+    link_result result = {.step = base_reader_u64(&reader)};
+    uint8_t overflow = base_reader_u8(&reader);
+    result.overflow = overflow == 1;
+    result.n_tokens = base_reader_u32(&reader);
+    if (reader.failed || type != LINK_RESULT || overflow > 1)
+        return base_fail(error, BASE_EFORMAT, "result: the header is cut or not a result's");
+    size_t left = base_reader_left(&reader);
+    if (left % SAMPLED_BYTES != 0 || left / SAMPLED_BYTES != result.n_tokens)
+        return base_fail(error, BASE_EFORMAT, "result: %zu bytes follow the header, which is not %u tokens", left,
+                         result.n_tokens);
+    if (result.n_tokens > 0) {
+        result.tokens = calloc(result.n_tokens, sizeof *result.tokens);
+        if (result.tokens == NULL)
+            return base_fail(error, BASE_ENOMEM, "out of memory for a result of %u tokens", result.n_tokens);
+    }
+    base_status status = read_sampled(&reader, &result, error);
+    if (status != BASE_OK)
+        link_result_release(&result);
+    else
+        *out = result;
+    return status;
+}
+
+void link_result_release(link_result *result)
+{
+    free(result->tokens);
+    *result = (link_result){0};
+}

@@ -1,0 +1,574 @@
+/* Between the typed messages of msg.h and the generated structures of protobuf-c; no other file sees the latter.
+ *
+ * Encoding builds the generated tree out of borrowed pointers and packs it straight into the buffer.  Decoding scans the bytes
+ * (scan.h), unpacks them, and lays the typed arrays over the unpacked tree, whose strings and image bytes they borrow: image bytes
+ * are copied once, from the socket's message.  The owner holds the tree and the arrays. */
+#include "proto/wire/msg.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/size.h"
+#include "proto/wire/check.h"
+#include "proto/wire/palmgrove.pb-c.h"
+#include "proto/wire/scan.h"
+
+typedef struct message_owner {
+    ProtobufCMessage *tree;
+    wire_part *parts;   /* requests only; they and the fields share one allocation */
+    wire_field *fields;
+} message_owner;
+
+static void owner_destroy(void **opaque)
+{
+    message_owner *owner = *opaque;
+    if (owner == NULL)
+        return;
+    protobuf_c_message_free_unpacked(owner->tree, NULL);
+    free(owner->parts);
+    free(owner);
+    *opaque = NULL;
+}
+
+/* ---- both directions ---- */
+
+static base_status pack(const ProtobufCMessage *message, base_buf *out, base_error *error)
+{
+    size_t size = protobuf_c_message_get_packed_size(message);
+    if (!base_buf_reserve(out, size))
+        return base_fail(error, BASE_ENOMEM, "out of memory for a message of %zu bytes", size);
+    out->size += protobuf_c_message_pack(message, out->data + out->size);
+    return BASE_OK;
+}
+
+/* Memory for the unpacker, which cannot say why it failed: this notes when memory ran out. */
+static void *note_alloc(void *failed, size_t size)
+{
+    void *memory = malloc(size > 0 ? size : 1);
+    if (memory == NULL)
+        *(bool *)failed = true;
+    return memory;
+}
+
+static void plain_free(void *unused, void *memory)
+{
+    (void)unused;
+    free(memory);
+}
+
+/* Scan and unpack; *out owns the tree. */
+static base_status unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t size, message_owner **out,
+                          base_error *error)
+{
+    if (size > WIRE_MESSAGE_BYTES_MAX)
+        return base_fail(error, BASE_ETOOBIG, "message has %zu bytes; the limit is %d", size, WIRE_MESSAGE_BYTES_MAX);
+    base_status status = scan_message(type, bytes, size, error);
+    if (status != BASE_OK)
+        return status;
+
+    bool failed = false;
+    ProtobufCAllocator allocator = {.alloc = note_alloc, .free = plain_free, .allocator_data = &failed};
+    message_owner *owner = calloc(1, sizeof *owner);
+    if (owner == NULL)
+        return base_fail(error, BASE_ENOMEM, "out of memory for a message");
+    owner->tree = protobuf_c_message_unpack(type, &allocator, size, bytes);
+    if (owner->tree == NULL) {
+        free(owner);
+        return failed ? base_fail(error, BASE_ENOMEM, "out of memory for a message of %zu bytes", size)
+                      : base_fail(error, BASE_EFORMAT, "message is not a protobuf %s", type->short_name);
+    }
+    *out = owner;
+    return BASE_OK;
+}
+
+static base_status check_version(uint32_t version, base_error *error)
+{
+    if (version == WIRE_VERSION)
+        return BASE_OK;
+    return base_fail(error, BASE_EUNSUPPORTED, "protocol version %u is not spoken here; use version %u", version,
+                     WIRE_VERSION);
+}
+
+static base_status no_memory(base_error *error)
+{
+    return base_fail(error, BASE_ENOMEM, "out of memory for a message");
+}
+
+/* The generated structures have `char *` and no const; nothing writes through them while packing.  NULL packs as "". */
+static char *lend(const char *text)
+{
+    return (char *)text;
+}
+
+/* ---- request, encoding ---- */
+
+/* The generated nodes of a prompt: parts[i] points at nodes[i], a task node at tasks[i], its fields follow one another in fields. */
+typedef struct part_nodes {
+    Palmgrove__V1__Part **parts;
+    Palmgrove__V1__Part *nodes;
+    Palmgrove__V1__TaskCall *tasks;
+    Palmgrove__V1__Field **field_list;
+    Palmgrove__V1__Field *fields;
+} part_nodes;
+
+static void part_nodes_release(part_nodes *nodes)
+{
+    free(nodes->parts);
+    free(nodes->nodes);
+    free(nodes->tasks);
+    free(nodes->field_list);
+    free(nodes->fields);
+}
+
+static bool part_nodes_init(part_nodes *nodes, const wire_generate *generate)
+{
+    size_t n = generate->n_parts, n_fields = 0;
+    for (size_t i = 0; i < n; i++)
+        if (generate->parts[i].kind == WIRE_PART_TASK)
+            n_fields += generate->parts[i].n_fields;
+    nodes->parts = calloc(n + 1, sizeof *nodes->parts);
+    nodes->nodes = calloc(n + 1, sizeof *nodes->nodes);
+    nodes->tasks = calloc(n + 1, sizeof *nodes->tasks);
+    nodes->field_list = calloc(n_fields + 1, sizeof *nodes->field_list);
+    nodes->fields = calloc(n_fields + 1, sizeof *nodes->fields);
+    return nodes->parts != NULL && nodes->nodes != NULL && nodes->tasks != NULL && nodes->field_list != NULL &&
+           nodes->fields != NULL;
+}
+
+/* Fill task node i; returns how many field nodes are used after it. */
+static size_t fill_task(part_nodes *nodes, size_t i, const wire_part *part, size_t used)
+{
+    Palmgrove__V1__TaskCall *task = &nodes->tasks[i];
+    palmgrove__v1__task_call__init(task);
+    task->name = lend(part->task);
+    task->n_fields = part->n_fields;
+    task->fields = nodes->field_list + used;
+    for (size_t j = 0; j < part->n_fields; j++, used++) {
+        palmgrove__v1__field__init(&nodes->fields[used]);
+        nodes->fields[used].name = lend(part->fields[j].name);
+        nodes->fields[used].value = lend(part->fields[j].value);
+        nodes->field_list[used] = &nodes->fields[used];
+    }
+    return used;
+}
+
+static base_status fill_parts(part_nodes *nodes, const wire_generate *generate, base_error *error)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < generate->n_parts; i++) {
+        const wire_part *part = &generate->parts[i];
+        Palmgrove__V1__Part *node = &nodes->nodes[i];
+        palmgrove__v1__part__init(node);
+        nodes->parts[i] = node;
+        switch (part->kind) {
+        case WIRE_PART_TEXT:
+            node->part_case = PALMGROVE__V1__PART__PART_TEXT;
+            node->text = lend(part->text != NULL ? part->text : "");
+            break;
+        case WIRE_PART_IMAGE:
+            node->part_case = PALMGROVE__V1__PART__PART_IMAGE;
+            node->image = (ProtobufCBinaryData){.len = part->image_bytes, .data = (uint8_t *)part->image};
+            break;
+        case WIRE_PART_TASK:
+            node->part_case = PALMGROVE__V1__PART__PART_TASK;
+            node->task = &nodes->tasks[i];
+            used = fill_task(nodes, i, part, used);
+            break;
+        default:
+            return base_fail(error, BASE_EINVAL, "part %zu has no kind", i);
+        }
+    }
+    return BASE_OK;
+}
+
+static base_status encode_generate(const wire_generate *generate, Palmgrove__V1__Request *request, base_buf *out,
+                                   base_error *error)
+{
+    Palmgrove__V1__Sampling sampling = PALMGROVE__V1__SAMPLING__INIT;
+    sampling.temperature = generate->sampling.temperature;
+    sampling.top_k = generate->sampling.top_k;
+    sampling.top_p = generate->sampling.top_p;
+    sampling.seed = generate->sampling.seed;
+
+    Palmgrove__V1__Generate body = PALMGROVE__V1__GENERATE__INIT;
+    part_nodes nodes = {0};
+    base_status status = part_nodes_init(&nodes, generate) ? fill_parts(&nodes, generate, error) : no_memory(error);
+    if (status == BASE_OK) {
+        body.n_parts = generate->n_parts;
+        body.parts = nodes.parts;
+        body.sampling = &sampling;
+        body.max_tokens = generate->max_tokens;
+        body.n_stop = generate->n_stop;
+        body.stop = (char **)generate->stop;
+        body.stream = generate->stream;
+        body.deadline_ms = generate->deadline_ms;
+        body.priority = (Palmgrove__V1__Priority)generate->priority;
+        body.logits_digest = generate->logits_digest;
+        request->body_case = PALMGROVE__V1__REQUEST__BODY_GENERATE;
+        request->generate = &body;
+        status = pack(&request->base, out, error);
+    }
+    part_nodes_release(&nodes);
+    return status;
+}
+
+base_status wire_request_encode(const wire_request *request, base_buf *out, base_error *error)
+{
+    Palmgrove__V1__Request tree = PALMGROVE__V1__REQUEST__INIT;
+    Palmgrove__V1__Cancel cancel = PALMGROVE__V1__CANCEL__INIT;
+    Palmgrove__V1__HealthQuery health = PALMGROVE__V1__HEALTH_QUERY__INIT;
+    Palmgrove__V1__StatsQuery stats = PALMGROVE__V1__STATS_QUERY__INIT;
+    tree.version = request->version;
+    tree.request_id = lend(request->request_id);
+    switch (request->kind) {
+    case WIRE_REQUEST_GENERATE:
+        return encode_generate(&request->generate, &tree, out, error);
+    case WIRE_REQUEST_CANCEL:
+        tree.body_case = PALMGROVE__V1__REQUEST__BODY_CANCEL;
+        tree.cancel = &cancel;
+        break;
+    case WIRE_REQUEST_HEALTH:
+        tree.body_case = PALMGROVE__V1__REQUEST__BODY_HEALTH;
+        tree.health = &health;
+        break;
+    case WIRE_REQUEST_STATS:
+        tree.body_case = PALMGROVE__V1__REQUEST__BODY_STATS;
+        tree.stats = &stats;
+        break;
+    default:
+        return base_fail(error, BASE_EINVAL, "a request without a kind cannot be encoded");
+    }
+    return pack(&tree.base, out, error);
+}
+
+/* ---- request, decoding ---- */
+
+/* Lay wire_part and wire_field arrays over the tree's.  The scan bounded both counts. */
+static base_status convert_parts(message_owner *owner, const Palmgrove__V1__Generate *body, wire_generate *out,
+                                 base_error *error)
+{
+    size_t n_fields = 0;
+    for (size_t i = 0; i < body->n_parts; i++)
+        if (body->parts[i]->part_case == PALMGROVE__V1__PART__PART_TASK)
+            n_fields += body->parts[i]->task->n_fields;
+    owner->parts = calloc(1, (body->n_parts + 1) * sizeof(wire_part) + n_fields * sizeof(wire_field));
+    if (owner->parts == NULL)
+        return no_memory(error);
+    owner->fields = (wire_field *)(void *)(owner->parts + body->n_parts + 1);
+
+    wire_field *field = owner->fields;
+    for (size_t i = 0; i < body->n_parts; i++) {
+        const Palmgrove__V1__Part *from = body->parts[i];
+        wire_part *to = &owner->parts[i];
+        switch (from->part_case) {
+        case PALMGROVE__V1__PART__PART_TEXT:
+            *to = (wire_part){.kind = WIRE_PART_TEXT, .text = from->text};
+            break;
+        case PALMGROVE__V1__PART__PART_IMAGE:
+            *to = (wire_part){.kind = WIRE_PART_IMAGE, .image = from->image.data, .image_bytes = from->image.len};
+            break;
+        case PALMGROVE__V1__PART__PART_TASK:
+            *to = (wire_part){.kind = WIRE_PART_TASK, .task = from->task->name, .fields = field,
+                              .n_fields = from->task->n_fields};
+            for (size_t j = 0; j < to->n_fields; j++, field++)
+                *field = (wire_field){.name = from->task->fields[j]->name, .value = from->task->fields[j]->value};
+            break;
+        default:
+            return base_fail(error, BASE_EUNSUPPORTED,
+                             "generate.parts[%zu] is of no kind known to protocol version %u; send text, image or task", i,
+                             WIRE_VERSION);
+        }
+    }
+    out->parts = owner->parts;
+    out->n_parts = body->n_parts;
+    return BASE_OK;
+}
+
+static base_status convert_generate(message_owner *owner, const Palmgrove__V1__Generate *body, wire_generate *out,
+                                    base_error *error)
+{
+    base_status status = convert_parts(owner, body, out, error);
+    if (status != BASE_OK)
+        return status;
+    if (body->sampling != NULL) {
+        out->sampling.temperature = body->sampling->temperature;
+        out->sampling.top_k = body->sampling->top_k;
+        out->sampling.top_p = body->sampling->top_p;
+        out->sampling.seed = body->sampling->seed;
+    }
+    if (out->sampling.top_p == 0.0f)
+        out->sampling.top_p = 1.0f;
+    out->max_tokens = body->max_tokens;
+    out->stop = (const char *const *)body->stop;
+    out->n_stop = body->n_stop;
+    out->stream = body->stream;
+    out->deadline_ms = body->deadline_ms;
+    out->priority = (wire_priority)body->priority;
+    out->logits_digest = body->logits_digest;
+    return check_generate(out, error);
+}
+
+static base_status convert_request(message_owner *owner, wire_request *out, base_error *error)
+{
+    const Palmgrove__V1__Request *tree = (const Palmgrove__V1__Request *)owner->tree;
+    switch (tree->body_case) {
+    case PALMGROVE__V1__REQUEST__BODY_GENERATE:
+        out->kind = WIRE_REQUEST_GENERATE;
+        return convert_generate(owner, tree->generate, &out->generate, error);
+    case PALMGROVE__V1__REQUEST__BODY_CANCEL:
+        out->kind = WIRE_REQUEST_CANCEL;
+        return BASE_OK;
+    case PALMGROVE__V1__REQUEST__BODY_HEALTH:
+        out->kind = WIRE_REQUEST_HEALTH;
+        return BASE_OK;
+    case PALMGROVE__V1__REQUEST__BODY_STATS:
+        out->kind = WIRE_REQUEST_STATS;
+        return BASE_OK;
+    default:
+        return base_fail(error, BASE_EUNSUPPORTED,
+                         "body is missing or of no kind known to protocol version %u; send generate, cancel, health or stats",
+                         WIRE_VERSION);
+    }
+}
+
+base_status wire_request_decode(const void *bytes, size_t size, wire_request *out, base_error *error)
+{
+    wire_request head = {0};
+    scan_head(bytes, size, &head.version, head.request_id, sizeof head.request_id);
+    *out = head;
+
+    message_owner *owner = NULL;
+    wire_request request = head;
+    base_status status = BASE_OK;
+    if (head.version > WIRE_VERSION) /* its other fields may mean other things: do not look */
+        status = check_version(head.version, error);
+    if (status == BASE_OK)
+        status = unpack(&palmgrove__v1__request__descriptor, bytes, size, &owner, error);
+    if (status == BASE_OK)
+        status = check_version(head.version, error);
+    if (status == BASE_OK && head.request_id[0] == '\0')
+        status = base_fail(error, BASE_EINVAL, "request_id must be 1 to %d printable ASCII characters",
+                           WIRE_REQUEST_ID_BYTES_MAX);
+    if (status == BASE_OK)
+        status = convert_request(owner, &request, error);
+    request.owner = owner;
+    if (status != BASE_OK)
+        owner_destroy(&request.owner);
+    else
+        *out = request;
+    return status;
+}
+
+void wire_request_release(wire_request *request)
+{
+    owner_destroy(&request->owner);
+    *request = (wire_request){0};
+}
+
+/* ---- reply, encoding ---- */
+
+static base_status encode_result(const wire_result *result, Palmgrove__V1__Reply *tree, base_buf *out, base_error *error)
+{
+    Palmgrove__V1__Usage usage = PALMGROVE__V1__USAGE__INIT;
+    usage.prompt_tokens = result->prompt_tokens;
+    usage.image_tokens = result->image_tokens;
+    usage.completion_tokens = result->completion_tokens;
+
+    Palmgrove__V1__Timings timings = PALMGROVE__V1__TIMINGS__INIT;
+    timings.prepare_ms = result->prepare_ms;
+    timings.queue_ms = result->queue_ms;
+    timings.first_token_ms = result->first_token_ms;
+    timings.total_ms = result->total_ms;
+
+    Palmgrove__V1__Provenance provenance = PALMGROVE__V1__PROVENANCE__INIT;
+    provenance.model = lend(result->model);
+    provenance.model_digest = lend(result->model_digest);
+    provenance.version = lend(result->build);
+    provenance.layout = lend(result->layout);
+    provenance.isa = lend(result->isa);
+    provenance.seed = result->seed;
+    provenance.logits_digest = lend(result->logits_digest);
+
+    Palmgrove__V1__Result body = PALMGROVE__V1__RESULT__INIT;
+    body.text = lend(result->text);
+    body.finish = (Palmgrove__V1__FinishReason)result->finish;
+    body.usage = &usage;
+    body.timings = &timings;
+    body.provenance = &provenance;
+    body.n_ids = result->n_ids;
+    body.ids = (uint32_t *)result->ids;
+    tree->body_case = PALMGROVE__V1__REPLY__BODY_RESULT;
+    tree->result = &body;
+    return pack(&tree->base, out, error);
+}
+
+static base_status encode_token(const wire_token *token, Palmgrove__V1__Reply *tree, base_buf *out, base_error *error)
+{
+    Palmgrove__V1__TokenEvent body = PALMGROVE__V1__TOKEN_EVENT__INIT;
+    body.index = token->index;
+    body.n_ids = token->n_ids;
+    body.ids = (uint32_t *)token->ids;
+    body.text = lend(token->text);
+    tree->body_case = PALMGROVE__V1__REPLY__BODY_TOKEN;
+    tree->token = &body;
+    return pack(&tree->base, out, error);
+}
+
+static base_status encode_error(const wire_error *cause, Palmgrove__V1__Reply *tree, base_buf *out, base_error *error)
+{
+    Palmgrove__V1__Error body = PALMGROVE__V1__ERROR__INIT;
+    body.code = cause->code;
+    body.name = lend(base_status_text((base_status)cause->code));
+    body.message = lend(cause->message);
+    tree->body_case = PALMGROVE__V1__REPLY__BODY_ERROR;
+    tree->error = &body;
+    return pack(&tree->base, out, error);
+}
+
+static base_status encode_health(const wire_health *health, Palmgrove__V1__Reply *tree, base_buf *out, base_error *error)
+{
+    Palmgrove__V1__Health body = PALMGROVE__V1__HEALTH__INIT;
+    body.state = lend(health->state);
+    body.version = lend(health->build);
+    body.model = lend(health->model);
+    body.layout = lend(health->layout);
+    body.uptime_s = health->uptime_s;
+    tree->body_case = PALMGROVE__V1__REPLY__BODY_HEALTH;
+    tree->health = &body;
+    return pack(&tree->base, out, error);
+}
+
+/* The names are the same on both sides, so both directions come from one list. */
+#define STATS_FIELDS(X)                                                                                                  \
+    X(requests_admitted) X(requests_finished) X(requests_failed) X(requests_refused) X(requests_canceled) X(queued)     \
+    X(running) X(prompt_tokens) X(completion_tokens) X(steps) X(kv_blocks_total) X(kv_blocks_free) X(malformed_messages) \
+    X(resident_bytes)
+
+static base_status encode_stats(const wire_stats *stats, Palmgrove__V1__Reply *tree, base_buf *out, base_error *error)
+{
+    Palmgrove__V1__Stats body = PALMGROVE__V1__STATS__INIT;
+#define X(field) body.field = stats->field;
+    STATS_FIELDS(X)
+#undef X
+    tree->body_case = PALMGROVE__V1__REPLY__BODY_STATS;
+    tree->stats = &body;
+    return pack(&tree->base, out, error);
+}
+
+base_status wire_reply_encode(const wire_reply *reply, base_buf *out, base_error *error)
+{
+    Palmgrove__V1__Reply tree = PALMGROVE__V1__REPLY__INIT;
+    tree.version = reply->version;
+    tree.request_id = lend(reply->request_id);
+    switch (reply->kind) {
+    case WIRE_REPLY_TOKEN:
+        return encode_token(&reply->token, &tree, out, error);
+    case WIRE_REPLY_RESULT:
+        return encode_result(&reply->result, &tree, out, error);
+    case WIRE_REPLY_ERROR:
+        return encode_error(&reply->error, &tree, out, error);
+    case WIRE_REPLY_HEALTH:
+        return encode_health(&reply->health, &tree, out, error);
+    case WIRE_REPLY_STATS:
+        return encode_stats(&reply->stats, &tree, out, error);
+    default:
+        return base_fail(error, BASE_EINVAL, "a reply without a kind cannot be encoded");
+    }
+}
+
+/* ---- reply, decoding ---- */
+
+static void convert_result(const Palmgrove__V1__Result *body, wire_result *out)
+{
+    static const Palmgrove__V1__Usage no_usage = PALMGROVE__V1__USAGE__INIT;
+    static const Palmgrove__V1__Timings no_timings = PALMGROVE__V1__TIMINGS__INIT;
+    static const Palmgrove__V1__Provenance no_provenance = PALMGROVE__V1__PROVENANCE__INIT;
+    const Palmgrove__V1__Usage *usage = body->usage != NULL ? body->usage : &no_usage;
+    const Palmgrove__V1__Timings *timings = body->timings != NULL ? body->timings : &no_timings;
+    const Palmgrove__V1__Provenance *from = body->provenance != NULL ? body->provenance : &no_provenance;
+    bool known = (uint32_t)body->finish <= WIRE_FINISH_LENGTH;
+    *out = (wire_result){
+        .text = body->text,
+        .finish = known ? (wire_finish)body->finish : WIRE_FINISH_UNKNOWN,
+        .ids = body->ids,
+        .n_ids = body->n_ids,
+        .prompt_tokens = usage->prompt_tokens,
+        .image_tokens = usage->image_tokens,
+        .completion_tokens = usage->completion_tokens,
+        .prepare_ms = timings->prepare_ms,
+        .queue_ms = timings->queue_ms,
+        .first_token_ms = timings->first_token_ms,
+        .total_ms = timings->total_ms,
+        .model = from->model,
+        .model_digest = from->model_digest,
+        .build = from->version,
+        .layout = from->layout,
+        .isa = from->isa,
+        .seed = from->seed,
+        .logits_digest = from->logits_digest,
+    };
+}
+
+static base_status convert_reply(const Palmgrove__V1__Reply *tree, wire_reply *out, base_error *error)
+{
+    switch (tree->body_case) {
+    case PALMGROVE__V1__REPLY__BODY_TOKEN:
+        out->kind = WIRE_REPLY_TOKEN;
+        out->token = (wire_token){.index = tree->token->index, .ids = tree->token->ids, .n_ids = tree->token->n_ids,
+                                  .text = tree->token->text};
+        return BASE_OK;
+    case PALMGROVE__V1__REPLY__BODY_RESULT:
+        out->kind = WIRE_REPLY_RESULT;
+        convert_result(tree->result, &out->result);
+        return BASE_OK;
+    case PALMGROVE__V1__REPLY__BODY_ERROR:
+        out->kind = WIRE_REPLY_ERROR;
+        out->error = (wire_error){.code = tree->error->code, .name = tree->error->name, .message = tree->error->message};
+        return BASE_OK;
+    case PALMGROVE__V1__REPLY__BODY_HEALTH:
+        out->kind = WIRE_REPLY_HEALTH;
+        out->health = (wire_health){.state = tree->health->state, .build = tree->health->version,
+                                    .model = tree->health->model, .layout = tree->health->layout,
+                                    .uptime_s = tree->health->uptime_s};
+        return BASE_OK;
+    case PALMGROVE__V1__REPLY__BODY_STATS:
+        out->kind = WIRE_REPLY_STATS;
+#define X(field) out->stats.field = tree->stats->field;
+        STATS_FIELDS(X)
+#undef X
+        return BASE_OK;
+    default:
+        return base_fail(error, BASE_EUNSUPPORTED, "reply is of no kind known to protocol version %u", WIRE_VERSION);
+    }
+}
+
+base_status wire_reply_decode(const void *bytes, size_t size, wire_reply *out, base_error *error)
+{
+    wire_reply head = {0};
+    scan_head(bytes, size, &head.version, head.request_id, sizeof head.request_id);
+    *out = head;
+
+    message_owner *owner = NULL;
+    wire_reply reply = head;
+    base_status status = BASE_OK;
+    if (head.version > WIRE_VERSION) /* its other fields may mean other things: do not look */
+        status = check_version(head.version, error);
+    if (status == BASE_OK)
+        status = unpack(&palmgrove__v1__reply__descriptor, bytes, size, &owner, error);
+    if (status == BASE_OK)
+        status = check_version(head.version, error);
+    if (status == BASE_OK)
+        status = convert_reply((const Palmgrove__V1__Reply *)owner->tree, &reply, error);
+    reply.owner = owner;
+    if (status != BASE_OK)
+        owner_destroy(&reply.owner);
+    else
+        *out = reply;
+    return status;
+}
+
+void wire_reply_release(wire_reply *reply)
+{
+    owner_destroy(&reply->owner);
+    *reply = (wire_reply){0};
+}

@@ -1,0 +1,185 @@
+/* msg.h - the client protocol in plain C types: what a gateway reads and writes, and a client the other way round.
+ *
+ * palmgrove.proto is the truth about the bytes, docs/PROTOCOL.md about their meaning; no generated type is visible here.
+ * Decoding checks everything that can be checked without a model: structure, UTF-8, counts, sizes, ranges.  What passes is
+ * safe to use; what fails is named by field and limit, in words that go straight into the Error reply.
+ *
+ * Ownership: a message that was decoded owns all that its pointers reach (one tree behind `owner`); moving it is a struct copy,
+ * freeing it is wire_request_release / wire_reply_release.  A message that is built by hand to be encoded borrows
+ * everything and leaves `owner` NULL; it needs no release.  Strings are NUL-terminated UTF-8 without NUL inside; in a message to
+ * be encoded a NULL string means "".  Threads: pure functions, no shared state. */
+#ifndef PALMGROVE_WIRE_MSG_H
+#define PALMGROVE_WIRE_MSG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/base/buf.h"
+#include "proto/base/status.h"
+
+#define WIRE_VERSION 1u
+
+/* The limits of a request; docs/PROTOCOL.md repeats them. */
+enum {
+    WIRE_MESSAGE_BYTES_MAX = 64 << 20,  /* one message of either direction; a server may accept less */
+    WIRE_REQUEST_ID_BYTES_MAX = 64,     /* 1..64 printable ASCII characters */
+    WIRE_PARTS_MAX = 64,                /* parts of a prompt */
+    WIRE_TEXT_BYTES_MAX = 1 << 20,      /* all texts and field values of a prompt together */
+    WIRE_FIELDS_MAX = 32,               /* fields of one task part */
+    WIRE_NAME_BYTES_MAX = 64,           /* name of a task or field, 1..64 */
+    WIRE_STOP_MAX = 8,                  /* stop strings */
+    WIRE_STOP_BYTES_MAX = 64,           /* bytes of one stop string, 1..64 */
+    WIRE_MAX_TOKENS_MAX = 1 << 20,      /* max_tokens; the context of any model served is shorter */
+    WIRE_TEMPERATURE_MAX = 10,          /* beyond it every vocabulary is sampled all but evenly: surely a mistake (0..1 is usual) */
+};
+
+typedef struct wire_field {
+    const char *name, *value;
+} wire_field;
+
+typedef enum wire_part_kind { WIRE_PART_TEXT = 1, WIRE_PART_IMAGE, WIRE_PART_TASK } wire_part_kind;
+
+/* One part of a prompt; `kind` says which of the groups below is read. */
+typedef struct wire_part {
+    wire_part_kind kind;
+    const char *text; /* TEXT; may be empty */
+
+    const uint8_t *image; /* IMAGE: a JPEG or PNG file, [image_bytes], not yet looked into */
+    size_t image_bytes;   /* >= 1 */
+
+    const char *task; /* TASK: its name */
+    const wire_field *fields;
+    size_t n_fields;
+} wire_part;
+
+typedef struct wire_sampling {
+    float temperature; /* 0: greedy */
+    uint32_t top_k;    /* 0: off */
+    float top_p;       /* (0, 1]; decoded 0 becomes 1: off */
+    uint64_t seed;
+} wire_sampling;
+
+typedef enum wire_priority { WIRE_ROUTINE = 0, WIRE_STAT = 1 } wire_priority;
+
+typedef struct wire_generate {
+    const wire_part *parts; /* at least one that is not an empty text */
+    size_t n_parts;
+    wire_sampling sampling; /* decoded from an absent message: greedy */
+    uint32_t max_tokens;    /* 0: the server's default */
+    const char *const *stop;
+    size_t n_stop;
+    bool stream;
+    uint32_t deadline_ms; /* 0: none */
+    wire_priority priority;
+    bool logits_digest;
+} wire_generate;
+
+typedef enum wire_request_kind {
+    WIRE_REQUEST_NONE = 0, /* what a failed decode leaves */
+    WIRE_REQUEST_GENERATE,
+    WIRE_REQUEST_CANCEL, /* of the Generate with the same id; has no reply of its own */
+    WIRE_REQUEST_HEALTH,
+    WIRE_REQUEST_STATS,
+} wire_request_kind;
+
+typedef struct wire_request {
+    uint32_t version; /* set WIRE_VERSION to encode */
+    char request_id[WIRE_REQUEST_ID_BYTES_MAX + 1];
+    wire_request_kind kind;
+    wire_generate generate; /* GENERATE only */
+    void *owner;            /* private */
+} wire_request;
+
+typedef struct wire_token {
+    uint32_t index;
+    const uint32_t *ids;
+    size_t n_ids;
+    const char *text;
+} wire_token;
+
+typedef enum wire_finish {
+    WIRE_FINISH_UNKNOWN = 0, /* also: a reason that a newer server knows */
+    WIRE_FINISH_EOS,
+    WIRE_FINISH_STOP,
+    WIRE_FINISH_LENGTH,
+} wire_finish;
+
+typedef struct wire_result {
+    const char *text; /* the whole answer */
+    wire_finish finish;
+    const uint32_t *ids;
+    size_t n_ids;
+    uint32_t prompt_tokens, image_tokens, completion_tokens;
+    double prepare_ms, queue_ms, first_token_ms, total_ms;
+    const char *model, *model_digest, *build /* provenance.version */, *layout, *isa;
+    uint64_t seed;
+    const char *logits_digest; /* 16 hex digits, or "" */
+} wire_result;
+
+typedef struct wire_error {
+    uint32_t code;       /* a base_status, or one that a newer server knows */
+    const char *name;    /* encoding ignores it and writes base_status_text(code) */
+    const char *message; /* problem, subject, fix */
+} wire_error;
+
+typedef struct wire_health {
+    const char *state; /* "starting", "ready", "draining", "failed" */
+    const char *build; /* health.version: palmgrove's */
+    const char *model, *layout;
+    double uptime_s;
+} wire_health;
+
+/* Fields as in palmgrove.proto. */
+typedef struct wire_stats {
+    uint64_t requests_admitted, requests_finished, requests_failed, requests_refused, requests_canceled;
+    uint32_t queued, running;
+    uint64_t prompt_tokens, completion_tokens, steps;
+    uint32_t kv_blocks_total, kv_blocks_free;
+    uint64_t malformed_messages, resident_bytes;
+} wire_stats;
+
+typedef enum wire_reply_kind {
+    WIRE_REPLY_NONE = 0,
+    WIRE_REPLY_TOKEN,
+    WIRE_REPLY_RESULT, /* the last of a Generate that succeeded */
+    WIRE_REPLY_ERROR,  /* the last of a request that failed */
+    WIRE_REPLY_HEALTH,
+    WIRE_REPLY_STATS,
+} wire_reply_kind;
+
+typedef struct wire_reply {
+    uint32_t version;
+    char request_id[WIRE_REQUEST_ID_BYTES_MAX + 1]; /* "" when the request's could not be read */
+    wire_reply_kind kind;
+    union { /* by kind */
+        wire_token token;
+        wire_result result;
+        wire_error error;
+        wire_health health;
+        wire_stats stats;
+    };
+    void *owner; /* private */
+} wire_reply;
+
+/* Append the encoded message to *out.  The caller's values are not checked against the limits (the peer will).
+ * Errors: BASE_ENOMEM (also sticks in the buffer); BASE_EINVAL kind is none of the list. */
+base_status wire_request_encode(const wire_request *request, base_buf *out, base_error *error);
+base_status wire_reply_encode(const wire_reply *reply, base_buf *out, base_error *error);
+
+/* Decode and check a request.  On failure *out holds the version and the request_id as far as they could be read (0, "")
+ * and nothing else, so that the refusal can carry them; it needs no release then.
+ * Errors: BASE_EFORMAT not a protobuf Request, or a string that is not UTF-8 or has a NUL; BASE_EUNSUPPORTED other version, or a body
+ * of none of the known kinds; BASE_ETOOBIG a limit above is exceeded; BASE_EINVAL a value out of range; BASE_ENOMEM.
+ * The text names the field ("generate.parts[3].task.name ..."). */
+base_status wire_request_decode(const void *bytes, size_t size, wire_request *out, base_error *error);
+
+/* Decode and check a reply (structure, UTF-8, version).  Fields that a newer server added are ignored.
+ * Errors and *out as above. */
+base_status wire_reply_decode(const void *bytes, size_t size, wire_reply *out, base_error *error);
+
+/* Free what a decoded message owns; the message is all zero afterwards.  No effect on one that owns nothing. */
+void wire_request_release(wire_request *request);
+void wire_reply_release(wire_reply *reply);
+
+#endif

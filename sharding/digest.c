@@ -1,0 +1,84 @@
+/* digest.c - a name for the weights.
+ *
+ * SHA-256 over this byte string (integers little-endian), which does not depend on how the tensors are spread over
+ * files:
+ *
+ *     "palmgrove weights 1\n"
+ *     u64 size of config.json, its bytes as they are in the file
+ *     for every tensor, sorted by name (bytewise):
+ *         u32 length of the name, the name
+ *         u32 length of the dtype, the dtype as written in the safetensors header ("BF16")
+ *         u32 number of dimensions, then each as u64
+ *         u64 size of the data, the data
+ */
+#include <sodium.h>
+#include <string.h>
+
+#include "sharding/model_file.h"
+#include "sharding/source_entries.h"
+
+static const char magic[] = "palmgrove weights 1\n";
+
+static void put_text(base_buf *buf, const char *text)
+{
+    base_buf_put_u32(buf, (uint32_t)strlen(text));
+    base_buf_put(buf, text, strlen(text));
+}
+
+static base_status hash_buf(crypto_hash_sha256_state *hash, base_buf *buf, base_error *error)
+{
+    if (buf->failed)
+        return base_fail(error, BASE_ENOMEM, "no memory to digest the weights");
+    crypto_hash_sha256_update(hash, buf->data, buf->size);
+    base_buf_clear(buf);
+    return BASE_OK;
+}
+
+static base_status hash_config(crypto_hash_sha256_state *hash, const char *dir, base_buf *buf, base_error *error)
+{
+    base_buf config = {0};
+    base_status status = shard_file_read(dir, "config.json", &config, error);
+    if (status == BASE_OK) {
+        base_buf_put(buf, magic, sizeof magic - 1);
+        base_buf_put_u64(buf, config.size);
+        base_buf_put(buf, config.data, config.size);
+        status = hash_buf(hash, buf, error);
+    }
+    base_buf_release(&config);
+    return status;
+}
+
+static base_status hash_tensor(crypto_hash_sha256_state *hash, const safetensors_entry *entry, base_buf *buf,
+                               base_error *error)
+{
+    const shard_tensor *tensor = &entry->tensor;
+    put_text(buf, entry->name);
+    put_text(buf, entry->dtype);
+    base_buf_put_u32(buf, (uint32_t)tensor->n_dims);
+    for (int i = 0; i < tensor->n_dims; i++)
+        base_buf_put_u64(buf, tensor->shape[i]);
+    base_buf_put_u64(buf, tensor->bytes);
+    base_status status = hash_buf(hash, buf, error);
+    if (status == BASE_OK)
+        crypto_hash_sha256_update(hash, tensor->data, tensor->bytes);
+    return status;
+}
+
+base_status shard_source_digest(const shard_source *source, const char *dir, char out[65], base_error *error)
+{
+    size_t n;
+    const source_entry *entries = shard_source_entries(source, &n);
+    crypto_hash_sha256_state hash;
+    crypto_hash_sha256_init(&hash);
+    base_buf buf = {0};
+    base_status status = hash_config(&hash, dir, &buf, error);
+    for (size_t i = 0; i < n && status == BASE_OK; i++)
+        status = hash_tensor(&hash, &entries[i].parsed, &buf, error);
+    base_buf_release(&buf);
+    if (status != BASE_OK)
+        return status;
+    unsigned char digest[crypto_hash_sha256_BYTES];
+    crypto_hash_sha256_final(&hash, digest);
+    sodium_bin2hex(out, 65, digest, sizeof digest);
+    return BASE_OK;
+}

@@ -1,0 +1,303 @@
+/* test_model.c - the same request gives the same bits in any layout, chunking, company and kernel set.
+ *
+ * A prompt of text, an image and text again is prefilled and decoded on a tiny checkpoint; the digests of all sampled logits
+ * and the tokens are folded into one number.  Every way of running it must give the golden number below, which was printed by
+ *     mpirun -np 1 mpi_test_model print
+ * The kernels fix the order of every operation, so the number is the same on every machine. */
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/mpi/check.h"
+#include "tests/mpi/tiny_checkpoint.h"
+#include "worker/kernels/kern.h"
+#include "worker/model/model.h"
+
+enum { N_TEXT_BEFORE = 5, N_IMAGE = 49, N_TEXT_AFTER = 3, N_PROMPT = N_TEXT_BEFORE + N_IMAGE + N_TEXT_AFTER, N_DECODED = 12 };
+enum { SLOT = 1, IMAGE_SIDE = 98, MAX_TOKENS = 128, MAX_SEQS = 4 };
+
+typedef struct golden {
+    bool bf16, sampled;
+    uint64_t digest;
+} golden;
+
+static const golden goldens[] = {
+    {true, false, UINT64_C(0x11b0d9445b0f1dcb)},
+    {true, true, UINT64_C(0xcaac00cc045b3d81)},
+    {false, false, UINT64_C(0xe155d5641b460cd9)},
+    {false, true, UINT64_C(0x49030ffee8d6ad83)},
+};
+enum { N_GOLDENS = sizeof goldens / sizeof *goldens };
+
+/* How one run differs from another; none of it may show in the digest. */
+typedef struct way {
+    uint32_t chunk; /* prompt tokens a plan */
+    bool mate;      /* a second sequence in every plan */
+} way;
+
+typedef struct run {
+    par_grid *grid;
+    model *m;
+    uint64_t step, digest;
+    uint8_t pixels[IMAGE_SIDE * IMAGE_SIDE * 3];
+    link_token tokens[MAX_SEQS];
+    base_buf message;
+} run;
+
+/* --- the prompt and its plans --- */
+
+static int32_t prompt_token(uint32_t i)
+{
+    static const int32_t before[N_TEXT_BEFORE] = {1, 17, 33, 149, 5}, after[N_TEXT_AFTER] = {7, 90, 42};
+    if (i < N_TEXT_BEFORE)
+        return before[i];
+    if (i < N_TEXT_BEFORE + N_IMAGE)
+        return -1 - (int32_t)(SLOT * N_IMAGE + i - N_TEXT_BEFORE);
+    return after[i - N_TEXT_BEFORE - N_IMAGE];
+}
+
+typedef struct plan_memory {
+    link_plan plan;
+    link_slice slices[2];
+    int32_t tokens[MAX_TOKENS];
+    uint32_t blocks[16];
+    link_image image;
+} plan_memory;
+
+static void add_slice(plan_memory *p, uint32_t seq, uint32_t pos, uint32_t n, uint32_t flags, bool sampled)
+{
+    static const uint32_t of_seq[MAX_SEQS][4] = {{5, 0, 7, 2}, {1, 6, 3, 4}};
+    link_plan *plan = &p->plan;
+    plan->slices[plan->n_slices++] = (link_slice){
+        .seq = seq, .pos = pos, .n_tokens = n, .first_token = plan->n_tokens, .first_block = plan->n_blocks, .flags = flags,
+        .sampling = {.temperature = sampled ? 1.5f : 0.0f, .top_k = 40, .top_p = 0.95f, .seed = 77},
+    };
+    for (uint32_t b = 0; b * LINK_KV_BLOCK_TOKENS < pos + n; b++)
+        plan->blocks[plan->n_blocks++] = of_seq[seq][b];
+}
+
+static void add_prompt_slice(plan_memory *p, uint32_t pos, uint32_t n, uint32_t flags, bool sampled)
+{
+    add_slice(p, 0, pos, n, flags, sampled);
+    for (uint32_t i = 0; i < n; i++)
+        p->plan.tokens[p->plan.n_tokens++] = prompt_token(pos + i);
+}
+
+static void add_mate_slice(plan_memory *p, uint32_t pos, uint32_t n)
+{
+    add_slice(p, 1, pos, n, LINK_SLICE_SAMPLE, true);
+    for (uint32_t i = 0; i < n; i++)
+        p->plan.tokens[p->plan.n_tokens++] = (int32_t)(pos + i) * 31 % 150;
+}
+
+static void start_plan(run *r, plan_memory *p)
+{
+    *p = (plan_memory){0};
+    p->plan = (link_plan){.step = ++r->step, .slices = p->slices, .tokens = p->tokens, .blocks = p->blocks, .images = &p->image};
+}
+
+static uint64_t fold(uint64_t digest, uint64_t value)
+{
+    return (digest ^ value) * UINT64_C(0x100000001b3);
+}
+
+/* Run a plan on this rank and bring its tokens to stage 0, as the worker does. */
+static void run_plan(run *r, const link_plan *plan)
+{
+    par_place place = par_grid_place(r->grid);
+    link_result result = {.tokens = r->tokens};
+    model_step(r->m, plan, &result);
+    if (place.stage + 1 == place.pp && place.tp_rank == 0) {
+        base_buf_clear(&r->message);
+        base_buf_put(&r->message, result.tokens, result.n_tokens * sizeof *result.tokens);
+        par_result_send(r->grid, r->message.data, r->message.size);
+    }
+    if (place.stage != 0)
+        return;
+    while (!par_result_poll(r->grid, &r->message))
+        par_idle(r->grid);
+    size_t n = r->message.size / sizeof(link_token);
+    memcpy(r->tokens, r->message.data, n * sizeof *r->tokens);
+    for (size_t i = 0; i < n; i++) {
+        model_set_feedback(r->m, r->tokens[i].seq, r->tokens[i].token);
+        if (r->tokens[i].seq == 0)
+            r->digest = fold(fold(r->digest, r->tokens[i].logits_digest), (uint64_t)r->tokens[i].token);
+    }
+}
+
+static void prefill(run *r, const way *w, bool sampled)
+{
+    for (uint32_t pos = 0; pos < N_PROMPT; pos += w->chunk) {
+        plan_memory p;
+        start_plan(r, &p);
+        uint32_t n = N_PROMPT - pos < w->chunk ? N_PROMPT - pos : w->chunk;
+        if (pos == 0) {
+            p.plan.n_images = 1;
+            p.image = (link_image){SLOT, r->pixels};
+        }
+        if (w->mate)
+            add_mate_slice(&p, pos, n);
+        add_prompt_slice(&p, pos, n, pos + n == N_PROMPT ? LINK_SLICE_SAMPLE | LINK_SLICE_DIGEST : 0, sampled);
+        run_plan(r, &p.plan);
+    }
+}
+
+static void decode(run *r, const way *w, bool sampled)
+{
+    for (uint32_t i = 0; i < N_DECODED; i++) {
+        plan_memory p;
+        start_plan(r, &p);
+        add_slice(&p, 0, N_PROMPT + i, 1, LINK_SLICE_SAMPLE | LINK_SLICE_DIGEST | LINK_SLICE_FEEDBACK, sampled);
+        p.plan.tokens[p.plan.n_tokens++] = 0;
+        if (w->mate)
+            add_mate_slice(&p, N_PROMPT + i, 1);
+        run_plan(r, &p.plan);
+    }
+}
+
+/* --- running it --- */
+
+static const link_limits limits = {.max_seqs = MAX_SEQS, .max_positions = 128, .max_step_tokens = MAX_TOKENS, .n_kv_blocks = 8,
+                                   .n_image_slots = 2};
+
+static bool open_model(run *r, const char *dir, base_error *error)
+{
+    arch a;
+    shard_source *source = NULL;
+    model_options options = {.limits = limits};
+    bool ok = arch_load(dir, &a, error) == BASE_OK && shard_source_open(dir, &source, error) == BASE_OK &&
+              shard_source_check(source, &a, error) == BASE_OK &&
+              model_create(&a, source, r->grid, &options, &r->m, error) == BASE_OK;
+    shard_source_close(&source);
+    return ok && par_grid_reserve(r->grid, MAX_TOKENS * 45, 1 << 16, 1 << 12, error) == BASE_OK;
+}
+
+/* The digest of the request run in one way; on ranks outside stage 0 it stays the start value. */
+static uint64_t digest_of(run *r, const way *w, bool sampled)
+{
+    r->digest = UINT64_C(0xcbf29ce484222325);
+    prefill(r, w, sampled);
+    decode(r, w, sampled);
+    return r->digest;
+}
+
+/* Rank 0 writes the checkpoint; everybody learns the directory. */
+static void make_checkpoint(par_world *world, bool bf16, char dir[64])
+{
+    base_buf name = {0};
+    if (par_world_rank(world) == 0) {
+        snprintf(dir, 64, "/tmp/palmgrove-test-XXXXXX");
+        CHECK(mkdtemp(dir) != NULL && tiny_checkpoint_write(dir, bf16));
+        base_buf_put(&name, dir, strlen(dir) + 1);
+    }
+    CHECK(par_world_broadcast(world, &name, NULL) == BASE_OK);
+    snprintf(dir, 64, "%s", (const char *)name.data);
+    base_buf_release(&name);
+}
+
+static void remove_checkpoint(par_world *world, const char *dir)
+{
+    char path[128];
+    par_world_agree(world, BASE_OK, NULL); /* nobody reads it any more */
+    if (par_world_rank(world) != 0)
+        return;
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    unlink(path);
+    rmdir(dir);
+}
+
+static const way ways[] = {{33, true}, {MAX_TOKENS / 2, false}, {1, false}, {7, true}};
+enum { N_WAYS = sizeof ways / sizeof *ways };
+
+/* Run the first n_ways of running a request in one layout. */
+static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t pp, const golden *g, const char *isa, size_t n_ways)
+{
+    base_error error = {0};
+    run r = {0};
+    CHECK(kern_select(isa, &error) == BASE_OK);
+    CHECK(par_grid_create(world, tp, pp, &r.grid, &error) == BASE_OK);
+    for (size_t i = 0; i < sizeof r.pixels; i++)
+        r.pixels[i] = (uint8_t)(i * 2654435761u >> 13);
+    bool ok = open_model(&r, dir, &error);
+    if (!ok)
+        fprintf(stderr, "layout %u x %u: %s\n", tp, pp, error.text);
+    CHECK(ok);
+    for (size_t i = 0; ok && i < n_ways; i++) {
+        uint64_t digest = digest_of(&r, &ways[i], g->sampled);
+        if (par_grid_place(r.grid).stage == 0 && digest != g->digest) {
+            fprintf(stderr, "tp %u pp %u %s, chunk %u%s: digest %016llx\n", tp, pp, isa, ways[i].chunk,
+                    ways[i].mate ? ", with a mate" : "", (unsigned long long)digest);
+            CHECK(!"digest equals the golden one");
+        }
+    }
+    model_destroy(&r.m);
+    par_grid_destroy(&r.grid);
+    base_buf_release(&r.message);
+}
+
+static void for_each_golden(par_world *world, void (*check)(par_world *world, const char *dir, const golden *g))
+{
+    for (size_t i = 0; i < N_GOLDENS; i++) {
+        char dir[64];
+        make_checkpoint(world, goldens[i].bf16, dir);
+        check(world, dir, &goldens[i]);
+        remove_checkpoint(world, dir);
+    }
+}
+
+static void check_layouts(par_world *world, const char *dir, const golden *g)
+{
+    uint32_t n = (uint32_t)par_world_size(world);
+    for (uint32_t tp = 1; tp <= n; tp++)
+        if (n % tp == 0)
+            run_layout(world, dir, tp, n / tp, g, "auto", N_WAYS);
+}
+
+static void check_kernel_sets(par_world *world, const char *dir, const golden *g)
+{
+    uint32_t n = (uint32_t)par_world_size(world);
+    run_layout(world, dir, n, 1, g, "ref", 1);
+    if (kern_avx2() != NULL)
+        run_layout(world, dir, n, 1, g, "avx2", 1);
+    if (kern_avx512() != NULL)
+        run_layout(world, dir, n, 1, g, "avx512", 1);
+}
+
+static void case_layouts(par_world *world)
+{
+    for_each_golden(world, check_layouts);
+}
+
+static void case_kernels(par_world *world)
+{
+    for_each_golden(world, check_kernel_sets);
+}
+
+/* Print the golden table. */
+static void print_digest(par_world *world, const char *dir, const golden *g)
+{
+    base_error error = {0};
+    run r = {0};
+    CHECK(par_grid_create(world, 1, 1, &r.grid, &error) == BASE_OK);
+    for (size_t i = 0; i < sizeof r.pixels; i++)
+        r.pixels[i] = (uint8_t)(i * 2654435761u >> 13);
+    CHECK(open_model(&r, dir, &error));
+    printf("    {%s, %s, UINT64_C(0x%016llx)},\n", g->bf16 ? "true" : "false", g->sampled ? "true" : "false",
+           (unsigned long long)digest_of(&r, &ways[0], g->sampled));
+    model_destroy(&r.m);
+    par_grid_destroy(&r.grid);
+    base_buf_release(&r.message);
+}
+
+static void case_print(par_world *world)
+{
+    for_each_golden(world, print_digest);
+}
+
+int main(int argc, char **argv)
+{
+    const check_case cases[] = {{"layouts", case_layouts}, {"kernels", case_kernels}, {"print", case_print}};
+    return check_main(argc, argv, cases, sizeof cases / sizeof *cases);
+}
