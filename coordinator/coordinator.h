@@ -23,6 +23,7 @@ typedef struct coord_options {
     uint32_t max_message_bytes;
     uint64_t max_image_pixels;
     uint32_t intake_threads;
+    uint32_t replica_timeout_ms; /* a replica that owes results and is silent for so long counts as dead; 0: two minutes */
     bool log_content;        /* allow prompts and replies in logs */
     /* Called once on the engine thread when the replica has said hello and every endpoint is bound: the ready line. */
     void (*ready)(void *context, const char *line);

@@ -8,6 +8,11 @@
 #include "proto/base/status.h"
 #include "worker/par/par.h"
 
+/* Bounds of the options below. */
+#define WORKER_SEQS_MAX 4096u
+#define WORKER_STEP_TOKENS_MAX 65536u
+#define WORKER_IMAGE_SLOTS_MAX 1024u
+
 typedef struct worker_options {
     const char *model_dir;
     uint32_t tp, pp;          /* 0: chosen from the world's size */
@@ -22,8 +27,9 @@ typedef struct worker_options {
     const char *link;         /* rank 0: the coordinator's link endpoint */
 } worker_options;
 
-/* Run this rank until the coordinator says stop.  Collective over the world.  Prints each rank's binding and memory and the load
- * progress on rank 0.  Start-up failures are agreed upon by all ranks and returned on all of them; nothing is left behind. */
+/* Run this rank until the coordinator says stop.  Collective over the world.  Logs each rank's binding and memory and the load
+ * progress on rank 0.  Failures, at start-up and later, are returned on all ranks; nothing is left behind.
+ * Start the coordinator's threads before: threads made later inherit the cores that this rank is bound to. */
 base_status worker_run(par_world *world, const worker_options *options, base_error *error);
 
 #endif

@@ -3,7 +3,8 @@
  * World = tp x pp ranks; rank r has stage r / tp and tensor rank r % tp, so a tensor group sits on neighbouring ranks (usually
  * one node).  Only the main thread calls these functions (MPI_THREAD_FUNNELED).  Reductions are exact integer or bitwise
  * operations, so their order, the algorithm and the rank count leave no trace in the result (DESIGN section 6).
- * Waiting never happens inside a blocking MPI call: par_* waits test, spin, and after about 2 ms nap (at most 1 ms). */
+ * Waiting never happens inside a blocking MPI call: par_* waits test, spin, and after about 2 ms nap (at most 1 ms; 8 ms after a
+ * second without work, see wait.h). */
 #ifndef PALMGROVE_PAR_H
 #define PALMGROVE_PAR_H
 

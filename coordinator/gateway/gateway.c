@@ -1,0 +1,414 @@
+#include "coordinator/gateway/gateway.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "coordinator/gateway/address.h"
+#include "coordinator/gateway/clients.h"
+#include "coordinator/session/session.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+
+enum {
+    LINGER_MS = 500,
+    SEND_QUEUE = 1024, /* replies that may wait for one client; then it counts as one that does not read */
+    RECEIVE_QUEUE = 8, /* messages, each up to the limit, that ZeroMQ holds for us per client */
+    HEARTBEAT_MS = 2000,
+    HEARTBEAT_TIMEOUT_MS = 6000,
+    HANDSHAKE_MS = 5000,
+    TURN_MESSAGES = 64,    /* received before mail is looked at again */
+    OPEN_BEYOND_QUEUE = 1024,
+    ENDPOINTS_BYTES = 1024,
+};
+/* Requests not yet prepared may hold this much of message bytes together. */
+#define PAYLOAD_BYTES_MAX ((size_t)512 << 20)
+
+struct gateway {
+    const coord_options *options;
+    void *zmq, *socket;
+    mailbox *box, *engine, started_box;
+    atomic_size_t *payload_bytes;
+    clients clients;
+    uint64_t n_malformed, n_refused;
+    char endpoints[ENDPOINTS_BYTES];
+    pthread_t thread;
+    mail started, stop;
+};
+
+/* ---- sending ---- */
+
+static bool send_frame(gateway *g, const void *bytes, size_t size, bool more)
+{
+    return zmq_send(g->socket, bytes, size, ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0)) >= 0;
+}
+
+/* False: the client is gone (EHOSTUNREACH) or its queue is full (EAGAIN). */
+static bool send_reply(gateway *g, const client_id *client, const base_buf *bytes)
+{
+    return send_frame(g, client->bytes, client->size, true) && (!client->has_delimiter || send_frame(g, "", 0, true)) &&
+           send_frame(g, bytes->data, bytes->size, false);
+}
+
+/* Refuse a message on the spot; a client that cannot be reached does not learn it. */
+static void refuse(gateway *g, const client_id *client, const char *request_id, const base_error *error)
+{
+    base_buf bytes = {0};
+    g->n_refused++;
+    base_log_warn("request '%s' refused: %s: %s", request_id, base_status_text(error->status), error->text);
+    session_encode_error(request_id, error->status, error->text, &bytes);
+    if (!bytes.failed)
+        send_reply(g, client, &bytes);
+    base_buf_release(&bytes);
+}
+
+static void push_cancel(gateway *g, client_request *r, const char *why)
+{
+    mail *m = mail_create(MAIL_CANCEL, r->number);
+    if (m == NULL) {
+        base_log_error("request '%s' cannot be canceled: out of memory", r->request_id);
+        return;
+    }
+    m->text = why;
+    mailbox_push(g->engine, m);
+}
+
+/* Cancel everything that this connection has open; no reply can reach it. */
+static void drop_client(gateway *g, const client_id *client, const char *why)
+{
+    for (uint32_t i = 0; i < g->clients.capacity; i++) {
+        client_request *r = &g->clients.requests[i];
+        if (!r->is_open || r->is_gone || !client_is_same(&r->client, client))
+            continue;
+        r->is_gone = true;
+        push_cancel(g, r, why);
+    }
+}
+
+static void pass_reply(gateway *g, const mail *m)
+{
+    client_request *r = clients_find(&g->clients, m->number);
+    if (r == NULL)
+        return;
+    if (!r->is_gone && !send_reply(g, &r->client, &m->bytes)) {
+        client_id client = r->client;
+        drop_client(g, &client, errno == EAGAIN ? "the client does not read its replies" : "the client went away");
+    }
+    if (m->is_last)
+        clients_close(&g->clients, r);
+}
+
+/* ---- receiving ---- */
+
+static base_status open_generate(gateway *g, const client_id *client, wire_request *request, size_t size, base_error *error)
+{
+    uint64_t number;
+    if (atomic_load(g->payload_bytes) > 0 && atomic_load(g->payload_bytes) + size > PAYLOAD_BYTES_MAX)
+        return base_fail(error, BASE_EBUSY, "%zu MiB of requests wait to be prepared; try again later",
+                         atomic_load(g->payload_bytes) >> 20);
+    base_status status = clients_open(&g->clients, client, request->request_id, true, &number, error);
+    if (status != BASE_OK)
+        return status;
+    session *s = session_create(request, size, number, base_clock_us());
+    if (s == NULL) {
+        clients_close(&g->clients, clients_find(&g->clients, number));
+        return base_fail(error, BASE_ENOMEM, "no memory for a session");
+    }
+    atomic_fetch_add(g->payload_bytes, size);
+    mailbox_push(g->engine, &s->mail);
+    return BASE_OK;
+}
+
+static base_status open_query(gateway *g, const client_id *client, const wire_request *request, base_error *error)
+{
+    uint64_t number;
+    base_status status = clients_open(&g->clients, client, request->request_id, false, &number, error);
+    if (status != BASE_OK)
+        return status;
+    mail *m = mail_create(MAIL_QUERY, number);
+    if (m == NULL) {
+        clients_close(&g->clients, clients_find(&g->clients, number));
+        return base_fail(error, BASE_ENOMEM, "no memory for a query");
+    }
+    m->query = request->kind;
+    memcpy(m->request_id, request->request_id, sizeof m->request_id);
+    m->n_malformed = g->n_malformed;
+    m->n_refused = g->n_refused;
+    mailbox_push(g->engine, m);
+    return BASE_OK;
+}
+
+static void cancel(gateway *g, const client_id *client, const char *request_id)
+{
+    client_request *r = clients_find_id(&g->clients, client, request_id);
+    if (r != NULL)
+        push_cancel(g, r, "canceled by the client");
+}
+
+static base_status handle_request(gateway *g, const client_id *client, wire_request *request, size_t size, base_error *error)
+{
+    switch (request->kind) {
+    case WIRE_REQUEST_GENERATE:
+        return open_generate(g, client, request, size, error);
+    case WIRE_REQUEST_HEALTH:
+    case WIRE_REQUEST_STATS:
+        return open_query(g, client, request, error);
+    case WIRE_REQUEST_CANCEL:
+        cancel(g, client, request->request_id);
+        return BASE_OK;
+    case WIRE_REQUEST_NONE:
+        break;
+    }
+    return base_fail(error, BASE_EUNSUPPORTED, "the request has no body that this server knows");
+}
+
+static void handle_message(gateway *g, const client_id *client, const void *bytes, size_t size)
+{
+    wire_request request = {0};
+    base_error error = {0};
+    base_status status;
+    if (size > g->options->max_message_bytes)
+        status = base_fail(&error, BASE_ETOOBIG, "a message of %zu bytes; this server takes %u; send smaller images", size,
+                           g->options->max_message_bytes);
+    else
+        status = wire_request_decode(bytes, size, &request, &error);
+    if (status != BASE_OK) {
+        g->n_malformed++;
+        refuse(g, client, request.request_id, &error);
+        return;
+    }
+    status = handle_request(g, client, &request, size, &error);
+    if (status != BASE_OK)
+        refuse(g, client, request.request_id, &error);
+    wire_request_release(&request);
+}
+
+/* Take the frames of one message: up to three are kept, the rest are thrown away.  Returns how many there were, 0: none waits. */
+static int receive_frames(gateway *g, zmq_msg_t frames[3])
+{
+    zmq_msg_t spare;
+    int n = 0, more = 1;
+    zmq_msg_init(&spare);
+    while (more) {
+        zmq_msg_t *frame = n < 3 ? &frames[n] : &spare;
+        if (zmq_msg_recv(frame, g->socket, ZMQ_DONTWAIT) < 0) {
+            n = 0;
+            break;
+        }
+        more = zmq_msg_more(frame);
+        n++;
+    }
+    zmq_msg_close(&spare);
+    return n;
+}
+
+static bool receive_message(gateway *g)
+{
+    zmq_msg_t frames[3];
+    for (int i = 0; i < 3; i++)
+        zmq_msg_init(&frames[i]);
+    int n = receive_frames(g, frames);
+    if (n > 0) {
+        client_id client = {.has_delimiter = n == 3 && zmq_msg_size(&frames[1]) == 0};
+        client.size = (uint8_t)zmq_msg_size(&frames[0]); /* ZeroMQ bounds an identity to 255 bytes */
+        memcpy(client.bytes, zmq_msg_data(&frames[0]), client.size);
+        if (n == 2 || client.has_delimiter) {
+            handle_message(g, &client, zmq_msg_data(&frames[n - 1]), zmq_msg_size(&frames[n - 1]));
+        } else {
+            base_error error = {0};
+            g->n_malformed++;
+            base_fail(&error, BASE_EFORMAT, "a message of %d frames; send one frame, or an empty one and one", n - 1);
+            refuse(g, &client, "", &error);
+        }
+    }
+    for (int i = 0; i < 3; i++)
+        zmq_msg_close(&frames[i]);
+    return n > 0;
+}
+
+/* ---- the thread ---- */
+
+static bool set_int(void *socket, int option, int value)
+{
+    return zmq_setsockopt(socket, option, &value, sizeof value) == 0;
+}
+
+/* ZeroMQ drops the connection of a message beyond MAXMSGSIZE without a word.  So it is set to twice the limit: up to there the client
+ * gets a typed refusal, and memory is bounded still. */
+static base_status open_socket(gateway *g, base_error *error)
+{
+    int64_t bytes_max = (int64_t)g->options->max_message_bytes * 2;
+    g->socket = zmq_socket(g->zmq, ZMQ_ROUTER);
+    if (g->socket == NULL || !set_int(g->socket, ZMQ_LINGER, LINGER_MS) || !set_int(g->socket, ZMQ_ROUTER_MANDATORY, 1) ||
+        !set_int(g->socket, ZMQ_SNDHWM, SEND_QUEUE) || !set_int(g->socket, ZMQ_RCVHWM, RECEIVE_QUEUE) ||
+        !set_int(g->socket, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) || !set_int(g->socket, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS) ||
+        !set_int(g->socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) ||
+        zmq_setsockopt(g->socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max) != 0)
+        return base_fail(error, BASE_EIO, "cannot open the gateway's socket: %s", zmq_strerror(errno));
+    return BASE_OK;
+}
+
+static base_status bind_endpoint(gateway *g, const char *endpoint, base_error *error)
+{
+    base_status status = address_check(endpoint, g->options->insecure, error);
+    if (status != BASE_OK)
+        return status;
+    set_int(g->socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL); /* else 127.0.0.1 is reported as [::ffff:127.0.0.1] */
+    if (zmq_bind(g->socket, endpoint) != 0) {
+        if (errno == EADDRINUSE)
+            return base_fail(error, BASE_EBUSY, "'%s' is in use; is another server running? choose another port or stop it", endpoint);
+        return base_fail(error, errno == EINVAL || errno == ENODEV || errno == EADDRNOTAVAIL ? BASE_EINVAL : BASE_EIO,
+                         "cannot listen on '%s': %s", endpoint, zmq_strerror(errno));
+    }
+    char bound[256];
+    size_t size = sizeof bound, used = strlen(g->endpoints);
+    if (zmq_getsockopt(g->socket, ZMQ_LAST_ENDPOINT, bound, &size) != 0)
+        snprintf(bound, sizeof bound, "%s", endpoint);
+    snprintf(g->endpoints + used, sizeof g->endpoints - used, "%s%s", used > 0 ? ", " : "", bound);
+    return BASE_OK;
+}
+
+static base_status open_endpoints(gateway *g, base_error *error)
+{
+    base_status status = open_socket(g, error);
+    if (status == BASE_OK && g->options->n_endpoints == 0)
+        status = base_fail(error, BASE_EINVAL, "the gateway has no endpoint to listen on");
+    for (size_t i = 0; status == BASE_OK && i < g->options->n_endpoints; i++)
+        status = bind_endpoint(g, g->options->endpoints[i], error);
+    return status;
+}
+
+/* ZeroMQ removes the file of an ipc endpoint on a thread of its own, some time after the close; nothing shall be left when
+ * gateway_stop returns. */
+static void close_socket(gateway *g)
+{
+    if (g->socket == NULL)
+        return;
+    zmq_close(g->socket);
+    for (char *at = strstr(g->endpoints, "ipc://"); at != NULL; at = strstr(at + 1, "ipc://")) {
+        char path[256];
+        size_t length = strcspn(at + strlen("ipc://"), ",");
+        snprintf(path, sizeof path, "%.*s", (int)length, at + strlen("ipc://"));
+        unlink(path);
+    }
+}
+
+/* Every request still open gets a last word. */
+static void answer_open(gateway *g)
+{
+    for (uint32_t i = 0; i < g->clients.capacity; i++) {
+        client_request *r = &g->clients.requests[i];
+        base_error error = {.status = BASE_ESHUTDOWN, .text = "the server has shut down"};
+        if (r->is_open && !r->is_gone)
+            refuse(g, &r->client, r->request_id, &error);
+    }
+}
+
+/* False: the thread shall end. */
+static bool handle_mail(gateway *g)
+{
+    mail *m;
+    while ((m = mailbox_take(g->box)) != NULL) {
+        if (m->kind == MAIL_STOP)
+            return false;
+        pass_reply(g, m);
+        mail_destroy(&m);
+    }
+    return true;
+}
+
+static void serve(gateway *g)
+{
+    zmq_pollitem_t items[2] = {{.socket = g->socket, .events = ZMQ_POLLIN}, {.fd = g->box->fd, .events = ZMQ_POLLIN}};
+    while (handle_mail(g)) {
+        bool more = true;
+        for (int i = 0; more && i < TURN_MESSAGES; i++)
+            more = receive_message(g);
+        if (!more)
+            zmq_poll(items, 2, -1);
+    }
+    answer_open(g);
+}
+
+static void *gateway_run(void *argument)
+{
+    gateway *g = argument;
+    base_status status = open_endpoints(g, &g->started.error);
+    if (status != BASE_OK)
+        close_socket(g);
+    mailbox_push(&g->started_box, &g->started);
+    if (status != BASE_OK)
+        return NULL;
+    serve(g);
+    close_socket(g);
+    return NULL;
+}
+
+/* ---- start and stop ---- */
+
+static void gateway_free(gateway **out)
+{
+    gateway *g = *out;
+    clients_release(&g->clients);
+    mailbox_release(&g->started_box);
+    free(g);
+    *out = NULL;
+}
+
+void gateway_stop(gateway **out)
+{
+    gateway *g = *out;
+    if (g == NULL)
+        return;
+    g->stop = (mail){.kind = MAIL_STOP, .is_embedded = true};
+    mailbox_push(g->box, &g->stop);
+    pthread_join(g->thread, NULL);
+    gateway_free(out);
+}
+
+static base_status run_thread(gateway *g, base_error *error)
+{
+    int code = pthread_create(&g->thread, NULL, gateway_run, g);
+    if (code != 0)
+        return base_fail(error, BASE_EIO, "cannot start the gateway's thread: %s", strerror(code));
+    mailbox_wait(&g->started_box);
+    if (g->started.error.status == BASE_OK)
+        return BASE_OK;
+    pthread_join(g->thread, NULL);
+    if (error != NULL)
+        *error = g->started.error;
+    return g->started.error.status;
+}
+
+base_status gateway_start(const coord_options *options, void *zmq, mailbox *box, mailbox *engine, atomic_size_t *payload_bytes,
+                          gateway **out, base_error *error)
+{
+    gateway *g = calloc(1, sizeof *g);
+    if (g == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for the gateway");
+    *g = (gateway){.options = options, .zmq = zmq, .box = box, .engine = engine, .payload_bytes = payload_bytes,
+                   .started = {.kind = MAIL_STARTED, .is_embedded = true}};
+    base_status status = mailbox_init(&g->started_box, error);
+    if (status != BASE_OK) {
+        free(g);
+        return status;
+    }
+    status = clients_init(&g->clients, options->max_queue + OPEN_BEYOND_QUEUE, error);
+    if (status == BASE_OK)
+        status = run_thread(g, error);
+    if (status != BASE_OK) {
+        gateway_free(&g);
+        return status;
+    }
+    *out = g;
+    return BASE_OK;
+}
+
+const char *gateway_endpoints(const gateway *g)
+{
+    return g->endpoints;
+}

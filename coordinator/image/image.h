@@ -1,0 +1,45 @@
+/* image.h - outside bytes to pixels: JPEG and PNG, and the square a vision tower reads.
+ *
+ * Bytes are hostile: the format is found by its magic, the pixel count is checked in the header before memory is taken,
+ * and a file that is cut short or damaged is an error, never a partly grey picture.  Pure and reentrant: any thread. */
+#ifndef PALMGROVE_IMAGE_H
+#define PALMGROVE_IMAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/base/buf.h"
+#include "proto/base/status.h"
+
+/* [height][width][channels] u8, rows without padding.  channels: 1 grey, 3 RGB. */
+typedef struct image {
+    uint32_t width, height, channels;
+    uint8_t *pixels; /* owned */
+} image;
+
+void image_release(image *img);
+
+/* Decode a JPEG (baseline or progressive; grey or YCbCr/RGB, 8 bits) or a PNG (every kind).
+ * The EXIF orientation of a JPEG is applied, so the picture stands as it was meant to be seen.  16-bit PNG samples
+ * become round(v * 255 / 65535) (a 12-bit drawing is stored scaled to the full 16-bit range); transparency is laid over
+ * black; palettes become RGB; grey stays one channel.  Gamma and colour profiles are ignored: radiographs are read as
+ * they are stored. Errors, `out` untouched: BASE_EUNSUPPORTED not a JPEG or PNG, or CMYK; BASE_ETOOBIG more than
+ * `max_pixels` (width x height); BASE_EFORMAT truncated or damaged; BASE_ENOMEM. */
+base_status image_decode(const void *bytes, size_t size, uint64_t max_pixels, image *out, base_error *error);
+
+/* Fit `img` into a square of `size` pixels a side: aspect kept, the longer side becomes `size`, the other
+ * max(1, round(size * short / long)), halves to even; bilinear with antialiasing, as PyTorch's
+ * interpolate(mode='bilinear', antialias=True, align_corners=False) on floats, rounded half to even; centred on black
+ * (an odd pixel of padding goes to the right or below); grey stacked to three channels.  out: [size][size][3] u8.
+ * Errors: BASE_ENOMEM. */
+base_status image_fit_square(const image *img, uint32_t size, uint8_t *out, base_error *error);
+
+/* Resize to width x height with the same filter; channels stay.  Errors: BASE_EINVAL an empty side; BASE_ENOMEM. */
+base_status image_resize(const image *img, uint32_t width, uint32_t height, image *out, base_error *error);
+
+/* Append a PNG of [height][width][channels] samples, 8 (u8) or 16 bits (uint16_t, native order) deep; channels 1 or 3.
+ * Errors: BASE_EINVAL other shapes; BASE_ENOMEM. */
+base_status image_encode_png(const void *samples, uint32_t width, uint32_t height, uint32_t channels, uint32_t bits,
+                             base_buf *out, base_error *error);
+
+#endif

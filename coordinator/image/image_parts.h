@@ -1,0 +1,25 @@
+/* image_parts.h - inside coordinator/image: what the decoders share. */
+#ifndef PALMGROVE_IMAGE_PARTS_H
+#define PALMGROVE_IMAGE_PARTS_H
+
+#include "coordinator/image/image.h"
+
+/* Take memory for width x height x channels, after the pixel limit was checked.  `format` ("JPEG") names the file in
+ * errors. Errors: BASE_EFORMAT an empty side, BASE_ETOOBIG, BASE_ENOMEM; `out` untouched. */
+base_status image_alloc(const char *format, uint32_t width, uint32_t height, uint32_t channels, uint64_t max_pixels,
+                        image *out, base_error *error);
+
+/* Each fills `out`, which is empty before, and leaves in it what must be released, on errors too. */
+base_status image_decode_jpeg(const uint8_t *bytes, size_t size, uint64_t max_pixels, image *out, uint32_t *orientation,
+                              base_error *error);
+base_status image_decode_png(const uint8_t *bytes, size_t size, uint64_t max_pixels, image *out, base_error *error);
+
+/* The orientation (1 to 8) in an EXIF block as a JPEG's APP1 marker carries it; 1 when there is none or the block is
+ * damaged: it is a hint of the camera's, not worth refusing a picture for. */
+uint32_t image_exif_orientation(const uint8_t *bytes, size_t size);
+
+/* Turn and mirror the picture to what EXIF orientation `orientation` asks for.  Errors: BASE_ENOMEM, `img` unchanged.
+ */
+base_status image_orient(image *img, uint32_t orientation, base_error *error);
+
+#endif

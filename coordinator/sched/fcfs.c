@@ -1,0 +1,21 @@
+/* fcfs.c - first come, first served, urgent requests ahead.  A running ROUTINE request is not interrupted for a STAT one: it
+ * keeps its place until it ends or the cache runs out of blocks, when ROUTINE ones give way first. */
+#include "coordinator/sched/policy.h"
+
+static bool fcfs_before(const sched_standing *a, const sched_standing *b)
+{
+    if (a->priority != b->priority)
+        return a->priority > b->priority;
+    return a->arrival < b->arrival;
+}
+
+static sched_split fcfs_split(const sched_load *load)
+{
+    /* One share of the decoding sequences per stage: while one share is in the last stage, the next enters the first. */
+    uint32_t n_decode = (load->n_decoding + load->n_stages - 1) / load->n_stages;
+    if (n_decode > load->step_tokens)
+        n_decode = load->step_tokens;
+    return (sched_split){.n_decode = n_decode, .prefill_tokens = load->step_tokens - n_decode};
+}
+
+const sched_policy sched_policy_fcfs = {.name = "fcfs", .before = fcfs_before, .split = fcfs_split};

@@ -1,0 +1,495 @@
+/* sched.c - requests into the queue, results into tokens, ends and deadlines.  compose.c puts the plans together. */
+#include "coordinator/sched/sched.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/sched/sched_impl.h"
+#include "proto/base/size.h"
+
+/* Bounds on what a replica may announce: far above any real one, low enough that sums of them cannot wrap. */
+enum { SEQS_MAX = 1 << 16, QUEUE_MAX = 1 << 20, STEP_TOKENS_MAX = 1 << 20, BLOCKS_MAX = 1 << 28, PLANS_MAX = 64, SLOTS_MAX = 1 << 16 };
+#define POSITIONS_MAX (1u << 26)
+
+/* ---- lists ---- */
+
+void seq_list_add(seq_list *list, sched_seq *seq)
+{
+    assert(list->n < list->capacity);
+    list->items[list->n++] = seq;
+}
+
+void seq_list_remove(seq_list *list, const sched_seq *seq)
+{
+    uint32_t i = 0;
+    while (i < list->n && list->items[i] != seq)
+        i++;
+    assert(i < list->n);
+    list->items[i] = list->items[--list->n];
+}
+
+static base_status seq_list_init(seq_list *list, uint32_t capacity, base_error *error)
+{
+    list->items = calloc(capacity, sizeof(sched_seq *));
+    if (list->items == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for a list of %u requests", capacity);
+    list->capacity = capacity;
+    return BASE_OK;
+}
+
+/* ---- create and destroy ---- */
+
+static base_status check_options(const sched_options *o, base_error *error)
+{
+    const struct {
+        const char *name;
+        uint64_t value, least, most;
+    } rows[] = {
+        {"max_seqs", o->limits.max_seqs, 1, SEQS_MAX},
+        {"max_positions", o->limits.max_positions, 2, POSITIONS_MAX},
+        {"max_step_tokens", o->limits.max_step_tokens, 1, STEP_TOKENS_MAX},
+        {"n_kv_blocks", o->limits.n_kv_blocks, 1, BLOCKS_MAX},
+        {"n_image_slots", o->limits.n_image_slots, 0, SLOTS_MAX},
+        {"rows_per_image", o->limits.rows_per_image, 0, POSITIONS_MAX / SLOTS_MAX},
+        {"vocab_size", o->limits.vocab_size, 1, INT32_MAX},
+        {"number of stages", o->n_stages, 1, PLANS_MAX - 1},
+        {"max_queue", o->max_queue, 1, QUEUE_MAX},
+        {"max_plans", o->max_plans, 0, PLANS_MAX},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (rows[i].value < rows[i].least || rows[i].value > rows[i].most)
+            return base_fail(error, BASE_EINVAL, "%s is %llu; it must be %llu to %llu", rows[i].name,
+                             (unsigned long long)rows[i].value, (unsigned long long)rows[i].least,
+                             (unsigned long long)rows[i].most);
+    return BASE_OK;
+}
+
+static base_status init_plan(sched *s, base_error *error)
+{
+    const link_limits *limits = &s->options.limits;
+    s->plan.slices = calloc(limits->max_seqs, sizeof *s->plan.slices);
+    s->plan.tokens = calloc(s->options.step_tokens, sizeof *s->plan.tokens);
+    s->plan.blocks = calloc(limits->n_kv_blocks, sizeof *s->plan.blocks);
+    s->plan.images = calloc(limits->n_image_slots + 1u, sizeof *s->plan.images);
+    s->scratch = calloc(limits->max_seqs, sizeof(sched_seq *));
+    if (!s->plan.slices || !s->plan.tokens || !s->plan.blocks || !s->plan.images || !s->scratch)
+        return base_fail(error, BASE_ENOMEM, "no memory for a step plan of %u tokens", s->options.step_tokens);
+    return BASE_OK;
+}
+
+static base_status init_flights(sched *s, base_error *error)
+{
+    s->flights = calloc(s->options.max_plans, sizeof *s->flights);
+    if (s->flights == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for %u plans in flight", s->options.max_plans);
+    for (uint32_t i = 0; i < s->options.max_plans; i++) {
+        s->flights[i].entries = calloc(s->options.limits.max_seqs, sizeof(sched_entry));
+        if (s->flights[i].entries == NULL)
+            return base_fail(error, BASE_ENOMEM, "no memory for %u plans in flight", s->options.max_plans);
+    }
+    return BASE_OK;
+}
+
+static base_status init_events(sched *s, base_error *error)
+{
+    s->event_capacity = s->options.max_queue + s->options.limits.max_seqs;
+    s->events = calloc(s->event_capacity, sizeof *s->events);
+    if (s->events == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for %u events", s->event_capacity);
+    return BASE_OK;
+}
+
+static base_status init_parts(sched *s, base_error *error)
+{
+    const link_limits *limits = &s->options.limits;
+    base_status status = seq_list_init(&s->waiting, s->options.max_queue + limits->max_seqs, error);
+    if (status == BASE_OK)
+        status = seq_list_init(&s->running, limits->max_seqs, error);
+    if (status == BASE_OK)
+        status = sched_pool_init(&s->slots, limits->max_seqs, "sequence slots", error);
+    if (status == BASE_OK)
+        status = sched_pool_init(&s->blocks, limits->n_kv_blocks, "cache blocks", error);
+    if (status == BASE_OK)
+        status = sched_pool_init(&s->images, limits->n_image_slots, "image slots", error);
+    if (status == BASE_OK)
+        status = init_plan(s, error);
+    if (status == BASE_OK)
+        status = init_flights(s, error);
+    if (status == BASE_OK)
+        status = init_events(s, error);
+    return status;
+}
+
+base_status sched_create(const sched_options *options, sched **out, base_error *error)
+{
+    base_status status = check_options(options, error);
+    if (status != BASE_OK)
+        return status;
+    sched *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for a scheduler");
+    s->options = *options;
+    if (s->options.max_plans == 0)
+        s->options.max_plans = options->n_stages + 1;
+    if (options->step_tokens == 0 || options->step_tokens > options->limits.max_step_tokens)
+        s->options.step_tokens = options->limits.max_step_tokens;
+    status = init_parts(s, error);
+    if (status != BASE_OK) {
+        sched_destroy(&s);
+        return status;
+    }
+    *out = s;
+    return BASE_OK;
+}
+
+static void seq_destroy(sched_seq *seq)
+{
+    kv_table_release(&seq->table);
+    free(seq->images);
+    free(seq->tokens);
+    free(seq);
+}
+
+static void destroy_list(sched *s, seq_list *list)
+{
+    for (uint32_t i = 0; i < list->n; i++) {
+        sched_seq_strip(s, list->items[i]);
+        seq_destroy(list->items[i]);
+    }
+    free(list->items);
+}
+
+void sched_destroy(sched **out)
+{
+    sched *s = *out;
+    if (s == NULL)
+        return;
+    destroy_list(s, &s->waiting);
+    destroy_list(s, &s->running);
+    for (uint32_t i = 0; s->flights != NULL && i < s->options.max_plans; i++)
+        free(s->flights[i].entries);
+    free(s->flights);
+    free(s->events);
+    free(s->scratch);
+    free(s->plan.slices);
+    free(s->plan.tokens);
+    free(s->plan.blocks);
+    free(s->plan.images);
+    sched_pool_release(&s->slots);
+    sched_pool_release(&s->blocks);
+    sched_pool_release(&s->images);
+    free(s);
+    *out = NULL;
+}
+
+/* ---- requests ---- */
+
+base_status sched_reserve(sched *s, base_error *error)
+{
+    uint32_t length = s->n_reserved + s->waiting.n;
+    if (length >= s->options.max_queue)
+        return base_fail(error, BASE_EBUSY, "the queue is full: %u requests wait, the limit is %u; try again later", length,
+                         s->options.max_queue);
+    s->n_reserved++;
+    return BASE_OK;
+}
+
+void sched_unreserve(sched *s)
+{
+    assert(s->n_reserved > 0);
+    s->n_reserved--;
+}
+
+static base_status check_fits(const sched *s, const sched_request *r, base_error *error)
+{
+    const link_limits *limits = &s->options.limits;
+    uint64_t positions = (uint64_t)r->n_tokens + r->max_tokens;
+    if (r->n_tokens == 0 || r->max_tokens == 0)
+        return base_fail(error, BASE_EINVAL, "a request needs at least one prompt token and one token to make");
+    if (positions > limits->max_positions)
+        return base_fail(error, BASE_ETOOBIG,
+                         "%u prompt tokens and max_tokens %u exceed the context of %u; shorten the prompt or lower max_tokens",
+                         r->n_tokens, r->max_tokens, limits->max_positions);
+    if (kv_blocks_for((uint32_t)positions) > limits->n_kv_blocks)
+        return base_fail(error, BASE_ETOOBIG,
+                         "%u prompt tokens and max_tokens %u exceed the cache of %llu tokens; lower max_tokens, or start the server "
+                         "with a larger cache",
+                         r->n_tokens, r->max_tokens, (unsigned long long)limits->n_kv_blocks * LINK_KV_BLOCK_TOKENS);
+    if (r->n_images > limits->n_image_slots)
+        return base_fail(error, BASE_ETOOBIG, "%u images in one request; this server holds %u at a time", r->n_images,
+                         limits->n_image_slots);
+    return BASE_OK;
+}
+
+/* Ids inside the vocabulary; image rows complete, in order, each image's together. */
+static base_status check_tokens(const sched *s, const sched_request *r, base_error *error)
+{
+    uint64_t next_row = 0;
+    for (uint32_t i = 0; i < r->n_tokens; i++) {
+        int32_t token = r->tokens[i];
+        if (token >= 0 && (uint32_t)token >= s->options.limits.vocab_size)
+            return base_fail(error, BASE_EINVAL, "token %d is outside the vocabulary of %u", token,
+                             s->options.limits.vocab_size);
+        if (token < 0 && (uint64_t)(-1 - (int64_t)token) != next_row++)
+            return base_fail(error, BASE_EINVAL, "the image rows of the prompt are not in order at position %u", i);
+    }
+    if (next_row != (uint64_t)r->n_images * s->options.limits.rows_per_image)
+        return base_fail(error, BASE_EINVAL, "%llu image rows in the prompt do not belong to %u images",
+                         (unsigned long long)next_row, r->n_images);
+    return BASE_OK;
+}
+
+static base_status alloc_seq(const sched_request *r, sched_seq **out, base_error *error)
+{
+    uint32_t positions = r->n_tokens + r->max_tokens;
+    sched_seq *seq = calloc(1, sizeof *seq);
+    if (seq == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for a sequence");
+    seq->tokens = calloc(positions, sizeof *seq->tokens);
+    seq->images = calloc(r->n_images + 1u, sizeof *seq->images);
+    if (seq->tokens == NULL || seq->images == NULL ||
+        kv_table_init(&seq->table, positions, NULL) != BASE_OK) {
+        seq_destroy(seq);
+        return base_fail(error, BASE_ENOMEM, "no memory for a sequence of %u tokens", positions);
+    }
+    *out = seq;
+    return BASE_OK;
+}
+
+static void fill_images(sched_seq *seq, const sched_request *r, uint32_t rows_per_image)
+{
+    uint32_t rows = 0;
+    for (uint32_t i = 0; i < r->n_tokens; i++)
+        if (r->tokens[i] < 0)
+            seq->images[rows++ / rows_per_image].end = i + 1;
+    for (uint32_t i = 0; i < r->n_images; i++) {
+        seq->images[i].pixels = r->images[i];
+        seq->images[i].slot = SEQ_NO_SLOT;
+    }
+    seq->n_images = r->n_images;
+}
+
+base_status sched_submit(sched *s, const sched_request *r, uint64_t now_us, sched_seq **out, base_error *error)
+{
+    sched_unreserve(s);
+    base_status status = check_fits(s, r, error);
+    if (status == BASE_OK)
+        status = check_tokens(s, r, error);
+    if (status == BASE_OK && r->deadline_us != 0 && r->deadline_us <= now_us)
+        status = base_fail(error, BASE_EDEADLINE, "the deadline passed while the request was prepared");
+    sched_seq *seq = NULL;
+    if (status == BASE_OK)
+        status = alloc_seq(r, &seq, error);
+    if (status != BASE_OK)
+        return status;
+    memcpy(seq->tokens, r->tokens, r->n_tokens * sizeof *r->tokens);
+    seq->state = SEQ_WAITING;
+    seq->user = r->user;
+    seq->n_prompt = seq->n_known = r->n_tokens;
+    seq->max_tokens = r->max_tokens;
+    seq->slot = SEQ_NO_SLOT;
+    seq->eos_id = r->eos_id;
+    seq->sampling = r->sampling;
+    seq->digest = r->digest;
+    seq->standing = (sched_standing){.priority = r->priority, .arrival = ++s->arrivals, .deadline_us = r->deadline_us,
+                                     .n_tokens = r->n_tokens};
+    fill_images(seq, r, s->options.limits.rows_per_image);
+    seq_list_add(&s->waiting, seq);
+    *out = seq;
+    return BASE_OK;
+}
+
+/* ---- the ways out ---- */
+
+void sched_seq_strip(sched *s, sched_seq *seq)
+{
+    if (seq->slot != SEQ_NO_SLOT) {
+        sched_pool_give(&s->slots, 1, &seq->slot);
+        seq->slot = SEQ_NO_SLOT;
+    }
+    kv_table_clear(&seq->table, &s->blocks);
+    for (uint32_t i = 0; i < seq->n_images; i++) {
+        if (seq->images[i].slot != SEQ_NO_SLOT)
+            sched_pool_give(&s->images, 1, &seq->images[i].slot);
+        seq->images[i].slot = SEQ_NO_SLOT;
+        seq->images[i].planned = false;
+    }
+}
+
+void sched_seq_requeue(sched *s, sched_seq *seq)
+{
+    assert(seq->n_plans == 0);
+    sched_seq_strip(s, seq);
+    seq_list_remove(&s->running, seq);
+    seq->state = SEQ_WAITING;
+    seq->n_planned = seq->n_done = 0;
+    seq_list_add(&s->waiting, seq);
+}
+
+/* Its owner will hear no more of it; what it holds stays until no plan uses it. */
+static void end_seq(sched *s, sched_seq *seq)
+{
+    if (seq->n_plans > 0) {
+        seq->state = SEQ_DRAINING;
+        return;
+    }
+    seq_list_remove(seq->state == SEQ_WAITING ? &s->waiting : &s->running, seq);
+    sched_seq_strip(s, seq);
+    seq_destroy(seq);
+}
+
+void sched_cancel(sched *s, sched_seq *seq)
+{
+    assert(seq->state != SEQ_DRAINING);
+    end_seq(s, seq);
+}
+
+static void put_event(sched *s, sched_event event)
+{
+    assert(s->n_events < s->event_capacity);
+    s->events[s->n_events++] = event;
+}
+
+bool sched_take_event(sched *s, sched_event *out)
+{
+    if (s->next_event == s->n_events) {
+        s->next_event = s->n_events = 0;
+        return false;
+    }
+    *out = s->events[s->next_event++];
+    return true;
+}
+
+static void fail_seq(sched *s, sched_seq *seq, base_status status)
+{
+    put_event(s, (sched_event){.user = seq->user, .finish = SCHED_FAILED, .status = status, .started_us = seq->started_us});
+    end_seq(s, seq);
+}
+
+static void expire_list(sched *s, seq_list *list, uint64_t now_us)
+{
+    for (uint32_t i = list->n; i-- > 0;) { /* downwards: removal moves the last one here, which was looked at already */
+        sched_seq *seq = list->items[i];
+        uint64_t deadline = seq->standing.deadline_us;
+        if (seq->state != SEQ_DRAINING && deadline != 0 && deadline <= now_us)
+            fail_seq(s, seq, BASE_EDEADLINE);
+    }
+}
+
+void sched_expire(sched *s, uint64_t now_us)
+{
+    expire_list(s, &s->waiting, now_us);
+    expire_list(s, &s->running, now_us);
+}
+
+static uint64_t earliest(const seq_list *list, uint64_t earliest_us)
+{
+    for (uint32_t i = 0; i < list->n; i++) {
+        uint64_t deadline = list->items[i]->standing.deadline_us;
+        if (deadline != 0 && list->items[i]->state != SEQ_DRAINING && (earliest_us == 0 || deadline < earliest_us))
+            earliest_us = deadline;
+    }
+    return earliest_us;
+}
+
+uint64_t sched_next_deadline(const sched *s)
+{
+    return earliest(&s->running, earliest(&s->waiting, 0));
+}
+
+/* ---- results ---- */
+
+static base_status check_result(const sched *s, const sched_flight *flight, const link_result *result, base_error *error)
+{
+    if (s->n_flights == 0 || result->step != flight->step)
+        return base_fail(error, BASE_EFORMAT, "the replica sent the result of step %llu out of turn",
+                         (unsigned long long)result->step);
+    if (result->overflow)
+        return BASE_OK; /* its tokens are not read */
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < flight->n_entries; i++) {
+        const sched_entry *entry = &flight->entries[i];
+        if ((entry->flags & LINK_SLICE_SAMPLE) == 0)
+            continue;
+        const link_token *token = n < result->n_tokens ? &result->tokens[n] : NULL;
+        n++;
+        if (token == NULL || token->seq != entry->seq->slot || token->pos != entry->pos + entry->n_tokens - 1 ||
+            token->token < 0 || (uint32_t)token->token >= s->options.limits.vocab_size)
+            return base_fail(error, BASE_EFORMAT, "the replica's result of step %llu does not match its plan",
+                             (unsigned long long)result->step);
+    }
+    if (n != result->n_tokens)
+        return base_fail(error, BASE_EFORMAT, "the replica's result of step %llu has %u tokens, not %u",
+                         (unsigned long long)result->step, result->n_tokens, n);
+    return BASE_OK;
+}
+
+static void accept_token(sched *s, sched_seq *seq, const link_token *token)
+{
+    seq->tokens[seq->n_known++] = token->token;
+    seq->standing.n_tokens = seq->n_known;
+    sched_event event = {.user = seq->user, .token = *token, .started_us = seq->started_us};
+    if (token->token == seq->eos_id)
+        event.finish = SCHED_EOS;
+    else if (seq->n_known == seq->n_prompt + seq->max_tokens)
+        event.finish = SCHED_LENGTH;
+    put_event(s, event);
+    if (event.finish != SCHED_GOES_ON)
+        end_seq(s, seq);
+}
+
+static void return_images(sched *s, sched_seq *seq)
+{
+    for (uint32_t i = 0; i < seq->n_images; i++) {
+        seq_image *image = &seq->images[i];
+        if (image->slot != SEQ_NO_SLOT && image->end <= seq->n_done) {
+            sched_pool_give(&s->images, 1, &image->slot);
+            image->slot = SEQ_NO_SLOT;
+        }
+    }
+}
+
+/* One slice of a completed plan; `token` NULL: none was sampled for it. */
+static void complete_entry(sched *s, const sched_entry *entry, const link_token *token, bool overflow)
+{
+    sched_seq *seq = entry->seq;
+    bool is_wanted = seq->state != SEQ_DRAINING;
+    seq->n_done = entry->pos + entry->n_tokens;
+    return_images(s, seq);
+    if (entry->flags & LINK_SLICE_SAMPLE)
+        seq->n_sampling--;
+    /* The plan still counts as using it while it is ended, so that one place below frees it. */
+    if (is_wanted && overflow)
+        fail_seq(s, seq, BASE_ENUMERIC);
+    else if (is_wanted && token != NULL)
+        accept_token(s, seq, token);
+    if (--seq->n_plans > 0)
+        return;
+    if (seq->state == SEQ_DRAINING)
+        end_seq(s, seq);
+    else if (seq->state == SEQ_PREEMPTED)
+        sched_seq_requeue(s, seq);
+}
+
+base_status sched_take_result(sched *s, const link_result *result, base_error *error)
+{
+    const sched_flight *flight = &s->flights[s->first_flight];
+    base_status status = check_result(s, flight, result, error);
+    if (status != BASE_OK)
+        return status;
+    s->first_flight = (s->first_flight + 1) % s->options.max_plans;
+    s->n_flights--;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < flight->n_entries; i++) {
+        bool is_sampled = (flight->entries[i].flags & LINK_SLICE_SAMPLE) != 0 && !result->overflow;
+        complete_entry(s, &flight->entries[i], is_sampled ? &result->tokens[n++] : NULL, result->overflow);
+    }
+    return BASE_OK;
+}
+
+sched_numbers sched_numbers_of(const sched *s)
+{
+    return (sched_numbers){.n_waiting = s->n_reserved + s->waiting.n, .n_running = s->running.n, .n_plans = s->n_flights,
+                           .kv_blocks_total = s->blocks.n_total, .kv_blocks_free = s->blocks.n_free, .steps = s->step};
+}

@@ -1,0 +1,116 @@
+/* sched.h - the scheduler of one replica: requests go in, step plans come out, results go in, tokens come out.
+ *
+ * Pure: no sockets, no threads, no clock.  Time is an argument, so a test runs it on a simulated one.
+ *
+ * Continuous batching: a plan (micro-batch) mixes decoding sequences, one token each, with chunks of prompts under a token
+ * budget.  Plans are dispatched ahead: up to max_plans are in flight, and a sequence may have SCHED_AHEAD tokens being sampled,
+ * the later of which takes the earlier as LINK_SLICE_FEEDBACK on the ranks, without coming by here.  So the scheduler is off the
+ * per-token path.  The price: when a sequence ends, tokens already under way for it are thrown away, and what it holds (cache
+ * blocks, slots) is freed only when no plan in flight uses it.
+ *
+ * Rules
+ *  1. A request waits until a sequence slot, image slots for all its images, and cache blocks for its prompt and first token are free.
+ *     Nobody overtakes the first of the queue.
+ *  2. When a decoding sequence needs a block and none is free, the last running sequence in the policy's order gives up its own and
+ *     waits again; later its prompt and the tokens made so far are computed anew.  The same bits come out (DESIGN section 6).
+ *  3. An image is encoded by the plan that first needs a row of it, and its slot is held until a completed plan has consumed its
+ *     last row.
+ *  4. Sequences that decode are spread over as many micro-batches as there are stages: a sequence enters a plan only if it was
+ *     in none of the n_stages - 1 plans before, unless the plan would be empty otherwise.
+ *
+ * Threads: one owner. */
+#ifndef PALMGROVE_SCHED_H
+#define PALMGROVE_SCHED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "coordinator/sched/policy.h"
+#include "proto/base/status.h"
+#include "proto/link/plan.h"
+
+/* Tokens of one sequence that may be under way at the same time. */
+#define SCHED_AHEAD 2u
+
+typedef struct sched sched;
+typedef struct sched_seq sched_seq; /* one submitted request */
+
+typedef struct sched_options {
+    link_limits limits; /* of the replica */
+    uint32_t n_stages;
+    uint32_t max_plans;   /* in flight; 0: n_stages + 1 */
+    uint32_t step_tokens; /* budget of a plan; 0 or more than the replica's: the replica's */
+    uint32_t max_queue;   /* requests that wait; at least 1 */
+    const sched_policy *policy;
+} sched_options;
+
+/* Errors: BASE_EINVAL a limit is zero or absurd (named); BASE_ENOMEM. */
+base_status sched_create(const sched_options *options, sched **out, base_error *error);
+/* Frees everything, also requests that did not end; their `user` is not told. */
+void sched_destroy(sched **s);
+
+/* Take a place in the queue for a request that is still being prepared.  BASE_EBUSY when the queue is full; the text has its length. */
+base_status sched_reserve(sched *s, base_error *error);
+/* Give it back: the preparation failed. */
+void sched_unreserve(sched *s);
+
+typedef struct sched_request {
+    void *user;            /* comes back in events */
+    const int32_t *tokens; /* [n_tokens] copied; >= 0 a vocabulary id, -1 - (k * rows_per_image + r) row r of image k */
+    uint32_t n_tokens;     /* >= 1 */
+    const uint8_t *const *images; /* [n_images] of [image_size][image_size][3] u8; the pointers are copied, the pixels borrowed
+                                     until the request has ended.  Image k's rows stand together, images in rising order */
+    uint32_t n_images;
+    uint32_t max_tokens; /* >= 1 */
+    int32_t eos_id;
+    uint32_t priority;    /* larger first */
+    uint64_t deadline_us; /* 0: none */
+    link_sampling sampling;
+    bool digest;
+} sched_request;
+
+/* Put a prepared request into the queue; uses up one sched_reserve, also on failure.  *out is valid until the event that ends the request
+ * was taken, or sched_cancel.
+ * Errors: BASE_ETOOBIG it could never run (positions, cache blocks, image slots: named with both numbers); BASE_EINVAL tokens or
+ * image rows that do not fit; BASE_EDEADLINE too late already; BASE_ENOMEM. */
+base_status sched_submit(sched *s, const sched_request *request, uint64_t now_us, sched_seq **out, base_error *error);
+
+/* The owner wants no more of it: client gone, canceled, stop string found.  No event follows. */
+void sched_cancel(sched *s, sched_seq *seq);
+
+/* The next plan to send, or NULL when nothing can be dispatched now.  Borrowed until the next call; its step number counts up from 1. */
+const link_plan *sched_next_plan(sched *s, uint64_t now_us);
+
+/* Take in the result of the oldest plan in flight.  BASE_EFORMAT when it is not its result: the replica is out of its mind and
+ * nothing was changed. */
+base_status sched_take_result(sched *s, const link_result *result, base_error *error);
+
+/* End what is past its deadline. */
+void sched_expire(sched *s, uint64_t now_us);
+/* The earliest deadline of all; 0 when there is none. */
+uint64_t sched_next_deadline(const sched *s);
+
+typedef enum sched_finish { SCHED_GOES_ON, SCHED_EOS, SCHED_LENGTH, SCHED_FAILED } sched_finish;
+
+typedef struct sched_event {
+    void *user;
+    sched_finish finish; /* anything but SCHED_GOES_ON ends the request */
+    base_status status;  /* SCHED_FAILED: why (BASE_EDEADLINE, BASE_ENUMERIC); no token then */
+    link_token token;    /* the token sampled; the end-of-text id too */
+    uint64_t started_us; /* when its first plan was dispatched; 0: it never was */
+} sched_event;
+
+/* The next event of sched_take_result or sched_expire; false: no more.  Take them all before the next call of either. */
+bool sched_take_event(sched *s, sched_event *out);
+
+typedef struct sched_numbers {
+    uint32_t n_waiting; /* reserved places included */
+    uint32_t n_running;
+    uint32_t n_plans; /* in flight */
+    uint32_t kv_blocks_total, kv_blocks_free;
+    uint64_t steps; /* dispatched since the start */
+} sched_numbers;
+
+sched_numbers sched_numbers_of(const sched *s);
+
+#endif

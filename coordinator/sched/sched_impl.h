@@ -1,0 +1,89 @@
+/* sched_impl.h - the scheduler's state, shared by sched.c (requests, results), compose.c (plans) and the unit
+ * test's invariant checker.  Nobody else includes it.
+ *
+ * Life of a sequence:
+ *
+ *     WAITING --admit--> PREFILL --last chunk planned--> DECODE --+--> ended: freed at once, or DRAINING until no plan uses it
+ *        ^                  |                              |      |
+ *        +---- PREEMPTED <--+------------------------------+      +--> (WAITING too: freed)
+ *           (until no plan in flight uses it)
+ *
+ * Positions of a sequence: tokens [0, n_known) are known; [0, n_planned) were fed by plans sent; [0, n_done) by plans completed.
+ * While decoding, n_planned runs ahead of n_known by the samples in flight:  n_planned <= n_known + n_sampling. */
+#ifndef PALMGROVE_SCHED_IMPL_H
+#define PALMGROVE_SCHED_IMPL_H
+
+#include "coordinator/sched/kv_blocks.h"
+#include "coordinator/sched/sched.h"
+
+typedef enum seq_state { SEQ_WAITING, SEQ_PREFILL, SEQ_DECODE, SEQ_PREEMPTED, SEQ_DRAINING } seq_state;
+
+#define SEQ_NO_SLOT UINT32_MAX
+
+typedef struct seq_image {
+    const uint8_t *pixels; /* borrowed */
+    uint32_t end;          /* position after its last row */
+    uint32_t slot;         /* SEQ_NO_SLOT: none held */
+    bool planned;          /* a plan that encodes it was sent */
+} seq_image;
+
+struct sched_seq {
+    seq_state state;
+    void *user;
+    sched_standing standing;
+    int32_t *tokens; /* [n_prompt + max_tokens] owned */
+    uint32_t n_prompt, max_tokens, n_known, n_planned, n_done;
+    uint32_t n_sampling; /* tokens being sampled by plans in flight */
+    uint32_t n_plans;    /* plans in flight that hold a slice of it */
+    uint32_t slot;
+    kv_table table;
+    seq_image *images; /* [n_images] owned */
+    uint32_t n_images;
+    int32_t eos_id;
+    link_sampling sampling;
+    bool digest;
+    uint64_t last_step;  /* the last plan that held it */
+    uint64_t started_us;
+};
+
+/* A plan in flight: whose slices it holds. */
+typedef struct sched_entry {
+    sched_seq *seq;
+    uint32_t pos, n_tokens, flags;
+} sched_entry;
+
+typedef struct sched_flight {
+    uint64_t step;
+    uint32_t n_entries;
+    sched_entry *entries; /* [max_seqs] */
+} sched_flight;
+
+/* Sequences by pointer, in no order. */
+typedef struct seq_list {
+    sched_seq **items;
+    uint32_t n, capacity;
+} seq_list;
+
+struct sched {
+    sched_options options;
+    uint64_t step, arrivals;
+    uint32_t n_reserved;
+    seq_list waiting, running;
+    sched_pool slots, blocks, images;
+    sched_flight *flights; /* ring of max_plans, oldest at first_flight */
+    uint32_t first_flight, n_flights;
+    link_plan plan;       /* the one being put together; arrays sized for the largest */
+    sched_seq **scratch;  /* [max_seqs] */
+    sched_event *events;  /* [event_capacity] */
+    uint32_t n_events, next_event, event_capacity;
+};
+
+/* Take a waiting or unused sequence off the slots, blocks and images it holds. */
+void sched_seq_strip(sched *s, sched_seq *seq);
+/* Move a stripped sequence back to the queue, to be computed anew. */
+void sched_seq_requeue(sched *s, sched_seq *seq);
+
+void seq_list_add(seq_list *list, sched_seq *seq);
+void seq_list_remove(seq_list *list, const sched_seq *seq);
+
+#endif

@@ -1,0 +1,221 @@
+/* prompt.c - in three steps: lay out (which text, which image, in what order), tokenize, decode the images.  What is cheap to refuse
+ * comes first: nothing is decoded for a prompt that is too long. */
+#include "coordinator/session/prompt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/image/image.h"
+#include "coordinator/task/task.h"
+#include "proto/base/size.h"
+
+/* How many times the context is tokenized before we stop counting how much too long a prompt is. */
+enum { COUNTED_CONTEXTS = 16 };
+
+typedef struct item {
+    const char *text;       /* NULL: an image */
+    const wire_part *image; /* NULL: a task's slot whose image has not come yet */
+} item;
+
+typedef struct layout {
+    item *items; /* owned */
+    size_t n_items, capacity;
+    task_prompt *tasks; /* [n_tasks] owned: the texts of items */
+    size_t n_tasks, n_task_parts;
+    uint32_t n_images;
+} layout;
+
+static void layout_release(layout *l)
+{
+    for (size_t i = 0; i < l->n_tasks; i++)
+        task_prompt_release(&l->tasks[i]);
+    free(l->tasks);
+    free(l->items);
+}
+
+static base_status add_item(layout *l, const char *text, const wire_part *picture, base_error *error)
+{
+    if (l->n_items == l->capacity) {
+        size_t capacity = l->capacity == 0 ? 16 : l->capacity * 2;
+        item *items = realloc(l->items, capacity * sizeof *items);
+        if (items == NULL)
+            return base_fail(error, BASE_ENOMEM, "no memory for a prompt of %zu parts", capacity);
+        l->items = items;
+        l->capacity = capacity;
+    }
+    l->items[l->n_items++] = (item){.text = text, .image = picture};
+    return BASE_OK;
+}
+
+static base_status add_task(const prompt_env *env, const wire_part *part, layout *l, base_error *error)
+{
+    task_field fields[WIRE_FIELDS_MAX];
+    size_t n_fields = part->n_fields < WIRE_FIELDS_MAX ? part->n_fields : WIRE_FIELDS_MAX;
+    for (size_t i = 0; i < n_fields; i++)
+        fields[i] = (task_field){.name = part->fields[i].name, .value = part->fields[i].value};
+    task_prompt *rendered = &l->tasks[l->n_tasks];
+    base_status status = task_render(part->task, fields, n_fields, exemplars_find(env->exemplars, part->task), rendered, error);
+    if (status != BASE_OK)
+        return status;
+    l->n_tasks++;
+    for (size_t i = 0; status == BASE_OK && i < rendered->n_parts; i++)
+        status = add_item(l, rendered->parts[i].is_image ? NULL : rendered->parts[i].text, NULL, error);
+    return status;
+}
+
+/* The image goes to the first open slot before it; without tasks it stands by itself. */
+static base_status add_image(const wire_part *part, layout *l, base_error *error)
+{
+    l->n_images++;
+    if (l->n_task_parts == 0)
+        return add_item(l, NULL, part, error);
+    for (size_t i = 0; i < l->n_items; i++) {
+        if (l->items[i].text == NULL && l->items[i].image == NULL) {
+            l->items[i].image = part;
+            return BASE_OK;
+        }
+    }
+    return base_fail(error, BASE_EINVAL, "image %u has no place: no task before it still wants one; send each image after its task, "
+                     "as many as the task takes", l->n_images);
+}
+
+static base_status check_layout(const prompt_env *env, const layout *l, base_error *error)
+{
+    bool has_text = false;
+    uint32_t n_open = 0;
+    for (size_t i = 0; i < l->n_items; i++) {
+        has_text |= l->items[i].text != NULL && l->items[i].text[0] != '\0';
+        n_open += l->items[i].text == NULL && l->items[i].image == NULL;
+    }
+    if (n_open > 0)
+        return base_fail(error, BASE_EINVAL, "the task wants %u more image%s; add image parts after the task", n_open,
+                         n_open == 1 ? "" : "s");
+    if (!has_text && l->n_images == 0)
+        return base_fail(error, BASE_EINVAL, "the prompt is empty; send a text, an image or a task");
+    if (l->n_images > 0 && env->limits.rows_per_image == 0)
+        return base_fail(error, BASE_EUNSUPPORTED, "the prompt has an image, but this model has no vision tower");
+    if (l->n_images > env->limits.n_image_slots)
+        return base_fail(error, BASE_ETOOBIG, "%u images in one request; this server holds %u at a time", l->n_images,
+                         env->limits.n_image_slots);
+    return BASE_OK;
+}
+
+static base_status lay_out(const prompt_env *env, const wire_generate *g, layout *l, base_error *error)
+{
+    for (size_t i = 0; i < g->n_parts; i++)
+        l->n_task_parts += g->parts[i].kind == WIRE_PART_TASK;
+    l->tasks = calloc(l->n_task_parts + 1, sizeof *l->tasks);
+    base_status status = l->tasks != NULL ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory for a prompt");
+    for (size_t i = 0; status == BASE_OK && i < g->n_parts; i++) {
+        const wire_part *part = &g->parts[i];
+        if (part->kind == WIRE_PART_TEXT)
+            status = add_item(l, part->text, NULL, error);
+        else if (part->kind == WIRE_PART_IMAGE)
+            status = add_image(part, l, error);
+        else
+            status = add_task(env, part, l, error);
+    }
+    return status == BASE_OK ? check_layout(env, l, error) : status;
+}
+
+/* ---- tokens ---- */
+
+static base_status add_rows(text_ids *tokens, uint32_t first_row, uint32_t n_rows, base_error *error)
+{
+    for (uint32_t r = 0; r < n_rows; r++)
+        if (!text_ids_push(tokens, -1 - (int32_t)(first_row + r)))
+            return base_fail(error, BASE_ENOMEM, "no memory for the tokens of a prompt");
+    return BASE_OK;
+}
+
+static base_status tokenize(const prompt_env *env, const layout *l, text_ids *tokens, base_error *error)
+{
+    uint32_t context = env->limits.max_positions, rows = env->limits.rows_per_image, first_row = 0;
+    size_t counted = (size_t)context * COUNTED_CONTEXTS;
+    base_status status = BASE_OK;
+    if (env->bos_id >= 0 && !text_ids_push(tokens, env->bos_id))
+        status = base_fail(error, BASE_ENOMEM, "no memory for the tokens of a prompt");
+    for (size_t i = 0; status == BASE_OK && i < l->n_items; i++) {
+        const char *text = l->items[i].text;
+        if (text == NULL) {
+            status = add_rows(tokens, first_row, rows, error);
+            first_row += rows;
+        } else {
+            status = text_encode(env->tokenizer, text, strlen(text), counted, tokens, error);
+            if (status == BASE_ETOOBIG)
+                return base_fail(error, status, "the prompt has more than %zu tokens; the context is %u; shorten the text", counted,
+                                 context);
+        }
+    }
+    if (status == BASE_OK && tokens->n >= context)
+        return base_fail(error, BASE_ETOOBIG,
+                         "the prompt has %zu tokens, %u of them for images; the context is %u and must hold the answer too; "
+                         "shorten the text or send fewer images",
+                         tokens->n, first_row, context);
+    return status;
+}
+
+/* ---- images ---- */
+
+static base_status decode_one(const prompt_env *env, const wire_part *part, uint8_t **out, base_error *error)
+{
+    uint32_t side = env->limits.image_size;
+    image decoded = {0};
+    base_status status = image_decode(part->image, part->image_bytes, env->max_image_pixels, &decoded, error);
+    if (status != BASE_OK)
+        return status;
+    uint8_t *square = calloc((size_t)side * side, 3);
+    status = square != NULL ? image_fit_square(&decoded, side, square, error)
+                            : base_fail(error, BASE_ENOMEM, "no memory for %u x %u pixels", side, side);
+    image_release(&decoded);
+    if (status != BASE_OK) {
+        free(square);
+        return status;
+    }
+    *out = square;
+    return BASE_OK;
+}
+
+static base_status decode_images(const prompt_env *env, const layout *l, prompt *p, base_error *error)
+{
+    p->images = calloc(l->n_images + 1u, sizeof *p->images);
+    if (p->images == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for %u images", l->n_images);
+    for (size_t i = 0; i < l->n_items; i++) {
+        if (l->items[i].image == NULL)
+            continue;
+        base_status status = decode_one(env, l->items[i].image, &p->images[p->n_images], error);
+        if (status != BASE_OK) {
+            base_error_prefix(error, "image %u of %u: ", p->n_images + 1, l->n_images);
+            return status;
+        }
+        p->n_images++;
+    }
+    return BASE_OK;
+}
+
+base_status prompt_build(const prompt_env *env, const wire_generate *generate, prompt *out, base_error *error)
+{
+    layout l = {0};
+    prompt p = {0};
+    base_status status = lay_out(env, generate, &l, error);
+    if (status == BASE_OK)
+        status = tokenize(env, &l, &p.tokens, error);
+    if (status == BASE_OK)
+        status = decode_images(env, &l, &p, error);
+    layout_release(&l);
+    if (status == BASE_OK)
+        *out = p;
+    else
+        prompt_release(&p);
+    return status;
+}
+
+void prompt_release(prompt *p)
+{
+    for (uint32_t i = 0; i < p->n_images; i++)
+        free(p->images[i]);
+    free(p->images);
+    text_ids_release(&p->tokens);
+    *p = (prompt){0};
+}

@@ -1,0 +1,272 @@
+#include "coordinator/session/session.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* FNV-1a, 64 bits. */
+#define DIGEST_START 0xcbf29ce484222325u
+#define DIGEST_PRIME 0x100000001b3u
+
+/* ---- states ---- */
+
+#define TO(state) (1u << (state))
+
+static const unsigned allowed[] = {
+    [SESSION_RECEIVED] = TO(SESSION_PREPARING) | TO(SESSION_FAILED) | TO(SESSION_CANCELED),
+    [SESSION_PREPARING] = TO(SESSION_SCHEDULED) | TO(SESSION_FAILED) | TO(SESSION_CANCELED),
+    [SESSION_SCHEDULED] = TO(SESSION_DECODING) | TO(SESSION_FAILED) | TO(SESSION_CANCELED),
+    [SESSION_DECODING] = TO(SESSION_FINISHED) | TO(SESSION_FAILED) | TO(SESSION_CANCELED),
+    [SESSION_FINISHED] = 0,
+    [SESSION_FAILED] = 0,
+    [SESSION_CANCELED] = 0,
+};
+
+void session_move(session *s, session_state to)
+{
+    assert(allowed[s->state] & TO(to));
+    s->state = to;
+}
+
+bool session_is_over(const session *s)
+{
+    return allowed[s->state] == 0;
+}
+
+session *session_create(wire_request *request, size_t payload_bytes, uint64_t number, uint64_t now_us)
+{
+    session *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->mail = (mail){.kind = MAIL_REQUEST, .is_embedded = true, .number = number, .session = s};
+    s->number = number;
+    s->request = *request;
+    *request = (wire_request){0};
+    s->payload_bytes = payload_bytes;
+    s->arrived_us = now_us;
+    if (s->request.generate.deadline_ms > 0)
+        s->deadline_us = now_us + (uint64_t)s->request.generate.deadline_ms * 1000u;
+    s->logits_digest = DIGEST_START;
+    return s;
+}
+
+void session_destroy(session **out)
+{
+    session *s = *out;
+    if (s == NULL)
+        return;
+    wire_request_release(&s->request);
+    prompt_release(&s->prompt);
+    text_stop_release(&s->stop);
+    base_buf_release(&s->text);
+    free(s->ids);
+    free(s);
+    *out = NULL;
+}
+
+/* ---- preparation ---- */
+
+/* The default gives way to whatever is left; a number that was asked for is cut to the context only, and a cache that cannot hold it is
+ * the scheduler's refusal. */
+static uint32_t tokens_to_make(const session *s, const link_limits *limits)
+{
+    uint32_t n_prompt = (uint32_t)s->prompt.tokens.n;
+    uint32_t asked = s->request.generate.max_tokens;
+    uint64_t room = limits->max_positions, cache = (uint64_t)limits->n_kv_blocks * LINK_KV_BLOCK_TOKENS;
+    if (asked == 0 && cache < room && cache > n_prompt)
+        room = cache;
+    uint64_t wanted = asked == 0 ? SESSION_MAX_TOKENS_DEFAULT : asked;
+    return (uint32_t)(wanted < room - n_prompt ? wanted : room - n_prompt);
+}
+
+/* Free the message, which may be tens of megabytes of images, and keep what the rest of the session's life reads. */
+static void slim_request(session *s)
+{
+    wire_request kept = s->request;
+    for (size_t i = 0; i < kept.generate.n_stop; i++) {
+        snprintf(s->stops[i], sizeof s->stops[i], "%s", kept.generate.stop[i]);
+        s->stop_list[i] = s->stops[i];
+    }
+    kept.generate.stop = s->stop_list;
+    kept.generate.parts = NULL;
+    kept.generate.n_parts = 0;
+    kept.owner = NULL;
+    wire_request_release(&s->request);
+    s->request = kept;
+}
+
+void session_prepare(session *s, const prompt_env *env)
+{
+    s->error = (base_error){0};
+    base_status status = prompt_build(env, &s->request.generate, &s->prompt, &s->error);
+    slim_request(s);
+    if (status != BASE_OK)
+        return;
+    s->n_prompt_tokens = (uint32_t)s->prompt.tokens.n;
+    s->n_image_tokens = s->prompt.n_images * env->limits.rows_per_image;
+    s->max_tokens = tokens_to_make(s, &env->limits);
+}
+
+sched_request session_request_of(const session *s, int32_t eos_id)
+{
+    const wire_generate *g = &s->request.generate;
+    return (sched_request){
+        .user = (void *)(uintptr_t)s,
+        .tokens = s->prompt.tokens.ids,
+        .n_tokens = s->n_prompt_tokens,
+        .images = (const uint8_t *const *)s->prompt.images,
+        .n_images = s->prompt.n_images,
+        .max_tokens = s->max_tokens,
+        .eos_id = eos_id,
+        .priority = (uint32_t)g->priority,
+        .deadline_us = s->deadline_us,
+        .sampling = {.temperature = g->sampling.temperature, .top_k = g->sampling.top_k, .top_p = g->sampling.top_p,
+                     .seed = g->sampling.seed},
+        .digest = g->logits_digest,
+    };
+}
+
+base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t now_us, base_error *error)
+{
+    s->ids = calloc(s->max_tokens, sizeof *s->ids);
+    if (s->ids == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for an answer of %u tokens", s->max_tokens);
+    text_stream_init(&s->stream, tokenizer);
+    text_stop_init(&s->stop, s->request.generate.stop, s->request.generate.n_stop);
+    text_ids_release(&s->prompt.tokens);
+    s->queued_us = now_us;
+    session_move(s, SESSION_SCHEDULED);
+    return BASE_OK;
+}
+
+/* ---- the answer ---- */
+
+/* A NUL cannot stand in a reply's text (a byte-level vocabulary can spell one): it is left out. */
+static void drop_nuls(base_buf *buf)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < buf->size; i++)
+        if (buf->data[i] != 0)
+            buf->data[kept++] = buf->data[i];
+    buf->size = kept;
+}
+
+/* Pass a piece of text through the stop strings into the answer. */
+static bool show(session *s, base_buf *delta)
+{
+    drop_nuls(delta);
+    s->text.failed |= delta->failed;
+    return text_stop_push(&s->stop, delta->data, delta->size, &s->text);
+}
+
+static void fold_digest(session *s, uint64_t value)
+{
+    for (int i = 0; i < 8; i++) {
+        s->logits_digest ^= (value >> (8 * i)) & 0xffu;
+        s->logits_digest *= DIGEST_PRIME;
+    }
+}
+
+bool session_take_token(session *s, const sched_event *event, uint64_t now_us)
+{
+    if (s->state == SESSION_SCHEDULED) {
+        session_move(s, SESSION_DECODING);
+        s->started_us = event->started_us;
+        s->first_token_us = now_us;
+    }
+    fold_digest(s, event->token.logits_digest);
+    if (event->finish == SCHED_EOS)
+        return false;
+    s->ids[s->n_ids++] = (uint32_t)event->token.token;
+    base_buf delta = {0};
+    text_stream_push(&s->stream, event->token.token, &delta);
+    bool stopped = show(s, &delta);
+    base_buf_release(&delta);
+    return stopped;
+}
+
+void session_end_text(session *s)
+{
+    base_buf delta = {0};
+    text_stream_finish(&s->stream, &delta);
+    show(s, &delta);
+    text_stop_finish(&s->stop, &s->text);
+    base_buf_release(&delta);
+}
+
+/* ---- replies ---- */
+
+static void put_reply(wire_reply *reply, const char *request_id, base_buf *out)
+{
+    reply->version = WIRE_VERSION;
+    snprintf(reply->request_id, sizeof reply->request_id, "%s", request_id);
+    if (wire_reply_encode(reply, out, NULL) != BASE_OK)
+        out->failed = true;
+}
+
+/* The answer from byte `from` on as a string; "" when memory is out (then the buffer has failed). */
+static const char *text_from(base_buf *text, size_t from)
+{
+    if (!base_buf_reserve(text, 1))
+        return "";
+    text->data[text->size] = '\0';
+    return (const char *)text->data + from;
+}
+
+bool session_encode_delta(session *s, base_buf *out)
+{
+    if (s->text.size == s->text_sent)
+        return false;
+    wire_reply reply = {.kind = WIRE_REPLY_TOKEN,
+                        .token = {.index = s->n_events++, .ids = s->ids + s->n_ids_sent, .n_ids = s->n_ids - s->n_ids_sent,
+                                  .text = text_from(&s->text, s->text_sent)}};
+    put_reply(&reply, s->request.request_id, out);
+    s->text_sent = s->text.size;
+    s->n_ids_sent = s->n_ids;
+    return true;
+}
+
+static double ms_between(uint64_t from_us, uint64_t to_us)
+{
+    return to_us > from_us ? (double)(to_us - from_us) / 1000.0 : 0.0;
+}
+
+void session_encode_result(const session *s, wire_finish finish, const session_provenance *from, uint64_t now_us, base_buf *out)
+{
+    char digest[17] = "";
+    if (s->request.generate.logits_digest)
+        snprintf(digest, sizeof digest, "%016" PRIx64, s->logits_digest);
+    base_buf text = {0};
+    base_buf_put(&text, s->text.data, s->text.size);
+    base_buf_put_u8(&text, 0);
+    wire_reply reply = {.kind = WIRE_REPLY_RESULT,
+                        .result = {.text = text.failed ? "" : (const char *)text.data,
+                                   .finish = finish,
+                                   .ids = s->ids,
+                                   .n_ids = s->n_ids,
+                                   .prompt_tokens = s->n_prompt_tokens,
+                                   .image_tokens = s->n_image_tokens,
+                                   .completion_tokens = s->n_ids,
+                                   .prepare_ms = ms_between(s->arrived_us, s->queued_us),
+                                   .queue_ms = ms_between(s->queued_us, s->started_us),
+                                   .first_token_ms = ms_between(s->arrived_us, s->first_token_us),
+                                   .total_ms = ms_between(s->arrived_us, now_us),
+                                   .model = from->model,
+                                   .model_digest = from->model_digest,
+                                   .build = from->version,
+                                   .layout = from->layout,
+                                   .isa = from->isa,
+                                   .seed = s->request.generate.sampling.seed,
+                                   .logits_digest = digest}};
+    put_reply(&reply, s->request.request_id, out);
+    out->failed |= text.failed || s->text.failed;
+    base_buf_release(&text);
+}
+
+void session_encode_error(const char *request_id, base_status status, const char *text, base_buf *out)
+{
+    wire_reply reply = {.kind = WIRE_REPLY_ERROR, .error = {.code = (uint32_t)status, .message = text}};
+    put_reply(&reply, request_id, out);
+}

@@ -1,0 +1,101 @@
+/* session.h - one request's life, from the decoded message to the last reply.
+ *
+ *     RECEIVED --> PREPARING --> SCHEDULED --> DECODING --> FINISHED
+ *         |            |             |             |
+ *         +------------+-------------+-------------+------> FAILED, CANCELED
+ *
+ * SCHEDULED is everything between the queue and the first token: whether the request waits, is prefilled, or was thrown out to be computed
+ * anew is the scheduler's to know (sched_impl.h) and is not kept twice.
+ *
+ * Threads: a session belongs to one thread at a time and moves with its mail: gateway (create), engine, an intake thread (PREPARING),
+ * engine.  While an intake thread has it, the engine touches only the fields marked "engine". */
+#ifndef PALMGROVE_SESSION_H
+#define PALMGROVE_SESSION_H
+
+#include "coordinator/mail.h"
+#include "coordinator/sched/sched.h"
+#include "coordinator/session/prompt.h"
+
+#define SESSION_MAX_TOKENS_DEFAULT 256u
+
+typedef enum session_state {
+    SESSION_RECEIVED,
+    SESSION_PREPARING,
+    SESSION_SCHEDULED,
+    SESSION_DECODING,
+    SESSION_FINISHED,
+    SESSION_FAILED,
+    SESSION_CANCELED
+} session_state;
+
+struct session {
+    mail mail;       /* carries the session between threads */
+    uint64_t number; /* of the request at the gateway */
+    wire_request request;
+    size_t payload_bytes; /* counted against the gateway's budget until prepared */
+    uint64_t arrived_us, deadline_us;
+
+    /* engine */
+    session_state state;
+    session *previous, *next; /* all sessions */
+    base_status given_up;     /* canceled while PREPARING: with what */
+    const char *given_up_text;
+
+    /* intake; then engine */
+    base_error error; /* how the preparation went */
+    prompt prompt;
+    char stops[WIRE_STOP_MAX][WIRE_STOP_BYTES_MAX + 1]; /* copies, so that the message with its images can go */
+    const char *stop_list[WIRE_STOP_MAX];
+    uint32_t n_prompt_tokens, n_image_tokens, max_tokens;
+
+    /* engine, from SCHEDULED on */
+    sched_seq *seq;
+    text_stream stream;
+    text_stop stop;
+    base_buf text;       /* the answer so far, as far as it may be shown */
+    size_t text_sent;    /* bytes of it that were streamed */
+    uint32_t *ids;       /* [max_tokens] the answer's tokens without the end-of-text one */
+    uint32_t n_ids, n_ids_sent, n_events;
+    uint64_t logits_digest;
+    uint64_t queued_us, started_us, first_token_us;
+};
+
+/* What replies say of the server; strings borrowed for the call. */
+typedef struct session_provenance {
+    const char *model, *model_digest, *version, *layout, *isa;
+} session_provenance;
+
+/* Take over a decoded Generate (*request is empty afterwards).  NULL when memory is out (*request untouched). */
+session *session_create(wire_request *request, size_t payload_bytes, uint64_t number, uint64_t now_us);
+void session_destroy(session **s);
+
+/* Go on to another state; the picture above is checked. */
+void session_move(session *s, session_state to);
+bool session_is_over(const session *s);
+
+/* PREPARING, on an intake thread: tokens and images, and the number of tokens to make: what was asked for, or the default; cut to the
+ * context.  The result is left in `error`; the message is freed but for its scalars and stop strings. */
+void session_prepare(session *s, const prompt_env *env);
+
+/* The scheduler's view of a prepared session; borrows from it. */
+sched_request session_request_of(const session *s, int32_t eos_id);
+
+/* PREPARING -> SCHEDULED: ready to take tokens.  The prompt's tokens are freed (the scheduler has its copy).  Errors: BASE_ENOMEM. */
+base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t now_us, base_error *error);
+
+/* Take in a sampled token.  True when a stop string ends the answer here.  Memory failures stick in `text`. */
+bool session_take_token(session *s, const sched_event *event, uint64_t now_us);
+
+/* No more tokens: let out what was held back. */
+void session_end_text(session *s);
+
+/* Append to `out` an encoded TokenEvent with what was not streamed yet; false when there is nothing to say.
+ * Errors stick in `out`. */
+bool session_encode_delta(session *s, base_buf *out);
+/* Append the encoded Result. */
+void session_encode_result(const session *s, wire_finish finish, const session_provenance *from, uint64_t now_us, base_buf *out);
+
+/* Append an encoded Error for any request. */
+void session_encode_error(const char *request_id, base_status status, const char *text, base_buf *out);
+
+#endif

@@ -1,0 +1,27 @@
+#!/usr/bin/python3
+"""check.py NAME: run one check against real servers; prints its figure, exits with 0 when it held.
+
+tests/shows/end-to-end runs the same checks with larger numbers."""
+import sys
+
+import checks_input
+import checks_layouts
+import checks_life
+
+CHECKS = {
+    "report": lambda: checks_layouts.clients_agree(n_cases=1),
+    "layouts": lambda: checks_layouts.layouts(),
+    "requests": checks_input.bad_requests_check,
+    "starts": checks_input.bad_starts,
+    "clients": lambda: checks_life.clients(n_clients=16, rounds=2),
+    "sigterm": checks_life.sigterm,
+    "killed": checks_life.rank_killed,
+    "idle": lambda: checks_life.idle(seconds=5),
+}
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in CHECKS:
+        sys.exit(f"usage: check.py {'|'.join(CHECKS)}")
+    held, figure = CHECKS[sys.argv[1]]()
+    print(figure)
+    sys.exit(0 if held else 1)

@@ -1,0 +1,198 @@
+"""Bad input: each is refused with a typed error that names the subject, and the server lives on or does not start."""
+import json
+import pathlib
+import shutil
+import socket
+import struct
+import tempfile
+import zlib
+
+import harness
+import wire
+
+pb = wire.pb
+
+
+def png_header(width, height):
+    """A PNG that claims a size and holds nothing."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)) +
+            chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b""))
+
+
+def bad_requests(case):
+    """(what, request, the name of the error, a word its text must have)."""
+    report = wire.task("report", view=case.view)
+    generate = wire.generate
+    return [
+        ("not an image", generate([report, wire.image(b"hello, this is text")]), "unsupported", "image"),
+        ("truncated image", generate([report, wire.image(case.png[: len(case.png) // 2])]), "bad_format", "image"),
+        ("empty image", generate([report, wire.image(b"")]), None, "image"),
+        ("enormous image", generate([report, wire.image(png_header(100000, 100000))]), "too_large", "pixels"),
+        ("no parts", generate([]), "invalid_argument", None),
+        ("empty prompt", generate([wire.text("")]), "invalid_argument", None),
+        ("over-long prompt", generate([wire.text("the lungs are clear. " * 20000)]), "too_large", None),
+        ("unknown task", generate([wire.task("poem"), wire.image(case.png)]), "not_found", "report"),
+        ("unknown field", generate([wire.task("report", colour="red"), wire.image(case.png)]), "invalid_argument", "colour"),
+        ("missing field", generate([wire.task("vqa"), wire.image(case.png)]), "invalid_argument", "question"),
+        ("missing image", generate([report]), "invalid_argument", "image"),
+        ("negative temperature", generate([wire.text("a")], {"temperature": -1.0}), "invalid_argument", "temperature"),
+        ("temperature not a number", generate([wire.text("a")], {"temperature": float("nan")}), "invalid_argument", "temperature"),
+        ("top_p above 1", generate([wire.text("a")], {"temperature": 1.0, "top_p": 2.0}), "invalid_argument", "top_p"),
+        ("too many stops", generate([wire.text("a")], stop=["x"] * 9), None, "stop"),
+        ("wrong version", pb.Request(version=99, health=pb.HealthQuery()), "unsupported", "version"),
+        ("no body", pb.Request(version=1), "unsupported", "body"),
+        ("over-long id", pb.Request(version=1, request_id="x" * 65, health=pb.HealthQuery()), "invalid_argument", None),
+    ]
+
+
+RAW = {
+    "malformed protobuf": (b"\xff\xff\xff\xff\xff",),
+    "empty message": (b"",),
+    "text": (b"GET / HTTP/1.1\r\n\r\n",),
+    "many frames": (b"a", b"b", b"c", b"d"),
+}
+
+
+def one_request(connection, what, request, name, word):
+    """None when it was refused as expected, else what happened."""
+    over_long_id = len(request.request_id) > 64
+    try:
+        if over_long_id:
+            connection.socket.send(request.SerializeToString())
+            reply = connection.receive(10)
+            if reply.WhichOneof("body") != "error":
+                return f"{what}: got {reply.WhichOneof('body')}"
+            error = wire.Refused(reply.error)
+        else:
+            connection.ask(request)
+            return f"{what}: it was answered"
+    except wire.Refused as refused:
+        error = refused
+    except wire.Silent:
+        return f"{what}: no reply"
+    if name is not None and error.name != name:
+        return f"{what}: refused as {error.name} instead of {name} ({error.message})"
+    if word is not None and word not in error.message:
+        return f"{what}: '{error.message}' does not speak of '{word}'"
+    return None if error.message else f"{what}: no text"
+
+
+def bad_requests_check():
+    """Every bad request gets its typed error, and a good one is answered as before."""
+    wrong = []
+    with tempfile.TemporaryDirectory() as folder, harness.Server(1, 1) as server:
+        case = harness.draw(folder, 0, 1)[0]
+        cases = bad_requests(case)
+        with wire.Connection(server.endpoint, timeout=30) as connection:
+            before = connection.generate(wire.report(case)).text
+            for row in cases:
+                wrong.append(one_request(connection, *row))
+            for what, frames in RAW.items():
+                connection.send_raw(*frames)
+                try:
+                    reply = connection.receive(10)
+                    wrong.append(None if reply.error.message else f"{what}: {reply}")
+                except wire.Silent:
+                    wrong.append(f"{what}: no reply")
+            wrong.append(None if connection.generate(wire.report(case)).text == before else "the good request changed its answer")
+            wrong.append(None if connection.health().state == "ready" else "the server is not ready any more")
+            malformed = connection.stats().malformed_messages
+        bad_log = [line for line in server.output().splitlines() if "lungs are clear" in line]
+        wrong.append(None if not bad_log else "a prompt stands in the log")
+    faults = [one for one in wrong if one]
+    return not faults, (f"{len(cases) + len(RAW)} bad requests, {len(faults)} not refused as they should be, {malformed} counted as malformed"
+                        + "".join(f"; {one}" for one in faults))
+
+
+# ---- servers that must not start ----
+
+def copy_model(folder):
+    target = pathlib.Path(folder) / "model"
+    shutil.copytree(harness.MODEL, target)
+    return target
+
+
+def cut(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+
+
+def widen(path):
+    config = json.loads(path.read_text())
+    config["text_config"]["hidden_size"] += 8
+    path.write_text(json.dumps(config))
+
+
+def without_library(folder):
+    """The program as it is on a machine that lacks a library."""
+    target = pathlib.Path(folder) / "palmgrove"
+    data = harness.PALMGROVE.read_bytes()
+    assert b"libsentencepiece.so" in data
+    target.write_bytes(data.replace(b"libsentencepiece.so", b"libsentencepiece.xx"))
+    target.chmod(0o755)
+    return target
+
+
+def bad_start(what, words, tp=1, pp=1, change=None, **settings):
+    """None when the server refused to start as expected, else what happened."""
+    with tempfile.TemporaryDirectory() as folder:
+        if change is not None:
+            settings["model"] = copy_model(folder)
+            change(settings["model"])
+        server = harness.Server(tp, pp, **settings)
+        try:
+            server.launch()
+            pids = set()
+            code = None
+            for _ in range(300):
+                pids |= set(harness.descendants(server.process.pid))
+                code = server.wait_end(0.1)
+                if code is not None:
+                    break
+            server.pids = sorted(pids)
+            output = server.output()
+            left = [pid for pid in server.pids if pid != server.process.pid and harness.is_alive(pid)]
+        finally:
+            server.__exit__()
+    complaints = [line for line in output.splitlines() if "error" in line and line.startswith("palmgrove")]
+    if code is None or code == 0:
+        return f"{what}: exit code {code}\n{output}"
+    if left:
+        return f"{what}: orphans {left}"
+    if not all(word in output for word in words):
+        return f"{what}: the output does not name {words}:\n{output}"
+    if "library" not in what and len(complaints) != 1:
+        return f"{what}: {len(complaints)} error lines instead of one: {complaints}"
+    return None
+
+
+def bad_starts():
+    """Servers that cannot serve say why in one line, exit with non-zero and leave no rank."""
+    with socket.socket() as taken, tempfile.TemporaryDirectory() as folder:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        faults = [
+            bad_start("no model", ["/nowhere"], model="/nowhere"),
+            bad_start("no weights", ["model.safetensors"], 2, 2, change=lambda m: (m / "model.safetensors").unlink()),
+            bad_start("cut weights", ["model.safetensors"], 2, 2, change=lambda m: cut(m / "model.safetensors")),
+            bad_start("no tokenizer", ["tokenizer.model"], change=lambda m: (m / "tokenizer.model").unlink()),
+            bad_start("cut tokenizer", ["tokenizer.model"], change=lambda m: cut(m / "tokenizer.model")),
+            bad_start("no config", ["config.json"], 1, 2, change=lambda m: (m / "config.json").unlink()),
+            bad_start("config is no JSON", ["config.json"], change=lambda m: (m / "config.json").write_text("{")),
+            bad_start("wrong shapes", ["language_model"], 1, 2, change=lambda m: widen(m / "config.json")),
+            bad_start("layout that is not the number of ranks", ["tp"], 1, 2, options=["--tp", "3"]),
+            bad_start("more stages than layers", ["pp"], 1, 1, options=["--tp", "1", "--pp", "1000"]),
+            bad_start("port in use", [str(port)], 2, 1, endpoints=[f"tcp://127.0.0.1:{port}"]),
+            bad_start("address of other machines", ["insecure"], endpoints=["tcp://0.0.0.0:0"]),
+            bad_start("bad endpoint", ["carrier"], endpoints=["carrier://pigeon"]),
+            bad_start("unknown kernel set", ["isa"], options=["--isa", "abacus"]),
+            bad_start("unknown option", ["--thraeds", "--threads"], 2, 1, options=["--thraeds", "2"]),
+            bad_start("a rank lacks a library", ["libsentencepiece.xx"], 2, 1, program=without_library(folder)),
+        ]
+    n = len(faults)
+    faults = [one for one in faults if one]
+    return not faults, f"{n} servers that must not start, {len(faults)} faults" + "".join(f"; {one}" for one in faults)

@@ -1,0 +1,120 @@
+/* fake_model.h - a replica's arithmetic without a model: obeys step plans and samples deterministic tokens.
+ *
+ * Position p of a sequence holds state(p) = mix(state(p - 1), what was fed at p), kept in the KV blocks that the plan names, image rows
+ * in the image slots it names.  So a token depends on every block, slot and feedback id of its sequence: if the scheduler hands out
+ * a block twice, frees one too early or confuses slots, the answer differs from fake_expect, which knows none of these.
+ *
+ * Tokens are the printable ids of the test tokenizer (fake_tokenizer.h): the id of character c is FAKE_FIRST_CHAR + c. */
+#ifndef PALMGROVE_TESTS_FAKE_MODEL_H
+#define PALMGROVE_TESTS_FAKE_MODEL_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/link/plan.h"
+
+enum { FAKE_BOS = 1, FAKE_EOS = 2, FAKE_FIRST_CHAR = 3, FAKE_VOCAB = 3 + 256 };
+
+typedef struct fake_model {
+    link_limits limits;
+    uint32_t eos_every; /* about one token in so many ends the text; 0: none ever does */
+    uint64_t *kv;       /* [n_kv_blocks][32] */
+    uint64_t *rows;     /* [n_image_slots][rows_per_image] */
+    int32_t *sampled;   /* [max_seqs] */
+    link_token *tokens; /* [max_seqs] of the last result */
+} fake_model;
+
+static inline uint64_t fake_mix(uint64_t a, uint64_t b)
+{
+    uint64_t x = a * 0x9e3779b97f4a7c15u + b + 0x7f4a7c15u;
+    x = (x ^ (x >> 31)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 29)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 32);
+}
+
+static inline uint64_t fake_row(const link_limits *limits, const uint8_t *pixels, uint32_t row)
+{
+    uint64_t hash = row;
+    for (size_t i = 0; i < (size_t)limits->image_size * limits->image_size * 3; i += 37)
+        hash = fake_mix(hash, pixels[i]);
+    return hash;
+}
+
+static inline int32_t fake_pick(uint64_t state, const link_sampling *sampling, uint32_t eos_every)
+{
+    if (sampling->temperature > 0.0f)
+        state = fake_mix(state, sampling->seed);
+    if (eos_every != 0 && (state >> 20) % eos_every == 0)
+        return FAKE_EOS;
+    return FAKE_FIRST_CHAR + 'a' + (int32_t)(state % 26);
+}
+
+static inline void fake_model_init(fake_model *m, const link_limits *limits, uint32_t eos_every)
+{
+    *m = (fake_model){.limits = *limits, .eos_every = eos_every};
+    m->kv = calloc((size_t)limits->n_kv_blocks * LINK_KV_BLOCK_TOKENS, sizeof *m->kv);
+    m->rows = calloc((size_t)limits->n_image_slots * limits->rows_per_image + 1, sizeof *m->rows);
+    m->sampled = calloc(limits->max_seqs, sizeof *m->sampled);
+    m->tokens = calloc(limits->max_seqs, sizeof *m->tokens);
+}
+
+static inline void fake_model_release(fake_model *m)
+{
+    free(m->kv);
+    free(m->rows);
+    free(m->sampled);
+    free(m->tokens);
+}
+
+/* Run one plan; result->tokens is borrowed from the model. */
+static inline void fake_model_step(fake_model *m, const link_plan *plan, link_result *result)
+{
+    *result = (link_result){.step = plan->step, .tokens = m->tokens};
+    for (uint32_t i = 0; i < plan->n_images; i++)
+        for (uint32_t r = 0; r < m->limits.rows_per_image; r++)
+            m->rows[plan->images[i].slot * m->limits.rows_per_image + r] = fake_row(&m->limits, plan->images[i].pixels, r);
+    for (uint32_t i = 0; i < plan->n_slices; i++) {
+        const link_slice *slice = &plan->slices[i];
+        const uint32_t *blocks = plan->blocks + slice->first_block;
+        uint64_t state = 1;
+        if (slice->pos > 0)
+            state = m->kv[blocks[(slice->pos - 1) / LINK_KV_BLOCK_TOKENS] * LINK_KV_BLOCK_TOKENS +
+                          (slice->pos - 1) % LINK_KV_BLOCK_TOKENS];
+        for (uint32_t t = 0; t < slice->n_tokens; t++) {
+            int32_t token = plan->tokens[slice->first_token + t];
+            if (t == 0 && (slice->flags & LINK_SLICE_FEEDBACK))
+                token = m->sampled[slice->seq];
+            state = fake_mix(state, token < 0 ? m->rows[-1 - token] : (uint64_t)token);
+            uint32_t pos = slice->pos + t;
+            m->kv[blocks[pos / LINK_KV_BLOCK_TOKENS] * LINK_KV_BLOCK_TOKENS + pos % LINK_KV_BLOCK_TOKENS] = state;
+        }
+        if ((slice->flags & LINK_SLICE_SAMPLE) == 0)
+            continue;
+        m->sampled[slice->seq] = fake_pick(state, &slice->sampling, m->eos_every);
+        m->tokens[result->n_tokens++] =
+            (link_token){.seq = slice->seq, .pos = slice->pos + slice->n_tokens - 1, .token = m->sampled[slice->seq],
+                         .logits_digest = (slice->flags & LINK_SLICE_DIGEST) ? state : 0};
+    }
+}
+
+/* What the answer must be, end-of-text token included; `images` are the prompt's pixels.  Returns the number of tokens. */
+static inline uint32_t fake_expect(const link_limits *limits, uint32_t eos_every, const int32_t *tokens, uint32_t n,
+                                   const uint8_t *const *images, const link_sampling *sampling, uint32_t max_tokens,
+                                   int32_t *answer)
+{
+    uint64_t state = 1;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t row = tokens[i] < 0 ? (uint32_t)(-1 - tokens[i]) : 0;
+        state = fake_mix(state, tokens[i] < 0 ? fake_row(limits, images[row / limits->rows_per_image], row % limits->rows_per_image)
+                                              : (uint64_t)tokens[i]);
+    }
+    for (uint32_t i = 0; i < max_tokens; i++) {
+        answer[i] = fake_pick(state, sampling, eos_every);
+        if (answer[i] == FAKE_EOS)
+            return i + 1;
+        state = fake_mix(state, (uint64_t)answer[i]);
+    }
+    return max_tokens;
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* cmd_generate.c - a request from raw parts, in the order in which they stand on the command line. */
+#include <string.h>
+
+#include "tools/palmgrove/console.h"
+
+typedef struct generate_values {
+    console_values client;
+    console_answer_values answer;
+    option_list parts; /* --text, --image, --task, --field together: their order matters */
+    option_list stops;
+} generate_values;
+
+enum { ROW_TEXT, ROW_IMAGE, ROW_TASK, ROW_FIELD };
+
+#define PARTS offsetof(generate_values, parts)
+
+static const option_row rows[] = {
+    [ROW_TEXT] = {"text", "TEXT", OPTION_LIST, PARTS, NULL, "a text part", OPTION_NO_ENVIRONMENT},
+    [ROW_IMAGE] = {"image", "FILE", OPTION_LIST, PARTS, NULL, "an image part: a JPEG or PNG file", OPTION_NO_ENVIRONMENT},
+    [ROW_TASK] = {"task", "NAME", OPTION_LIST, PARTS, NULL,
+                  "a task part (report, vqa, classify, choice); the images that follow fill its image slots", OPTION_NO_ENVIRONMENT},
+    [ROW_FIELD] = {"field", "NAME=VALUE", OPTION_LIST, PARTS, NULL, "a field of the task before it", OPTION_NO_ENVIRONMENT},
+    {"stop", "TEXT", OPTION_LIST, offsetof(generate_values, stops), NULL, "end the answer before this text", OPTION_NO_ENVIRONMENT},
+    CONSOLE_ROWS(generate_values),
+    CONSOLE_ANSWER_ROWS(generate_values),
+};
+
+/* "name=value"; the name is cut out into `name`. */
+static base_status add_field(pg_request *request, const char *text)
+{
+    char name[64];
+    const char *equals = strchr(text, '=');
+    if (equals == NULL || equals == text || (size_t)(equals - text) >= sizeof name) {
+        fprintf(stderr, "palmgrove generate: error: field '%s' is not of the form NAME=VALUE\n", text);
+        return BASE_EINVAL;
+    }
+    memcpy(name, text, (size_t)(equals - text));
+    name[equals - text] = '\0';
+    pg_request_add_field(request, name, equals + 1); /* a failure stays with the request */
+    return BASE_OK;
+}
+
+static base_status add_parts(pg_request *request, const generate_values *values)
+{
+    for (size_t i = 0; i < values->parts.n; i++) {
+        const option_item *part = &values->parts.items[i];
+        if (part->row == &rows[ROW_TEXT])
+            pg_request_add_text(request, part->value);
+        else if (part->row == &rows[ROW_IMAGE])
+            pg_request_add_image_file(request, part->value);
+        else if (part->row == &rows[ROW_TASK])
+            pg_request_add_task(request, part->value);
+        else if (add_field(request, part->value) != BASE_OK)
+            return BASE_EINVAL;
+    }
+    for (size_t i = 0; i < values->stops.n; i++)
+        pg_request_add_stop(request, values->stops.items[i].value);
+    return BASE_OK;
+}
+
+static int run(void *opaque)
+{
+    const generate_values *values = opaque;
+    pg_request *request = pg_request_create();
+    pg_client *client = console_open(&values->client);
+    int code = EXIT_FAILED;
+    if (request != NULL && client != NULL)
+        code = add_parts(request, values) == BASE_OK ? console_answer(client, &values->client, &values->answer, request)
+                                                     : EXIT_USAGE;
+    console_close(&client);
+    pg_request_destroy(&request);
+    return code;
+}
+
+const command command_generate = {
+    "generate", "[parts] [options]", "answer a prompt made of texts, images and tasks",
+    "Send a prompt and print the answer as it is written. The parts of the prompt are --text, --image and --task with its --field, in "
+    "the order in which they are given:\n\n"
+    "    palmgrove generate --task vqa --field question=\"Is there a pneumothorax?\" --image chest.png",
+    {rows, sizeof rows / sizeof rows[0]}, sizeof(generate_values), run};

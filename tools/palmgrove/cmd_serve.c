@@ -1,0 +1,244 @@
+/* cmd_serve.c - one rank of a serving cluster; rank 0 is the front as well.
+ *
+ * Every rank runs this same function.  The order matters:
+ *     1. the stop signals are blocked before MPI or anything else starts a thread, so that only the signal thread of rank 0
+ *        ever sees them; the other ranks leave when rank 0's coordinator says stop
+ *     2. MPI starts; all ranks can now agree on a failure
+ *     3. rank 0 starts the coordinator: tokenizer read, endpoints bound; all ranks learn how it went
+ *     4. worker_run on the main thread of every rank, until the coordinator says stop
+ *     5. rank 0 ends the coordinator, all ranks stop MPI
+ * The worker of rank 0 and the coordinator meet at an inproc endpoint of one ZeroMQ context. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "coordinator/coordinator.h"
+#include "proto/base/log.h"
+#include "tools/palmgrove/command.h"
+#include "tools/palmgrove/launch.h"
+#include "worker/worker.h"
+
+#define LINK_ENDPOINT "inproc://palmgrove-link"
+
+typedef struct serve_values {
+    const char *model;
+    option_list endpoints;
+    uint32_t tp, pp, threads;
+    uint32_t max_seqs, kv_tokens, step_tokens, image_slots;
+    uint32_t queue, plans, intake_threads;
+    uint32_t message_bytes;
+    uint64_t image_pixels;
+    const char *isa, *log_level;
+    bool insecure, log_content, no_pin;
+} serve_values;
+
+#define AT(field) offsetof(serve_values, field)
+
+static const option_row rows[] = {
+    {"model", "MODEL", OPTION_TEXT, AT(model), NULL, "directory of the checkpoint", OPTION_POSITIONAL | OPTION_REQUIRED},
+    {"tp", "N", OPTION_U32, AT(tp), "0", "tensor-parallel ranks of a stage; 0: as many as fit", 0},
+    {"pp", "N", OPTION_U32, AT(pp), "0", "pipeline stages; 0: what is left of the ranks", 0},
+    {"threads", "N", OPTION_U32, AT(threads), "0", "threads of a rank; 0: its share of the allowed cores", 0},
+    {"endpoint", "ADDRESS", OPTION_LIST, AT(endpoints), COMMAND_ENDPOINT,
+     "where clients connect: tcp://ADDRESS:PORT or ipc:///PATH", 0},
+    {"max-seqs", "N", OPTION_U32, AT(max_seqs), "16", "requests that run at the same time", 0},
+    {"kv-tokens", "N", OPTION_U32, AT(kv_tokens), "0", "tokens that the key/value cache holds; 0: enough for max-seqs full contexts", 0},
+    {"step-tokens", "N", OPTION_U32, AT(step_tokens), "512", "tokens of one step: larger serves more at once, smaller answers sooner", 0},
+    {"image-slots", "N", OPTION_U32, AT(image_slots), "32", "encoded images kept at the same time", 0},
+    {"queue", "N", OPTION_U32, AT(queue), "256", "requests that may wait; further ones are refused as busy", 0},
+    {"plans", "N", OPTION_U32, AT(plans), "0", "steps under way at the same time; 0: stages + 1", 0},
+    {"intake-threads", "N", OPTION_U32, AT(intake_threads), "1", "threads that decode images and text of requests", 0},
+    {"message-bytes", "N", OPTION_U32, AT(message_bytes), "33554432", "largest request", 0},
+    {"image-pixels", "N", OPTION_U64, AT(image_pixels), "67108864", "largest image", 0},
+    {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512", 0},
+    {"insecure", NULL, OPTION_FLAG, AT(insecure), NULL, "allow an endpoint that other machines can reach, unencrypted", 0},
+    {"log-content", NULL, OPTION_FLAG, AT(log_content), NULL, "allow prompts and replies in the log (they may be patient data)", 0},
+    {"log-level", "LEVEL", OPTION_TEXT, AT(log_level), "info", "error, warn, info or debug", 0},
+    {"no-pin", NULL, OPTION_FLAG, AT(no_pin), NULL, "do not bind threads and memory to cores", 0},
+};
+
+static void print_ready(void *context, const char *line)
+{
+    (void)context;
+    printf("%s\n", line);
+    fflush(stdout);
+}
+
+/* Check what can be checked without MPI: the same on every rank. */
+static base_status set_log_level(const char *name, base_error *error)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0) {
+            base_log_set_level((base_log_level)i);
+            return BASE_OK;
+        }
+    return base_fail(error, BASE_EINVAL, "unknown log level '%s'; known are error, warn, info, debug", name);
+}
+
+/* ---- the front, on rank 0 ---- */
+
+typedef struct front {
+    void *zmq;
+    coord *coordinator;
+    pthread_t signals;
+    bool has_signals;
+    atomic_bool ended;
+} front;
+
+/* Wait for wishes to stop: the first drains, a second one cancels. */
+static void *signal_thread(void *opaque)
+{
+    front *f = opaque;
+    sigset_t signals;
+    launch_stop_signals(&signals);
+    bool now = false;
+    while (!atomic_load(&f->ended)) {
+        siginfo_t info;
+        if (sigwaitinfo(&signals, &info) < 0 || atomic_load(&f->ended) || !launch_is_stop(&info))
+            continue;
+        base_log_info(now ? "asked again to stop: canceling what still runs"
+                          : "asked to stop: no new requests, finishing the admitted ones");
+        coord_drain(f->coordinator, now);
+        now = true;
+    }
+    return NULL;
+}
+
+static base_status front_start(front *f, const serve_values *values, base_error *error)
+{
+    const char **endpoints = calloc(values->endpoints.n + 1, sizeof *endpoints);
+    if (endpoints == NULL)
+        return base_fail(error, BASE_ENOMEM, "out of memory for %zu endpoints", values->endpoints.n);
+    for (size_t i = 0; i < values->endpoints.n; i++)
+        endpoints[i] = values->endpoints.items[i].value;
+    const coord_options options = {
+        .model_dir = values->model,
+        .endpoints = endpoints,
+        .n_endpoints = values->endpoints.n,
+        .link = LINK_ENDPOINT,
+        .insecure = values->insecure,
+        .max_queue = values->queue,
+        .max_plans = values->plans,
+        .step_tokens = values->step_tokens,
+        .max_message_bytes = values->message_bytes,
+        .max_image_pixels = values->image_pixels,
+        .intake_threads = values->intake_threads,
+        .log_content = values->log_content,
+        .ready = print_ready,
+    };
+    base_status status = coord_start(&options, f->zmq, &f->coordinator, error);
+    free(endpoints);
+    if (status != BASE_OK)
+        return status;
+    f->has_signals = pthread_create(&f->signals, NULL, signal_thread, f) == 0;
+    return f->has_signals ? BASE_OK : base_fail(error, BASE_ENOMEM, "cannot start the signal thread");
+}
+
+/* End the coordinator, at once when the worker failed.  Returns why the coordinator ended. */
+static base_status front_stop(front *f, bool failed, base_error *error)
+{
+    base_status status = BASE_OK;
+    if (f->coordinator != NULL && failed) {
+        coord_drain(f->coordinator, false);
+        coord_drain(f->coordinator, true);
+    }
+    if (f->has_signals) { /* it may hold the coordinator, so it goes first */
+        if (!failed)
+            coord_drain(f->coordinator, false);
+        atomic_store(&f->ended, true);
+        pthread_kill(f->signals, SIGUSR1);
+        pthread_join(f->signals, NULL);
+    }
+    if (f->coordinator != NULL)
+        status = coord_finish(&f->coordinator, error);
+    if (f->zmq != NULL)
+        zmq_ctx_term(f->zmq);
+    return status;
+}
+
+/* ---- every rank ---- */
+
+static base_status run_worker(par_world *world, const serve_values *values, void *zmq, base_error *error)
+{
+    const worker_options options = {
+        .model_dir = values->model,
+        .tp = values->tp,
+        .pp = values->pp,
+        .n_threads = values->threads,
+        .max_seqs = values->max_seqs,
+        .max_step_tokens = values->step_tokens,
+        .kv_tokens = values->kv_tokens,
+        .n_image_slots = values->image_slots,
+        .isa = values->isa,
+        .pin = !values->no_pin,
+        .zmq = zmq,
+        .link = LINK_ENDPOINT,
+    };
+    return worker_run(world, &options, error);
+}
+
+/* Steps 3 to 5.  A failure comes back on every rank: worker_run's is agreed upon inside, rank 0's own is here. */
+static base_status serve(par_world *world, const serve_values *values, base_error *error)
+{
+    front f = {0};
+    base_status status = BASE_OK;
+    bool is_front = par_world_rank(world) == 0;
+    if (is_front) {
+        f.zmq = zmq_ctx_new();
+        status = f.zmq != NULL ? front_start(&f, values, error) : base_fail(error, BASE_ENOMEM, "no ZeroMQ context");
+    }
+    status = par_world_agree(world, status, error);
+    if (status == BASE_OK)
+        status = run_worker(world, values, f.zmq, error);
+
+    base_error ending = {0};
+    base_status ended = is_front ? front_stop(&f, status != BASE_OK, &ending) : BASE_OK;
+    ended = par_world_agree(world, status == BASE_OK ? ended : BASE_OK, &ending);
+    if (status == BASE_OK && ended != BASE_OK)
+        *error = ending;
+    return status != BASE_OK ? status : ended;
+}
+
+static int run(void *opaque)
+{
+    const serve_values *values = opaque;
+    sigset_t signals;
+    launch_stop_signals(&signals);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN); /* a reader of our stdout that went away is no reason to end */
+
+    base_error error = {0};
+    base_status status = set_log_level(values->log_level, &error);
+    if (status != BASE_OK) {
+        if (launch_is_first_rank())
+            command_complain(error.text);
+        return EXIT_USAGE;
+    }
+    par_world *world = NULL;
+    int argc = 0;
+    char **argv = NULL;
+    status = par_world_open(&argc, &argv, &world, &error);
+    if (status != BASE_OK) {
+        command_complain(error.text);
+        return EXIT_FAILED;
+    }
+    status = serve(world, values, &error);
+    if (status != BASE_OK && par_world_rank(world) == 0)
+        base_log_error("%s", error.text);
+    par_world_close(&world);
+    return status == BASE_OK ? EXIT_DONE : EXIT_FAILED;
+}
+
+const command command_serve = {
+    "serve", "MODEL [options]", "serve a model; run it under mpirun, one process per rank",
+    "Hold a model split over the ranks of an MPI job and answer requests. Started as\n\n"
+    "    mpirun -n 4 --bind-to none palmgrove serve MODEL --tp 2 --pp 2\n\n"
+    "each rank reads its own part of the weights from MODEL; rank 0 also listens for clients. When all is loaded rank 0 prints one "
+    "line that starts with \"ready\". SIGTERM, SIGINT or SIGUSR1 end the server after the requests that were admitted; a second one "
+    "cancels them. Only addresses of this machine are allowed unless --insecure is said.",
+    {rows, sizeof rows / sizeof rows[0]}, sizeof(serve_values), run};

@@ -1,0 +1,16 @@
+/* world.h - inside of par_world, for this folder only. */
+#ifndef PALMGROVE_PAR_WORLD_H
+#define PALMGROVE_PAR_WORLD_H
+
+#include "worker/par/par.h"
+#include "worker/par/wait.h"
+
+struct par_world {
+    MPI_Comm comm; /* a duplicate: no library's messages can meet ours */
+    MPI_Comm node; /* the ranks that share this node's memory */
+    int rank, size;
+    int local_rank, local_size;
+    par_waiter waiter; /* without a service: nothing flows before there is a grid */
+};
+
+#endif

@@ -1,0 +1,344 @@
+/* step_loop.c - a rank obeys plans.
+ *
+ * Rank 0 takes plans off the link, checks each, and passes its bytes on along the tree; every rank (rank 0 too) queues what it
+ * receives and runs it in order.  Plans are numbered as they come: 1, 2, ...
+ *
+ *     link -> rank 0: check -> tree -> every rank: queue -> wait for feedback (stage 0) -> model_step -> result (last stage)
+ *     result -> every rank of stage 0: feedback tokens; rank 0 also hands its bytes to the link
+ *
+ * Feedback: a slice marked LINK_SLICE_FEEDBACK needs the token of the latest earlier plan that sampled for its sequence slot.  When a
+ * plan is queued, that plan's number goes into `needs`; stage 0 runs the plan once so many results have arrived.
+ * Window: at most par_grid_plans_max plans are under way (par/mailbox.h says why); further ones stay in the link's queue.
+ *
+ * Leaving, so that no rank leaves a collective alone: rank 0 stops taking plans (on STOP, or on a failure of its own: link lost, bad
+ * plan), all plans at hand run and all results are delivered, then STOP or FAILED goes down the tree behind them.  A bad plan never
+ * reaches the tree.  What remains, memory running out on another rank while it decodes a plan that rank 0 accepted, cannot be agreed on
+ * in time and ends the job.
+ *
+ * Memory: the decoded plan and result are one allocation each and freed after use; everything else is taken before "ready". */
+#include "worker/step_loop.h"
+
+#include <stdlib.h>
+
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+#include "proto/base/size.h"
+
+/* Bytes of the fixed fields of messages, generously (a failure's text counts as header): they bound the buffers, and what arrives is
+ * checked against the buffers. */
+enum { HEADER_BYTES = 512, SLICE_BYTES = 64, IMAGE_BYTES = 16, SAMPLED_BYTES = 32 };
+
+/* Rank 0 with nothing under way rests on the link; a message wakes it at once, so this only bounds how often it looks up. */
+enum { LINK_WAIT_MS = 50 };
+
+typedef struct queued_plan {
+    base_buf bytes; /* the pixels of plan.images point in here */
+    link_plan plan;
+    uint64_t needs; /* results that must have arrived (stage 0) */
+} queued_plan;
+
+struct step_loop {
+    par_world *world;
+    par_grid *grid;
+    par_place place;
+    model *m;
+    link_end *link;
+    size_t plan_bytes;
+
+    uint32_t window;
+    queued_plan *queue; /* [window] ring; plan number n at (n - 1) % window */
+    uint64_t n_queued, n_run, n_results;
+    uint64_t *sampled_by; /* [max_seqs] number of the latest plan that sampled for the slot; 0: none */
+
+    link_token *tokens; /* [max_seqs] */
+    base_buf message;   /* a result, or rank 0's last words */
+    bool stopping;      /* nothing further will be queued */
+    bool closed;        /* the last message has gone down the tree, or come */
+    base_error failure; /* why, when not because of STOP */
+};
+
+/* --- memory --- */
+
+static bool plan_bytes_of(const link_limits *limits, size_t *out)
+{
+    size_t blocks = (limits->max_positions + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS;
+    size_t image = (size_t)limits->image_size * limits->image_size * 3 + IMAGE_BYTES;
+    size_t slices, images, total;
+    if (!base_size_mul(blocks, sizeof(uint32_t), &blocks) || !base_size_add(blocks, SLICE_BYTES, &slices) ||
+        !base_size_mul(slices, limits->max_seqs, &slices) || !base_size_mul(image, limits->n_image_slots, &images) ||
+        !base_size_add(slices, images, &total))
+        return false;
+    return base_size_add(total, HEADER_BYTES + limits->max_step_tokens * sizeof(int32_t), out);
+}
+
+static base_status take_memory(step_loop *loop, base_error *error)
+{
+    const link_limits *limits = model_limits(loop->m);
+    loop->queue = calloc(loop->window, sizeof *loop->queue);
+    loop->sampled_by = calloc(limits->max_seqs, sizeof *loop->sampled_by);
+    loop->tokens = calloc(limits->max_seqs, sizeof *loop->tokens);
+    if (loop->queue == NULL || loop->sampled_by == NULL || loop->tokens == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for the step loop");
+    if (!base_buf_reserve(&loop->message, HEADER_BYTES + limits->max_seqs * (size_t)SAMPLED_BYTES))
+        return base_fail(error, BASE_ENOMEM, "no memory for the step loop's messages");
+    if (!plan_bytes_of(limits, &loop->plan_bytes))
+        return base_fail(error, BASE_ETOOBIG, "a plan of %u images is too large; lower --image-slots", limits->n_image_slots);
+    return BASE_OK;
+}
+
+base_status step_loop_create(par_world *world, par_grid *grid, model *m, size_t stage_floats, step_loop **out, base_error *error)
+{
+    step_loop *loop = calloc(1, sizeof *loop);
+    base_status status = BASE_OK;
+    if (loop == NULL) {
+        status = base_fail(error, BASE_ENOMEM, "no memory for the step loop");
+    } else {
+        *loop = (step_loop){.world = world, .grid = grid, .m = m, .place = par_grid_place(grid), .window = par_grid_plans_max(grid)};
+        status = take_memory(loop, error);
+    }
+    status = par_world_agree(world, status, error);
+    if (status == BASE_OK)
+        status = par_grid_reserve(grid, stage_floats, loop->plan_bytes, loop->message.capacity, error);
+    if (status != BASE_OK) {
+        step_loop_destroy(&loop);
+        return status;
+    }
+    *out = loop;
+    return BASE_OK;
+}
+
+void step_loop_destroy(step_loop **loop)
+{
+    step_loop *l = *loop;
+    if (l == NULL)
+        return;
+    for (uint32_t i = 0; l->queue != NULL && i < l->window; i++) {
+        link_plan_release(&l->queue[i].plan);
+        base_buf_release(&l->queue[i].bytes);
+    }
+    free(l->queue);
+    free(l->sampled_by);
+    free(l->tokens);
+    base_buf_release(&l->message);
+    free(l);
+    *loop = NULL;
+}
+
+/* --- failing in order --- */
+
+/* The first failure counts.  Rank 0 winds the replica down; any other rank can only end it. */
+static void fail(step_loop *loop, const base_error *error)
+{
+    if (loop->place.rank != 0) {
+        base_log_error("rank %u cannot go on: %s", loop->place.rank, error->text);
+        par_world_abort(loop->world, 1);
+    }
+    if (loop->failure.status == BASE_OK)
+        loop->failure = *error;
+    loop->stopping = true;
+}
+
+/* --- queueing --- */
+
+static queued_plan *queue_end(step_loop *loop)
+{
+    return &loop->queue[loop->n_queued % loop->window];
+}
+
+static bool has_room(const step_loop *loop)
+{
+    uint64_t done = loop->place.stage == 0 ? loop->n_results : loop->n_run;
+    return loop->n_queued - done < loop->window;
+}
+
+/* Which results does the plan wait for, and what will it sample? */
+static base_status note_samples(step_loop *loop, queued_plan *entry, base_error *error)
+{
+    entry->needs = 0;
+    for (uint32_t i = 0; i < entry->plan.n_slices; i++) {
+        const link_slice *slice = &entry->plan.slices[i];
+        uint64_t by = loop->sampled_by[slice->seq];
+        if ((slice->flags & LINK_SLICE_FEEDBACK) == 0)
+            continue;
+        if (by == 0)
+            return base_fail(error, BASE_EFORMAT, "plan: slices[%u] wants the last token of slot %u, which has sampled none", i, slice->seq);
+        entry->needs = by > entry->needs ? by : entry->needs;
+    }
+    for (uint32_t i = 0; i < entry->plan.n_slices; i++) {
+        if ((entry->plan.slices[i].flags & LINK_SLICE_SAMPLE) != 0)
+            loop->sampled_by[entry->plan.slices[i].seq] = loop->n_queued + 1;
+    }
+    return BASE_OK;
+}
+
+/* The bytes at the queue's end are a plan: decode and keep it.  False after a failure. */
+static bool queue_plan(step_loop *loop)
+{
+    queued_plan *entry = queue_end(loop);
+    base_error error = {0};
+    base_status status = BASE_OK;
+    if (entry->bytes.size > loop->plan_bytes)
+        status = base_fail(&error, BASE_EFORMAT, "plan: %zu bytes; the limit is %zu", entry->bytes.size, loop->plan_bytes);
+    if (status == BASE_OK)
+        status = link_plan_decode(entry->bytes.data, entry->bytes.size, model_limits(loop->m), &entry->plan, &error);
+    if (status == BASE_OK)
+        status = note_samples(loop, entry, &error);
+    if (status != BASE_OK) {
+        link_plan_release(&entry->plan);
+        fail(loop, &error);
+        return false;
+    }
+    loop->n_queued++;
+    return true;
+}
+
+/* Rank 0: take a message off the link, waiting at most timeout_ms.  True when something came. */
+static bool take_from_link(step_loop *loop, int timeout_ms)
+{
+    if (loop->stopping || !has_room(loop))
+        return false;
+    queued_plan *entry = queue_end(loop);
+    base_error error = {0};
+    base_status status = link_receive(loop->link, &entry->bytes, timeout_ms, &error);
+    if (status == BASE_EDEADLINE)
+        return false;
+    if (status != BASE_OK) {
+        fail(loop, &error);
+        return true;
+    }
+    switch (link_message_type(entry->bytes.data, entry->bytes.size)) {
+    case LINK_PLAN:
+        if (queue_plan(loop))
+            par_plan_send(loop->grid, entry->bytes.data, entry->bytes.size);
+        break;
+    case LINK_STOP:
+        loop->stopping = true;
+        break;
+    default:
+        base_fail(&error, BASE_EFORMAT, "the coordinator sent something that is neither plan nor stop");
+        fail(loop, &error);
+    }
+    return true;
+}
+
+/* Other ranks: take a message off the tree. */
+static bool take_from_tree(step_loop *loop)
+{
+    queued_plan *entry = queue_end(loop);
+    base_error error = {0};
+    if (loop->stopping || !has_room(loop) || !par_plan_poll(loop->grid, &entry->bytes))
+        return false;
+    switch (link_message_type(entry->bytes.data, entry->bytes.size)) {
+    case LINK_PLAN:
+        queue_plan(loop);
+        break;
+    case LINK_FAILED:
+        if (link_failed_decode(entry->bytes.data, entry->bytes.size, &loop->failure, &error) != BASE_OK)
+            loop->failure = error;
+        loop->stopping = loop->closed = true;
+        break;
+    default:
+        loop->stopping = loop->closed = true;
+    }
+    return true;
+}
+
+/* --- running --- */
+
+/* Stage 0: take the results that have come. */
+static bool take_results(step_loop *loop)
+{
+    bool any = false;
+    while (loop->place.stage == 0 && par_result_poll(loop->grid, &loop->message)) {
+        any = true;
+        loop->n_results++;
+        base_error error = {0};
+        link_result result;
+        if (link_result_decode(loop->message.data, loop->message.size, &result, &error) != BASE_OK) {
+            fail(loop, &error);
+            continue;
+        }
+        for (uint32_t i = 0; i < result.n_tokens; i++) {
+            /* a sequence that overflowed is over; should a plan sent ahead still ask for its token, any valid one will do */
+            int32_t token = result.tokens[i].token;
+            model_set_feedback(loop->m, result.tokens[i].seq, token == LINK_TOKEN_OVERFLOW ? 0 : token);
+        }
+        link_result_release(&result);
+        if (loop->place.rank == 0 && link_send(loop->link, &loop->message, &error) != BASE_OK)
+            fail(loop, &error);
+    }
+    return any;
+}
+
+static void send_result(step_loop *loop, const link_result *result)
+{
+    base_buf_clear(&loop->message);
+    link_result_encode(result, &loop->message);
+    par_result_send(loop->grid, loop->message.data, loop->message.size);
+}
+
+static bool run_next(step_loop *loop)
+{
+    if (loop->n_run == loop->n_queued)
+        return false;
+    queued_plan *entry = &loop->queue[loop->n_run % loop->window];
+    if (loop->place.stage == 0 && (loop->n_results < entry->needs || loop->n_run - loop->n_results >= loop->window))
+        return false;
+    link_result result = {.step = entry->plan.step, .tokens = loop->tokens};
+    model_step(loop->m, &entry->plan, &result);
+    loop->n_run++;
+    if (loop->place.stage + 1 == loop->place.pp && loop->place.tp_rank == 0)
+        send_result(loop, &result);
+    link_plan_release(&entry->plan);
+    return true;
+}
+
+/* --- ending --- */
+
+static bool is_drained(const step_loop *loop)
+{
+    return loop->n_run == loop->n_queued && (loop->place.stage > 0 || loop->n_results == loop->n_queued);
+}
+
+/* Rank 0, drained: the last message down the tree, and to the coordinator why when it was not its wish. */
+static void close_tree(step_loop *loop)
+{
+    base_buf_clear(&loop->message);
+    if (loop->failure.status == BASE_OK) {
+        link_stop_encode(&loop->message);
+    } else {
+        link_failed_encode(loop->failure.status, loop->failure.text, &loop->message);
+        base_error ignored = {0}; /* the link may be what failed */
+        link_send(loop->link, &loop->message, &ignored);
+    }
+    par_plan_send(loop->grid, loop->message.data, loop->message.size);
+    loop->closed = true;
+}
+
+/* Nothing to do: rest as par/wait.h says, rank 0 with its ear on the link.  True when that brought something. */
+static bool rest(step_loop *loop)
+{
+    uint32_t rest_us = par_idle_turn(loop->grid);
+    if (rest_us == 0)
+        return false;
+    if (loop->place.rank == 0 && !loop->stopping && is_drained(loop))
+        return take_from_link(loop, LINK_WAIT_MS);
+    base_clock_nap(rest_us);
+    return false;
+}
+
+base_status step_loop_run(step_loop *loop, link_end *link, base_error *error)
+{
+    loop->link = link;
+    bool is_front = loop->place.rank == 0;
+    while (!loop->closed || !is_drained(loop)) {
+        bool busy = is_front ? take_from_link(loop, 0) : take_from_tree(loop);
+        busy |= take_results(loop);
+        busy |= run_next(loop);
+        if (is_front && loop->stopping && !loop->closed && is_drained(loop))
+            close_tree(loop);
+        else if (busy || rest(loop))
+            par_idle_reset(loop->grid);
+    }
+    return loop->failure.status == BASE_OK ? BASE_OK : base_fail(error, loop->failure.status, "%s", loop->failure.text);
+}

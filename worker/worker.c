@@ -1,0 +1,303 @@
+/* worker.c - a rank's life, in the order of start-up:
+ *
+ *     1. read      config.json, the layout, the checkpoint's headers; rank 0 starts to digest the weights on a thread of its own
+ *     2. place     the rank grid; cores, threads and memory policy
+ *     3. budget    limits that fit into the nodes' memory; one line for each rank: where it is and what it will take
+ *     4. load      this rank's rows
+ *     5. greet     message buffers; rank 0 connects to the coordinator and says hello
+ *     6. obey      step_loop.c
+ * After each of them all ranks agree that all of them succeeded, or all leave with the first failing rank's error.
+ *
+ * Signals: mpirun passes SIGTERM and SIGINT on to every rank.  The coordinator in rank 0's process, or the one at the link's other end,
+ * decides what they mean (finish what is admitted, then STOP), so the other ranks ignore them while they work. */
+#include "worker/worker.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+#include "proto/link/link.h"
+#include "worker/budget.h"
+#include "worker/kernels/kern.h"
+#include "worker/model/model.h"
+#include "worker/step_loop.h"
+#include "worker/topo/topo.h"
+
+/* Digesting reads every byte of the checkpoint: beside loading, on rank 0 only. */
+typedef struct digest_job {
+    pthread_t thread;
+    bool running;
+    const shard_source *source;
+    const char *dir;
+    char digest[65];
+    base_status status;
+    base_error error;
+} digest_job;
+
+typedef struct progress {
+    bool shown; /* rank 0 */
+    uint64_t start_us, last_us;
+} progress;
+
+typedef struct worker {
+    par_world *world;
+    const worker_options *options;
+    arch a;
+    uint32_t tp, pp;
+    shard_source *source;
+    digest_job digest;
+    par_grid *grid;
+    topo_machine *machine;
+    topo_plan *plan;
+    char remark[TOPO_TEXT_MAX]; /* what pinning could not do */
+    link_limits limits;
+    model_memory memory;
+    progress loading;
+    model *m;
+    step_loop *loop;
+    link_end *link;
+} worker;
+
+static bool is_front(const worker *w)
+{
+    return par_world_rank(w->world) == 0;
+}
+
+/* --- 1. read --- */
+
+static void *digest_run(void *context)
+{
+    digest_job *job = context;
+    job->status = shard_source_digest(job->source, job->dir, job->digest, &job->error);
+    return NULL;
+}
+
+static base_status digest_start(worker *w, base_error *error)
+{
+    digest_job *job = &w->digest;
+    job->source = w->source;
+    job->dir = w->options->model_dir;
+    job->running = pthread_create(&job->thread, NULL, digest_run, job) == 0;
+    return job->running ? BASE_OK : base_fail(error, BASE_ENOMEM, "cannot start the thread that digests the weights");
+}
+
+static base_status digest_finish(digest_job *job, base_error *error)
+{
+    if (job->running)
+        pthread_join(job->thread, NULL);
+    job->running = false;
+    return job->status == BASE_OK ? BASE_OK : base_fail(error, job->status, "%s", job->error.text);
+}
+
+static base_status read_checkpoint(worker *w, base_error *error)
+{
+    const worker_options *options = w->options;
+    w->tp = options->tp;
+    w->pp = options->pp;
+    base_status status = kern_select(options->isa != NULL ? options->isa : "auto", error);
+    if (status == BASE_OK)
+        status = arch_load(options->model_dir, &w->a, error);
+    if (status == BASE_OK)
+        status = shard_layout_choose(&w->a, (uint32_t)par_world_size(w->world), &w->tp, &w->pp, error);
+    if (status == BASE_OK)
+        status = shard_source_open(options->model_dir, &w->source, error);
+    if (status == BASE_OK)
+        status = shard_source_check(w->source, &w->a, error);
+    if (status == BASE_OK && is_front(w))
+        status = digest_start(w, error); /* before pinning: a thread inherits its maker's cores */
+    return par_world_agree(w->world, status, error);
+}
+
+/* --- 2. place --- */
+
+/* Which ranks share this one's set of CPUs?  If the launcher bound each to its own, only this one. */
+static base_status count_sharers(worker *w, topo_request *request, base_error *error)
+{
+    int n = par_world_local_size(w->world), me = par_world_local_rank(w->world);
+    uint64_t *keys = calloc((size_t)n, sizeof *keys);
+    base_status status = keys != NULL ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to place %d ranks", n);
+    status = par_world_agree(w->world, status, error);
+    if (status == BASE_OK) {
+        par_world_local_gather(w->world, topo_machine_allowed_key(w->machine), keys);
+        request->index = request->count = 0;
+        for (int i = 0; i < n; i++) {
+            request->index += i < me && keys[i] == keys[me];
+            request->count += keys[i] == keys[me];
+        }
+    }
+    free(keys);
+    return status;
+}
+
+static base_status place_rank(worker *w, base_error *error)
+{
+    base_status status = par_grid_create(w->world, w->tp, w->pp, &w->grid, error);
+    if (status != BASE_OK)
+        return status;
+    status = par_world_agree(w->world, topo_machine_open(NULL, &w->machine, error), error);
+    if (status != BASE_OK)
+        return status;
+    topo_request request = {.n_threads = w->options->n_threads, .smt = TOPO_SMT_CORES};
+    status = count_sharers(w, &request, error);
+    if (status != BASE_OK)
+        return status;
+    status = par_world_agree(w->world, topo_plan_create(w->machine, &request, &w->plan, error), error);
+    if (status == BASE_OK)
+        topo_plan_apply(w->plan, w->options->pin, w->remark);
+    return status;
+}
+
+/* --- 3. budget --- */
+
+static void log_line(void *context, int rank, const char *text)
+{
+    (void)context;
+    (void)rank;
+    base_log_info("%s", text);
+}
+
+/* "rank 2 (stage 1, tensor 0) host vm: cores 1, NUMA 0, 1 thread; weights 5.1 MB, KV cache 10 MB, workspace 3 MB" from every rank. */
+static void report_places(worker *w)
+{
+    char host[128] = "", where[TOPO_TEXT_MAX], line[PAR_TEXT_MAX];
+    char weights[WORKER_SIZE_TEXT], kv[WORKER_SIZE_TEXT], workspace[WORKER_SIZE_TEXT];
+    par_place place = par_grid_place(w->grid);
+    gethostname(host, sizeof host - 1);
+    topo_plan_describe(w->plan, w->options->pin, where);
+    int n = snprintf(line, sizeof line, "rank %u (stage %u, tensor %u) host %s: %s; weights %s, KV cache %s, workspace %s", place.rank,
+                     place.stage, place.tp_rank, host, where, worker_size_text(w->memory.weights_bytes, weights),
+                     worker_size_text(w->memory.kv_bytes, kv), worker_size_text(w->memory.workspace_bytes, workspace));
+    if (w->remark[0] != '\0' && n > 0 && (size_t)n < sizeof line)
+        snprintf(line + n, sizeof line - (size_t)n, "; %s", w->remark);
+    par_world_collect_text(w->world, line, log_line, NULL);
+}
+
+static base_status settle_memory(worker *w, base_error *error)
+{
+    par_place place = par_grid_place(w->grid);
+    base_status status = worker_budget(w->world, &place, &w->a, w->source, w->options, &w->limits, &w->memory, error);
+    if (status == BASE_OK)
+        report_places(w);
+    return status;
+}
+
+/* --- 4. load --- */
+
+static void show_progress(void *context, uint64_t done, uint64_t total)
+{
+    progress *p = context;
+    uint64_t now_us = base_clock_us();
+    if (!p->shown || now_us - p->last_us < 1000000 || total == 0)
+        return;
+    char size[WORKER_SIZE_TEXT];
+    p->last_us = now_us;
+    base_log_info("loading: %.0f %% of %s on rank 0", 100.0 * (double)done / (double)total, worker_size_text(total, size));
+}
+
+static base_status load_model(worker *w, base_error *error)
+{
+    uint64_t now_us = base_clock_us();
+    w->loading = (progress){.shown = is_front(w), .start_us = now_us, .last_us = now_us};
+    model_options options = {.limits = w->limits, .progress = show_progress, .progress_context = &w->loading};
+    base_status status = model_create(&w->a, w->source, w->grid, &options, &w->m, error);
+    status = par_world_agree(w->world, status, error);
+    if (status != BASE_OK)
+        return status;
+    char size[WORKER_SIZE_TEXT];
+    uint64_t largest = par_world_max(w->world, w->memory.weights_bytes);
+    if (is_front(w))
+        base_log_info("loaded in %.1f s, at most %s of weights on a rank", (double)(base_clock_us() - now_us) * 1e-6,
+                      worker_size_text(largest, size));
+    return BASE_OK;
+}
+
+/* --- 5. greet --- */
+
+/* Rank 0's part of the greeting; what it says of the largest rank was found out by all. */
+static base_status say_hello(worker *w, const link_hello *hello, base_error *error)
+{
+    base_buf message = {0};
+    base_status status = link_connect(w->options->zmq, w->options->link, &w->link, error);
+    if (status == BASE_OK) {
+        link_hello_encode(hello, &message);
+        status = link_send(w->link, &message, error);
+    }
+    base_buf_release(&message);
+    return status;
+}
+
+static base_status greet(worker *w, base_error *error)
+{
+    size_t stage_floats = (size_t)w->limits.max_step_tokens * ((size_t)w->a.decoder.stack.d + 1); /* a row and its overflow mark */
+    base_status status = step_loop_create(w->world, w->grid, w->m, stage_floats, &w->loop, error);
+    if (status != BASE_OK)
+        return status;
+    link_hello hello = {.protocol = LINK_PROTOCOL,
+                        .tp = w->tp,
+                        .pp = w->pp,
+                        .limits = *model_limits(w->m),
+                        .n_threads = topo_plan_threads(w->plan),
+                        .weights_bytes_max = par_world_max(w->world, w->memory.weights_bytes),
+                        .kv_bytes_max = par_world_max(w->world, w->memory.kv_bytes),
+                        .workspace_bytes_max = par_world_max(w->world, w->memory.workspace_bytes)};
+    snprintf(hello.isa, sizeof hello.isa, "%s", kern_active()->name);
+    status = digest_finish(&w->digest, error);
+    shard_source_close(&w->source);
+    memcpy(hello.model_digest, w->digest.digest, sizeof hello.model_digest);
+    if (status == BASE_OK && is_front(w))
+        status = say_hello(w, &hello, error);
+    return par_world_agree(w->world, status, error);
+}
+
+/* --- the whole --- */
+
+static base_status start(worker *w, base_error *error)
+{
+    base_status status = read_checkpoint(w, error);
+    if (status == BASE_OK)
+        status = place_rank(w, error);
+    if (status == BASE_OK)
+        status = settle_memory(w, error);
+    if (status == BASE_OK)
+        status = load_model(w, error);
+    if (status == BASE_OK)
+        status = greet(w, error);
+    return status;
+}
+
+/* In reverse order of start; every part may be missing. */
+static void stop(worker *w)
+{
+    link_close(&w->link);
+    step_loop_destroy(&w->loop);
+    model_destroy(&w->m);
+    topo_plan_destroy(&w->plan);
+    topo_machine_close(&w->machine);
+    par_grid_destroy(&w->grid);
+    digest_finish(&w->digest, NULL);
+    shard_source_close(&w->source);
+}
+
+base_status worker_run(par_world *world, const worker_options *options, base_error *error)
+{
+    worker w = {.world = world, .options = options};
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, term_before, int_before;
+    if (!is_front(&w)) {
+        sigaction(SIGTERM, &ignore, &term_before);
+        sigaction(SIGINT, &ignore, &int_before);
+    }
+    base_status status = start(&w, error);
+    if (status == BASE_OK)
+        status = step_loop_run(w.loop, w.link, error);
+    stop(&w);
+    if (!is_front(&w)) {
+        sigaction(SIGTERM, &term_before, NULL);
+        sigaction(SIGINT, &int_before, NULL);
+    }
+    return status;
+}
