@@ -14,5 +14,6 @@ pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.14)
 pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium>=1.0.18)
 pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece>=0.1.97)
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka>=1.1.5)
+pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas>=0.3.21) # tests: a witness of our kernels
 find_program(PROTOC_C NAMES protoc-c REQUIRED)
 find_program(PROTOC NAMES protoc REQUIRED)

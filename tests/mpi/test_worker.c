@@ -1,7 +1,6 @@
 /* A replica's life as its coordinator sees it: hello, plans dispatched ahead with feedback, results in order, stop; and how it ends when
  * something is wrong.  Rank 0 runs a small coordinator on a thread, as the embedded one does. */
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -181,7 +180,7 @@ static void with_checkpoint(par_world *world, void (*check)(par_world *world, co
     }
 }
 
-/* The tokens do not depend on the layout; a signal in the middle does not end the ranks that must not hear it. */
+/* The tokens and the bits of the logits do not depend on the layout. */
 static void check_serves(par_world *world, const char *dir)
 {
     static uint64_t expected; /* rank 0's, of the first layout */
