@@ -17,7 +17,7 @@ option(PALMGROVE_FUZZERS "Build libFuzzer harnesses (needs clang)" OFF)
 add_compile_definitions(_GNU_SOURCE)
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow
     $<$<COMPILE_LANGUAGE:C>:-Wconversion> $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes> $<$<COMPILE_LANGUAGE:C>:-Wvla>)
-# A product and a sum are rounded separately unless the source says fma: the same bits on every ISA (docs/DESIGN section 6).
+# A product and a sum are rounded separately unless the source says fma: the same bits on every ISA (docs/DESIGN.md section 6).
 add_compile_options(-ffp-contract=off)
 if(PALMGROVE_WERROR)
     add_compile_options(-Werror)

@@ -46,9 +46,17 @@ class Client:
         self.socket.send(request.SerializeToString())
         return request.request_id
 
+    def _connection_broke(self):
+        """Since the last look, that is."""
+        events = 0
+        while self.monitor.poll(0):
+            events += len(self.monitor.recv_multipart())
+        return events > 0
+
     def _replies(self, request_id):
         """Yield the bodies that answer request_id; silence and a lost connection end in PalmgroveError."""
         heard = asked = time.monotonic()
+        lost = False
         while True:
             if self.socket.poll(min(100, self.timeout * 250)):
                 reply = pb.Reply.FromString(self.socket.recv_multipart()[-1])
@@ -60,8 +68,9 @@ class Client:
                     heard = time.monotonic()  # the caller's own time is no silence of the server
                 continue
             now = time.monotonic()
-            if self.monitor.poll(0) and self.monitor.recv_multipart():  # the server forgot what ran on that connection
+            if lost:  # the server forgot what ran on that connection
                 raise PalmgroveError(0, "unreachable", f"{self.endpoint} closed the connection")
+            lost = self._connection_broke()  # a last message may lie behind that news: look once more
             if now - heard > self.timeout:
                 raise PalmgroveError(0, "unreachable", f"no answer from {self.endpoint} within {self.timeout:g} s")
             if now - max(heard, asked) > self.timeout / 3:  # a long generation: is anybody there?
@@ -69,8 +78,7 @@ class Client:
                 self._send(health=pb.HealthQuery())
 
     def _ask(self, **body):
-        while self.monitor.poll(0):  # what happened while nobody waited
-            self.monitor.recv_multipart()
+        self._connection_broke()  # what happened while nobody waited does not matter
         return next(self._replies(self._send(**body)))
 
     def health(self):
@@ -96,8 +104,7 @@ class Client:
         body = pb.Generate(parts=prompt, max_tokens=max_tokens, stop=stop, stream=on_text is not None, deadline_ms=deadline_ms,
                            priority=pb.STAT if stat else pb.ROUTINE, logits_digest=logits_digest,
                            sampling=pb.Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed))
-        while self.monitor.poll(0):
-            self.monitor.recv_multipart()
+        self._connection_broke()
         self.running = self._send(generate=body)
         try:
             for reply in self._replies(self.running):

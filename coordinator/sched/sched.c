@@ -361,10 +361,9 @@ bool sched_take_event(sched *s, sched_event *out)
     return true;
 }
 
-static void fail_seq(sched *s, sched_seq *seq, base_status status)
+static void put_failure(sched *s, const sched_seq *seq, base_status status)
 {
     put_event(s, (sched_event){.user = seq->user, .finish = SCHED_FAILED, .status = status, .started_us = seq->started_us});
-    end_seq(s, seq);
 }
 
 static void expire_list(sched *s, seq_list *list, uint64_t now_us)
@@ -372,8 +371,10 @@ static void expire_list(sched *s, seq_list *list, uint64_t now_us)
     for (uint32_t i = list->n; i-- > 0;) { /* downwards: removal moves the last one here, which was looked at already */
         sched_seq *seq = list->items[i];
         uint64_t deadline = seq->standing.deadline_us;
-        if (seq->state != SEQ_DRAINING && deadline != 0 && deadline <= now_us)
-            fail_seq(s, seq, BASE_EDEADLINE);
+        if (seq->state != SEQ_DRAINING && deadline != 0 && deadline <= now_us) {
+            put_failure(s, seq, BASE_EDEADLINE);
+            end_seq(s, seq);
+        }
     }
 }
 
@@ -425,6 +426,7 @@ static base_status check_result(const sched *s, const sched_flight *flight, cons
     return BASE_OK;
 }
 
+/* The sequence still counts as used by the plan whose result this is, so ending it means DRAINING; complete_entry frees it. */
 static void accept_token(sched *s, sched_seq *seq, const link_token *token)
 {
     seq->tokens[seq->n_known++] = token->token;
@@ -436,7 +438,7 @@ static void accept_token(sched *s, sched_seq *seq, const link_token *token)
         event.finish = SCHED_LENGTH;
     put_event(s, event);
     if (event.finish != SCHED_GOES_ON)
-        end_seq(s, seq);
+        seq->state = SEQ_DRAINING;
 }
 
 static void return_images(sched *s, sched_seq *seq)
@@ -459,11 +461,12 @@ static void complete_entry(sched *s, const sched_entry *entry, const link_token 
     return_images(s, seq);
     if (entry->flags & LINK_SLICE_SAMPLE)
         seq->n_sampling--;
-    /* The plan still counts as using it while it is ended, so that one place below frees it. */
-    if (is_wanted && overflow)
-        fail_seq(s, seq, BASE_ENUMERIC);
-    else if (is_wanted && token != NULL)
+    if (is_wanted && overflow) {
+        put_failure(s, seq, BASE_ENUMERIC);
+        seq->state = SEQ_DRAINING;
+    } else if (is_wanted && token != NULL) {
         accept_token(s, seq, token);
+    }
     if (--seq->n_plans > 0)
         return;
     if (seq->state == SEQ_DRAINING)

@@ -189,7 +189,7 @@ def bad_starts():
             bad_start("port in use", [str(port)], 2, 1, endpoints=[f"tcp://127.0.0.1:{port}"]),
             bad_start("address of other machines", ["insecure"], endpoints=["tcp://0.0.0.0:0"]),
             bad_start("bad endpoint", ["carrier"], endpoints=["carrier://pigeon"]),
-            bad_start("unknown kernel set", ["isa"], options=["--isa", "abacus"]),
+            bad_start("unknown kernel set", ["abacus", "avx2"], options=["--isa", "abacus"]),
             bad_start("unknown option", ["--thraeds", "--threads"], 2, 1, options=["--thraeds", "2"]),
             bad_start("a rank lacks a library", ["libsentencepiece.xx"], 2, 1, program=without_library(folder)),
         ]

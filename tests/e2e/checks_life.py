@@ -126,7 +126,7 @@ def remains(server, mapped):
 def stop_one(whom, number, expected_code):
     """Stop a server while a request runs; returns what went wrong."""
     wrong = []
-    with tempfile.TemporaryDirectory() as folder, harness.Server(2, 2) as server:
+    with tempfile.TemporaryDirectory() as folder, harness.Server(2, 2, kill_s=5) as server:
         case = harness.draw(folder, 0, 1)[0]
         mapped = segments(server.pids)
         with wire.Connection(server.endpoint) as connection:

@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT / "tools"), str(BUILD / "python")]
 
 # Ranks outnumber cores here and the tests may run as root in a container.
 MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
-          "--mca", "btl_vader_single_copy_mechanism", "none", "--mca", "odls_base_sigkill_timeout", "5"]
+          "--mca", "btl_vader_single_copy_mechanism", "none"]
 
 
 def environment(**extra):
@@ -74,12 +74,14 @@ def shared_memory():
 class Server:
     """`mpirun palmgrove serve` on an ipc endpoint in a folder of its own.  A context manager: leaves nothing behind."""
 
-    def __init__(self, tp=1, pp=1, model=MODEL, options=(), program=PALMGROVE, endpoints=None):
+    def __init__(self, tp=1, pp=1, model=MODEL, options=(), program=PALMGROVE, endpoints=None, kill_s=1):
+        """kill_s: half the seconds that mpirun gives its ranks when it is told to end (odls_base_sigkill_timeout)."""
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="palmgrove-test-", dir="/tmp"))
         self.endpoint = endpoints[0] if endpoints else f"ipc://{self.folder}/gateway"
         self.layout = (tp, pp)
         self.log = self.folder / "log"
-        self.command = [*MPIRUN, "-n", str(tp * pp), str(program), "serve", str(model), "--tp", str(tp), "--pp", str(pp)]
+        self.command = [*MPIRUN, "--mca", "odls_base_sigkill_timeout", str(kill_s), "-n", str(tp * pp), str(program), "serve", str(model),
+                        "--tp", str(tp), "--pp", str(pp)]
         for endpoint in endpoints or [self.endpoint]:
             self.command += ["--endpoint", endpoint]
         self.command += list(options)

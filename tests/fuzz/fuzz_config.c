@@ -26,11 +26,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     char name[256];
     for (int role = 0; role < ARCH_N_ROLES; role++)
         if (arch_tensor_shape(&a, ARCH_DECODER, (arch_role)role, shape) > 0 &&
-            (!arch_tensor_name(&a, ARCH_DECODER, (arch_role)role, 0, name, sizeof name) || shape[0] == 0 || shape[1] == 0))
+            (!arch_tensor_name(&a, ARCH_DECODER, (arch_role)role, 0, name, sizeof name) || shape[0] == 0 ||
+             shape[1] == 0))
             abort();
     uint32_t tp = 0, pp = 0;
     shard_split split;
-    if (shard_layout_choose(&a, 6, &tp, &pp, &error) == BASE_OK && shard_split_of(&a, tp, pp, tp - 1, pp - 1, &split, &error) != BASE_OK)
+    if (shard_layout_choose(&a, 6, &tp, &pp, &error) == BASE_OK &&
+        shard_split_of(&a, tp, pp, tp - 1, pp - 1, &split, &error) != BASE_OK)
         abort();
     return 0;
 }

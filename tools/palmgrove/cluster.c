@@ -94,7 +94,6 @@ base_status cluster_start(cluster *c, const char *model, uint32_t tp, uint32_t p
         "--oversubscribe",                                   /* more ranks than cores is fine for a demonstration */
         "--bind-to", "none",                                 /* the ranks bind their threads themselves */
         "--mca", "mpi_yield_when_idle", "1",                 /* ... and let each other run */
-        "--mca", "odls_base_sigkill_timeout", "5",           /* seconds to drain if mpirun itself has to be stopped */
         "--mca", "btl_vader_single_copy_mechanism", "none",  /* ptrace is forbidden in many containers */
         self, "serve", model, "--tp", tp_text, "--pp", pp_text, "--endpoint", c->endpoint, NULL};
     char *argv[sizeof arguments / sizeof arguments[0]];

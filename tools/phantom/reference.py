@@ -13,6 +13,7 @@ import torch
 import corpus
 import data
 import model
+import questions
 import texts
 
 ROUND = ("report", "open", "closed", "classify", "choice")
@@ -23,10 +24,7 @@ def held_out_prompts(phantom, exemplars, n):
     """n prompts over the held-out cases, the kinds in turn: (facts, task, fields, parts, truth)."""
     for index in range(n):
         facts, kind = phantom.case(corpus.HELD_OUT, index), ROUND[index % len(ROUND)]
-        if kind == "report":
-            task, fields, truth = texts.report_fields(phantom, facts)
-        else:
-            task, fields, truth = texts.question_fields(phantom, facts, kind, 0)
+        task, fields, truth = questions.ask(phantom, facts, kind, 0)
         yield facts, task, fields, phantom.render(task, fields, exemplars[task]), truth
 
 
@@ -41,6 +39,22 @@ def prompts_as_ids(folder, n):
     tokenizer, exemplars = texts.read(folder)
     for facts, _, _, parts, _ in held_out_prompts(phantom, exemplars, n):
         yield as_ids(tokenizer, parts), data.fit(*phantom.draw(facts)[:3])
+
+
+@torch.no_grad()
+def answer(folder, requests, batch=32):
+    """Greedy answers to (facts, task, fields), in batches; for scores, where the last bit does not matter."""
+    phantom, net = corpus.Phantom(), model.load(folder)
+    tokenizer, exemplars = texts.read(folder)
+    said = []
+    for start in range(0, len(requests), batch):
+        rows = []
+        for facts, task, fields in requests[start : start + batch]:
+            image = data.fit(*phantom.draw(facts)[:3])
+            parts = as_ids(tokenizer, phantom.render(task, fields, exemplars[task]))
+            rows.append(net.embed(parts, net.projector(net.vision_tower(image.unsqueeze(0))))[0])
+        said += [tokenizer.decode(ids) for ids in model.greedy(net, rows, MAX_TOKENS)]
+    return said
 
 
 @torch.no_grad()

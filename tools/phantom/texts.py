@@ -1,4 +1,4 @@
-"""Prompts and answers of the training, the tokenizer and the exemplars, all rendered by the engine's own C code."""
+"""The tokenizer and the exemplars of the checkpoint, from prompts that the engine's own C code renders."""
 
 import io
 import json
@@ -7,6 +7,7 @@ import pathlib
 import sentencepiece
 
 import corpus
+import questions
 
 TASKS = ("report", "vqa", "classify", "choice")
 VOCABULARY = 1024
@@ -15,30 +16,12 @@ EXEMPLAR_CASES = {"report": 1, "vqa": 5, "classify": 0, "choice": 7}
 N_TOKENIZER_CASES = 3000
 
 
-def question_fields(phantom, facts, kind, index):
-    """-> (task, fields, answer) of one question."""
-    text, options, answer = phantom.question(facts, kind, index)
-    if kind == "classify":
-        return "classify", {"view": phantom.view(facts), "condition": text}, answer
-    if kind == "choice":
-        return "choice", {"question": text} | {f"option_{'abcdef'[i]}": o for i, o in enumerate(options)}, answer
-    return "vqa", {"question": text, "type": kind}, answer
-
-
-def report_fields(phantom, facts):
-    fields = {"view": phantom.view(facts), "indication": phantom.indication(facts)}
-    return "report", fields, phantom.report(facts)
-
-
 def exemplars(phantom):
     """{task: answered example with a literal <img>}, from training cases."""
     out = {}
     for task in TASKS:
         facts = phantom.case(corpus.TRAIN, EXEMPLAR_CASES[task])
-        if task == "report":
-            _, fields, answer = report_fields(phantom, facts)
-        else:
-            _, fields, answer = question_fields(phantom, facts, "closed" if task == "vqa" else task, 1)
+        _, fields, answer = questions.ask(phantom, facts, "closed" if task == "vqa" else task, 1)
         prompt = "".join("<img>" if part is None else part for part in phantom.render(task, fields))
         out[task] = prompt.split("\n", 1)[1] + " " + answer
     return out
@@ -49,8 +32,8 @@ def tokenizer_lines(phantom):
     yield from (here / "general.txt").read_text().splitlines() * 20
     for index in range(N_TOKENIZER_CASES):
         facts = phantom.case(corpus.TRAIN, index)
-        asked = [report_fields(phantom, facts)]
-        asked += [question_fields(phantom, facts, kind, n) for kind in corpus.KINDS for n in range(2)]
+        asked = [questions.ask(phantom, facts, "report", 0)]
+        asked += [questions.ask(phantom, facts, kind, n) for kind in corpus.KINDS for n in range(2)]
         for task, fields, answer in asked:
             for part in phantom.render(task, fields):
                 if part is not None:

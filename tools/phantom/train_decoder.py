@@ -14,6 +14,7 @@ import corpus
 import data
 import halves
 import model as phantom_model
+import questions
 import texts
 import train_tower
 
@@ -57,8 +58,8 @@ class Writer:
     def asked(self, facts, kind, random):
         if kind != "report":
             first = int(torch.randint(1 << 20, (1,), generator=random))
-            return [texts.question_fields(self.phantom, facts, kind, first + n) for n in range(QUESTIONS_PER_SEQUENCE)]
-        task, fields, answer = texts.report_fields(self.phantom, facts)
+            return [questions.ask(self.phantom, facts, kind, first + n) for n in range(QUESTIONS_PER_SEQUENCE)]
+        task, fields, answer = questions.ask(self.phantom, facts, "report", 0)
         if torch.rand(1, generator=random) < 0.1:
             del fields["view"]  # the default is used when a client does not know the view
         return [(task, fields, answer)]
@@ -205,10 +206,7 @@ def validate(model, library, folder, n=64, space=corpus.VALIDATION):
         said, truth = [], []
         for start in range(0, n, 32):
             piece = slice(start, start + 32)
-            if kind == "report":
-                asked = [texts.report_fields(phantom, facts) for facts in cases[piece]]
-            else:
-                asked = [texts.question_fields(phantom, facts, kind, 0) for facts in cases[piece]]
+            asked = [questions.ask(phantom, facts, kind, 0) for facts in cases[piece]]
             prompts = [phantom.render(task, fields, exemplars[task]) for task, fields, _ in asked]
             rows = embed_prompts(model, tokenizer, prompts, images[piece])
             with torch.autocast("cpu", torch.bfloat16):
