@@ -401,24 +401,32 @@ uint64_t sched_next_deadline(const sched *s)
 
 /* ---- results ---- */
 
+/* The token of the next slice of a plan, or NULL when the result has none for it: tokens stand in the order of the slices. */
+static const link_token *token_of(const sched_entry *entry, const link_result *result, uint32_t *n)
+{
+    const link_token *token = *n < result->n_tokens ? &result->tokens[*n] : NULL;
+    if (token == NULL || token->seq != entry->seq->slot || token->pos != entry->pos + entry->n_tokens - 1)
+        return NULL;
+    (*n)++;
+    return token;
+}
+
 static base_status check_result(const sched *s, const sched_flight *flight, const link_result *result, base_error *error)
 {
     if (s->n_flights == 0 || result->step != flight->step)
         return base_fail(error, BASE_EFORMAT, "the replica sent the result of step %llu out of turn",
                          (unsigned long long)result->step);
-    if (result->overflow)
-        return BASE_OK; /* its tokens are not read */
     uint32_t n = 0;
     for (uint32_t i = 0; i < flight->n_entries; i++) {
-        const sched_entry *entry = &flight->entries[i];
-        if ((entry->flags & LINK_SLICE_SAMPLE) == 0)
-            continue;
-        const link_token *token = n < result->n_tokens ? &result->tokens[n] : NULL;
-        n++;
-        if (token == NULL || token->seq != entry->seq->slot || token->pos != entry->pos + entry->n_tokens - 1 ||
-            token->token < 0 || (uint32_t)token->token >= s->options.limits.vocab_size)
+        bool samples = (flight->entries[i].flags & LINK_SLICE_SAMPLE) != 0;
+        const link_token *token = token_of(&flight->entries[i], result, &n);
+        bool overflowed = token != NULL && token->token == LINK_TOKEN_OVERFLOW;
+        if (samples != (token != NULL) && !overflowed)
             return base_fail(error, BASE_EFORMAT, "the replica's result of step %llu does not match its plan",
                              (unsigned long long)result->step);
+        if (token != NULL && !overflowed && (uint32_t)token->token >= s->options.limits.vocab_size)
+            return base_fail(error, BASE_EFORMAT, "the replica's result of step %llu has token %d, which is not in the vocabulary",
+                             (unsigned long long)result->step, token->token);
     }
     if (n != result->n_tokens)
         return base_fail(error, BASE_EFORMAT, "the replica's result of step %llu has %u tokens, not %u",
@@ -453,7 +461,7 @@ static void return_images(sched *s, sched_seq *seq)
 }
 
 /* One slice of a completed plan; `token` NULL: none was sampled for it. */
-static void complete_entry(sched *s, const sched_entry *entry, const link_token *token, bool overflow)
+static void complete_entry(sched *s, const sched_entry *entry, const link_token *token)
 {
     sched_seq *seq = entry->seq;
     bool is_wanted = seq->state != SEQ_DRAINING;
@@ -461,7 +469,7 @@ static void complete_entry(sched *s, const sched_entry *entry, const link_token 
     return_images(s, seq);
     if (entry->flags & LINK_SLICE_SAMPLE)
         seq->n_sampling--;
-    if (is_wanted && overflow) {
+    if (is_wanted && token != NULL && token->token == LINK_TOKEN_OVERFLOW) {
         put_failure(s, seq, BASE_ENUMERIC);
         seq->state = SEQ_DRAINING;
     } else if (is_wanted && token != NULL) {
@@ -485,8 +493,8 @@ base_status sched_take_result(sched *s, const link_result *result, base_error *e
     s->n_flights--;
     uint32_t n = 0;
     for (uint32_t i = 0; i < flight->n_entries; i++) {
-        bool is_sampled = (flight->entries[i].flags & LINK_SLICE_SAMPLE) != 0 && !result->overflow;
-        complete_entry(s, &flight->entries[i], is_sampled ? &result->tokens[n++] : NULL, result->overflow);
+        const link_token *token = token_of(&flight->entries[i], result, &n);
+        complete_entry(s, &flight->entries[i], token);
     }
     return BASE_OK;
 }

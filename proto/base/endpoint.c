@@ -6,8 +6,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* The file behind an ipc endpoint; NULL for other carriers, and for abstract names ("ipc://@x") and wildcards, which have none that
- * is ours to look at. */
+/* The file behind an ipc endpoint; NULL for other carriers, and for abstract names ("ipc://@x") and wildcards, which
+ * have none that is ours to look at. */
 static const char *socket_path(const char *endpoint)
 {
     static const char scheme[] = "ipc://";

@@ -1,4 +1,5 @@
-/* A request under construction.  Arrays have the size of the protocol's limits, so nothing grows but the copies of what was added. */
+/* A request under construction.  Arrays have the size of the protocol's limits, so nothing grows but the copies of what
+ * was added. */
 #include "proto/client/builder.h"
 
 #include <errno.h>

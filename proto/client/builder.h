@@ -12,7 +12,8 @@ pg_status pg_fail(pg_error *error, pg_status status, const char *format, ...) __
 /* Pass on a failure from below; the values of both enumerations are the same. */
 pg_status pg_adopt(pg_error *error, const base_error *cause);
 
-/* A view of the request's prompt and options, borrowed until the request changes.  The first failure of a pg_request_add_*, if any. */
+/* A view of the request's prompt and options, borrowed until the request changes.
+ * Errors: the first failure of a pg_request_add_*. */
 pg_status pg_request_view(const pg_request *request, wire_generate *out, pg_error *error);
 
 #endif

@@ -1,10 +1,11 @@
 /* The connection and the calls.
  *
- * One DEALER socket to the gateway's ROUTER, and a monitor on it.  A call sends its request and reads replies until the last one with
- * its id; replies with other ids (late ones of a call given up, answers to signs of life) are dropped.
- * Two things end a wait that would otherwise be endless.  The monitor tells of a lost connection: ZeroMQ would reconnect in silence,
- * but the server forgets the requests of a connection that went away.  And a silent but open connection (a cut cable, a
- * hung server) is noticed by asking for Health every third of the timeout: no reply of any kind within the timeout means nobody is there. */
+ * One DEALER socket to the gateway's ROUTER, and a monitor on it.  A call sends its request and reads replies until the
+ * last one with its id; replies with other ids (late ones of a call given up, answers to signs of life) are dropped.
+ * Two things end a wait that would otherwise be endless.  The monitor tells of a lost connection: ZeroMQ would
+ * reconnect in silence, but the server forgets the requests of a connection that went away.  And a silent but open
+ * connection (a cut cable, a hung server) is noticed by asking for Health every third of the timeout: no reply of any
+ * kind within the timeout means that nobody is there. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -209,8 +210,8 @@ static pg_status wait_for_events(pg_client *client, pg_error *error)
     return PG_OK;
 }
 
-/* Wait for the next message of the server, whatever it is.  A last message may lie behind the news that the connection broke, so the
- * socket is looked at once more after it. */
+/* Wait for the next message of the server, whatever it is.  A last message may lie behind the news that the connection
+ * broke, so the socket is looked at once more after it. */
 static pg_status next_message(pg_client *client, call *c, zmq_msg_t *message, pg_error *error)
 {
     bool lost = false;
@@ -247,8 +248,8 @@ static pg_status decode_reply(pg_client *client, zmq_msg_t *message, wire_reply 
     return pg_adopt(error, &cause);
 }
 
-/* Wait for the next reply to this call; other replies count as signs of life.  An Error without an id is taken as ours: the server
- * could not read whose it was. */
+/* Wait for the next reply to this call; other replies count as signs of life.  An Error without an id is taken as ours:
+ * the server could not read whose it was. */
 static pg_status next_reply(pg_client *client, call *c, wire_reply *out, pg_error *error)
 {
     pg_status status = PG_OK;

@@ -1,9 +1,9 @@
 /* The two ends of the link.
  *
- * The coordinator's end is a ROUTER that serves one replica at a time: whoever said HELLO last.  A replica that comes back after a
- * restart thus replaces its dead predecessor, and what a stranger sends is dropped.  The replica's end is a DEALER.
- * Sending never blocks: a plan that cannot be queued means that the replica is gone or hangs, and the caller must know.  Closing
- * waits at most LINGER_MS for the last message (FAILED, STOP) to leave. */
+ * The coordinator's end is a ROUTER that serves one replica at a time: whoever said HELLO last.  A replica that comes
+ * back after a restart thus replaces its dead predecessor, and what a stranger sends is dropped.  The replica's end is a
+ * DEALER.  Sending never blocks: a plan that cannot be queued means that the replica is gone or hangs, and the caller
+ * must know.  Closing waits at most LINGER_MS for the last message (FAILED, STOP) to leave. */
 #include "proto/link/link.h"
 
 #include <errno.h>
@@ -107,8 +107,8 @@ base_status link_hello_decode(const void *bytes, size_t size, link_hello *out, b
     hello.protocol = base_reader_u32(&reader);
     if (!reader.failed && type == LINK_HELLO && hello.protocol != LINK_PROTOCOL)
         return base_fail(error, BASE_EUNSUPPORTED,
-                         "hello: the replica speaks link protocol %u, this coordinator %u; install the same version", hello.protocol,
-                         LINK_PROTOCOL);
+                         "hello: the replica speaks link protocol %u, this coordinator %u; install the same version",
+                         hello.protocol, LINK_PROTOCOL);
     hello.tp = base_reader_u32(&reader);
     hello.pp = base_reader_u32(&reader);
     limits->max_seqs = base_reader_u32(&reader);

@@ -3,7 +3,7 @@
  *     plan:    type u8 | step u64 | n_slices n_tokens n_blocks n_images image_size u32 | slices | tokens i32 | blocks u32 | images
  *     slice:   seq pos n_tokens first_token first_block flags u32 | temperature f32 | top_k u32 | top_p f32 | seed u64
  *     image:   slot u32 | pixels u8 [image_size * image_size * 3]
- *     result:  type u8 | step u64 | overflow u8 | n_tokens u32 | tokens
+ *     result:  type u8 | step u64 | n_tokens u32 | tokens
  *     token:   seq pos u32 | token i32 | logprob f32 | logits_digest u64
  *
  * The decoder is the last line before ranks index memory with these numbers, so it takes nothing on trust, not even from the
@@ -230,8 +230,8 @@ static base_status read_tokens(base_reader *reader, link_plan *plan, const link_
         int32_t token = plan->tokens[i];
         bool valid = token >= 0 ? (uint32_t)token < limits->vocab_size : (uint64_t)(-1 - (int64_t)token) < n_rows;
         if (!valid)
-            return base_fail(error, BASE_EFORMAT, "plan: tokens[%u] is %d; the vocabulary has %u entries, the image store %llu rows",
-                             i, token, limits->vocab_size, (unsigned long long)n_rows);
+            return base_fail(error, BASE_EFORMAT,
+                             "plan: tokens[%u] is %d; the vocabulary has %u entries, the image store %llu rows", i, token, limits->vocab_size, (unsigned long long)n_rows);
     }
     return BASE_OK;
 }
@@ -305,7 +305,6 @@ void link_result_encode(const link_result *result, base_buf *out)
 {
     base_buf_put_u8(out, LINK_RESULT);
     base_buf_put_u64(out, result->step);
-    base_buf_put_u8(out, result->overflow ? 1 : 0);
     base_buf_put_u32(out, result->n_tokens);
     for (uint32_t i = 0; i < result->n_tokens; i++) {
         const link_token *token = &result->tokens[i];
@@ -326,7 +325,7 @@ static base_status read_sampled(base_reader *reader, link_result *result, base_e
         token->token = (int32_t)base_reader_u32(reader);
         token->logprob = base_reader_f32(reader);
         token->logits_digest = base_reader_u64(reader);
-        if (token->token < 0)
+        if (token->token < 0 && token->token != LINK_TOKEN_OVERFLOW)
             return base_fail(error, BASE_EFORMAT, "result: tokens[%u] is %d, not a vocabulary entry", i, token->token);
     }
     return BASE_OK;
@@ -337,10 +336,8 @@ base_status link_result_decode(const void *bytes, size_t size, link_result *out,
     base_reader reader = base_reader_over(bytes, size);
     uint8_t type = base_reader_u8(&reader);
     link_result result = {.step = base_reader_u64(&reader)};
-    uint8_t overflow = base_reader_u8(&reader);
-    result.overflow = overflow == 1;
     result.n_tokens = base_reader_u32(&reader);
-    if (reader.failed || type != LINK_RESULT || overflow > 1)
+    if (reader.failed || type != LINK_RESULT)
         return base_fail(error, BASE_EFORMAT, "result: the header is cut or not a result's");
     size_t left = base_reader_left(&reader);
     if (left % SAMPLED_BYTES != 0 || left / SAMPLED_BYTES != result.n_tokens)

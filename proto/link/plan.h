@@ -74,7 +74,8 @@ typedef struct link_limits {
     uint32_t vocab_size;
 } link_limits;
 
-/* Append the encoded plan (message type byte included, see link.h); a failure sticks in the buffer, also images without image_size. */
+/* Append the encoded plan (message type byte included, see link.h).  A failure (memory, images without image_size) sticks in
+ * the buffer. */
 void link_plan_encode(const link_plan *plan, base_buf *out);
 
 /* Decode and check a plan against `limits`; nothing in it can make a rank read or write out of bounds afterwards.
@@ -84,8 +85,8 @@ base_status link_plan_decode(const void *bytes, size_t size, const link_limits *
                              base_error *error);
 void link_plan_release(link_plan *plan);
 
-/* One sampled token. */
-#define LINK_TOKEN_OVERFLOW (-1) /* instead of an id: the slice left the fixed-point range, its sequence cannot go on */
+/* What a slice gave: its sampled token, or that its activations left the fixed-point range. */
+#define LINK_TOKEN_OVERFLOW (-1) /* instead of an id, also for a slice that does not sample: its sequence cannot go on */
 typedef struct link_token {
     uint32_t seq;
     uint32_t pos; /* the position that was fed; the token's own position is pos + 1 */
@@ -96,7 +97,6 @@ typedef struct link_token {
 
 typedef struct link_result {
     uint64_t step;
-    bool overflow; /* an activation left the fixed-point range: the step's sequences cannot go on */
     uint32_t n_tokens;
     link_token *tokens;
 } link_result;

@@ -21,8 +21,8 @@
  * Errors: BASE_EFORMAT, BASE_ETOOBIG; the text names the field. */
 base_status scan_message(const ProtobufCMessageDescriptor *type, const void *bytes, size_t size, base_error *error);
 
-/* Read fields 1 (version) and 2 (request_id, at most id_bytes - 1 printable ASCII characters) of a Request or Reply as far as its top level
- * can be followed; what was not found is 0 or "". */
+/* Read fields 1 (version) and 2 (request_id, at most id_bytes - 1 printable ASCII characters) of a Request or Reply as
+ * far as its top level can be followed; what was not found is 0 or "". */
 void scan_head(const void *bytes, size_t size, uint32_t *version, char *id, size_t id_bytes);
 
 #endif

@@ -46,6 +46,11 @@ def layouts(grids=((1, 1), (2, 2), (3, 1)), n_cases=1):
     return not different, figure + "".join(f"; {one}" for one in different[:4])
 
 
+def python_client_text(server, case):
+    with server.client() as client:
+        return client.generate(task="report", fields={"view": case.view, "indication": case.indication}, images=[case.png]).text
+
+
 def clients_agree(n_cases=3):
     """The C client, the Python client and the bare protocol get the same text and ids."""
     different, n = [], 0
@@ -58,7 +63,7 @@ def clients_agree(n_cases=3):
                                    if r.WhichOneof("body") == "token")
                 from_c = harness.run_palmgrove("report", case.path, "--view", case.view, "--indication", case.indication, "--json",
                                                "--endpoint", server.endpoint)
-                from_python = python_client_text(server.endpoint, case)
+                from_python = python_client_text(server, case)
                 texts = {"streamed": streamed, "C client": json.loads(from_c[1])["text"] if from_c[0] == 0 else from_c[2],
                          "Python client": from_python}
                 n += 1

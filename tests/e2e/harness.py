@@ -147,7 +147,7 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def client(self, timeout=60):
-        import palmgrove_client
+        import palmgrove_client  # tools/, on the path above
 
         return palmgrove_client.Client(self.endpoint, timeout=timeout)
 

@@ -1,8 +1,8 @@
 /* replay.c - drive a libFuzzer harness without libFuzzer: `replay_<name> FOLDER`.
  *
- * Every file of the folder is given to the harness as it is, cut short at many lengths, and with bytes overwritten by awkward values, each time in
- * memory of exactly its size, so that a sanitizer sees a read past the end.  What is tried is the same on every run.
- * Fails when the folder holds nothing. */
+ * Every file of the folder is given to the harness as it is, cut short at many lengths, and with bytes overwritten by
+ * awkward values, each time in memory of exactly its size, so that a sanitizer sees a read past the end.  What is tried is
+ * the same on every run.  Fails when the folder holds nothing. */
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdint.h>

@@ -35,7 +35,8 @@ static void run_plan(fake_replica *r, fake_model *model, link_end *end, base_buf
     base_buf_clear(message);
     if (r->options.silent_from != 0 && step >= r->options.silent_from)
         return;
-    result.overflow = step == r->options.overflow_at;
+    for (uint32_t i = 0; step == r->options.overflow_at && i < result.n_tokens; i++)
+        result.tokens[i].token = LINK_TOKEN_OVERFLOW;
     if (r->options.fail_from != 0 && step >= r->options.fail_from)
         link_failed_encode(BASE_EIO, "rank 1 died", message);
     else

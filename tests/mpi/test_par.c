@@ -123,7 +123,7 @@ static void sum_and_or(par_grid *grid, size_t n)
 static void run_sum(par_world *world, par_grid *grid)
 {
     (void)world;
-    static const size_t sizes[] = {0, 1, 7, 1024, 100003, ((size_t)4 << 20) + 3}; /* the last goes in pieces */
+    static const size_t sizes[] = {0, 1, 7, 1024, 100003, ((size_t)1 << 20) + 3}; /* the last goes in pieces */
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         sum_and_or(grid, sizes[i]);
 }

@@ -1,4 +1,5 @@
-/* libpalmgrove against a small server of our own: a ROUTER on a real socket in a thread, which plays by the first text of a request. */
+/* libpalmgrove against a small server of our own: a ROUTER on a real socket in a thread, which plays by the first text
+ * of a request. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -94,11 +95,15 @@ static void play_generate(fake_server *s, zmq_msg_t *peer, wire_request *request
     } else {
         char seen[256]; /* tell what arrived */
         const wire_generate *g = &request->generate;
-        snprintf(seen, sizeof seen, "parts %zu task %s field %s=%s image %zu stop %zu t %g k %u p %g seed %llu max %u deadline %u prio %d digest %d stream %d",
-                 g->n_parts, g->parts[0].task != NULL ? g->parts[0].task : "-", g->parts[0].n_fields > 0 ? g->parts[0].fields[0].name : "-",
-                 g->parts[0].n_fields > 0 ? g->parts[0].fields[0].value : "-", g->n_parts > 1 ? g->parts[1].image_bytes : 0,
-                 g->n_stop, (double)g->sampling.temperature, g->sampling.top_k, (double)g->sampling.top_p,
-                 (unsigned long long)g->sampling.seed, g->max_tokens, g->deadline_ms, (int)g->priority, g->logits_digest, g->stream);
+        const wire_part *first = &g->parts[0];
+        snprintf(seen, sizeof seen,
+                 "parts %zu task %s field %s=%s image %zu stop %zu t %g k %u p %g seed %llu max %u deadline %u prio %d digest %d "
+                 "stream %d",
+                 g->n_parts, first->task != NULL ? first->task : "-", first->n_fields > 0 ? first->fields[0].name : "-",
+                 first->n_fields > 0 ? first->fields[0].value : "-", g->n_parts > 1 ? g->parts[1].image_bytes : 0, g->n_stop,
+                 (double)g->sampling.temperature, g->sampling.top_k, (double)g->sampling.top_p,
+                 (unsigned long long)g->sampling.seed, g->max_tokens, g->deadline_ms, (int)g->priority, g->logits_digest,
+                 g->stream);
         answer_result(s, peer, request, seen);
     }
 }
@@ -118,7 +123,8 @@ static void play(fake_server *s, zmq_msg_t *peer, wire_request *request)
     case WIRE_REQUEST_HEALTH:
         atomic_fetch_add(&s->n_healths, 1);
         reply.kind = WIRE_REPLY_HEALTH;
-        reply.health = (wire_health){.state = "ready", .build = "9.9", .model = "phantom", .layout = "tp1 x pp1", .uptime_s = 1.5};
+        reply.health = (wire_health){.state = "ready", .build = "9.9", .model = "phantom", .layout = "tp1 x pp1",
+                                     .uptime_s = 1.5};
         answer(s, peer, request, &reply);
         break;
     default:

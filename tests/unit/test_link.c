@@ -36,7 +36,7 @@ typedef struct sample {
     link_slice slices[3];
     int32_t tokens[6];
     uint32_t blocks[6];
-    link_image images[1];
+    link_image images[2]; /* the plan has the first; the second is for a test */
     uint8_t pixels[PIXEL_BYTES];
 } sample;
 
@@ -44,17 +44,19 @@ static void sample_init(sample *s)
 {
     *s = (sample){
         .slices = {{.seq = 3, .pos = 30, .n_tokens = 4, .first_token = 0, .first_block = 0},
-                   {.seq = 0, .pos = 32, .n_tokens = 1, .first_token = 4, .first_block = 2, .flags = LINK_SLICE_SAMPLE | LINK_SLICE_DIGEST,
+                   {.seq = 0, .pos = 32, .n_tokens = 1, .first_token = 4, .first_block = 2,
+                    .flags = LINK_SLICE_SAMPLE | LINK_SLICE_DIGEST,
                     .sampling = {.temperature = 0.7f, .top_k = 5, .top_p = 0.5f, .seed = 99}},
-                   {.seq = 1, .pos = 63, .n_tokens = 1, .first_token = 5, .first_block = 4, .flags = LINK_SLICE_SAMPLE | LINK_SLICE_FEEDBACK,
+                   {.seq = 1, .pos = 63, .n_tokens = 1, .first_token = 5, .first_block = 4,
+                    .flags = LINK_SLICE_SAMPLE | LINK_SLICE_FEEDBACK,
                     .sampling = {.top_p = 1.0f}}},
         .tokens = {99, -4, -5, -6, 0, 0},
         .blocks = {9, 8, 7, 6, 5, 4},
-        .images = {{.slot = 1}},
+        .images = {{.slot = 1}, {.slot = 1}},
     };
     for (size_t i = 0; i < PIXEL_BYTES; i++)
         s->pixels[i] = (uint8_t)i;
-    s->images[0].pixels = s->pixels;
+    s->images[0].pixels = s->images[1].pixels = s->pixels;
     s->plan = (link_plan){.step = 42, .n_slices = 3, .n_tokens = 6, .n_blocks = 6, .n_images = 1, .image_size = IMAGE_SIZE,
                           .slices = s->slices, .tokens = s->tokens, .blocks = s->blocks, .images = s->images};
 }
@@ -139,6 +141,7 @@ static void spoil_row(sample *s) { s->tokens[1] = -7; }
 static void spoil_row_min(sample *s) { s->tokens[1] = INT32_MIN; }
 static void spoil_block(sample *s) { s->blocks[3] = 10; }
 static void spoil_slot(sample *s) { s->images[0].slot = 2; }
+static void spoil_slot_twice(sample *s) { s->plan.n_images = 2; }
 static void spoil_image_size(sample *s) { s->plan.image_size = 3; }
 /* clang-format on */
 
@@ -173,6 +176,7 @@ static void test_plan_refusals(void **state)
         {spoil_row_min, "tokens[1] is -2147483648"},
         {spoil_block, "blocks[3] is 10"},
         {spoil_slot, "images[0].slot is 2"},
+        {spoil_slot_twice, "images[1].slot 1 has an image already"},
         {spoil_image_size, "image_size is 3"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -292,17 +296,21 @@ static void test_result_round_trip(void **state)
 {
     (void)state;
     link_token tokens[] = {{.seq = 1, .pos = 2, .token = 3, .logprob = -0.5f, .logits_digest = 4}, {.seq = 5, .token = INT32_MAX}};
-    link_result result = {.step = 7, .overflow = true, .n_tokens = 2, .tokens = tokens}, out;
+    link_result result = {.step = 7, .n_tokens = 2, .tokens = tokens}, out;
     base_buf bytes = {0};
     link_result_encode(&result, &bytes);
     assert_int_equal(link_result_decode(bytes.data, bytes.size, &out, NULL), BASE_OK);
-    assert_true(out.step == 7 && out.overflow && out.n_tokens == 2);
+    assert_true(out.step == 7 && out.n_tokens == 2);
     assert_true(out.tokens[0].pos == 2 && out.tokens[0].logprob == -0.5f && out.tokens[0].logits_digest == 4);
     assert_int_equal(out.tokens[1].token, INT32_MAX);
     link_result_release(&out);
     for (size_t size = 0; size < bytes.size; size++)
         assert_int_equal(link_result_decode(bytes.data, size, &out, NULL), BASE_EFORMAT);
-    bytes.data[bytes.size - 24 + 11] = 0x80; /* the second token becomes negative */
+    memset(bytes.data + bytes.size - 24 + 8, 0xff, 4);
+    assert_int_equal(link_result_decode(bytes.data, bytes.size, &out, NULL), BASE_OK);
+    assert_int_equal(out.tokens[1].token, LINK_TOKEN_OVERFLOW);
+    link_result_release(&out);
+    bytes.data[bytes.size - 24 + 8] = 0xfe; /* any other negative token is refused */
     base_error error = {0};
     assert_int_equal(link_result_decode(bytes.data, bytes.size, &out, &error), BASE_EFORMAT);
     assert_non_null(strstr(error.text, "tokens[1]"));
@@ -310,7 +318,7 @@ static void test_result_round_trip(void **state)
     result = (link_result){.step = 8};
     link_result_encode(&result, &bytes);
     assert_int_equal(link_result_decode(bytes.data, bytes.size, &out, NULL), BASE_OK);
-    assert_true(!out.overflow && out.n_tokens == 0);
+    assert_true(out.step == 8 && out.n_tokens == 0);
     link_result_release(&out);
     base_buf_release(&bytes);
 }

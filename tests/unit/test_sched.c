@@ -530,22 +530,43 @@ static void image_slots(void **state)
     rig_destroy(r);
 }
 
-static void overflow_fails_the_step(void **state)
+/* A prompt of 10 tokens in two chunks of 8 and 2: the first, which samples nothing, overflows already. */
+static void overflow_ends_its_sequence(void **state)
 {
     (void)state;
-    rig *r = rig_create(SMALL, 1, 64, 8, 0);
+    rig *r = rig_create(SMALL, 1, 8, 8, 0);
     job *j = job_make(r, 0, 10, 0, 20, 1);
     assert_int_equal(submit(r, j, 0, 0, NULL), BASE_OK);
     assert_true(send_plan(r));
     assert_true(send_plan(r));
-    link_result result = {.step = 1, .overflow = true};
+    link_token token = {.seq = 0, .pos = 7, .token = LINK_TOKEN_OVERFLOW};
+    link_result result = {.step = 1, .n_tokens = 1, .tokens = &token};
     assert_int_equal(sched_take_result(r->s, &result, NULL), BASE_OK);
     take_events(r);
     assert_int_equal(j->status, BASE_ENUMERIC);
     result.step = 2;
+    token.pos = 9;
     assert_int_equal(sched_take_result(r->s, &result, NULL), BASE_OK);
     take_events(r);
     check_nothing_held(r);
+    rig_destroy(r);
+}
+
+static void overflow_spares_the_mates(void **state)
+{
+    (void)state;
+    rig *r = rig_create(SMALL, 1, 64, 8, 0);
+    job *bad = job_make(r, 0, 10, 0, 20, 1), *good = job_make(r, 1, 12, 0, 20, 1);
+    assert_int_equal(submit(r, bad, 0, 0, NULL), BASE_OK);
+    assert_int_equal(submit(r, good, 0, 0, NULL), BASE_OK);
+    assert_true(send_plan(r));
+    link_token tokens[] = {{.seq = 0, .pos = 9, .token = LINK_TOKEN_OVERFLOW}, {.seq = 1, .pos = 11, .token = 5}};
+    link_result result = {.step = 1, .n_tokens = 2, .tokens = tokens};
+    assert_int_equal(sched_take_result(r->s, &result, NULL), BASE_OK);
+    take_events(r);
+    assert_int_equal(bad->status, BASE_ENUMERIC);
+    assert_int_equal(good->status, BASE_OK);
+    assert_int_equal(sched_numbers_of(r->s).n_running, 1);
     rig_destroy(r);
 }
 
@@ -690,7 +711,8 @@ int main(void)
         cmocka_unit_test(deadlines),
         cmocka_unit_test(refusals),
         cmocka_unit_test(image_slots),
-        cmocka_unit_test(overflow_fails_the_step),
+        cmocka_unit_test(overflow_ends_its_sequence),
+        cmocka_unit_test(overflow_spares_the_mates),
         cmocka_unit_test(wrong_results_are_refused),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(random_events),

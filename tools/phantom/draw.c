@@ -97,7 +97,7 @@ static anatomy anatomy_of(const phantom_case *facts, phantom_rng *rng)
     a.exposure[2] = phantom_rng_between(rng, -0.35f, 0.35f);
     a.tilt[0] = phantom_rng_between(rng, -0.04f, 0.04f);
     a.tilt[1] = phantom_rng_between(rng, -0.04f, 0.04f);
-    a.broken_rib = 2 + (int)phantom_rng_below(rng, 4);
+    a.broken_rib = 1 + (int)phantom_rng_below(rng, 3); /* above the heart and most fluid */
     a.break_at = phantom_rng_between(rng, 0.48f, 0.58f);
     return a;
 }
@@ -155,28 +155,39 @@ static float rib_bend(float u)
     return -0.06f + 0.10f * u + 0.20f * u * u;
 }
 
+/* What a fracture does to its rib at distance `u` from the midline. */
+typedef struct rib_change {
+    float slip;      /* the outer fragment has slipped down */
+    float strength;  /* fragments lie over each other and callus grows at the ends: denser */
+    float thickness;
+    float gap;       /* 0 between the ends */
+} rib_change;
+
+static rib_change fracture_at(float from_break)
+{
+    float near = 1.0f - ramp(0.05f, 0.13f, fabsf(from_break));
+    return (rib_change){.slip = from_break > 0.0f ? 0.085f : 0.0f,
+                        .strength = (from_break > 0.0f ? 1.9f : 1.0f) + 1.1f * near,
+                        .thickness = 1.0f + 0.35f * near,
+                        .gap = ramp(0.020f, 0.032f, fabsf(from_break))};
+}
+
 static float shade_ribs(const anatomy *a, const phantom_case *facts, uint8_t side, float u, float y, uint32_t *labels)
 {
     if (u > lung_edge(a, y) + 0.035f || u < 0.06f)
         return 0.0f;
     float best = 0.0f;
     for (int i = 0; i < N_RIBS; ++i) {
-        float axis = a->rib_top + (float)i * a->rib_gap + rib_bend(u);
+        rib_change change = {.slip = 0.0f, .strength = 1.0f, .thickness = 1.0f, .gap = 1.0f};
         bool broken = facts->fracture == side && i == a->broken_rib;
-        float strength = 1.0f;
-        if (broken && u > a->break_at) {
-            axis += 0.075f; /* the outer fragment has slipped down */
-            strength = 1.9f;
-        }
-        float off = fabsf(y - axis);
-        if (broken && fabsf(u - a->break_at) < 0.15f && fabsf(y - axis) < 0.08f)
-            *labels |= 1u << (PHANTOM_FRACTURE_RIGHT + side - PHANTOM_RIGHT);
-        if (off > 0.034f)
-            continue;
-        float gap = broken ? ramp(0.024f, 0.036f, fabsf(u - a->break_at)) : 1.0f;
         if (broken)
-            strength += 0.7f * (1.0f - ramp(0.03f, 0.14f, fabsf(u - a->break_at)));
-        float here = ramp(0.034f, 0.018f, off) * gap * strength;
+            change = fracture_at(u - a->break_at);
+        float off = fabsf(y - (a->rib_top + (float)i * a->rib_gap + rib_bend(u) + change.slip));
+        if (broken && fabsf(u - a->break_at) < 0.15f && off < 0.08f)
+            *labels |= 1u << (PHANTOM_FRACTURE_RIGHT + side - PHANTOM_RIGHT);
+        if (off > 0.034f * change.thickness)
+            continue;
+        float here = ramp(0.034f, 0.018f, off / change.thickness) * change.gap * change.strength;
         best = here > best ? here : best;
     }
     return best * a->rib_contrast;

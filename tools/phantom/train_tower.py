@@ -14,6 +14,7 @@ import data
 import halves
 
 DENSE_WEIGHT = 8.0  # the mean over patches is small, most patches show nothing
+FRACTURE_WEIGHT = 4.0  # the smallest finding: without it, nothing pulls towards it before the others are learnt
 
 
 class Heads(nn.Module):
@@ -21,15 +22,18 @@ class Heads(nn.Module):
         super().__init__()
         self.patch = nn.Linear(width, corpus.N_LABELS)
         self.facts = nn.Linear(width, sum(data.HEADS.values()))
+        self.label_weight = torch.ones(corpus.N_LABELS)
+        self.label_weight[-2:] = FRACTURE_WEIGHT
+        self.fact_weight = torch.tensor([FRACTURE_WEIGHT if name == "fracture" else 1.0 for name in data.HEADS])
 
     def forward(self, features, patch_labels, heads):
         """-> (loss, share of right answers per head)."""
         bits = (patch_labels.unsqueeze(-1) >> torch.arange(corpus.N_LABELS)) & 1
-        dense = F.binary_cross_entropy_with_logits(self.patch(features).float(), bits.float())
+        dense = F.binary_cross_entropy_with_logits(self.patch(features).float(), bits.float(), weight=self.label_weight)
         logits = self.facts(features.mean(1)).float().split(list(data.HEADS.values()), dim=-1)
         losses = [F.cross_entropy(part, heads[:, i]) for i, part in enumerate(logits)]
         right = torch.stack([(part.argmax(-1) == heads[:, i]).float().mean() for i, part in enumerate(logits)])
-        return DENSE_WEIGHT * dense + torch.stack(losses).mean(), right
+        return DENSE_WEIGHT * dense + (torch.stack(losses) * self.fact_weight).mean(), right
 
 
 def optimizers(modules, muon_rate, adam_rate):

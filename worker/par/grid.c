@@ -10,8 +10,8 @@
 #include "worker/par/mailbox.h"
 #include "worker/par/world.h"
 
-/* Elements of one reduction call: bounds what MPI takes for its own copy (32 MiB of int64). */
-#define REDUCE_PIECE ((size_t)4 << 20)
+/* Elements of one reduction call: the pieces stay in the cache, and bound what MPI takes for its own copy (1 MiB of int64). */
+#define REDUCE_PIECE ((size_t)128 << 10)
 
 enum { TREE_CHILDREN_MAX = 31, STAGE_SLOTS = 2 };
 
@@ -217,26 +217,44 @@ void par_stage_send(par_grid *grid, const float *values, size_t n)
     par_outbox_send(&grid->stage_out, &grid->waiter, values, n * sizeof *values);
 }
 
+/* Wait for the message to be announced, with naps; then for its bytes, without. */
+typedef struct announcement {
+    MPI_Comm comm;
+    int source;
+    MPI_Message message;
+} announcement;
+
+static bool is_announced(void *context)
+{
+    announcement *a = context;
+    int present = 0;
+    par_must(MPI_Improbe(a->source, PAR_TAG_STAGE, a->comm, &present, &a->message, MPI_STATUS_IGNORE), "MPI_Improbe");
+    return present != 0;
+}
+
 void par_stage_receive(par_grid *grid, float *values, size_t n)
 {
-    int previous = (int)(grid->place.rank - grid->place.tp);
+    announcement a = {.comm = grid->comm, .source = (int)(grid->place.rank - grid->place.tp)};
     MPI_Request request;
-    par_must(MPI_Irecv(values, par_count(n * sizeof *values), MPI_BYTE, previous, PAR_TAG_STAGE, grid->comm, &request), "MPI_Irecv");
-    par_wait(&grid->waiter, &request, 1);
+    par_wait_until(&grid->waiter, is_announced, &a, PAR_AWAKE_US);
+    par_must(MPI_Imrecv(values, par_count(n * sizeof *values), MPI_BYTE, &a.message, &request), "MPI_Imrecv");
+    par_wait_transfer(&grid->waiter, &request, 1);
 }
 
 /* --- inside a tensor group --- */
 
 static void reduce(par_grid *grid, void *values, size_t n, size_t element_bytes, MPI_Datatype type, MPI_Op op)
 {
-    if (grid->place.tp == 1)
+    if (grid->place.tp == 1) {
+        service_mailboxes(grid);
         return;
+    }
     for (size_t at = 0; at < n; at += REDUCE_PIECE) {
         int count = par_count(n - at < REDUCE_PIECE ? n - at : REDUCE_PIECE);
         char *piece = (char *)values + at * element_bytes;
         MPI_Request request;
         par_must(MPI_Iallreduce(MPI_IN_PLACE, piece, count, type, op, grid->group, &request), "MPI_Iallreduce");
-        par_wait(&grid->waiter, &request, 1);
+        par_wait_transfer(&grid->waiter, &request, 1);
     }
 }
 
@@ -261,7 +279,7 @@ static void gather_row(par_grid *grid, const float *local, const uint32_t *colum
     }
     if (columns[0] > 0)
         memcpy(full, local, columns[0] * sizeof *full);
-    par_wait(&grid->waiter, requests, grid->place.tp - 1);
+    par_wait_transfer(&grid->waiter, requests, grid->place.tp - 1);
 }
 
 void par_gather_columns(par_grid *grid, const float *local, const uint32_t *columns, size_t n_rows, float *full)
@@ -277,7 +295,7 @@ void par_gather_columns(par_grid *grid, const float *local, const uint32_t *colu
         }
         MPI_Request request;
         par_must(MPI_Isend(piece, par_count(width), MPI_FLOAT, 0, PAR_TAG_TEXT, grid->group, &request), "MPI_Isend");
-        par_wait(&grid->waiter, &request, 1);
+        par_wait_transfer(&grid->waiter, &request, 1);
     }
 }
 
@@ -287,7 +305,8 @@ uint32_t par_idle_turn(par_grid *grid)
 {
     service_mailboxes(grid);
     uint64_t now_us = base_clock_us();
-    if (grid->idle_since_us == 0)
+    bool receiving = grid->reserved && (par_inbox_is_receiving(&grid->plans_in) || par_inbox_is_receiving(&grid->results_in));
+    if (grid->idle_since_us == 0 || receiving)
         grid->idle_since_us = now_us;
     uint32_t rest_us = par_rest_us(now_us - grid->idle_since_us);
     if (rest_us == 0)

@@ -99,6 +99,11 @@ void par_inbox_release(par_inbox *box)
     *box = (par_inbox){0};
 }
 
+bool par_inbox_is_receiving(const par_inbox *box)
+{
+    return box->n_begun > box->n_arrived;
+}
+
 /* Take the next message that stands at the door into the next slot; false when there is none. */
 static bool receive_begin(par_inbox *box)
 {
@@ -120,9 +125,8 @@ static bool receive_begin(par_inbox *box)
 
 bool par_inbox_service(par_inbox *box)
 {
-    bool under_way = box->n_begun > box->n_arrived;
     bool full = box->n_begun - box->n_taken == box->n_slots;
-    if (!under_way && (full || !receive_begin(box)))
+    if (!par_inbox_is_receiving(box) && (full || !receive_begin(box)))
         return false;
     int done = 0;
     par_must(MPI_Test(&box->request, &done, MPI_STATUS_IGNORE), "MPI_Test");

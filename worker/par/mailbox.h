@@ -20,6 +20,9 @@
  *     plans and W results are on their way, every inbox has room for them, and a send that finds its slot taken waits only
  *     until the receiver's next MPI call.
  *
+ * Progress: MPI moves long messages only while both ends call it.  A computing rank calls it at least once a layer (par_sum_i64, which
+ * looks after the mailboxes even when there is nothing to sum).
+ *
  * Receiving: MPI_Improbe tells size and presence, MPI_Imrecv takes exactly that message into a slot; the transfer itself may take
  * a while (large ones need the sender's help), so it is tested in later turns rather than waited for.
  * Slots are allocated once at their full size; pages that no message ever reached cost no memory. */
@@ -67,6 +70,8 @@ base_status par_inbox_init(par_inbox *box, MPI_Comm comm, int tag, int source, s
 void par_inbox_release(par_inbox *box);
 /* Start or go on with receiving; never waits.  True when a further message is complete: it is the newest (par_inbox_newest). */
 bool par_inbox_service(par_inbox *box);
+/* Is a message under way that has not arrived? */
+bool par_inbox_is_receiving(const par_inbox *box);
 const uint8_t *par_inbox_newest(const par_inbox *box, size_t *size);
 /* Put a message of the rank's own behind the others; there must be room (window rule). */
 void par_inbox_push(par_inbox *box, const void *bytes, size_t size);

@@ -6,7 +6,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
-enum { SPIN_TURNS = 1000, AWAKE_US = 2000, NAP_PART = 16, NAP_MAX_US = 1000, DEEP_US = 1000000, DEEP_NAP_US = 8000 };
+enum { SPIN_TURNS = 1000, NAP_PART = 16, NAP_MAX_US = 1000, DEEP_US = 1000000, DEEP_NAP_US = 8000 };
 
 void par_must(int mpi_code, const char *what)
 {
@@ -28,7 +28,7 @@ int par_count(size_t n)
 
 uint32_t par_rest_us(uint64_t waited_us)
 {
-    if (waited_us < AWAKE_US)
+    if (waited_us < PAR_AWAKE_US)
         return 0;
     if (waited_us >= DEEP_US)
         return DEEP_NAP_US;
@@ -36,31 +36,54 @@ uint32_t par_rest_us(uint64_t waited_us)
     return nap < NAP_MAX_US ? (uint32_t)nap : NAP_MAX_US;
 }
 
-static bool all_done(MPI_Request *requests, size_t n)
+/* Turns between two looks at the clock and the mailboxes while awake. */
+enum { TURNS_A_ROUND = 8 };
+
+void par_wait_until(const par_waiter *waiter, bool (*is_done)(void *context), void *context, uint64_t awake_us)
 {
+    for (uint32_t spins = waiter->crowded ? 1 : SPIN_TURNS; spins > 0; spins--) {
+        if (is_done(context))
+            return;
+    }
+    uint64_t start_us = base_clock_us(), waited_us = 0;
+    for (uint32_t turn = 1; !is_done(context); turn++) {
+        if (waited_us < awake_us) {
+            sched_yield();
+            if (turn % TURNS_A_ROUND != 0)
+                continue;
+        } else {
+            base_clock_nap(par_rest_us(waited_us));
+        }
+        if (waiter->service != NULL)
+            waiter->service(waiter->context);
+        waited_us = base_clock_us() - start_us;
+    }
+}
+
+typedef struct request_set {
+    MPI_Request *requests;
+    size_t n;
+} request_set;
+
+static bool all_done(void *context)
+{
+    request_set *set = context;
     int done = 0;
-    if (n == 1)
-        par_must(MPI_Test(requests, &done, MPI_STATUS_IGNORE), "MPI_Test");
+    if (set->n == 1)
+        par_must(MPI_Test(set->requests, &done, MPI_STATUS_IGNORE), "MPI_Test");
     else
-        par_must(MPI_Testall(par_count(n), requests, &done, MPI_STATUSES_IGNORE), "MPI_Testall");
+        par_must(MPI_Testall(par_count(set->n), set->requests, &done, MPI_STATUSES_IGNORE), "MPI_Testall");
     return done != 0;
 }
 
 void par_wait(const par_waiter *waiter, MPI_Request *requests, size_t n)
 {
-    uint32_t spins = waiter->crowded ? 1 : SPIN_TURNS;
-    while (spins-- > 0) {
-        if (all_done(requests, n))
-            return;
-    }
-    uint64_t start_us = base_clock_us();
-    while (!all_done(requests, n)) {
-        if (waiter->service != NULL)
-            waiter->service(waiter->context);
-        uint32_t rest_us = par_rest_us(base_clock_us() - start_us);
-        if (rest_us > 0)
-            base_clock_nap(rest_us);
-        else
-            sched_yield();
-    }
+    request_set set = {requests, n};
+    par_wait_until(waiter, all_done, &set, PAR_AWAKE_US);
+}
+
+void par_wait_transfer(const par_waiter *waiter, MPI_Request *requests, size_t n)
+{
+    request_set set = {requests, n};
+    par_wait_until(waiter, all_done, &set, PAR_TRANSFER_US);
 }

@@ -10,7 +10,10 @@
  *            about 6 %
  *     sleep  after a second without work naps are 8 ms: a wake-up costs up to 25 us on virtual machines, so naps of 1 ms
  *            would take 2.5 % of a core for each idle rank, where these take 0.3 %
- * The service function runs in each turn after the spin phase; it only starts and tests, never waits. */
+ * A message under way is another matter: without single-copy support (many containers) and between nodes a long one moves in fragments, each
+ * of which needs both ends awake, and naps would make it ten times slower.  Once a transfer has begun (or, in a tensor group, where
+ * the partners do the same work, may begin at any time) a rank stays awake for 50 ms.
+ * The service function runs every few turns after the spin phase; it only starts and tests, never waits. */
 #ifndef PALMGROVE_PAR_WAIT_H
 #define PALMGROVE_PAR_WAIT_H
 
@@ -25,8 +28,15 @@ typedef struct par_waiter {
     void *context;
 } par_waiter;
 
+#define PAR_AWAKE_US 2000u
+#define PAR_TRANSFER_US 50000u
+
 /* Wait until all n requests are complete; they become MPI_REQUEST_NULL. */
 void par_wait(const par_waiter *waiter, MPI_Request *requests, size_t n);
+/* The same for messages that are under way. */
+void par_wait_transfer(const par_waiter *waiter, MPI_Request *requests, size_t n);
+/* Wait for anything: `is_done` tests without waiting.  No nap before awake_us (>= PAR_AWAKE_US). */
+void par_wait_until(const par_waiter *waiter, bool (*is_done)(void *context), void *context, uint64_t awake_us);
 
 /* Microseconds to rest after having waited `waited_us`; 0: do not sleep yet. */
 uint32_t par_rest_us(uint64_t waited_us);
