@@ -33,6 +33,7 @@ typedef struct coord_options {
 typedef struct coord coord;
 
 /* Load tokenizer and templates, bind every endpoint, start the threads.  `zmq` is the process's ZeroMQ context (borrowed).
+ * `options` and the strings in it are read during the call only; `ready` and its context are used later.
  * Errors name their subject: tokenizer file, endpoint in use (BASE_EBUSY), insecure address (BASE_EINVAL). */
 base_status coord_start(const coord_options *options, void *zmq, coord **out, base_error *error);
 

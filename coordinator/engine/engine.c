@@ -273,7 +273,7 @@ static void say_stop(engine *e)
     base_error error = {0};
     base_buf_clear(&e->message);
     link_stop_encode(&e->message);
-    if (e->has_hello && link_send(e->link, &e->message, &error) != BASE_OK)
+    if (e->has_hello && link_send(e->link, &e->message, &error) != BASE_OK && e->state != ENGINE_FAILED)
         base_log_warn("the replica cannot be told to stop: %s", error.text);
 }
 

@@ -67,7 +67,8 @@ typedef struct pg_error {
 
 typedef struct pg_client pg_client;
 
-/* Connect to a gateway ("tcp://HOST:PORT", "ipc:///PATH").  timeout_ms >= 1: the longest silence of the server that any call bears.
+/* Connect to a gateway ("tcp://HOST:PORT", "ipc:///PATH").  timeout_ms >= 1: the longest silence of the
+ * server that any call bears.
  * Returns before the server has answered: use pg_client_health to wait for it.
  * Errors: PG_EINVAL bad endpoint or timeout; PG_ENOMEM; PG_EIO. */
 PG_API pg_status pg_client_open(const char *endpoint, uint32_t timeout_ms, pg_client **out, pg_error *error);

@@ -1,6 +1,7 @@
 /* Step plans and results as little-endian messages.
  *
- *     plan:    type u8 | step u64 | n_slices n_tokens n_blocks n_images image_size u32 | slices | tokens i32 | blocks u32 | images
+ *     plan:    type u8 | step u64 | n_slices n_tokens n_blocks n_images image_size u32 |
+ *              slices | tokens i32 | blocks u32 | images
  *     slice:   seq pos n_tokens first_token first_block flags u32 | temperature f32 | top_k u32 | top_p f32 | seed u64
  *     image:   slot u32 | pixels u8 [image_size * image_size * 3]
  *     result:  type u8 | step u64 | n_tokens u32 | tokens
@@ -231,7 +232,8 @@ static base_status read_tokens(base_reader *reader, link_plan *plan, const link_
         bool valid = token >= 0 ? (uint32_t)token < limits->vocab_size : (uint64_t)(-1 - (int64_t)token) < n_rows;
         if (!valid)
             return base_fail(error, BASE_EFORMAT,
-                             "plan: tokens[%u] is %d; the vocabulary has %u entries, the image store %llu rows", i, token, limits->vocab_size, (unsigned long long)n_rows);
+                             "plan: tokens[%u] is %d; the vocabulary has %u entries, the image store %llu rows", i, token,
+                             limits->vocab_size, (unsigned long long)n_rows);
     }
     return BASE_OK;
 }

@@ -1,8 +1,8 @@
 /* Between the typed messages of msg.h and the generated structures of protobuf-c; no other file sees the latter.
  *
- * Encoding builds the generated tree out of borrowed pointers and packs it straight into the buffer.  Decoding scans the bytes
- * (scan.h), unpacks them, and lays the typed arrays over the unpacked tree, whose strings and image bytes they borrow: image bytes
- * are copied once, from the socket's message.  The owner holds the tree and the arrays. */
+ * Encoding builds the generated tree out of borrowed pointers and packs it straight into the buffer.  Decoding scans the
+ * bytes (scan.h), unpacks them, and lays the typed arrays over the unpacked tree, whose strings and image bytes they
+ * borrow: image bytes are copied once, from the socket's message.  The owner holds the tree and the arrays. */
 #include "proto/wire/msg.h"
 
 #include <stdlib.h>
@@ -102,7 +102,8 @@ static char *lend(const char *text)
 
 /* ---- request, encoding ---- */
 
-/* The generated nodes of a prompt: parts[i] points at nodes[i], a task node at tasks[i], its fields follow one another in fields. */
+/* The generated nodes of a prompt: parts[i] points at nodes[i], a task node at tasks[i], its fields follow one another in
+ * fields. */
 typedef struct part_nodes {
     Palmgrove__V1__Part **parts;
     Palmgrove__V1__Part *nodes;

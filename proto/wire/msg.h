@@ -31,7 +31,7 @@ enum {
     WIRE_STOP_MAX = 8,                  /* stop strings */
     WIRE_STOP_BYTES_MAX = 64,           /* bytes of one stop string, 1..64 */
     WIRE_MAX_TOKENS_MAX = 1 << 20,      /* max_tokens; the context of any model served is shorter */
-    WIRE_TEMPERATURE_MAX = 10,          /* beyond it every vocabulary is sampled all but evenly: surely a mistake (0..1 is usual) */
+    WIRE_TEMPERATURE_MAX = 10,          /* 0..1 is usual; beyond 10 tokens are drawn all but evenly: a mistake */
 };
 
 typedef struct wire_field {
@@ -169,8 +169,8 @@ base_status wire_reply_encode(const wire_reply *reply, base_buf *out, base_error
 
 /* Decode and check a request.  On failure *out holds the version and the request_id as far as they could be read (0, "")
  * and nothing else, so that the refusal can carry them; it needs no release then.
- * Errors: BASE_EFORMAT not a protobuf Request, or a string that is not UTF-8 or has a NUL; BASE_EUNSUPPORTED other version, or a body
- * of none of the known kinds; BASE_ETOOBIG a limit above is exceeded; BASE_EINVAL a value out of range; BASE_ENOMEM.
+ * Errors: BASE_EFORMAT not a protobuf Request, or a string that is not UTF-8 or has a NUL; BASE_EUNSUPPORTED other version,
+ * or a body of none of the known kinds; BASE_ETOOBIG a limit above is exceeded; BASE_EINVAL a value out of range; BASE_ENOMEM.
  * The text names the field ("generate.parts[3].task.name ..."). */
 base_status wire_request_decode(const void *bytes, size_t size, wire_request *out, base_error *error);
 

@@ -49,19 +49,18 @@ def gateway(endpoint, parallel):
 
     local, phantom = threading.local(), corpus.Phantom()
 
-    def ask(request):
+    def answer_one(request):
         facts, task, fields = request
         if not hasattr(local, "client"):
-            local.client = palmgrove_client.Client(endpoint)
+            local.client = palmgrove_client.Client(endpoint, timeout=600.0)  # requests wait for their turn
         image = png(*phantom.draw(facts)[:3])
-        answer = local.client.generate(task=task, fields=fields, images=[image], max_tokens=MAX_TOKENS.get(task, 24))
-        return answer if isinstance(answer, str) else answer.text
+        return local.client.generate(task=task, fields=fields, images=[image], max_tokens=MAX_TOKENS.get(task, 24)).text
 
-    def ask_all(requests):
+    def answer_all(requests):
         with concurrent.futures.ThreadPoolExecutor(parallel) as pool:
-            return list(pool.map(ask, requests))
+            return list(pool.map(answer_one, requests))
 
-    return ask_all
+    return answer_all
 
 
 def torch_model(folder):

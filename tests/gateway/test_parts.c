@@ -1,0 +1,357 @@
+/* The coordinator's parts by themselves: prompts, a session's answer, the table of open requests, mailboxes, addresses. */
+#include "tests/gateway/rig.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "coordinator/gateway/address.h"
+#include "coordinator/gateway/clients.h"
+#include "coordinator/image/image.h"
+#include "coordinator/session/session.h"
+#include "coordinator/task/task.h"
+#include "tests/gateway/main_filter.h"
+
+typedef struct bench {
+    rig *r; /* for its directory */
+    text_tokenizer *tokenizer;
+    exemplars *exemplars;
+    prompt_env env;
+} bench;
+
+static bench bench_open(void)
+{
+    bench b = {.r = rig_create()};
+    base_error error = {0};
+    if (text_tokenizer_open(b.r->dir, &b.tokenizer, &error) != BASE_OK)
+        fail_msg("%s", error.text);
+    assert_int_equal(exemplars_open(b.r->dir, &b.exemplars, &error), BASE_OK);
+    b.env = (prompt_env){.tokenizer = b.tokenizer, .exemplars = b.exemplars, .bos_id = FAKE_BOS,
+                         .limits = b.r->replica_options.limits, .max_image_pixels = 1 << 20};
+    return b;
+}
+
+static void bench_close(bench *b)
+{
+    exemplars_close(&b->exemplars);
+    text_tokenizer_close(&b->tokenizer);
+    rig_free(b->r);
+}
+
+static void texts_are_joined(void **state)
+{
+    (void)state;
+    bench b = bench_open();
+    const wire_part parts[] = {{.kind = WIRE_PART_TEXT, .text = "ab"},
+                               {.kind = WIRE_PART_TEXT, .text = ""},
+                               {.kind = WIRE_PART_TEXT, .text = "<img>"}};
+    wire_generate g = {.parts = parts, .n_parts = 3};
+    prompt p;
+    assert_int_equal(prompt_build(&b.env, &g, &p, NULL), BASE_OK);
+    static const char expected[] = "ab<img>"; /* a literal <img> is text */
+    assert_int_equal(p.tokens.n, 8);
+    assert_int_equal(p.tokens.ids[0], FAKE_BOS);
+    for (size_t i = 0; i < 7; i++)
+        assert_int_equal(p.tokens.ids[i + 1], FAKE_FIRST_CHAR + expected[i]);
+    assert_int_equal(p.n_images, 0);
+    prompt_release(&p);
+    bench_close(&b);
+}
+
+/* Two tasks with an image each: the prompt is what task_render says, each slot holding the image that follows its task. */
+static void tasks_take_their_images(void **state)
+{
+    (void)state;
+    bench b = bench_open();
+    uint8_t black[28 * 28] = {0}, white[28 * 28];
+    memset(white, 255, sizeof white);
+    base_buf pngs[2] = {0};
+    assert_int_equal(image_encode_png(black, 28, 28, 1, 8, &pngs[0], NULL), BASE_OK);
+    assert_int_equal(image_encode_png(white, 28, 28, 1, 8, &pngs[1], NULL), BASE_OK);
+    const wire_field indication = {"indication", "an <img> of a cough"};
+    const wire_part task = {.kind = WIRE_PART_TASK, .task = "report", .fields = &indication, .n_fields = 1};
+    const wire_part parts[] = {task, {.kind = WIRE_PART_IMAGE, .image = pngs[0].data, .image_bytes = pngs[0].size},
+                               task, {.kind = WIRE_PART_IMAGE, .image = pngs[1].data, .image_bytes = pngs[1].size}};
+    wire_generate g = {.parts = parts, .n_parts = 4};
+    prompt p;
+    base_error error = {0};
+    if (prompt_build(&b.env, &g, &p, &error) != BASE_OK)
+        fail_msg("%s", error.text);
+
+    task_prompt rendered;
+    const task_field field = {"indication", "an <img> of a cough"};
+    assert_int_equal(task_render("report", &field, 1, "Given <img>: all is well.", &rendered, NULL), BASE_OK);
+    size_t at = 1;
+    int32_t row = 0;
+    for (int turn = 0; turn < 2; turn++) {
+        for (size_t i = 0; i < rendered.n_parts; i++) {
+            for (int k = 0; rendered.parts[i].is_image && k < 4; k++)
+                assert_int_equal(p.tokens.ids[at++], -1 - row++);
+            for (const char *c = rendered.parts[i].text; c != NULL && *c != '\0'; c++)
+                assert_int_equal(p.tokens.ids[at++], FAKE_FIRST_CHAR + (uint8_t)*c);
+        }
+    }
+    assert_int_equal(at, p.tokens.n);
+    assert_int_equal(row, 8);
+    assert_int_equal(p.n_images, 2);
+    assert_int_equal(p.images[0][0], 0);
+    assert_int_equal(p.images[1][0], 255);
+    task_prompt_release(&rendered);
+    prompt_release(&p);
+    base_buf_release(&pngs[0]);
+    base_buf_release(&pngs[1]);
+    bench_close(&b);
+}
+
+static void write_exemplars(const rig *r, const char *text)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/exemplars.json", r->dir);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void exemplars_are_checked(void **state)
+{
+    (void)state;
+    rig *r = rig_create();
+    exemplars *e = NULL;
+    base_error error;
+    char path[128];
+    assert_int_equal(exemplars_open(r->dir, &e, &error), BASE_OK);
+    assert_string_equal(exemplars_find(e, "report"), "Given <img>: all is well.");
+    assert_null(exemplars_find(e, "vqa"));
+    exemplars_close(&e);
+    write_exemplars(r, "{\"report\": 5}");
+    assert_int_equal(exemplars_open(r->dir, &e, &error), BASE_EFORMAT);
+    write_exemplars(r, "{\"report\": ");
+    assert_int_equal(exemplars_open(r->dir, &e, &error), BASE_EFORMAT);
+    assert_non_null(strstr(error.text, "line 1"));
+    write_exemplars(r, "[]");
+    assert_int_equal(exemplars_open(r->dir, &e, &error), BASE_EFORMAT);
+    snprintf(path, sizeof path, "%s/exemplars.json", r->dir);
+    unlink(path);
+    assert_int_equal(exemplars_open(r->dir, &e, &error), BASE_OK);
+    assert_null(exemplars_find(e, "report"));
+    exemplars_close(&e);
+    rig_free(r);
+}
+
+/* ---- a session's answer ---- */
+
+static session *session_with(const bench *b, wire_request *request)
+{
+    session *s = session_create(request, 0, 7, 1000);
+    session_move(s, SESSION_PREPARING);
+    session_prepare(s, &b->env);
+    assert_int_equal(s->error.status, BASE_OK);
+    assert_int_equal(session_begin(s, b->tokenizer, 2000, NULL), BASE_OK);
+    return s;
+}
+
+static sched_event token_event(uint8_t byte, uint64_t digest)
+{
+    return (sched_event){.token = {.token = FAKE_FIRST_CHAR + byte, .logits_digest = digest}, .started_us = 3000};
+}
+
+/* Bytes of a character wait for the last one; a NUL is left out; ids and text of all deltas together are the answer's. */
+static void deltas_are_whole_characters(void **state)
+{
+    (void)state;
+    bench b = bench_open();
+    wire_request request = text_request("a", "abc", 10, true);
+    session *s = session_with(&b, &request);
+    static const uint8_t bytes[] = {'x', 0xc3, 0xa9, 0, 'y'};
+    static const char *const texts[] = {"x", NULL, "\xc3\xa9", NULL, "y"};
+    static const size_t n_ids[] = {1, 0, 2, 0, 2};
+    uint32_t n_events = 0;
+    for (size_t i = 0; i < 5; i++) {
+        sched_event event = token_event(bytes[i], 0);
+        base_buf out = {0};
+        assert_false(session_take_token(s, &event, 4000));
+        assert_int_equal(session_encode_delta(s, &out), texts[i] != NULL);
+        if (texts[i] != NULL) {
+            wire_reply reply;
+            assert_int_equal(wire_reply_decode(out.data, out.size, &reply, NULL), BASE_OK);
+            assert_string_equal(reply.token.text, texts[i]);
+            assert_int_equal(reply.token.n_ids, n_ids[i]);
+            assert_int_equal(reply.token.index, n_events++);
+            wire_reply_release(&reply);
+        }
+        base_buf_release(&out);
+    }
+    assert_int_equal(s->state, SESSION_DECODING);
+    assert_int_equal(s->first_token_us, 4000);
+    session_destroy(&s);
+    bench_close(&b);
+}
+
+/* The digest is FNV-1a over the little-endian digests of all sampled tokens, the end-of-text one included. */
+static void digests_are_chained(void **state)
+{
+    (void)state;
+    bench b = bench_open();
+    wire_request request = text_request("a", "abc", 10, false);
+    request.generate.logits_digest = true;
+    session *s = session_with(&b, &request);
+    uint64_t digests[] = {0x0123456789abcdefu, 42}, expected = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < 2; i++) {
+        sched_event event = token_event('x', digests[i]);
+        event.finish = i == 1 ? SCHED_EOS : SCHED_GOES_ON;
+        session_take_token(s, &event, 4000);
+        for (int k = 0; k < 8; k++)
+            expected = (expected ^ (digests[i] >> (8 * k) & 0xff)) * 0x100000001b3u;
+    }
+    session_end_text(s);
+    char text[17];
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)expected);
+    base_buf out = {0};
+    wire_reply reply;
+    session_provenance from = {.model = "m", .model_digest = "", .version = "v", .layout = "l", .isa = "i"};
+    session_encode_result(s, WIRE_FINISH_EOS, &from, 9000, &out);
+    assert_int_equal(wire_reply_decode(out.data, out.size, &reply, NULL), BASE_OK);
+    assert_string_equal(reply.result.logits_digest, text);
+    assert_string_equal(reply.result.text, "x");
+    assert_int_equal(reply.result.completion_tokens, 1);
+    assert_true(reply.result.prepare_ms == 1.0 && reply.result.queue_ms == 1.0);
+    assert_true(reply.result.first_token_ms == 3.0 && reply.result.total_ms == 8.0);
+    wire_reply_release(&reply);
+    base_buf_release(&out);
+    session_destroy(&s);
+    bench_close(&b);
+}
+
+/* The request outlives its message: stop strings are kept, parts are not. */
+static void message_is_freed_early(void **state)
+{
+    (void)state;
+    bench b = bench_open();
+    const char *stops[] = {"yz"};
+    wire_request request = text_request("a", "abc", 10, false), decoded;
+    request.generate.stop = stops;
+    request.generate.n_stop = 1;
+    base_buf bytes = {0};
+    assert_int_equal(wire_request_encode(&request, &bytes, NULL), BASE_OK);
+    assert_int_equal(wire_request_decode(bytes.data, bytes.size, &decoded, NULL), BASE_OK);
+    base_buf_release(&bytes);
+    session *s = session_with(&b, &decoded);
+    assert_null(s->request.owner);
+    assert_int_equal(s->request.generate.n_parts, 0);
+    bool stopped = false;
+    for (const char *c = "xyz"; *c != '\0'; c++) {
+        sched_event event = token_event((uint8_t)*c, 0);
+        assert_false(stopped);
+        stopped = session_take_token(s, &event, 4000);
+    }
+    assert_true(stopped);
+    assert_int_equal(s->text.size, 1);
+    session_destroy(&s);
+    bench_close(&b);
+}
+
+/* ---- the gateway's table ---- */
+
+static void requests_are_found(void **state)
+{
+    (void)state;
+    clients c;
+    client_id one = {.bytes = {1, 2}, .size = 2}, two = {.bytes = {1, 2, 3}, .size = 3};
+    uint64_t a, b, again;
+    base_error error;
+    assert_int_equal(clients_init(&c, 2, NULL), BASE_OK);
+    assert_int_equal(clients_open(&c, &one, "x", true, &a, NULL), BASE_OK);
+    assert_int_equal(clients_open(&c, &one, "x", true, &again, &error), BASE_EINVAL);
+    assert_int_equal(clients_open(&c, &two, "x", true, &b, NULL), BASE_OK);
+    assert_int_equal(clients_open(&c, &two, "y", true, &again, &error), BASE_EBUSY);
+    assert_ptr_equal(clients_find_id(&c, &two, "x"), clients_find(&c, b));
+    clients_close(&c, clients_find(&c, a));
+    assert_null(clients_find(&c, a));
+    assert_int_equal(clients_open(&c, &two, "y", true, &again, NULL), BASE_OK);
+    assert_int_not_equal(a, again); /* the place is the same, the number is not */
+    assert_null(clients_find(&c, a));
+    assert_non_null(clients_find(&c, again));
+    clients_release(&c);
+}
+
+/* ---- mailboxes ---- */
+
+enum { N_SENDERS = 4, N_MAILS = 2000 };
+
+static void *send_mails(void *argument)
+{
+    mailbox *box = argument;
+    for (uint64_t i = 1; i <= N_MAILS; i++)
+        mailbox_push(box, mail_create(MAIL_CANCEL, i));
+    return NULL;
+}
+
+static void *take_mails(void *argument)
+{
+    mailbox *box = argument;
+    uintptr_t sum = 0;
+    for (;;) {
+        mail *m = mailbox_wait(box);
+        if (m->kind == MAIL_STOP)
+            return (void *)sum;
+        sum += m->number;
+        mail_destroy(&m);
+    }
+}
+
+static void mailboxes_lose_nothing(void **state)
+{
+    (void)state;
+    mailbox box;
+    pthread_t senders[N_SENDERS], takers[2];
+    mail stops[2] = {{.kind = MAIL_STOP, .is_embedded = true}, {.kind = MAIL_STOP, .is_embedded = true}};
+    uintptr_t sum = 0;
+    assert_int_equal(mailbox_init(&box, NULL), BASE_OK);
+    for (int i = 0; i < 2; i++)
+        pthread_create(&takers[i], NULL, take_mails, &box);
+    for (int i = 0; i < N_SENDERS; i++)
+        pthread_create(&senders[i], NULL, send_mails, &box);
+    for (int i = 0; i < N_SENDERS; i++)
+        pthread_join(senders[i], NULL);
+    for (int i = 0; i < 2; i++)
+        mailbox_push(&box, &stops[i]);
+    for (int i = 0; i < 2; i++) {
+        void *part;
+        pthread_join(takers[i], &part);
+        sum += (uintptr_t)part;
+    }
+    assert_int_equal(sum, (uintptr_t)N_SENDERS * N_MAILS * (N_MAILS + 1) / 2);
+    assert_null(mailbox_take(&box));
+    mailbox_release(&box);
+}
+
+/* ---- addresses ---- */
+
+static void loopback_only(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"tcp://127.0.0.1:7411", "tcp://127.8.9.1:*", "tcp://localhost:1", "tcp://[::1]:7411",
+                                       "ipc:///tmp/no-such-socket", "inproc://x"};
+    static const char *const open[] = {"tcp://*:7411", "tcp://0.0.0.0:7411", "tcp://10.0.0.5:7411", "tcp://[::]:7411",
+                                       "tcp://127.0.0.1.example.org:7411", "tcp://1270.0.0.1:1", "tcp://eth0:7411"};
+    base_error error;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_int_equal(address_check(good[i], false, &error), BASE_OK);
+    for (size_t i = 0; i < sizeof open / sizeof open[0]; i++) {
+        assert_int_equal(address_check(open[i], false, &error), BASE_EINVAL);
+        assert_non_null(strstr(error.text, open[i]));
+        assert_int_equal(address_check(open[i], true, &error), BASE_OK);
+    }
+    assert_int_equal(address_check("http://127.0.0.1", true, &error), BASE_EINVAL);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(texts_are_joined),    cmocka_unit_test(tasks_take_their_images),     cmocka_unit_test(exemplars_are_checked),
+    cmocka_unit_test(digests_are_chained), cmocka_unit_test(deltas_are_whole_characters), cmocka_unit_test(message_is_freed_early),
+    cmocka_unit_test(requests_are_found),  cmocka_unit_test(mailboxes_lose_nothing),      cmocka_unit_test(loopback_only),
+};
+
+RUN_CASES(tests)
