@@ -138,7 +138,8 @@ static void end_text(renderer *r)
 }
 
 /* Print the slot that starts at `slot` (its '{'); returns what follows its '}'. */
-static const char *put_slot(renderer *r, const task_spec *task, const char *slot, const task_field *fields, size_t n_fields)
+static const char *put_slot(renderer *r, const task_spec *task, const char *slot, const task_field *fields,
+                            size_t n_fields)
 {
     const char *end = strchr(slot, '}');
     const char *bar = memchr(slot, '|', (size_t)(end - slot));

@@ -127,12 +127,28 @@ static void other_wordings_are_read(void **state)
     assert_int_equal(phantom_report_findings("Right rib fracture, no left nodule."), 0);
 }
 
-/* Words of reports and rubbish, in any order and length: the reader must stay inside its buffers and its label range. */
+/* Words of reports and rubbish, in any order and length: the reader must stay inside its buffers and its label range.
+ */
 static void reader_survives_hostile_text(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"pneumothorax", "right ", "left", ".", "..", " ", "\n", "no", "\xff\xfe", "nodule ",
-                                         "heart enlarged", "\t", "fracture", "rib", "effusioneffusion", "-", "A"};
+    static const char *const pieces[] = {"pneumothorax",
+                                         "right ",
+                                         "left",
+                                         ".",
+                                         "..",
+                                         " ",
+                                         "\n",
+                                         "no",
+                                         "\xff\xfe",
+                                         "nodule ",
+                                         "heart enlarged",
+                                         "\t",
+                                         "fracture",
+                                         "rib",
+                                         "effusioneffusion",
+                                         "-",
+                                         "A"};
     phantom_rng rng = phantom_rng_open(1, 1);
     assert_int_equal(phantom_report_findings(""), 0);
     for (int i = 0; i < N_FUZZ; ++i) {

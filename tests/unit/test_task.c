@@ -63,7 +63,8 @@ static void image_mark_in_a_value_stays_text(void **state)
 static void choice_lists_the_given_options(void **state)
 {
     (void)state;
-    const task_field fields[] = {{"question", "Which?"}, {"option_a", "One"}, {"option_b", "Two"}, {"option_c", "Three"}};
+    const task_field fields[] = {
+        {"question", "Which?"}, {"option_a", "One"}, {"option_b", "Two"}, {"option_c", "Three"}};
     task_prompt prompt;
     assert_int_equal(task_render("choice", fields, 4, NULL, &prompt, NULL), BASE_OK);
     assert_string_equal(prompt.parts[2].text, ". Q: Which? (A) One (B) Two (C) Three A:");

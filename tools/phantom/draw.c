@@ -1,8 +1,8 @@
 /* draw.c - the drawing of a case.
  *
- * Body coordinates: the middle of the chest is (0, 0), x grows to the right of the picture (the patient's left), y grows
- * downwards, the chest wall is near |x| = 0.85.  `u` is the distance from the midline (sign * x), so one formula draws
- * both lungs.  A pixel's brightness is what lies in the beam there: air is dark, bone and metal are bright.
+ * Body coordinates: the middle of the chest is (0, 0), x grows to the right of the picture (the patient's left), y
+ * grows downwards, the chest wall is near |x| = 0.85.  `u` is the distance from the midline (sign * x), so one formula
+ * draws both lungs.  A pixel's brightness is what lies in the beam there: air is dark, bone and metal are bright.
  *
  *      y -0.95  neck, tube, clavicles          shade_* functions: a value per pixel, from regions
  *        -0.74  apex of the lung               stroke_*, disc:    shapes added over a bounding box
@@ -23,18 +23,18 @@ typedef struct point {
 
 /* What varies from one body to the next. */
 typedef struct anatomy {
-    float lung_width;    /* of the widest place, from the midline */
-    float diaphragm[2];  /* height of the dome: patient's right, left */
-    float heart_width;   /* half of the transverse diameter */
-    float rib_top;       /* y of the first rib at the spine */
-    float rib_gap;       /* from one rib to the next */
+    float lung_width;   /* of the widest place, from the midline */
+    float diaphragm[2]; /* height of the dome: patient's right, left */
+    float heart_width;  /* half of the transverse diameter */
+    float rib_top;      /* y of the first rib at the spine */
+    float rib_gap;      /* from one rib to the next */
     float rib_contrast;
-    float texture;       /* strength of the vessels */
-    float exposure[3];   /* offset, gain, curvature */
-    float tilt[2];       /* brightness slopes over the picture */
+    float texture;     /* strength of the vessels */
+    float exposure[3]; /* offset, gain, curvature */
+    float tilt[2];     /* brightness slopes over the picture */
     float noise;
     int broken_rib;
-    float break_at;      /* distance of the fracture from the midline */
+    float break_at; /* distance of the fracture from the midline */
 } anatomy;
 
 typedef struct canvas {
@@ -42,9 +42,9 @@ typedef struct canvas {
     float *coverage; /* [height][width] scratch of one stroke, zero between strokes */
     uint32_t *labels;
     int width, height;
-    float scale;         /* pixels per body unit */
+    float scale; /* pixels per body unit */
     float centre_x, centre_y;
-    float cosine, sine;  /* the slight turn of the patient */
+    float cosine, sine; /* the slight turn of the patient */
 } canvas;
 
 static float clamp01(float v)
@@ -90,8 +90,8 @@ static anatomy anatomy_of(const phantom_case *facts, phantom_rng *rng)
     a.diaphragm[0] = phantom_rng_between(rng, 0.42f, 0.48f);
     a.diaphragm[1] = a.diaphragm[0] + phantom_rng_between(rng, 0.02f, 0.07f);
     /* An AP picture magnifies the heart a little. */
-    a.heart_width = half_heart[facts->heart] * phantom_rng_between(rng, 0.96f, 1.04f) *
-                    (facts->view == PHANTOM_AP ? 1.04f : 1.0f);
+    a.heart_width =
+        half_heart[facts->heart] * phantom_rng_between(rng, 0.96f, 1.04f) * (facts->view == PHANTOM_AP ? 1.04f : 1.0f);
     a.exposure[0] = phantom_rng_between(rng, -0.03f, 0.05f);
     a.exposure[1] = phantom_rng_between(rng, 0.88f, 1.06f);
     a.exposure[2] = phantom_rng_between(rng, -0.35f, 0.35f);
@@ -157,10 +157,10 @@ static float rib_bend(float u)
 
 /* What a fracture does to its rib at distance `u` from the midline. */
 typedef struct rib_change {
-    float slip;      /* the outer fragment has slipped down */
-    float strength;  /* fragments lie over each other and callus grows at the ends: denser */
+    float slip;     /* the outer fragment has slipped down */
+    float strength; /* fragments lie over each other and callus grows at the ends: denser */
     float thickness;
-    float gap;       /* 0 between the ends */
+    float gap; /* 0 between the ends */
 } rib_change;
 
 static rib_change fracture_at(float from_break)
@@ -395,7 +395,8 @@ static void draw_consolidation(canvas *c, const phantom_case *facts, phantom_rng
     point centre = zone_centre(facts->consolidation, facts->consolidation_zone, rng);
     float strength = phantom_rng_between(rng, 0.50f, 0.66f);
     for (int i = 0; i < N_BLOBS; ++i) {
-        point at = {centre.x + phantom_rng_between(rng, -0.13f, 0.13f), centre.y + phantom_rng_between(rng, -0.10f, 0.10f)};
+        point at = {centre.x + phantom_rng_between(rng, -0.13f, 0.13f),
+                    centre.y + phantom_rng_between(rng, -0.10f, 0.10f)};
         box area = cover_disc(c, at, phantom_rng_between(rng, 0.12f, 0.20f), 0.8f);
         commit(c, area, 0.60f, strength * 0.62f, mark);
     }
@@ -431,7 +432,8 @@ static void draw_line(canvas *c, const phantom_case *facts, phantom_rng *rng)
     if (facts->line == PHANTOM_NO_SIDE)
         return;
     uint32_t mark = 1u << (PHANTOM_LINE_RIGHT + facts->line - PHANTOM_RIGHT);
-    point right[5] = {{-0.74f, -0.46f + entry}, {-0.50f, -0.64f + entry}, {-0.24f, -0.60f}, {-0.14f, -0.44f}, {-0.13f, tip}};
+    point right[5] = {
+        {-0.74f, -0.46f + entry}, {-0.50f, -0.64f + entry}, {-0.24f, -0.60f}, {-0.14f, -0.44f}, {-0.13f, tip}};
     point left[6] = {{0.74f, -0.46f + entry}, {0.50f, -0.64f + entry}, {0.24f, -0.60f},
                      {0.04f, -0.50f},         {-0.10f, -0.40f},        {-0.13f, tip}};
     if (facts->line == PHANTOM_RIGHT)
@@ -459,14 +461,20 @@ static void draw_pacemaker(canvas *c, const phantom_case *facts, phantom_rng *rn
 static void draw_marker(canvas *c, const phantom_case *facts)
 {
     const float x = -0.97f, y = -0.90f, h = 0.09f, w = 0.05f, r = 0.010f;
-    point letter_r[6] = {{x, y + h}, {x, y}, {x + w, y + 0.2f * h}, {x + w, y + 0.4f * h}, {x, y + 0.5f * h}, {x + w, y + h}};
+    point letter_r[6] = {{x, y + h},        {x, y},        {x + w, y + 0.2f * h}, {x + w, y + 0.4f * h},
+                         {x, y + 0.5f * h}, {x + w, y + h}};
     stroke(c, letter_r, 6, r, 0.95f, 0.9f, 0);
     if (facts->view != PHANTOM_AP)
         return;
     float top = y + 1.5f * h;
-    point letter_a[5] = {{x, top + h}, {x + 0.5f * w, top}, {x + w, top + h}, {x + 0.75f * w, top + 0.6f * h}, {x + 0.25f * w, top + 0.6f * h}};
+    point letter_a[5] = {{x, top + h},
+                         {x + 0.5f * w, top},
+                         {x + w, top + h},
+                         {x + 0.75f * w, top + 0.6f * h},
+                         {x + 0.25f * w, top + 0.6f * h}};
     float q = x + 1.7f * w;
-    point letter_p[5] = {{q, top + h}, {q, top}, {q + w, top + 0.15f * h}, {q + w, top + 0.45f * h}, {q, top + 0.55f * h}};
+    point letter_p[5] = {
+        {q, top + h}, {q, top}, {q + w, top + 0.15f * h}, {q + w, top + 0.45f * h}, {q, top + 0.55f * h}};
     stroke(c, letter_a, 5, r, 0.95f, 0.9f, 0);
     stroke(c, letter_p, 5, r, 0.95f, 0.9f, 0);
 }

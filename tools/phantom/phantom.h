@@ -3,7 +3,8 @@
  * One 64-bit seed gives one case: its facts, its drawing, its reference report and its questions.  The training, the
  * `demo` command, the scorer and the tests all use this library, so a drawing means the same everywhere.
  * Sides are the patient's: the patient's right is on the left of the picture, as on a radiograph.
- * Pure: no files, no globals, no libm beyond sqrt.  These are drawings, not patients; nothing here is medical advice. */
+ * Pure: no files, no globals, no libm beyond sqrt.  These are drawings, not patients; nothing here is medical advice.
+ */
 #ifndef PALMGROVE_PHANTOM_H
 #define PALMGROVE_PHANTOM_H
 
@@ -50,10 +51,10 @@ typedef enum phantom_size { PHANTOM_NONE, PHANTOM_SMALL, PHANTOM_MODERATE, PHANT
 /* What is to be seen on one drawing.  Bytes, so that other languages can read the struct. */
 typedef struct phantom_case {
     uint64_t seed;
-    uint8_t view;         /* phantom_view */
-    uint8_t tube;         /* endotracheal tube: 0 or 1 */
-    uint8_t line;         /* central line: phantom_side */
-    uint8_t pacemaker;    /* phantom_side */
+    uint8_t view;          /* phantom_view */
+    uint8_t tube;          /* endotracheal tube: 0 or 1 */
+    uint8_t line;          /* central line: phantom_side */
+    uint8_t pacemaker;     /* phantom_side */
     uint8_t consolidation; /* phantom_side */
     uint8_t consolidation_zone;
     uint8_t nodule; /* phantom_side */
@@ -63,8 +64,8 @@ typedef struct phantom_case {
     uint8_t effusion_left;
     uint8_t pneumothorax; /* phantom_side */
     uint8_t pneumothorax_size;
-    uint8_t heart;    /* phantom_size: enlargement */
-    uint8_t fracture; /* phantom_side */
+    uint8_t heart;      /* phantom_size: enlargement */
+    uint8_t fracture;   /* phantom_side */
     uint8_t indication; /* index into the reasons for the study */
 } phantom_case;
 
@@ -72,29 +73,29 @@ typedef struct phantom_case {
 void phantom_case_init(phantom_case *facts, uint64_t seed);
 
 /* A finding label: finding and, where it has one, side.  One bit each in a uint32_t set. */
-#define PHANTOM_LABEL_LIST(X)                                \
-    X(PHANTOM_TUBE, "endotracheal tube")                     \
-    X(PHANTOM_LINE_RIGHT, "central line, right")             \
-    X(PHANTOM_LINE_LEFT, "central line, left")               \
-    X(PHANTOM_PACEMAKER_RIGHT, "pacemaker, right")           \
-    X(PHANTOM_PACEMAKER_LEFT, "pacemaker, left")             \
-    X(PHANTOM_CONSOLIDATION_RIGHT, "consolidation, right")   \
-    X(PHANTOM_CONSOLIDATION_LEFT, "consolidation, left")     \
-    X(PHANTOM_NODULE_RIGHT, "nodule, right")                 \
-    X(PHANTOM_NODULE_LEFT, "nodule, left")                   \
-    X(PHANTOM_EFFUSION_RIGHT, "pleural effusion, right")     \
-    X(PHANTOM_EFFUSION_LEFT, "pleural effusion, left")       \
-    X(PHANTOM_PNEUMOTHORAX_RIGHT, "pneumothorax, right")     \
-    X(PHANTOM_PNEUMOTHORAX_LEFT, "pneumothorax, left")       \
-    X(PHANTOM_CARDIOMEGALY, "cardiomegaly")                  \
-    X(PHANTOM_FRACTURE_RIGHT, "rib fracture, right")         \
+#define PHANTOM_LABEL_LIST(X)                                                                                          \
+    X(PHANTOM_TUBE, "endotracheal tube")                                                                               \
+    X(PHANTOM_LINE_RIGHT, "central line, right")                                                                       \
+    X(PHANTOM_LINE_LEFT, "central line, left")                                                                         \
+    X(PHANTOM_PACEMAKER_RIGHT, "pacemaker, right")                                                                     \
+    X(PHANTOM_PACEMAKER_LEFT, "pacemaker, left")                                                                       \
+    X(PHANTOM_CONSOLIDATION_RIGHT, "consolidation, right")                                                             \
+    X(PHANTOM_CONSOLIDATION_LEFT, "consolidation, left")                                                               \
+    X(PHANTOM_NODULE_RIGHT, "nodule, right")                                                                           \
+    X(PHANTOM_NODULE_LEFT, "nodule, left")                                                                             \
+    X(PHANTOM_EFFUSION_RIGHT, "pleural effusion, right")                                                               \
+    X(PHANTOM_EFFUSION_LEFT, "pleural effusion, left")                                                                 \
+    X(PHANTOM_PNEUMOTHORAX_RIGHT, "pneumothorax, right")                                                               \
+    X(PHANTOM_PNEUMOTHORAX_LEFT, "pneumothorax, left")                                                                 \
+    X(PHANTOM_CARDIOMEGALY, "cardiomegaly")                                                                            \
+    X(PHANTOM_FRACTURE_RIGHT, "rib fracture, right")                                                                   \
     X(PHANTOM_FRACTURE_LEFT, "rib fracture, left")
 
 typedef enum phantom_label {
 #define X(name, text) name,
     PHANTOM_LABEL_LIST(X)
 #undef X
-    PHANTOM_N_LABELS
+        PHANTOM_N_LABELS
 } phantom_label;
 
 /* The label's name, static; NULL outside the list. */
@@ -139,12 +140,17 @@ void phantom_case_report(const phantom_case *facts, char out[PHANTOM_REPORT_BYTE
  * Inverts phantom_case_report exactly. */
 uint32_t phantom_report_findings(const char *report);
 
-typedef enum phantom_question_kind { PHANTOM_OPEN, PHANTOM_CLOSED, PHANTOM_CLASSIFY, PHANTOM_CHOICE } phantom_question_kind;
+typedef enum phantom_question_kind {
+    PHANTOM_OPEN,
+    PHANTOM_CLOSED,
+    PHANTOM_CLASSIFY,
+    PHANTOM_CHOICE
+} phantom_question_kind;
 
 typedef struct phantom_question {
-    char text[PHANTOM_TEXT_BYTES];      /* the question; for PHANTOM_CLASSIFY the condition */
+    char text[PHANTOM_TEXT_BYTES];                         /* the question; for PHANTOM_CLASSIFY the condition */
     char options[PHANTOM_MAX_OPTIONS][PHANTOM_TEXT_BYTES]; /* for PHANTOM_CHOICE */
-    char answer[PHANTOM_TEXT_BYTES];    /* choice and classify: option text with a final period */
+    char answer[PHANTOM_TEXT_BYTES];                       /* choice and classify: option text with a final period */
     uint32_t n_options;
 } phantom_question;
 

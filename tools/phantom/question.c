@@ -90,7 +90,8 @@ static void ask_closed(uint32_t labels, phantom_rng *rng, phantom_question *out)
     bool ask_right = phantom_rng_below(rng, 2) == 0;
     if (with_side) {
         yes = ask_right ? on_right(labels, f) : on_left(labels, f);
-        snprintf(out->text, sizeof out->text, "Is there %s%s on the %s?", f->article, f->name, ask_right ? "right" : "left");
+        snprintf(out->text, sizeof out->text, "Is there %s%s on the %s?", f->article, f->name,
+                 ask_right ? "right" : "left");
     } else {
         snprintf(out->text, sizeof out->text, "Is there %s%s?", f->article, f->name);
     }

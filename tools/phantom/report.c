@@ -52,7 +52,7 @@ const char *phantom_case_view(const phantom_case *facts)
 
 const char *phantom_case_indication(const phantom_case *facts)
 {
-    static const char *const reasons[] = {"cough",      "shortness of breath", "chest pain",     "fever",
+    static const char *const reasons[] = {"cough",     "shortness of breath", "chest pain",     "fever",
                                           "follow-up", "after a fall",        "line placement", "routine check"};
     return reasons[facts->indication % (sizeof reasons / sizeof reasons[0])];
 }
@@ -68,8 +68,9 @@ static void write_devices(phantom_text *out, const phantom_case *facts, bool ter
         phantom_text_add(out, terse ? "Endotracheal tube above the carina. "
                                     : "An endotracheal tube ends above the carina. ");
     if (facts->line)
-        phantom_text_add(out, terse ? "Central line from the %s, tip in the superior vena cava. "
-                                    : "A %s central line ends in the superior vena cava. ",
+        phantom_text_add(out,
+                         terse ? "Central line from the %s, tip in the superior vena cava. "
+                               : "A %s central line ends in the superior vena cava. ",
                          phantom_side_word(facts->line));
     if (facts->pacemaker)
         phantom_text_add(out, terse ? "Pacemaker over the %s chest. " : "A %s pacemaker is in place. ",
@@ -81,7 +82,8 @@ static void write_lungs(phantom_text *out, const phantom_case *facts, bool terse
     if (!facts->consolidation && !facts->nodule)
         phantom_text_add(out, terse ? "Clear lungs. " : "The lungs are clear. ");
     if (facts->consolidation)
-        phantom_text_add(out, terse ? "Consolidation of the %s %s zone. " : "There is consolidation in the %s %s zone. ",
+        phantom_text_add(out,
+                         terse ? "Consolidation of the %s %s zone. " : "There is consolidation in the %s %s zone. ",
                          phantom_side_word(facts->consolidation), phantom_zone_word(facts->consolidation_zone));
     if (facts->nodule)
         phantom_text_add(out, terse ? "Nodule, %s, in the %s %s zone. " : "There is a %s nodule in the %s %s zone. ",
@@ -93,8 +95,9 @@ static void write_effusion(phantom_text *out, const phantom_case *facts, bool te
 {
     uint8_t right = facts->effusion_right, left = facts->effusion_left;
     if (right && left)
-        phantom_text_add(out, terse ? "Pleural effusions, %s right and %s left. "
-                                    : "There is a %s right and a %s left pleural effusion. ",
+        phantom_text_add(out,
+                         terse ? "Pleural effusions, %s right and %s left. "
+                               : "There is a %s right and a %s left pleural effusion. ",
                          phantom_size_word(right), phantom_size_word(left));
     else
         phantom_text_add(out, terse ? "Pleural effusion, %s %s. " : "There is a %s %s pleural effusion. ",
@@ -105,7 +108,8 @@ static void write_pleura(phantom_text *out, const phantom_case *facts, bool ters
 {
     bool effusion = facts->effusion_right || facts->effusion_left;
     if (!effusion && !facts->pneumothorax) {
-        phantom_text_add(out, terse ? "No effusion or pneumothorax. " : "There is no pleural effusion or pneumothorax. ");
+        phantom_text_add(out,
+                         terse ? "No effusion or pneumothorax. " : "There is no pleural effusion or pneumothorax. ");
         return;
     }
     if (effusion)
@@ -155,16 +159,11 @@ typedef struct finding_rule {
 } finding_rule;
 
 static const finding_rule rules[] = {
-    {{"endotracheal", "tube"}, PHANTOM_TUBE, false},
-    {{"central", "line"}, PHANTOM_LINE_RIGHT, true},
-    {{"pacemaker", NULL}, PHANTOM_PACEMAKER_RIGHT, true},
-    {{"consolidation", NULL}, PHANTOM_CONSOLIDATION_RIGHT, true},
-    {{"nodule", NULL}, PHANTOM_NODULE_RIGHT, true},
-    {{"effusion", NULL}, PHANTOM_EFFUSION_RIGHT, true},
-    {{"effusions", NULL}, PHANTOM_EFFUSION_RIGHT, true},
-    {{"pneumothorax", NULL}, PHANTOM_PNEUMOTHORAX_RIGHT, true},
-    {{"heart", "enlarged"}, PHANTOM_CARDIOMEGALY, false},
-    {{"fracture", "rib"}, PHANTOM_FRACTURE_RIGHT, true},
+    {{"endotracheal", "tube"}, PHANTOM_TUBE, false},      {{"central", "line"}, PHANTOM_LINE_RIGHT, true},
+    {{"pacemaker", NULL}, PHANTOM_PACEMAKER_RIGHT, true}, {{"consolidation", NULL}, PHANTOM_CONSOLIDATION_RIGHT, true},
+    {{"nodule", NULL}, PHANTOM_NODULE_RIGHT, true},       {{"effusion", NULL}, PHANTOM_EFFUSION_RIGHT, true},
+    {{"effusions", NULL}, PHANTOM_EFFUSION_RIGHT, true},  {{"pneumothorax", NULL}, PHANTOM_PNEUMOTHORAX_RIGHT, true},
+    {{"heart", "enlarged"}, PHANTOM_CARDIOMEGALY, false}, {{"fracture", "rib"}, PHANTOM_FRACTURE_RIGHT, true},
     {{"fractured", "rib"}, PHANTOM_FRACTURE_RIGHT, true},
 };
 
