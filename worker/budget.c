@@ -1,8 +1,10 @@
-/* budget.c - the memory question: weights and workspace are given, the KV cache takes what is asked for, or what is left.
+/* budget.c - the memory question: weights and workspace are given, the KV cache takes what is asked for, or what is
+ * left.
  *
- * A rank's need grows linearly with the number of KV blocks, need(b) = fixed + b * block; two probes of model_memory_of tell both.  The
- * ranks of a node share its memory, so their needs are added up and compared with what the node has available; the number of
- * blocks is that of the node which can hold fewest, because every rank keeps the same block numbers. */
+ * A rank's need grows linearly with the number of KV blocks, need(b) = fixed + b * block; two probes of model_memory_of
+ * tell both.  The ranks of a node share its memory, so their needs are added up and compared with what the node has
+ * available; the number of blocks is that of the node which can hold fewest, because every rank keeps the same block
+ * numbers. */
 #include "worker/budget.h"
 
 #include <stdio.h>
@@ -44,12 +46,14 @@ static uint32_t blocks_of(uint64_t tokens)
 static base_status check_options(const worker_options *options, base_error *error)
 {
     if (options->max_seqs == 0 || options->max_seqs > WORKER_SEQS_MAX)
-        return base_fail(error, BASE_EINVAL, "sequences in flight must be 1 to %u, not %u", WORKER_SEQS_MAX, options->max_seqs);
+        return base_fail(error, BASE_EINVAL, "sequences in flight must be 1 to %u, not %u", WORKER_SEQS_MAX,
+                         options->max_seqs);
     if (options->max_step_tokens == 0 || options->max_step_tokens > WORKER_STEP_TOKENS_MAX)
         return base_fail(error, BASE_EINVAL, "tokens of a step must be 1 to %u, not %u", WORKER_STEP_TOKENS_MAX,
                          options->max_step_tokens);
     if (options->n_image_slots > WORKER_IMAGE_SLOTS_MAX)
-        return base_fail(error, BASE_EINVAL, "image slots must be at most %u, not %u", WORKER_IMAGE_SLOTS_MAX, options->n_image_slots);
+        return base_fail(error, BASE_EINVAL, "image slots must be at most %u, not %u", WORKER_IMAGE_SLOTS_MAX,
+                         options->n_image_slots);
     return BASE_OK;
 }
 
@@ -60,8 +64,8 @@ static base_status memory_with(const arch *a, const shard_source *source, const 
     return model_memory_of(a, source, place, &limits, out, error);
 }
 
-static base_status probe_needs(const arch *a, const shard_source *source, const par_place *place, const link_limits *limits,
-                               node_needs *out, base_error *error)
+static base_status probe_needs(const arch *a, const shard_source *source, const par_place *place,
+                               const link_limits *limits, node_needs *out, base_error *error)
 {
     model_memory one, two;
     base_status status = memory_with(a, source, place, *limits, 1, &one, error);
@@ -89,9 +93,10 @@ static void add_up_node(par_world *world, node_needs *needs, uint64_t *values)
     }
 }
 
-/* How many of the wanted blocks the node holds; an explicit wish is all or nothing, a free one at least one whole context. */
-static base_status fit_blocks(const node_needs *node, const worker_options *options, const link_limits *limits, uint32_t *n_blocks,
-                              base_error *error)
+/* How many of the wanted blocks the node holds; an explicit wish is all or nothing, a free one at least one whole
+ * context. */
+static base_status fit_blocks(const node_needs *node, const worker_options *options, const link_limits *limits,
+                              uint32_t *n_blocks, base_error *error)
 {
     char needed[WORKER_SIZE_TEXT], there[WORKER_SIZE_TEXT];
     if (node->available == 0 || node->block == 0) /* unknown: the allocation itself will tell */
@@ -100,13 +105,15 @@ static base_status fit_blocks(const node_needs *node, const worker_options *opti
     worker_size_text(usable, there);
     if (node->fixed > usable)
         return base_fail(error, BASE_ENOMEM,
-                         "weights and workspace of this node's ranks need %s, but %s can be used; use more nodes or lower --step-tokens",
+                         "weights and workspace of this node's ranks need %s, but %s can be used; use more nodes or "
+                         "lower --step-tokens",
                          worker_size_text(node->fixed, needed), there);
     uint64_t fits = (usable - node->fixed) / node->block;
     uint32_t least = options->kv_tokens > 0 ? *n_blocks : blocks_of(limits->max_positions);
     if (fits < least)
-        return base_fail(error, BASE_ENOMEM, "with %u KV tokens this node's ranks need %s, but %s can be used; lower --kv-tokens",
-                         least * LINK_KV_BLOCK_TOKENS, worker_size_text(node->fixed + least * node->block, needed), there);
+        return base_fail(
+            error, BASE_ENOMEM, "with %u KV tokens this node's ranks need %s, but %s can be used; lower --kv-tokens",
+            least * LINK_KV_BLOCK_TOKENS, worker_size_text(node->fixed + least * node->block, needed), there);
     if (fits < *n_blocks)
         *n_blocks = (uint32_t)fits;
     return BASE_OK;
@@ -119,11 +126,14 @@ base_status worker_budget(par_world *world, const par_place *place, const arch *
                           .max_positions = a->decoder.max_positions,
                           .max_step_tokens = options->max_step_tokens,
                           .n_image_slots = options->n_image_slots};
-    uint32_t n_blocks = options->kv_tokens > 0 ? blocks_of(options->kv_tokens)
-                                               : blocks_of((uint64_t)blocks_of(chosen.max_positions) * LINK_KV_BLOCK_TOKENS * chosen.max_seqs);
+    uint32_t n_blocks =
+        options->kv_tokens > 0
+            ? blocks_of(options->kv_tokens)
+            : blocks_of((uint64_t)blocks_of(chosen.max_positions) * LINK_KV_BLOCK_TOKENS * chosen.max_seqs);
     node_needs needs = {0};
     uint64_t *values = calloc((size_t)par_world_local_size(world), sizeof *values);
-    base_status status = values != NULL ? check_options(options, error) : base_fail(error, BASE_ENOMEM, "no memory to count memory");
+    base_status status =
+        values != NULL ? check_options(options, error) : base_fail(error, BASE_ENOMEM, "no memory to count memory");
     if (status == BASE_OK)
         status = probe_needs(a, source, place, &chosen, &needs, error);
     status = par_world_agree(world, status, error);

@@ -5,9 +5,10 @@
 #include "worker/model/model.h"
 #include "worker/worker.h"
 
-/* Choose the replica's limits, the same on every rank, such that on each node the ranks' weights, KV caches and workspaces fit into
- * the memory that is available there; *memory is what this rank will take.  Collective, agreed.
- * Errors: BASE_EINVAL an option out of range; BASE_ENOMEM with the bytes needed, the bytes there are, and what to change. */
+/* Choose the replica's limits, the same on every rank, such that on each node the ranks' weights, KV caches and
+ * workspaces fit into the memory that is available there; *memory is what this rank will take.  Collective, agreed.
+ * Errors: BASE_EINVAL an option out of range; BASE_ENOMEM with the bytes needed, the bytes there are, and what to
+ * change. */
 base_status worker_budget(par_world *world, const par_place *place, const arch *a, const shard_source *source,
                           const worker_options *options, link_limits *limits, model_memory *memory, base_error *error);
 

@@ -1,21 +1,24 @@
 /* step_loop.c - a rank obeys plans.
  *
- * Rank 0 takes plans off the link, checks each, and passes its bytes on along the tree; every rank (rank 0 too) queues what it
- * receives and runs it in order.  Plans are numbered as they come: 1, 2, ...
+ * Rank 0 takes plans off the link, checks each, and passes its bytes on along the tree; every rank (rank 0 too) queues
+ * what it receives and runs it in order.  Plans are numbered as they come: 1, 2, ...
  *
- *     link -> rank 0: check -> tree -> every rank: queue -> wait for feedback (stage 0) -> model_step -> result (last stage)
- *     result -> every rank of stage 0: feedback tokens; rank 0 also hands its bytes to the link
+ *     link -> rank 0: check -> tree -> every rank: queue -> wait for feedback (stage 0) -> model_step
+ *     last stage: result -> every rank of stage 0: feedback tokens; rank 0 also hands its bytes to the link
  *
- * Feedback: a slice marked LINK_SLICE_FEEDBACK needs the token of the latest earlier plan that sampled for its sequence slot.  When a
- * plan is queued, that plan's number goes into `needs`; stage 0 runs the plan once so many results have arrived.
- * Window: at most par_grid_plans_max plans are under way (par/mailbox.h says why); further ones stay in the link's queue.
+ * Feedback: a slice marked LINK_SLICE_FEEDBACK needs the token of the latest earlier plan that sampled for its sequence
+ * slot.  When a plan is queued, that plan's number goes into `needs`; stage 0 runs the plan once so many results have
+ * arrived.
+ * Window: at most par_grid_plans_max plans are under way (par/mailbox.h says why); further ones stay in the link's
+ * queue.
  *
- * Leaving, so that no rank leaves a collective alone: rank 0 stops taking plans (on STOP, or on a failure of its own: link lost, bad
- * plan), all plans at hand run and all results are delivered, then STOP or FAILED goes down the tree behind them.  A bad plan never
- * reaches the tree.  What remains, memory running out on another rank while it decodes a plan that rank 0 accepted, cannot be agreed on
- * in time and ends the job.
+ * Leaving, so that no rank leaves a collective alone: rank 0 stops taking plans (on STOP, or on a failure of its own:
+ * link lost, bad plan), all plans at hand run and all results are delivered, then STOP or FAILED goes down the tree
+ * behind them.  A bad plan never reaches the tree.  What remains, memory running out on another rank while it decodes a
+ * plan that rank 0 accepted, cannot be agreed on in time and ends the job.
  *
- * Memory: the decoded plan and result are one allocation each and freed after use; everything else is taken before "ready". */
+ * Memory: the decoded plan and result are one allocation each and freed after use; everything else is taken before
+ * "ready". */
 #include "worker/step_loop.h"
 
 #include <stdlib.h>
@@ -24,11 +27,12 @@
 #include "proto/base/log.h"
 #include "proto/base/size.h"
 
-/* Bytes of the fixed fields of messages, generously (a failure's text counts as header): they bound the buffers, and what arrives is
- * checked against the buffers. */
+/* Bytes of the fixed fields of messages, generously (a failure's text counts as header): they bound the buffers, and
+ * what arrives is checked against the buffers. */
 enum { HEADER_BYTES = 512, SLICE_BYTES = 64, IMAGE_BYTES = 16, SAMPLED_BYTES = 32 };
 
-/* Rank 0 with nothing under way rests on the link; a message wakes it at once, so this only bounds how often it looks up. */
+/* Rank 0 with nothing under way rests on the link; a message wakes it at once, so this only bounds how often it looks
+ * up. */
 enum { LINK_WAIT_MS = 50 };
 
 typedef struct queued_plan {
@@ -82,18 +86,21 @@ static base_status take_memory(step_loop *loop, base_error *error)
     if (!base_buf_reserve(&loop->message, HEADER_BYTES + limits->max_seqs * (size_t)SAMPLED_BYTES))
         return base_fail(error, BASE_ENOMEM, "no memory for the step loop's messages");
     if (!plan_bytes_of(limits, &loop->plan_bytes))
-        return base_fail(error, BASE_ETOOBIG, "a plan of %u images is too large; lower --image-slots", limits->n_image_slots);
+        return base_fail(error, BASE_ETOOBIG, "a plan of %u images is too large; lower --image-slots",
+                         limits->n_image_slots);
     return BASE_OK;
 }
 
-base_status step_loop_create(par_world *world, par_grid *grid, model *m, size_t stage_floats, step_loop **out, base_error *error)
+base_status step_loop_create(par_world *world, par_grid *grid, model *m, size_t stage_floats, step_loop **out,
+                             base_error *error)
 {
     step_loop *loop = calloc(1, sizeof *loop);
     base_status status = BASE_OK;
     if (loop == NULL) {
         status = base_fail(error, BASE_ENOMEM, "no memory for the step loop");
     } else {
-        *loop = (step_loop){.world = world, .grid = grid, .m = m, .place = par_grid_place(grid), .window = par_grid_plans_max(grid)};
+        *loop = (step_loop){
+            .world = world, .grid = grid, .m = m, .place = par_grid_place(grid), .window = par_grid_plans_max(grid)};
         status = take_memory(loop, error);
     }
     status = par_world_agree(world, status, error);
@@ -161,7 +168,8 @@ static base_status note_samples(step_loop *loop, queued_plan *entry, base_error 
         if ((slice->flags & LINK_SLICE_FEEDBACK) == 0)
             continue;
         if (by == 0)
-            return base_fail(error, BASE_EFORMAT, "plan: slices[%u] wants the last token of slot %u, which has sampled none", i, slice->seq);
+            return base_fail(error, BASE_EFORMAT,
+                             "plan: slices[%u] wants the last token of slot %u, which has sampled none", i, slice->seq);
         entry->needs = by > entry->needs ? by : entry->needs;
     }
     for (uint32_t i = 0; i < entry->plan.n_slices; i++) {
@@ -178,7 +186,8 @@ static bool queue_plan(step_loop *loop)
     base_error error = {0};
     base_status status = BASE_OK;
     if (entry->bytes.size > loop->plan_bytes)
-        status = base_fail(&error, BASE_EFORMAT, "plan: %zu bytes; the limit is %zu", entry->bytes.size, loop->plan_bytes);
+        status =
+            base_fail(&error, BASE_EFORMAT, "plan: %zu bytes; the limit is %zu", entry->bytes.size, loop->plan_bytes);
     if (status == BASE_OK)
         status = link_plan_decode(entry->bytes.data, entry->bytes.size, model_limits(loop->m), &entry->plan, &error);
     if (status == BASE_OK)
@@ -259,7 +268,8 @@ static bool take_results(step_loop *loop)
             continue;
         }
         for (uint32_t i = 0; i < result.n_tokens; i++) {
-            /* a sequence that overflowed is over; should a plan sent ahead still ask for its token, any valid one will do */
+            /* a sequence that overflowed is over; should a plan sent ahead still ask for its token, any valid one will
+             * do */
             int32_t token = result.tokens[i].token;
             model_set_feedback(loop->m, result.tokens[i].seq, token == LINK_TOKEN_OVERFLOW ? 0 : token);
         }

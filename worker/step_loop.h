@@ -7,14 +7,16 @@
 
 typedef struct step_loop step_loop;
 
-/* Take the loop's memory and the grid's message buffers.  `stage_floats`: largest activation message.  All arguments are borrowed for the
- * loop's life.  Collective, agreed.  Errors: BASE_ENOMEM; BASE_ETOOBIG a message would be too large. */
-base_status step_loop_create(par_world *world, par_grid *grid, model *m, size_t stage_floats, step_loop **out, base_error *error);
+/* Take the loop's memory and the grid's message buffers.  `stage_floats`: largest activation message.  All arguments
+ * are borrowed for the loop's life.  Collective, agreed.  Errors: BASE_ENOMEM; BASE_ETOOBIG a message would be too
+ * large. */
+base_status step_loop_create(par_world *world, par_grid *grid, model *m, size_t stage_floats, step_loop **out,
+                             base_error *error);
 void step_loop_destroy(step_loop **loop);
 
 /* Obey plans until the coordinator says stop.  `link`: rank 0's end, NULL elsewhere.  Collective.
- * BASE_OK after a stop; else the failure (link lost, a plan that breaks the rules), the same on every rank, after the plans at hand
- * are done. */
+ * BASE_OK after a stop; else the failure (link lost, a plan that breaks the rules), the same on every rank, after the
+ * plans at hand are done. */
 base_status step_loop_run(step_loop *loop, link_end *link, base_error *error);
 
 #endif

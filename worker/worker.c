@@ -1,6 +1,7 @@
 /* worker.c - a rank's life, in the order of start-up:
  *
- *     1. read      config.json, the layout, the checkpoint's headers; rank 0 starts to digest the weights on a thread of its own
+ *     1. read      config.json, the layout, the checkpoint's headers; rank 0 starts to digest the weights on a thread
+ *        of its own
  *     2. place     the rank grid; cores, threads and memory policy
  *     3. budget    limits that fit into the nodes' memory; one line for each rank: where it is and what it will take
  *     4. load      this rank's rows
@@ -8,8 +9,9 @@
  *     6. obey      step_loop.c
  * After each of them all ranks agree that all of them succeeded, or all leave with the first failing rank's error.
  *
- * Signals: mpirun passes SIGTERM and SIGINT on to every rank.  The coordinator in rank 0's process, or the one at the link's other end,
- * decides what they mean (finish what is admitted, then STOP), so the other ranks ignore them while they work. */
+ * Signals: mpirun passes SIGTERM and SIGINT on to every rank.  The coordinator in rank 0's process, or the one at the
+ * link's other end, decides what they mean (finish what is admitted, then STOP), so the other ranks ignore them while
+ * they work. */
 #include "worker/worker.h"
 
 #include <pthread.h>
@@ -161,7 +163,8 @@ static void log_line(void *context, int rank, const char *text)
     base_log_info("%s", text);
 }
 
-/* "rank 2 (stage 1, tensor 0) host vm: cores 1, NUMA 0, 1 thread; weights 5.1 MB, KV cache 10 MB, workspace 3 MB" from every rank. */
+/* "rank 2 (stage 1, tensor 0) host vm: cores 1, NUMA 0, 1 thread; weights 5.1 MB, KV cache 10 MB, workspace 3 MB" from
+ * every rank. */
 static void report_places(worker *w)
 {
     char host[128] = "", where[TOPO_TEXT_MAX], line[PAR_TEXT_MAX];
@@ -169,7 +172,8 @@ static void report_places(worker *w)
     par_place place = par_grid_place(w->grid);
     gethostname(host, sizeof host - 1);
     topo_plan_describe(w->plan, w->options->pin, where);
-    int n = snprintf(line, sizeof line, "rank %u (stage %u, tensor %u) host %s: %s; weights %s, KV cache %s, workspace %s", place.rank,
+    int n = snprintf(line, sizeof line,
+                     "rank %u (stage %u, tensor %u) host %s: %s; weights %s, KV cache %s, workspace %s", place.rank,
                      place.stage, place.tp_rank, host, where, worker_size_text(w->memory.weights_bytes, weights),
                      worker_size_text(w->memory.kv_bytes, kv), worker_size_text(w->memory.workspace_bytes, workspace));
     if (w->remark[0] != '\0' && n > 0 && (size_t)n < sizeof line)
@@ -196,7 +200,8 @@ static void show_progress(void *context, uint64_t done, uint64_t total)
         return;
     char size[WORKER_SIZE_TEXT];
     p->last_us = now_us;
-    base_log_info("loading: %.0f %% of %s on rank 0", 100.0 * (double)done / (double)total, worker_size_text(total, size));
+    base_log_info("loading: %.0f %% of %s on rank 0", 100.0 * (double)done / (double)total,
+                  worker_size_text(total, size));
 }
 
 static base_status load_model(worker *w, base_error *error)
@@ -233,7 +238,8 @@ static base_status say_hello(worker *w, const link_hello *hello, base_error *err
 
 static base_status greet(worker *w, base_error *error)
 {
-    size_t stage_floats = (size_t)w->limits.max_step_tokens * ((size_t)w->a.decoder.stack.d + 1); /* a row and its overflow mark */
+    size_t stage_floats =
+        (size_t)w->limits.max_step_tokens * ((size_t)w->a.decoder.stack.d + 1); /* a row and its overflow mark */
     base_status status = step_loop_create(w->world, w->grid, w->m, stage_floats, &w->loop, error);
     if (status != BASE_OK)
         return status;

@@ -5,8 +5,6 @@ import tempfile
 import harness
 import wire
 
-# Layouts of the promise; 3x1 and 1x3 divide badly.
-ALL_LAYOUTS = ((1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (1, 4), (3, 1), (1, 3))
 SAMPLED = {"temperature": 1.5, "top_k": 40, "top_p": 0.95, "seed": 1234567}
 
 

@@ -1,5 +1,5 @@
-/* check.h - what the tests under mpirun share: every rank runs the case, a failed check is printed and counted, and all ranks
- * learn in the end whether anybody failed.  A check never leaves a collective alone: the case goes on. */
+/* check.h - what the tests under mpirun share: every rank runs the case, a failed check is printed and counted, and all
+ * ranks learn in the end whether anybody failed.  A check never leaves a collective alone: the case goes on. */
 #ifndef PALMGROVE_TESTS_MPI_CHECK_H
 #define PALMGROVE_TESTS_MPI_CHECK_H
 
@@ -10,12 +10,12 @@
 
 static int check_failures;
 
-#define CHECK(condition)                                                                                                         \
-    do {                                                                                                                         \
-        if (!(condition)) {                                                                                                      \
-            if (check_failures++ < 10)                                                                                           \
-                fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                                          \
-        }                                                                                                                        \
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            if (check_failures++ < 10)                                                                                 \
+                fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                                \
+        }                                                                                                              \
     } while (0)
 
 typedef struct check_case {
@@ -34,7 +34,8 @@ static inline void check_each_layout(par_world *world, void (*run)(par_world *wo
         par_grid *grid = NULL;
         CHECK(par_grid_create(world, tp, n / tp, &grid, &error) == BASE_OK);
         par_place place = par_grid_place(grid);
-        CHECK(place.rank == (uint32_t)par_world_rank(world) && place.stage == place.rank / tp && place.tp_rank == place.rank % tp);
+        CHECK(place.rank == (uint32_t)par_world_rank(world) && place.stage == place.rank / tp &&
+              place.tp_rank == place.rank % tp);
         run(world, grid);
         par_grid_destroy(&grid);
         CHECK(grid == NULL);

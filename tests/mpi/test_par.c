@@ -25,7 +25,8 @@ static void case_agree(par_world *world)
     base_status mine = rank == size - 1 ? base_fail(&error, BASE_EFORMAT, "file %d is cut short", rank) : BASE_OK;
     CHECK(par_world_agree(world, mine, &error) == BASE_EFORMAT);
     char expected[64];
-    snprintf(expected, sizeof expected, size > 1 ? "rank %d: file %d is cut short" : "file %d is cut short", size - 1, size - 1);
+    snprintf(expected, sizeof expected, size > 1 ? "rank %d: file %d is cut short" : "file %d is cut short", size - 1,
+             size - 1);
     CHECK(strcmp(error.text, expected) == 0 && error.status == BASE_EFORMAT);
 
     /* two fail: the first one's cause; a missing text is replaced by the status's name */
@@ -197,7 +198,8 @@ static bool message_is(uint64_t k, size_t limit, const base_buf *got)
     return got->size == size && (size == 0 || memcmp(got->data, expected, size) == 0);
 }
 
-/* Every stage changes the vector and passes it on; the first stage is fast, the second slow to take: both buffers fill. */
+/* Every stage changes the vector and passes it on; the first stage is fast, the second slow to take: both buffers
+ * fill. */
 static void run_stages(par_world *world, par_grid *grid)
 {
     (void)world;
@@ -281,8 +283,8 @@ static void case_results(par_world *world)
     check_each_layout(world, run_results);
 }
 
-/* The step loop in small: plans ahead, reductions, stages and results all at once, for long enough that every ring goes round,
- * with ranks that dawdle in turn.  A cycle of waits would show as a time-out. */
+/* The step loop in small: plans ahead, reductions, stages and results all at once, for long enough that every ring goes
+ * round, with ranks that dawdle in turn.  A cycle of waits would show as a time-out. */
 typedef struct pipeline {
     par_grid *grid;
     par_place place;
@@ -384,9 +386,9 @@ static void case_refused(par_world *world)
 int main(int argc, char **argv)
 {
     static const check_case cases[] = {
-        {"agree", case_agree},       {"texts", case_texts},     {"broadcast", case_broadcast}, {"node", case_node},
-        {"sum", case_sum},           {"columns", case_columns}, {"stages", case_stages},       {"plans", case_plans},
-        {"results", case_results},   {"pipeline", case_pipeline}, {"refused", case_refused},
+        {"agree", case_agree},     {"texts", case_texts},       {"broadcast", case_broadcast}, {"node", case_node},
+        {"sum", case_sum},         {"columns", case_columns},   {"stages", case_stages},       {"plans", case_plans},
+        {"results", case_results}, {"pipeline", case_pipeline}, {"refused", case_refused},
     };
     return check_main(argc, argv, cases, sizeof cases / sizeof cases[0]);
 }

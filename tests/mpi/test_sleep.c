@@ -8,13 +8,15 @@ static double cpu_seconds(void)
 {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
 }
 
-/* A rank that has waited for a second, in the step loop or inside a receive, takes nearly no processor time.  The design allows 2 %
- * for the ranks of a server together; a single rank gets 1 % here because other programs on the machine make each wake-up dearer. */
+/* A rank that has long waited, in the step loop or inside a receive, takes nearly no processor time.  The design allows
+ * 2 % for the ranks of a server together; a single rank gets 1 % here because other programs on the machine make each
+ * wake-up dearer. */
 #define IDLE_SHARE 0.01
-enum { FALL_ASLEEP_US = 1100000, SLEEP_US = 1500000 };
+enum { FALL_ASLEEP_US = 4200000, SLEEP_US = 1500000, RECEIVE_US = 2200000 };
 
 typedef struct asleep {
     uint64_t start_us;
@@ -59,9 +61,9 @@ static void run_waiting(par_world *world, par_grid *grid)
     if (place.pp == 1)
         return;
 
-    /* the first second of a receive naps 1 ms at a time: it is waited for twice as long so that the share still shows */
+    /* the first second of a receive naps 1 ms at a time, so here the sum counts */
     if (place.stage == 0) {
-        base_clock_nap(2 * FALL_ASLEEP_US);
+        base_clock_nap(RECEIVE_US);
     } else {
         start = sleep_begin();
         par_stage_receive(grid, &value, 1);

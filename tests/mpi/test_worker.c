@@ -1,5 +1,5 @@
-/* A replica's life as its coordinator sees it: hello, plans dispatched ahead with feedback, results in order, stop; and how it ends when
- * something is wrong.  Rank 0 runs a small coordinator on a thread, as the embedded one does. */
+/* A replica's life as its coordinator sees it: hello, plans dispatched ahead with feedback, results in order, stop; and
+ * how it ends when something is wrong.  Rank 0 runs a small coordinator on a thread, as the embedded one does. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -37,7 +37,8 @@ static void send_plan(front *f, uint32_t k, bool feedback)
     uint32_t blocks[N_SEQS * BLOCKS_OF_SEQ];
     link_plan plan = {.step = k + 1, .slices = slices, .tokens = tokens, .blocks = blocks};
     for (uint32_t s = 0; s < N_SEQS; s++) {
-        slices[s] = (link_slice){.seq = s, .pos = k, .n_tokens = 1, .first_token = plan.n_tokens, .first_block = plan.n_blocks};
+        slices[s] =
+            (link_slice){.seq = s, .pos = k, .n_tokens = 1, .first_token = plan.n_tokens, .first_block = plan.n_blocks};
         slices[s].flags = LINK_SLICE_SAMPLE | LINK_SLICE_DIGEST | (feedback ? LINK_SLICE_FEEDBACK : 0u);
         slices[s].sampling = (link_sampling){.temperature = 1.0f, .top_p = 1.0f, .seed = s};
         tokens[plan.n_tokens++] = (int32_t)(7 + s);
@@ -92,7 +93,8 @@ static void front_break(front *f, base_buf *message)
     uint32_t n_good = f->script == BAD_PLAN ? 3 : 0;
     for (uint32_t k = 0; k < n_good; k++)
         send_plan(f, k, k > 0);
-    send_plan(f, f->script == BAD_PLAN ? 100000 : 0, true); /* a position past the end; or the token of a slot that has none */
+    /* a position past the end; or the token of a slot that has none */
+    send_plan(f, f->script == BAD_PLAN ? 100000 : 0, true);
     while (link_receive(f->link, message, RECEIVE_MS, NULL) == BASE_OK) {
         if (link_message_type(message->data, message->size) == LINK_FAILED) {
             CHECK(link_failed_decode(message->data, message->size, &f->failed, NULL) == BASE_OK);
@@ -193,7 +195,8 @@ static void check_serves(par_world *world, const char *dir)
         CHECK(run(world, dir, (worker_options){.tp = tp, .pp = n / tp, .pin = tp == n}, &f, &error) == BASE_OK);
         if (par_world_rank(world) != 0)
             continue;
-        CHECK(f.hello.tp == tp && f.hello.pp == n / tp && f.hello.limits.max_seqs == N_SEQS && f.hello.limits.vocab_size == 150);
+        CHECK(f.hello.tp == tp && f.hello.pp == n / tp && f.hello.limits.max_seqs == N_SEQS &&
+              f.hello.limits.vocab_size == 150);
         CHECK(f.hello.limits.n_kv_blocks == N_SEQS * 8 && f.hello.weights_bytes_max > 0 && f.hello.n_threads >= 1);
         CHECK(expected == 0 || f.digest == expected);
         expected = f.digest;

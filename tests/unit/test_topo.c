@@ -106,7 +106,8 @@ static void wanted_threads_are_spread(void **state)
 static void one_core(void **state)
 {
     (void)state;
-    check_plan("Core:1 PU:1", (topo_request){.count = 1}, (expected){"0", "0", "0", .first = "0", .last = "0", .n_threads = 1});
+    check_plan("Core:1 PU:1", (topo_request){.count = 1},
+               (expected){"0", "0", "0", .first = "0", .last = "0", .n_threads = 1});
     check_plan("Core:1 PU:1", (topo_request){.index = 3, .count = 4},
                (expected){"0", "0", "0", .first = "0", .last = "0", .n_threads = 1, .shared = true});
 }
@@ -118,8 +119,9 @@ static void more_ranks_than_cores_share(void **state)
         check_plan("Core:2 PU:1", (topo_request){.index = i, .count = 4},
                    (expected){"0-1", "0-1", "0", .first = "0-1", .last = "0-1", .n_threads = 1, .shared = true});
     /* on a big machine they stay in the NUMA node where their part would lie */
-    check_plan(BIG, (topo_request){.index = 99, .count = 100},
-               (expected){"112-127", "56-63", "7", .first = "112-127", .last = "112-127", .n_threads = 1, .shared = true});
+    check_plan(
+        BIG, (topo_request){.index = 99, .count = 100},
+        (expected){"112-127", "56-63", "7", .first = "112-127", .last = "112-127", .n_threads = 1, .shared = true});
 }
 
 static void bad_requests_are_refused(void **state)
@@ -131,9 +133,12 @@ static void bad_requests_are_refused(void **state)
     assert_int_equal(topo_machine_open("Core:banana", &machine, &error), BASE_EINVAL);
     assert_int_equal(topo_machine_open("Core:2 PU:1", &machine, &error), BASE_OK);
     assert_int_equal(topo_plan_create(machine, &(topo_request){.index = 2, .count = 2}, &plan, &error), BASE_EINVAL);
-    assert_int_equal(topo_plan_create(machine, &(topo_request){.count = 1, .allowed = "7-9"}, &plan, &error), BASE_EINVAL);
-    assert_int_equal(topo_plan_create(machine, &(topo_request){.count = 1, .allowed = "x"}, &plan, &error), BASE_EINVAL);
-    assert_int_equal(topo_plan_create(machine, &(topo_request){.count = 1, .n_threads = 99999}, &plan, &error), BASE_EINVAL);
+    assert_int_equal(topo_plan_create(machine, &(topo_request){.count = 1, .allowed = "7-9"}, &plan, &error),
+                     BASE_EINVAL);
+    assert_int_equal(topo_plan_create(machine, &(topo_request){.count = 1, .allowed = "x"}, &plan, &error),
+                     BASE_EINVAL);
+    assert_int_equal(topo_plan_create(machine, &(topo_request){.count = 1, .n_threads = 99999}, &plan, &error),
+                     BASE_EINVAL);
     assert_null(plan);
     topo_machine_close(&machine);
 }
@@ -150,7 +155,8 @@ static void description_is_for_people(void **state)
     topo_plan_describe(plan, true, text);
     assert_string_equal(text, "cores 1, NUMA 0, 1 thread");
     topo_plan_destroy(&plan);
-    assert_int_equal(topo_plan_create(machine, &(topo_request){.index = 1, .count = 4, .n_threads = 2}, &plan, &error), BASE_OK);
+    assert_int_equal(topo_plan_create(machine, &(topo_request){.index = 1, .count = 4, .n_threads = 2}, &plan, &error),
+                     BASE_OK);
     topo_plan_describe(plan, false, text);
     assert_string_equal(text, "cores 0-1 shared not pinned, NUMA 0, 2 threads");
     topo_plan_destroy(&plan);

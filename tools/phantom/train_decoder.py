@@ -25,7 +25,8 @@ MIX = (("report", 0.50), ("open", 0.13), ("closed", 0.10), ("classify", 0.12), (
 QUESTIONS_PER_SEQUENCE = 6
 EXEMPLAR_SHARE = 0.7  # the rest goes without, so that both work
 ANSWER_WEIGHT = 2.0  # of a question's tokens against a report's: they are few
-FINDINGS_TARGET_TOKENS = 80
+PEAK_RATE, EMBEDDING_RATE = 2e-3, 1e-2
+REPORT_TOKENS = 100  # the longest reference has fewer
 
 
 class Sequence:
@@ -140,16 +141,9 @@ def loss_of(model, batch, piece):
     return (losses * weights[counted]).sum(), (logits.argmax(-1) == targets).sum()
 
 
-def optimizers(model):
-    decoder = model.language_model
-    opts = train_tower.optimizers([decoder.layers, model.projector], 2e-3, 2e-3)
-    rows = [{"params": decoder.embed_tokens.parameters(), "lr": 1e-2}, {"params": decoder.norm.parameters(), "lr": 2e-3}]
-    return opts + [torch.optim.AdamW(rows, betas=(0.9, 0.98), weight_decay=0.0)]
-
-
 def run(model, library, folder, state, steps, batch, log, export):
     """Train projector and decoder; `export` is called now and then with the model so far."""
-    opts = optimizers(model)
+    opts = train_tower.optimizers([model.language_model, model.projector], PEAK_RATE, EMBEDDING_RATE)
     trained = [p for part in (model.projector, model.language_model) for p in part.parameters()]
     modules = {"model": model} | {f"opt{i}": opt for i, opt in enumerate(opts)}
     first = state.restore("decoder", **modules)
@@ -210,7 +204,7 @@ def validate(model, library, folder, n=64, space=corpus.VALIDATION):
             prompts = [phantom.render(task, fields, exemplars[task]) for task, fields, _ in asked]
             rows = embed_prompts(model, tokenizer, prompts, images[piece])
             with torch.autocast("cpu", torch.bfloat16):
-                ids = phantom_model.greedy(model, rows, FINDINGS_TARGET_TOKENS if kind == "report" else 16)
+                ids = phantom_model.greedy(model, rows, REPORT_TOKENS if kind == "report" else 16)
             said += [tokenizer.decode(row) for row in ids]
             truth += [answer for _, _, answer in asked]
         if kind == "report":

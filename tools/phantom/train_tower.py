@@ -13,6 +13,7 @@ import corpus
 import data
 import halves
 
+PEAK_RATE = 2e-3
 DENSE_WEIGHT = 8.0  # the mean over patches is small, most patches show nothing
 FRACTURE_WEIGHT = 4.0  # the smallest finding: without it, nothing pulls towards it before the others are learnt
 
@@ -36,14 +37,18 @@ class Heads(nn.Module):
         return DENSE_WEIGHT * dense + (torch.stack(losses) * self.fact_weight).mean(), right
 
 
-def optimizers(modules, muon_rate, adam_rate):
-    """Muon for the matrices between activations, AdamW for embeddings, heads, gains and biases."""
+def optimizers(modules, rate, embedding_rate=0.0):
+    """Muon for the matrices of the layers, AdamW for embeddings (N(0, 1), so at a higher rate), heads, gains and biases."""
     named = [(name, p) for module in modules for name, p in module.named_parameters()]
-    matrix = [p for name, p in named if p.ndim == 2 and "layers." in name]
-    rest = [p for name, p in named if not (p.ndim == 2 and "layers." in name)]
+    embeddings = [p for name, p in named if name == "embed_tokens.weight"]
+    matrices = [p for name, p in named if p.ndim == 2 and name.startswith("layers.")]
+    taken = {id(p) for p in embeddings + matrices}
+    groups = [{"params": [p for _, p in named if id(p) not in taken], "lr": rate}]
+    if embeddings:
+        groups.append({"params": embeddings, "lr": embedding_rate})
     return [
-        torch.optim.Muon(matrix, lr=muon_rate, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, lr=adam_rate, betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.Muon(matrices, lr=rate, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
 
@@ -59,7 +64,7 @@ def set_rate(opts, step, total, warmup=100):
 def run(model, library, state, steps, batch, log):
     """Train model.vision_tower; `state` (see train.py) makes it restartable."""
     tower, heads = model.vision_tower, Heads(model.config["vision_config"]["hidden_size"])
-    opts = optimizers([tower, heads], 2e-3, 2e-3)
+    opts = optimizers([tower, heads], PEAK_RATE)
     first = state.restore("tower", tower=tower, heads=heads, opt0=opts[0], opt1=opts[1])
     validation = next(iter(data.batches(corpus.VALIDATION, 0, 256, library, workers=0)))
     stream = iter(data.batches(corpus.TRAIN, first * batch, batch, library))

@@ -1,5 +1,5 @@
-/* grid.c - the grid of tensor groups and stages, and the reductions inside a group.  mailbox.h tells how stages, plans and
- * results flow and why they cannot lock up. */
+/* grid.c - the grid of tensor groups and stages, and the reductions inside a group.  mailbox.h tells how stages, plans
+ * and results flow and why they cannot lock up. */
 #include "worker/par/par.h"
 
 #include <sched.h>
@@ -10,7 +10,8 @@
 #include "worker/par/mailbox.h"
 #include "worker/par/world.h"
 
-/* Elements of one reduction call: the pieces stay in the cache, and bound what MPI takes for its own copy (1 MiB of int64). */
+/* Elements of one reduction call: the pieces stay in the cache, and bound what MPI takes for its own copy (1 MiB of
+ * int64). */
 #define REDUCE_PIECE ((size_t)128 << 10)
 
 enum { TREE_CHILDREN_MAX = 31, STAGE_SLOTS = 2 };
@@ -35,8 +36,9 @@ base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid
     base_status status = BASE_OK;
     par_grid *grid = NULL;
     if (tp == 0 || pp == 0 || (uint64_t)tp * pp != (uint64_t)world->size) {
-        status = base_fail(error, BASE_EINVAL, "layout tp %u x pp %u needs %llu ranks, but %d were started; change -n or --tp/--pp", tp,
-                           pp, (unsigned long long)tp * pp, world->size);
+        status = base_fail(error, BASE_EINVAL,
+                           "layout tp %u x pp %u needs %llu ranks, but %d were started; change -n or --tp/--pp", tp, pp,
+                           (unsigned long long)tp * pp, world->size);
     } else {
         grid = calloc(1, sizeof *grid);
         MPI_Request *requests = malloc(tp * sizeof *requests);
@@ -123,7 +125,8 @@ static base_status plans_reserve(par_grid *grid, size_t bytes, base_error *error
     int rank = (int)grid->place.rank;
     size_t n_children = tree_children(rank, grid->world->size, children);
     size_t slots = par_grid_plans_max(grid);
-    base_status status = par_outbox_init(&grid->plans_out, grid->comm, PAR_TAG_PLAN, children, n_children, slots, bytes, error);
+    base_status status =
+        par_outbox_init(&grid->plans_out, grid->comm, PAR_TAG_PLAN, children, n_children, slots, bytes, error);
     if (status != BASE_OK)
         return status;
     return par_inbox_init(&grid->plans_in, grid->comm, PAR_TAG_PLAN, rank & (rank - 1), slots, bytes, error);
@@ -143,7 +146,8 @@ static base_status results_reserve(par_grid *grid, size_t bytes, base_error *err
         if (rank != (int)place->rank)
             dests[n_dests++] = rank;
     }
-    base_status status = par_outbox_init(&grid->results_out, grid->comm, PAR_TAG_RESULT, dests, n_dests, slots, bytes, error);
+    base_status status =
+        par_outbox_init(&grid->results_out, grid->comm, PAR_TAG_RESULT, dests, n_dests, slots, bytes, error);
     free(dests);
     if (status != BASE_OK)
         return status;
@@ -154,14 +158,17 @@ static base_status stages_reserve(par_grid *grid, size_t floats, base_error *err
 {
     const par_place *place = &grid->place;
     if (floats > PAR_COUNT_MAX / sizeof(float))
-        return base_fail(error, BASE_ETOOBIG, "a stage would send %zu floats, the limit is %zu; lower the tokens of a step", floats,
+        return base_fail(error, BASE_ETOOBIG,
+                         "a stage would send %zu floats, the limit is %zu; lower the tokens of a step", floats,
                          PAR_COUNT_MAX / sizeof(float));
     int next = (int)(place->rank + place->tp);
     size_t n_dests = place->stage + 1 < place->pp ? 1 : 0;
-    return par_outbox_init(&grid->stage_out, grid->comm, PAR_TAG_STAGE, &next, n_dests, STAGE_SLOTS, floats * sizeof(float), error);
+    return par_outbox_init(&grid->stage_out, grid->comm, PAR_TAG_STAGE, &next, n_dests, STAGE_SLOTS,
+                           floats * sizeof(float), error);
 }
 
-base_status par_grid_reserve(par_grid *grid, size_t stage_floats, size_t plan_bytes, size_t result_bytes, base_error *error)
+base_status par_grid_reserve(par_grid *grid, size_t stage_floats, size_t plan_bytes, size_t result_bytes,
+                             base_error *error)
 {
     base_status status = plans_reserve(grid, plan_bytes, error);
     if (status == BASE_OK)
@@ -172,8 +179,8 @@ base_status par_grid_reserve(par_grid *grid, size_t stage_floats, size_t plan_by
     return par_world_agree(grid->world, status, error);
 }
 
-/* Take in what has arrived and pass plans on.  Runs inside every wait, so it must not wait itself: a plan is only received while
- * there is room to pass it on. */
+/* Take in what has arrived and pass plans on.  Runs inside every wait, so it must not wait itself: a plan is only
+ * received while there is room to pass it on. */
 static void service_mailboxes(void *context)
 {
     par_grid *grid = context;
@@ -274,7 +281,8 @@ static void gather_row(par_grid *grid, const float *local, const uint32_t *colum
     MPI_Request *requests = grid->column_requests;
     float *at = full + columns[0];
     for (uint32_t t = 1; t < grid->place.tp; t++) {
-        par_must(MPI_Irecv(at, par_count(columns[t]), MPI_FLOAT, (int)t, PAR_TAG_TEXT, grid->group, &requests[t - 1]), "MPI_Irecv");
+        par_must(MPI_Irecv(at, par_count(columns[t]), MPI_FLOAT, (int)t, PAR_TAG_TEXT, grid->group, &requests[t - 1]),
+                 "MPI_Irecv");
         at += columns[t];
     }
     if (columns[0] > 0)
@@ -305,7 +313,8 @@ uint32_t par_idle_turn(par_grid *grid)
 {
     service_mailboxes(grid);
     uint64_t now_us = base_clock_us();
-    bool receiving = grid->reserved && (par_inbox_is_receiving(&grid->plans_in) || par_inbox_is_receiving(&grid->results_in));
+    bool receiving =
+        grid->reserved && (par_inbox_is_receiving(&grid->plans_in) || par_inbox_is_receiving(&grid->results_in));
     if (grid->idle_since_us == 0 || receiving)
         grid->idle_since_us = now_us;
     uint32_t rest_us = par_rest_us(now_us - grid->idle_since_us);

@@ -10,8 +10,8 @@ static base_status slots_take(size_t n_slots, size_t slot_bytes, uint8_t **out, 
     size_t bytes;
     if (slot_bytes > PAR_COUNT_MAX || !base_size_mul(n_slots, slot_bytes, &bytes))
         return base_fail(error, BASE_ETOOBIG,
-                         "a message between ranks would have %zu bytes, the limit is %zu; lower the tokens of a step", slot_bytes,
-                         PAR_COUNT_MAX);
+                         "a message between ranks would have %zu bytes, the limit is %zu; lower the tokens of a step",
+                         slot_bytes, PAR_COUNT_MAX);
     uint8_t *memory = malloc(bytes > 0 ? bytes : 1);
     if (memory == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for %zu message slots of %zu bytes", n_slots, slot_bytes);
@@ -75,11 +75,13 @@ void par_outbox_send(par_outbox *box, const par_waiter *waiter, const void *byte
     if (size > 0)
         memcpy(slot, bytes, size);
     for (size_t i = 0; i < box->n_dests; i++)
-        par_must(MPI_Isend(slot, par_count(size), MPI_BYTE, box->dests[i], box->tag, box->comm, &requests[i]), "MPI_Isend");
+        par_must(MPI_Isend(slot, par_count(size), MPI_BYTE, box->dests[i], box->tag, box->comm, &requests[i]),
+                 "MPI_Isend");
     box->n_sent++;
 }
 
-base_status par_inbox_init(par_inbox *box, MPI_Comm comm, int tag, int source, size_t n_slots, size_t slot_bytes, base_error *error)
+base_status par_inbox_init(par_inbox *box, MPI_Comm comm, int tag, int source, size_t n_slots, size_t slot_bytes,
+                           base_error *error)
 {
     *box = (par_inbox){.comm = comm, .tag = tag, .source = source, .n_slots = n_slots, .slot_bytes = slot_bytes};
     box->request = MPI_REQUEST_NULL;

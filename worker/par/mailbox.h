@@ -1,30 +1,32 @@
 /* mailbox.h - queues of messages between ranks: what travels outside the collectives, and why it cannot lock up.
  *
  * Tags on the grid's communicator (the tensor groups have communicators of their own):
- *     PAR_TAG_PLAN    rank 0 to all along a binomial tree: the parent of rank r is r without its lowest set bit.  Size: a
- *                     plan's, at most the plan_bytes reserved (a few hundred bytes while decoding, 150 KB more for each image).
+ *     PAR_TAG_PLAN    rank 0 to all along a binomial tree: the parent of rank r is r without its lowest set bit.  Size:
+ *                     a plan's, at most the plan_bytes reserved (a few hundred bytes while decoding, 150 KB more for
+ *                     each image).
  *     PAR_TAG_STAGE   stage s to s + 1, same tensor rank: the activations of a micro-batch, n_tokens x d x 4 bytes.
  *     PAR_TAG_RESULT  last stage's tensor rank 0 to every rank of stage 0: about 28 bytes for each sampled token.
  *     PAR_TAG_TEXT    texts and columns to a rank 0, at start-up and inside a tensor group.
  * Messages with one tag between two ranks arrive in the order sent (MPI's rule); nothing here uses MPI_ANY_SOURCE.
  *
  * Why no cycle of waits can form:
- *  1. Every rank runs the same plans in the same order, and inside a plan does: receive from the stage before, collectives of its
- *     tensor group, send to the stage after.  Stages wait only for earlier stages and earlier plans: no cycle.
- *  2. A send copies into a slot and returns; it waits only for a slot.  A stage send has two slots, freed when the next stage has
- *     received, which by 1. waits for nothing later.
- *  3. Plans run against the direction of 1 (rank 0 waits for a child to take a plan; the child may be inside a plan that needs rank 0),
- *     and results close the ring from the last stage to the first.  Both therefore have W = par_grid_plans_max slots at each
- *     end, are drained into an inbox whenever the receiver waits for anything at all (par_waiter.service), and obey the window
- *     rule: plan k is sent by rank 0, and run by a rank of stage 0, only after that rank has taken result k - W.  So at most W
- *     plans and W results are on their way, every inbox has room for them, and a send that finds its slot taken waits only
- *     until the receiver's next MPI call.
+ *  1. Every rank runs the same plans in the same order, and inside a plan does: receive from the stage before,
+ *     collectives of its tensor group, send to the stage after.  Stages wait only for earlier stages and earlier plans:
+ *     no cycle.
+ *  2. A send copies into a slot and returns; it waits only for a slot.  A stage send has two slots, freed when the next
+ *     stage has received, which by 1. waits for nothing later.
+ *  3. Plans run against the direction of 1 (rank 0 waits for a child to take a plan; the child may be inside a plan
+ *     that needs rank 0), and results close the ring from the last stage to the first.  Both therefore have
+ *     W = par_grid_plans_max slots at each end, are drained into an inbox whenever the receiver waits for anything at
+ *     all (par_waiter.service), and obey the window rule: plan k is sent by rank 0, and run by a rank of stage 0, only
+ *     after that rank has taken result k - W.  So at most W plans and W results are on their way, every inbox has room
+ *     for them, and a send that finds its slot taken waits only until the receiver's next MPI call.
  *
- * Progress: MPI moves long messages only while both ends call it.  A computing rank calls it at least once a layer (par_sum_i64, which
- * looks after the mailboxes even when there is nothing to sum).
+ * Progress: MPI moves long messages only while both ends call it.  A computing rank calls it at least once a layer
+ * (par_sum_i64, which looks after the mailboxes even when there is nothing to sum).
  *
- * Receiving: MPI_Improbe tells size and presence, MPI_Imrecv takes exactly that message into a slot; the transfer itself may take
- * a while (large ones need the sender's help), so it is tested in later turns rather than waited for.
+ * Receiving: MPI_Improbe tells size and presence, MPI_Imrecv takes exactly that message into a slot; the transfer
+ * itself may take a while (large ones need the sender's help), so it is tested in later turns rather than waited for.
  * Slots are allocated once at their full size; pages that no message ever reached cost no memory. */
 #ifndef PALMGROVE_PAR_MAILBOX_H
 #define PALMGROVE_PAR_MAILBOX_H
@@ -46,7 +48,8 @@ typedef struct par_outbox {
     uint64_t n_sent;
 } par_outbox;
 
-/* Takes the memory.  BASE_ETOOBIG when a slot is more than one MPI message can hold, BASE_ENOMEM; release either way. */
+/* Takes the memory.  BASE_ETOOBIG when a slot is more than one MPI message can hold, BASE_ENOMEM; release either
+ * way. */
 base_status par_outbox_init(par_outbox *box, MPI_Comm comm, int tag, const int *dests, size_t n_dests, size_t n_slots,
                             size_t slot_bytes, base_error *error);
 /* Waits until everything sent has left. */
@@ -60,15 +63,17 @@ typedef struct par_inbox {
     MPI_Comm comm;
     int tag, source;
     size_t n_slots, slot_bytes;
-    uint8_t *memory; /* [n_slots][slot_bytes] owned */
-    size_t *sizes;   /* [n_slots] owned */
-    MPI_Request request;              /* of message n_begun - 1 while n_begun > n_arrived */
+    uint8_t *memory;     /* [n_slots][slot_bytes] owned */
+    size_t *sizes;       /* [n_slots] owned */
+    MPI_Request request; /* of message n_begun - 1 while n_begun > n_arrived */
     uint64_t n_begun, n_arrived, n_taken;
 } par_inbox;
 
-base_status par_inbox_init(par_inbox *box, MPI_Comm comm, int tag, int source, size_t n_slots, size_t slot_bytes, base_error *error);
+base_status par_inbox_init(par_inbox *box, MPI_Comm comm, int tag, int source, size_t n_slots, size_t slot_bytes,
+                           base_error *error);
 void par_inbox_release(par_inbox *box);
-/* Start or go on with receiving; never waits.  True when a further message is complete: it is the newest (par_inbox_newest). */
+/* Start or go on with receiving; never waits.  True when a further message is complete: it is the newest
+ * (par_inbox_newest). */
 bool par_inbox_service(par_inbox *box);
 /* Is a message under way that has not arrived? */
 bool par_inbox_is_receiving(const par_inbox *box);

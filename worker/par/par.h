@@ -1,10 +1,10 @@
 /* par.h - the rank grid and everything that crosses ranks.  The only folder that includes mpi.h.
  *
- * World = tp x pp ranks; rank r has stage r / tp and tensor rank r % tp, so a tensor group sits on neighbouring ranks (usually
- * one node).  Only the main thread calls these functions (MPI_THREAD_FUNNELED).  Reductions are exact integer or bitwise
- * operations, so their order, the algorithm and the rank count leave no trace in the result (DESIGN section 6).
- * Waiting never happens inside a blocking MPI call: par_* waits test, spin, and after about 2 ms nap (at most 1 ms; 8 ms after a
- * second without work, see wait.h). */
+ * World = tp x pp ranks; rank r has stage r / tp and tensor rank r % tp, so a tensor group sits on neighbouring ranks
+ * (usually one node).  Only the main thread calls these functions (MPI_THREAD_FUNNELED).  Reductions are exact integer
+ * or bitwise operations, so their order, the algorithm and the rank count leave no trace in the result (DESIGN section
+ * 6). Waiting never happens inside a blocking MPI call: par_* waits test, spin, and after about 2 ms nap (at most 1 ms;
+ * after a second without work up to 20 ms, see wait.h). */
 #ifndef PALMGROVE_PAR_H
 #define PALMGROVE_PAR_H
 
@@ -39,8 +39,8 @@ void par_world_local_gather(par_world *world, uint64_t value, uint64_t *values);
  * rank's ("rank 2: ..."), or BASE_OK. */
 base_status par_world_agree(par_world *world, base_status mine, base_error *error);
 
-/* Rank 0 receives every rank's text (cut at PAR_TEXT_MAX - 1 bytes) in rank order: calls `line(context, rank, text)` there.
- * `text` may be NULL (empty).  Collective. */
+/* Rank 0 receives every rank's text (cut at PAR_TEXT_MAX - 1 bytes) in rank order: calls `line(context, rank, text)`
+ * there. `text` may be NULL (empty).  Collective. */
 #define PAR_TEXT_MAX 1024u
 void par_world_collect_text(par_world *world, const char *text, void (*line)(void *context, int rank, const char *text),
                             void *context);
@@ -66,25 +66,27 @@ par_place par_grid_place(const par_grid *grid);
 
 /* values[i] = sum over the tensor group, in place, exact.  Collective over the group. */
 void par_sum_i64(par_grid *grid, int64_t *values, size_t n);
-/* values[i] = bitwise or over the tensor group, in place: with one owner and zeros elsewhere it moves floats unchanged. */
+/* values[i] = bitwise or over the tensor group, in place: with one owner and zeros elsewhere it moves floats
+ * unchanged. */
 void par_or_u32(par_grid *grid, uint32_t *values, size_t n);
-/* Columns of a matrix that the group holds in pieces, to tensor rank 0: row i of `full` [n_rows][sum of columns] is the pieces'
- * rows i side by side in tensor rank order.  `columns[t]` is the width of rank t's piece `local` [n_rows][columns[tp_rank]].
- * `full` is written on tensor rank 0 only. */
+/* Columns of a matrix that the group holds in pieces, to tensor rank 0: row i of `full` [n_rows][sum of columns] is the
+ * pieces' rows i side by side in tensor rank order.  `columns[t]` is the width of rank t's piece `local`
+ * [n_rows][columns[tp_rank]]. `full` is written on tensor rank 0 only. */
 void par_gather_columns(par_grid *grid, const float *local, const uint32_t *columns, size_t n_rows, float *full);
 
 /* --- between stages: the same tensor rank of the next / previous stage --- */
 
-/* Send n floats to the next stage.  Returns at once; the floats are copied out into one of two buffers (it waits when both
- * are still under way).  n is at most the size given to par_grid_reserve. */
+/* Send n floats to the next stage.  Returns at once; the floats are copied out into one of two buffers (it waits when
+ * both are still under way).  n is at most the size given to par_grid_reserve. */
 void par_stage_send(par_grid *grid, const float *values, size_t n);
 void par_stage_receive(par_grid *grid, float *values, size_t n);
 
 /* Largest n for par_stage_send and bytes for the messages below; before the first use.  Collective. */
-base_status par_grid_reserve(par_grid *grid, size_t stage_floats, size_t plan_bytes, size_t result_bytes, base_error *error);
+base_status par_grid_reserve(par_grid *grid, size_t stage_floats, size_t plan_bytes, size_t result_bytes,
+                             base_error *error);
 
-/* How many plans may be under way: rank 0 sends a plan, and a rank of stage 0 runs it, only after it has taken the result of the
- * plan this many earlier (the window rule, see mailbox.h).  2 pp + 8. */
+/* How many plans may be under way: rank 0 sends a plan, and a rank of stage 0 runs it, only after it has taken the
+ * result of the plan this many earlier (the window rule, see mailbox.h).  2 pp + 8. */
 uint32_t par_grid_plans_max(const par_grid *grid);
 
 /* --- plans: rank 0 to all, along a tree --- */
@@ -105,8 +107,8 @@ bool par_result_poll(par_grid *grid, base_buf *result);
 void par_idle(par_grid *grid);
 void par_idle_reset(par_grid *grid);
 
-/* The same without the nap: returns how many microseconds the caller may rest now, 0 while it should keep turning.  For a rank that
- * would rather rest on a socket. */
+/* The same without the nap: returns how many microseconds the caller may rest now, 0 while it should keep turning.  For
+ * a rank that would rather rest on a socket. */
 uint32_t par_idle_turn(par_grid *grid);
 
 #endif

@@ -6,7 +6,14 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
-enum { SPIN_TURNS = 1000, NAP_PART = 16, NAP_MAX_US = 1000, DEEP_US = 1000000, DEEP_NAP_US = 8000 };
+enum {
+    SPIN_TURNS = 1000,
+    NAP_PART = 16, /* of the time waited */
+    NAP_MAX_US = 1000,
+    SLEEP_AFTER_US = 1000000,
+    SLEEP_PART = 200,
+    SLEEP_MAX_US = 20000,
+};
 
 void par_must(int mpi_code, const char *what)
 {
@@ -30,10 +37,9 @@ uint32_t par_rest_us(uint64_t waited_us)
 {
     if (waited_us < PAR_AWAKE_US)
         return 0;
-    if (waited_us >= DEEP_US)
-        return DEEP_NAP_US;
-    uint64_t nap = waited_us / NAP_PART;
-    return nap < NAP_MAX_US ? (uint32_t)nap : NAP_MAX_US;
+    bool asleep = waited_us >= SLEEP_AFTER_US;
+    uint64_t nap = waited_us / (asleep ? SLEEP_PART : NAP_PART), longest = asleep ? SLEEP_MAX_US : NAP_MAX_US;
+    return (uint32_t)(nap < longest ? nap : longest);
 }
 
 /* Turns between two looks at the clock and the mailboxes while awake. */

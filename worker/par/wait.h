@@ -1,18 +1,20 @@
 /* wait.h - how a rank waits: the one loop behind every par_* function that waits.
  *
- * Blocking MPI calls spin inside the library: an idle cluster would burn every core, and with more ranks than cores the waiting
- * ranks would starve the working one (seen: an 8 KiB reduction of 4 ranks on 2 cores goes from 50 us to 19 ms).  So every wait is a
- * non-blocking operation and this loop:
+ * Blocking MPI calls spin inside the library: an idle cluster would burn every core, and with more ranks than cores the
+ * waiting ranks would starve the working one (seen: an 8 KiB reduction of 4 ranks on 2 cores goes from 50 us to 19 ms).
+ * So every wait is a non-blocking operation and this loop:
  *     spin   the first SPIN_TURNS tests follow each other at once (a tensor group's partners are microseconds apart);
  *            skipped when the node's ranks outnumber its cores
- *     yield  then each turn offers the core to others and looks after the mailboxes (below)
- *     nap    after 2 ms each turn sleeps for a sixteenth of the time waited so far, at most 1 ms: a wait is prolonged by at most
- *            about 6 %
- *     sleep  after a second without work naps are 8 ms: a wake-up costs up to 25 us on virtual machines, so naps of 1 ms
- *            would take 2.5 % of a core for each idle rank, where these take 0.3 %
- * A message under way is another matter: without single-copy support (many containers) and between nodes a long one moves in fragments, each
- * of which needs both ends awake, and naps would make it ten times slower.  Once a transfer has begun (or, in a tensor group, where
- * the partners do the same work, may begin at any time) a rank stays awake for 50 ms.
+ *     yield  then each turn offers the core to others and, now and then, looks after the mailboxes (below)
+ *     nap    after 2 ms each turn sleeps for a sixteenth of the time waited so far, at most 1 ms: a wait is prolonged
+ *            by at most about 6 %
+ *     sleep  after a second without work naps grow from 5 to 20 ms: a wake-up costs 25 to 50 us on virtual machines, so
+ *            naps of 1 ms would take 2.5 to 5 % of a core for each idle rank, where these take 0.2 %.  The first plan
+ *            after a pause reaches a rank up to 20 ms late for each level of the tree above it
+ * A message under way is another matter: without single-copy support (many containers) and between nodes a long one
+ * moves in fragments, each of which needs both ends awake, and naps would make it ten times slower.  Once a transfer
+ * has begun (or, in a tensor group, where the partners do the same work, may begin at any time) a rank stays awake for
+ * 50 ms.
  * The service function runs every few turns after the spin phase; it only starts and tests, never waits. */
 #ifndef PALMGROVE_PAR_WAIT_H
 #define PALMGROVE_PAR_WAIT_H
@@ -28,7 +30,7 @@ typedef struct par_waiter {
     void *context;
 } par_waiter;
 
-#define PAR_AWAKE_US 2000u
+#define PAR_AWAKE_US    2000u
 #define PAR_TRANSFER_US 50000u
 
 /* Wait until all n requests are complete; they become MPI_REQUEST_NULL. */
@@ -41,8 +43,8 @@ void par_wait_until(const par_waiter *waiter, bool (*is_done)(void *context), vo
 /* Microseconds to rest after having waited `waited_us`; 0: do not sleep yet. */
 uint32_t par_rest_us(uint64_t waited_us);
 
-/* MPI calls return codes here (MPI_ERRORS_RETURN).  A failed call inside a step cannot be agreed upon, because the means of
- * agreement have just failed: name it in the log and end every rank. */
+/* MPI calls return codes here (MPI_ERRORS_RETURN).  A failed call inside a step cannot be agreed upon, because the
+ * means of agreement have just failed: name it in the log and end every rank. */
 void par_must(int mpi_code, const char *what);
 
 /* The one place where a size becomes an MPI count.  Callers keep to PAR_COUNT_MAX (larger buffers go in pieces). */

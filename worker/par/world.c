@@ -1,8 +1,9 @@
 /* world.c - all ranks of one launch: start, stop, and what they settle together before and after the steps.
  *
- * The collectives here are non-blocking ones waited for by par_wait, so a rank that is done early sleeps while another still loads.
- * Exceptions, because MPI has no non-blocking form: starting, making communicators, and stopping (which a waited-for barrier precedes,
- * so that nobody sits in it for long). */
+ * The collectives here are non-blocking ones waited for by par_wait, so a rank that is done early sleeps while another
+ * still loads.
+ * Exceptions, because MPI has no non-blocking form: starting, making communicators, and stopping (which a
+ * waited-for barrier precedes, so that nobody sits in it for long). */
 #include "worker/par/world.h"
 
 #include <sched.h>
@@ -15,7 +16,8 @@
 /* Pieces of a broadcast: bounds what MPI buffers inside. */
 #define BROADCAST_PIECE ((size_t)16 << 20)
 
-/* Are there more ranks than cores on this node?  The masks of all local ranks are united: a launcher may have given each its own. */
+/* Are there more ranks than cores on this node?  The masks of all local ranks are united: a launcher may have given
+ * each its own. */
 static bool node_is_crowded(const par_world *world)
 {
     cpu_set_t mask;
@@ -24,7 +26,8 @@ static bool node_is_crowded(const par_world *world)
     cpu_set_t all;
     CPU_ZERO(&all);
     MPI_Request request;
-    par_must(MPI_Iallreduce(&mask, &all, par_count(sizeof mask), MPI_BYTE, MPI_BOR, world->node, &request), "MPI_Iallreduce");
+    par_must(MPI_Iallreduce(&mask, &all, par_count(sizeof mask), MPI_BYTE, MPI_BOR, world->node, &request),
+             "MPI_Iallreduce");
     par_wait(&world->waiter, &request, 1);
     return known && CPU_COUNT(&all) < world->local_size;
 }
@@ -36,13 +39,15 @@ static base_status start_mpi(int *argc, char ***argv, base_error *error)
         return base_fail(error, BASE_ENOMEM, "no memory to start MPI");
     int provided = MPI_THREAD_SINGLE;
     if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
-        return base_fail(error, BASE_EIO, "cannot start MPI; was the program launched by the mpirun of the MPI it was built with?");
+        return base_fail(error, BASE_EIO,
+                         "cannot start MPI; was the program launched by the mpirun of the MPI it was built with?");
     if (provided >= MPI_THREAD_FUNNELED)
         return BASE_OK;
     MPI_Finalize();
-    return base_fail(error, BASE_EUNSUPPORTED,
-                     "this MPI offers thread level %d, palmgrove needs MPI_THREAD_FUNNELED (%d); use an MPI built with threads",
-                     provided, MPI_THREAD_FUNNELED);
+    return base_fail(
+        error, BASE_EUNSUPPORTED,
+        "this MPI offers thread level %d, palmgrove needs MPI_THREAD_FUNNELED (%d); use an MPI built with threads",
+        provided, MPI_THREAD_FUNNELED);
 }
 
 base_status par_world_open(int *argc, char ***argv, par_world **out, base_error *error)
@@ -59,7 +64,8 @@ base_status par_world_open(int *argc, char ***argv, par_world **out, base_error 
     par_must(MPI_Comm_dup(MPI_COMM_WORLD, &world->comm), "MPI_Comm_dup");
     par_must(MPI_Comm_rank(world->comm, &world->rank), "MPI_Comm_rank");
     par_must(MPI_Comm_size(world->comm, &world->size), "MPI_Comm_size");
-    par_must(MPI_Comm_split_type(world->comm, MPI_COMM_TYPE_SHARED, world->rank, MPI_INFO_NULL, &world->node), "MPI_Comm_split_type");
+    par_must(MPI_Comm_split_type(world->comm, MPI_COMM_TYPE_SHARED, world->rank, MPI_INFO_NULL, &world->node),
+             "MPI_Comm_split_type");
     par_must(MPI_Comm_rank(world->node, &world->local_rank), "MPI_Comm_rank");
     par_must(MPI_Comm_size(world->node, &world->local_size), "MPI_Comm_size");
     world->waiter.crowded = true; /* until known: yielding is never wrong, only slower */

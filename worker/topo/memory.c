@@ -1,8 +1,9 @@
 /* memory.c - how much memory this process can still take.
  *
- * hwloc's local_memory is wrong on machines with hot-plugged memory, and knows no control groups, so the kernel is asked:
- * MemAvailable of /proc/meminfo, and for the process's memory control group and every one above it: limit - (usage - inactive file
- * cache), which is how container runtimes count.  Groups of version 1 and 2 differ in file names only. */
+ * hwloc's local_memory is wrong on machines with hot-plugged memory, and knows no control groups, so the kernel is
+ * asked: MemAvailable of /proc/meminfo, and for the process's memory control group and every one above it: limit -
+ * (usage - inactive file cache), which is how container runtimes count.  Groups of version 1 and 2 differ in file names
+ * only. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,7 +114,8 @@ static uint64_t groups_leave(void)
         return UINT64_MAX;
     const char *root = version1 ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup";
     uint64_t least = UINT64_MAX;
-    /* From the process's group up to the root; inside a container the upper part of the path does not exist and is skipped. */
+    /* From the process's group up to the root; inside a container the upper part of the path does not exist and is
+     * skipped. */
     for (;;) {
         snprintf(folder, sizeof folder, "%s%s", root, path);
         uint64_t leaves = group_leaves(folder, version1);

@@ -1,11 +1,11 @@
 /* topo.c - the pinning plan and its application.
  *
- * A rank's share: the allowed cores in hwloc's logical order (neighbours share caches, then NUMA nodes, then packages), cut into `count`
- * pieces, piece i being [i n / count, (i + 1) n / count).  When the launcher gave every rank a set of its own, count is 1 and the
- * set is taken as it is; the result is never larger than the allowed set.
+ * A rank's share: the allowed cores in hwloc's logical order (neighbours share caches, then NUMA nodes, then packages),
+ * cut into `count` pieces, piece i being [i n / count, (i + 1) n / count).  When the launcher gave every rank a set of
+ * its own, count is 1 and the set is taken as it is; the result is never larger than the allowed set.
  *
- * With fewer cores than ranks, pinning two ranks to one core while another idles would be worse than not pinning: pipeline stages
- * take turns.  Such a rank gets all the allowed cores of one NUMA node, and one thread. */
+ * With fewer cores than ranks, pinning two ranks to one core while another idles would be worse than not pinning:
+ * pipeline stages take turns.  Such a rank gets all the allowed cores of one NUMA node, and one thread. */
 #include "worker/topo/topo.h"
 
 #include <hwloc.h>
@@ -22,7 +22,7 @@ struct topo_plan {
     const topo_machine *machine; /* borrowed */
     hwloc_cpuset_t cpus;         /* allowed CPUs of the rank's cores */
     hwloc_nodeset_t nodes;
-    hwloc_bitmap_t cores; /* logical core numbers */
+    hwloc_bitmap_t cores;    /* logical core numbers */
     hwloc_cpuset_t *threads; /* [n_threads] */
     uint32_t n_threads;
     bool shared;
@@ -219,11 +219,12 @@ static base_status allowed_of(const topo_machine *machine, const char *list, hwl
     return BASE_OK;
 }
 
-base_status topo_plan_create(const topo_machine *machine, const topo_request *request, topo_plan **out, base_error *error)
+base_status topo_plan_create(const topo_machine *machine, const topo_request *request, topo_plan **out,
+                             base_error *error)
 {
     if (request->count == 0 || request->index >= request->count || request->n_threads > TOPO_THREADS_MAX)
-        return base_fail(error, BASE_EINVAL, "cannot place rank %u of %u with %u threads (at most %u)", request->index, request->count,
-                         request->n_threads, TOPO_THREADS_MAX);
+        return base_fail(error, BASE_EINVAL, "cannot place rank %u of %u with %u threads (at most %u)", request->index,
+                         request->count, request->n_threads, TOPO_THREADS_MAX);
     hwloc_bitmap_t allowed = NULL;
     base_status status = allowed_of(machine, request->allowed, &allowed, error);
     if (status != BASE_OK)
@@ -302,8 +303,8 @@ typedef struct refusals {
     int threads, policies;
 } refusals;
 
-/* Every thread of the team binds itself and, on a share of one NUMA node, asks for memory there first (memory policies are a
- * thread's own).  With several nodes the default, memory where it is first touched, is right already. */
+/* Every thread of the team binds itself and, on a share of one NUMA node, asks for memory there first (memory policies
+ * are a thread's own).  With several nodes the default, memory where it is first touched, is right already. */
 static refusals bind_team(const topo_plan *plan)
 {
     hwloc_topology_t topology = plan->machine->topology;
@@ -314,7 +315,8 @@ static refusals bind_team(const topo_plan *plan)
         hwloc_const_cpuset_t cpus = plan->threads[omp_get_thread_num()];
         threads += hwloc_set_cpubind(topology, cpus, HWLOC_CPUBIND_THREAD) != 0;
         if (one_node)
-            policies += hwloc_set_membind(topology, plan->nodes, HWLOC_MEMBIND_BIND, HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET) != 0;
+            policies += hwloc_set_membind(topology, plan->nodes, HWLOC_MEMBIND_BIND,
+                                          HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET) != 0;
     }
     return (refusals){threads, policies};
 }
@@ -328,7 +330,8 @@ void topo_plan_apply(const topo_plan *plan, bool pin, char *remark)
         return;
     refusals refused = bind_team(plan);
     if (refused.threads > 0)
-        snprintf(remark, TOPO_TEXT_MAX, "the system refused to bind %d of %u threads", refused.threads, plan->n_threads);
+        snprintf(remark, TOPO_TEXT_MAX, "the system refused to bind %d of %u threads", refused.threads,
+                 plan->n_threads);
     else if (refused.policies > 0)
         snprintf(remark, TOPO_TEXT_MAX, "the system refused a memory policy");
 }
