@@ -16,6 +16,7 @@ CHECKS = {
     "clients": lambda: checks_life.clients(n_clients=16, rounds=2),
     "sigterm": checks_life.sigterm,
     "killed": checks_life.rank_killed,
+    "demo": checks_life.demo,
     "idle": lambda: checks_life.idle(seconds=5),
 }
 

@@ -103,8 +103,8 @@ def bad_requests_check():
         bad_log = [line for line in server.output().splitlines() if "lungs are clear" in line]
         wrong.append(None if not bad_log else "a prompt stands in the log")
     faults = [one for one in wrong if one]
-    return not faults, (f"{len(cases) + len(RAW)} bad requests, {len(faults)} not refused as they should be, {malformed} counted as malformed"
-                        + "".join(f"; {one}" for one in faults))
+    return not faults, (f"{len(cases) + len(RAW)} bad requests, {len(faults)} not refused as they should be, "
+                        f"{malformed} counted as malformed" + "".join(f"; {one}" for one in faults))
 
 
 # ---- servers that must not start ----

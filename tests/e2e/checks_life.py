@@ -3,6 +3,7 @@ import os
 import pathlib
 import random
 import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -70,13 +71,15 @@ def crowd(endpoint, cases, expected, n_clients):
 
 
 def settled(connection, timeout=30):
-    """Statistics once nothing runs any more."""
+    """Statistics once nothing runs any more and the idle server has given memory back, which it does after a second."""
     end = time.monotonic() + timeout
     while True:
         stats = connection.stats()
         if stats.running == 0 and stats.queued == 0 and stats.kv_blocks_free == stats.kv_blocks_total or time.monotonic() > end:
-            return stats
+            break
         time.sleep(0.2)
+    time.sleep(2)
+    return connection.stats()
 
 
 def clients(n_clients=32, rounds=3):
@@ -160,3 +163,43 @@ def rank_killed():
         seconds = time.monotonic() - start
         left = [one for one in remains(server, mapped) if one.startswith("process")]
     return code not in (0, None) and not left, f"mpirun ended with {code} after {seconds:.1f} s; left: {left or 'nothing'}"
+
+
+# ---- the demonstration ----
+
+def start_demo(folder):
+    (pathlib.Path(folder) / "tmp").mkdir()
+    return subprocess.Popen([harness.PALMGROVE, "demo", "--model", harness.MODEL, "--out", f"{folder}/out"], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=harness.environment(TMPDIR=f"{folder}/tmp"))
+
+
+def demo_remains(folder, pids):
+    end = time.monotonic() + 5
+    while any(map(harness.is_alive, pids)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return [f"process {pid}" for pid in pids if harness.is_alive(pid)] + [str(path) for path in pathlib.Path(folder, "tmp").iterdir()]
+
+
+def demo():
+    """The demonstration runs to its end, and Ctrl-C in the middle of it leaves nothing behind either."""
+    wrong = []
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        process = start_demo(folder)
+        output, _ = process.communicate(timeout=120)
+        n_reports, n_answers = output.count("the model's report"), output.count("\n  Q: ")
+        n_pictures = len(list(pathlib.Path(folder, "out").glob("*.png")))
+        if (process.returncode, n_reports, n_answers, n_pictures) != (0, 3, 2, 3):
+            wrong.append(f"exit code {process.returncode}, {n_reports} reports, {n_answers} answers, {n_pictures} pictures:\n{output}")
+        wrong += demo_remains(folder, [])
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        process = start_demo(folder)
+        for line in process.stdout:
+            if "rank 0 (stage 0" in line:  # all ranks run, none is ready
+                break
+        pids = harness.descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        wrong += [] if process.returncode == 130 else [f"exit code {process.returncode} after Ctrl-C"]
+        wrong += demo_remains(folder, pids)
+    return not wrong, f"{n_reports} reports and {n_answers} answers, then once more with Ctrl-C: {len(wrong)} faults" + "".join(
+        f"; {one}" for one in wrong)

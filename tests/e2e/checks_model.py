@@ -39,7 +39,8 @@ def greedy():
         facts = [phantom.case(corpus.HELD_OUT, index) for index in range(len(rows))]
         assert [f.seed for f in facts] == [row["seed"] for row in rows], "the file was made with other drawings"
         said = score.gateway(server.endpoint, 8)([(f, row["task"], row["fields"]) for f, row in zip(facts, rows)])
-    different = [f"{row['task']} {i}: {text!r} is not {row['text']!r}" for i, (text, row) in enumerate(zip(said, rows)) if text != row["text"]]
+    different = [f"{row['task']} {i}: {text!r} is not {row['text']!r}" for i, (text, row) in enumerate(zip(said, rows))
+                 if text != row["text"]]
     return not different and len(rows) >= GREEDY_PROMPTS, (
         f"{len(rows) - len(different)} of {len(rows)} greedy texts are PyTorch's (at least {GREEDY_PROMPTS} prompts, all alike)"
         + "".join(f"; {one}" for one in different[:2]))

@@ -52,8 +52,8 @@ int main(int argc, char **argv)
             fprintf(stderr, "draw_cases: cannot write '%s'\n", path);
             return 1;
         }
-        printf("%lu\t%s\t%s\t%s\t%s\t%s\n", i, phantom_case_view(&facts), phantom_case_indication(&facts), report, question.text,
-               question.answer);
+        printf("%lu\t%s\t%s\t%s\t%s\t%s\n", i, phantom_case_view(&facts), phantom_case_indication(&facts), report,
+               question.text, question.answer);
     }
     return 0;
 }

@@ -20,7 +20,8 @@ typedef struct values {
 } values;
 
 static const option_row rows[] = {
-    {"model", "MODEL", OPTION_TEXT, offsetof(values, model), NULL, "the checkpoint", OPTION_POSITIONAL | OPTION_REQUIRED},
+    {"model", "MODEL", OPTION_TEXT, offsetof(values, model), NULL, "the checkpoint",
+     OPTION_POSITIONAL | OPTION_REQUIRED},
     {"kv-size", "N", OPTION_U32, offsetof(values, tp), "2", "ranks", 0},
     {"seed", "N", OPTION_U64, offsetof(values, seed), NULL, "seed", 0},
     {"temperature", "X", OPTION_REAL, offsetof(values, temperature), "0.5", "heat", 0},

@@ -75,8 +75,8 @@ static base_status spawn_mpirun(cluster *c, char *const argv[], base_error *erro
     if (failure == 0)
         return BASE_OK;
     c->mpirun = 0;
-    return base_fail(error, failure == ENOENT ? BASE_ENOTFOUND : BASE_EIO, "cannot start 'mpirun': %s; is openmpi-bin installed?",
-                     strerror(failure));
+    return base_fail(error, failure == ENOENT ? BASE_ENOTFOUND : BASE_EIO,
+                     "cannot start 'mpirun': %s; is openmpi-bin installed?", strerror(failure));
 }
 
 base_status cluster_start(cluster *c, const char *model, uint32_t tp, uint32_t pp, base_error *error)
@@ -90,12 +90,18 @@ base_status cluster_start(cluster *c, const char *model, uint32_t tp, uint32_t p
     snprintf(tp_text, sizeof tp_text, "%u", tp);
     snprintf(pp_text, sizeof pp_text, "%u", pp);
     const char *const arguments[] = {
-        "mpirun", "-n", ranks,
-        "--oversubscribe",                                   /* more ranks than cores is fine for a demonstration */
-        "--bind-to", "none",                                 /* the ranks bind their threads themselves */
-        "--mca", "mpi_yield_when_idle", "1",                 /* ... and let each other run */
-        "--mca", "btl_vader_single_copy_mechanism", "none",  /* ptrace is forbidden in many containers */
-        self, "serve", model, "--tp", tp_text, "--pp", pp_text, "--endpoint", c->endpoint, NULL};
+        "mpirun",    "-n",
+        ranks,       "--oversubscribe", /* more ranks than cores is fine for a demonstration */
+        "--bind-to", "none",            /* the ranks bind their threads themselves */
+        "--mca",     "mpi_yield_when_idle",
+        "1", /* ... and let each other run */
+        "--mca",     "btl_vader_single_copy_mechanism",
+        "none", /* ptrace is forbidden in many containers */
+        self,        "serve",
+        model,       "--tp",
+        tp_text,     "--pp",
+        pp_text,     "--endpoint",
+        c->endpoint, NULL};
     char *argv[sizeof arguments / sizeof arguments[0]];
     memcpy(argv, arguments, sizeof arguments); /* posix_spawn takes char *const[] and writes to nothing */
 

@@ -1,6 +1,7 @@
 /* cluster.h - a small cluster on this machine, started with mpirun and reached through a socket in a private folder.
  *
- * Owns: the mpirun process (a process group of its own, so a Ctrl-C meant for us does not reach it first), the folder, the log. */
+ * Owns: the mpirun process (a process group of its own, so a Ctrl-C meant for us does not reach it first), the folder,
+ * the log. */
 #ifndef PALMGROVE_CLUSTER_H
 #define PALMGROVE_CLUSTER_H
 
@@ -12,8 +13,8 @@
 
 typedef struct cluster cluster;
 
-/* Make the private folder; nothing runs yet.  Changes TMPDIR and Open MPI's variables of this process, so call it before threads start.
- * Errors: BASE_EIO with the folder. */
+/* Make the private folder; nothing runs yet.  Changes TMPDIR and Open MPI's variables of this process, so call it
+ * before threads start. Errors: BASE_EIO with the folder. */
 base_status cluster_create(cluster **out, base_error *error);
 
 /* "ipc:///..."; valid as long as the cluster. */

@@ -1,7 +1,8 @@
-/* cmd_demo.c - the whole product in one command: a cluster of four ranks, three drawings, a report for each, two questions.
+/* cmd_demo.c - the whole product in one command: a cluster of four ranks, three drawings, a report for each, two
+ * questions.
  *
- * The drawings are made here from held-out seeds (tools/phantom): the model was never trained on them.  The first three that
- * show, in this order, several findings, one finding and none are taken, counting from --first. */
+ * The drawings are made here from held-out seeds (tools/phantom): the model was never trained on them.  The first three
+ * that show, in this order, several findings, one finding and none are taken, counting from --first. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,11 +25,14 @@ typedef struct demo_values {
 } demo_values;
 
 static const option_row rows[] = {
-    {"model", "DIR", OPTION_TEXT, offsetof(demo_values, model), NULL, "the checkpoint; otherwise the phantom model that comes along", 0},
-    {"out", "DIR", OPTION_TEXT, offsetof(demo_values, out), "palmgrove-demo", "where the drawings are written", OPTION_NO_ENVIRONMENT},
+    {"model", "DIR", OPTION_TEXT, offsetof(demo_values, model), NULL,
+     "the checkpoint; otherwise the phantom model that comes along", 0},
+    {"out", "DIR", OPTION_TEXT, offsetof(demo_values, out), "palmgrove-demo", "where the drawings are written",
+     OPTION_NO_ENVIRONMENT},
     {"tp", "N", OPTION_U32, offsetof(demo_values, tp), "2", "tensor-parallel ranks of a stage", OPTION_NO_ENVIRONMENT},
     {"pp", "N", OPTION_U32, offsetof(demo_values, pp), "2", "pipeline stages", OPTION_NO_ENVIRONMENT},
-    {"first", "N", OPTION_U64, offsetof(demo_values, first), "0", "held-out drawing to begin with", OPTION_NO_ENVIRONMENT},
+    {"first", "N", OPTION_U64, offsetof(demo_values, first), "0", "held-out drawing to begin with",
+     OPTION_NO_ENVIRONMENT},
 };
 
 typedef struct demo_case {
@@ -128,7 +132,9 @@ static pg_result *ask(pg_client *client, const console_values *values, pg_reques
     terminal_paragraph paragraph = terminal_paragraph_open(stdout, 4);
     pg_result *result = NULL;
     pg_error error = {0};
-    pg_status status = request != NULL ? pg_client_generate(client, request, stream_paragraph, &paragraph, &result, &error) : PG_ENOMEM;
+    pg_status status = request != NULL
+                           ? pg_client_generate(client, request, stream_paragraph, &paragraph, &result, &error)
+                           : PG_ENOMEM;
     terminal_paragraph_close(&paragraph);
     if (request == NULL)
         command_complain("out of memory");
@@ -150,10 +156,8 @@ static void print_agreement(const phantom_case *facts, const char *report)
 {
     uint32_t drawn = phantom_case_labels(facts), stated = phantom_report_findings(report);
     if (drawn == stated) {
-        if (drawn == 0)
-            terminal_print(stdout, TERMINAL_GREEN, "  findings: none was drawn, none is stated\n");
-        else
-            terminal_print(stdout, TERMINAL_GREEN, "  findings: all %u that were drawn are stated, none is invented\n", n_labels(drawn));
+        terminal_print(stdout, TERMINAL_GREEN, "  findings: %s\n",
+                       drawn == 0 ? "none was drawn, none is stated" : "all that were drawn are stated, none is invented");
         return;
     }
     printf("  findings: %u of %u drawn are stated", n_labels(drawn & stated), n_labels(drawn));
@@ -187,7 +191,8 @@ static bool show_report(pg_client *client, const console_values *values, const d
     return true;
 }
 
-static bool show_question(pg_client *client, const console_values *values, const demo_case *c, phantom_question_kind kind)
+static bool show_question(pg_client *client, const console_values *values, const demo_case *c,
+                          phantom_question_kind kind)
 {
     phantom_question question;
     phantom_case_question(&c->facts, kind, 0, &question);
@@ -249,8 +254,8 @@ static int converse(cluster *c, const char *model, const demo_values *values, co
     if (client == NULL)
         return EXIT_FAILED;
     int code = EXIT_FAILED;
-    terminal_print(stdout, TERMINAL_BOLD, "\nStarting %u ranks: %u tensor-parallel x %u stages\n", values->tp * values->pp,
-                   values->tp, values->pp);
+    terminal_print(stdout, TERMINAL_BOLD, "\nStarting %u ranks: %u tensor-parallel x %u stages\n",
+                   values->tp * values->pp, values->tp, values->pp);
     fflush(stdout);
     base_status status = cluster_start(c, model, values->tp, values->pp, &error);
     if (status == BASE_OK)
@@ -300,9 +305,14 @@ static int run(void *opaque)
     return code;
 }
 
-const command command_demo = {
-    "demo", "[options]", "start a 2 x 2 cluster here, report on three drawings, answer two questions, stop",
-    "Show the whole product: start four ranks on this machine, draw three chest phantoms that the model has never seen, stream a report "
-    "about each beside what was drawn, answer two questions about one of them, print timings and provenance, and stop everything. "
-    "The model interprets drawings; it is not a medical device.",
-    {rows, sizeof rows / sizeof rows[0]}, sizeof(demo_values), run};
+const command command_demo = {"demo",
+                              "[options]",
+                              "start a 2 x 2 cluster here, report on three drawings, answer two questions, stop",
+                              "Show the whole product: start four ranks on this machine, draw three chest phantoms "
+                              "that the model has never seen, stream a report "
+                              "about each beside what was drawn, answer two questions about one of them, print timings "
+                              "and provenance, and stop everything. "
+                              "The model interprets drawings; it is not a medical device.",
+                              {rows, sizeof rows / sizeof rows[0]},
+                              sizeof(demo_values),
+                              run};

@@ -16,11 +16,15 @@ enum { ROW_TEXT, ROW_IMAGE, ROW_TASK, ROW_FIELD };
 
 static const option_row rows[] = {
     [ROW_TEXT] = {"text", "TEXT", OPTION_LIST, PARTS, NULL, "a text part", OPTION_NO_ENVIRONMENT},
-    [ROW_IMAGE] = {"image", "FILE", OPTION_LIST, PARTS, NULL, "an image part: a JPEG or PNG file", OPTION_NO_ENVIRONMENT},
+    [ROW_IMAGE] = {"image", "FILE", OPTION_LIST, PARTS, NULL, "an image part: a JPEG or PNG file",
+                   OPTION_NO_ENVIRONMENT},
     [ROW_TASK] = {"task", "NAME", OPTION_LIST, PARTS, NULL,
-                  "a task part (report, vqa, classify, choice); the images that follow fill its image slots", OPTION_NO_ENVIRONMENT},
-    [ROW_FIELD] = {"field", "NAME=VALUE", OPTION_LIST, PARTS, NULL, "a field of the task before it", OPTION_NO_ENVIRONMENT},
-    {"stop", "TEXT", OPTION_LIST, offsetof(generate_values, stops), NULL, "end the answer before this text", OPTION_NO_ENVIRONMENT},
+                  "a task part (report, vqa, classify, choice); the images that follow fill its image slots",
+                  OPTION_NO_ENVIRONMENT},
+    [ROW_FIELD] = {"field", "NAME=VALUE", OPTION_LIST, PARTS, NULL, "a field of the task before it",
+                   OPTION_NO_ENVIRONMENT},
+    {"stop", "TEXT", OPTION_LIST, offsetof(generate_values, stops), NULL, "end the answer before this text",
+     OPTION_NO_ENVIRONMENT},
     CONSOLE_ROWS(generate_values),
     CONSOLE_ANSWER_ROWS(generate_values),
 };
@@ -73,8 +77,13 @@ static int run(void *opaque)
 }
 
 const command command_generate = {
-    "generate", "[parts] [options]", "answer a prompt made of texts, images and tasks",
-    "Send a prompt and print the answer as it is written. The parts of the prompt are --text, --image and --task with its --field, in "
+    "generate",
+    "[parts] [options]",
+    "answer a prompt made of texts, images and tasks",
+    "Send a prompt and print the answer as it is written. The parts of the prompt are --text, --image and --task with "
+    "its --field, in "
     "the order in which they are given:\n\n"
     "    palmgrove generate --task vqa --field question=\"Is there a pneumothorax?\" --image chest.png",
-    {rows, sizeof rows / sizeof rows[0]}, sizeof(generate_values), run};
+    {rows, sizeof rows / sizeof rows[0]},
+    sizeof(generate_values),
+    run};

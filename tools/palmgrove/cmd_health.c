@@ -19,8 +19,8 @@ static int run_health(void *opaque)
     pg_error error = {0};
     int code = EXIT_DONE;
     if (pg_client_health(client, &health, &error) == PG_OK) {
-        printf("%s: palmgrove %s, model %s, %s, up %.0f s\n", health->state, health->version, health->model, health->layout,
-               health->uptime_s);
+        printf("%s: palmgrove %s, model %s, %s, up %.0f s\n", health->state, health->version, health->model,
+               health->layout, health->uptime_s);
         code = strcmp(health->state, "ready") == 0 ? EXIT_DONE : EXIT_FAILED;
         pg_health_destroy(&health);
     } else {
@@ -36,13 +36,20 @@ static void print_stats(const pg_stats *s)
         const char *name;
         uint64_t value;
     } lines[] = {
-        {"requests_admitted", s->requests_admitted},   {"requests_finished", s->requests_finished},
-        {"requests_failed", s->requests_failed},       {"requests_refused", s->requests_refused},
-        {"requests_canceled", s->requests_canceled},   {"queued", s->queued},
-        {"running", s->running},                       {"prompt_tokens", s->prompt_tokens},
-        {"completion_tokens", s->completion_tokens},   {"steps", s->steps},
-        {"kv_blocks_total", s->kv_blocks_total},       {"kv_blocks_free", s->kv_blocks_free},
-        {"malformed_messages", s->malformed_messages}, {"resident_bytes", s->resident_bytes},
+        {"requests_admitted", s->requests_admitted},
+        {"requests_finished", s->requests_finished},
+        {"requests_failed", s->requests_failed},
+        {"requests_refused", s->requests_refused},
+        {"requests_canceled", s->requests_canceled},
+        {"queued", s->queued},
+        {"running", s->running},
+        {"prompt_tokens", s->prompt_tokens},
+        {"completion_tokens", s->completion_tokens},
+        {"steps", s->steps},
+        {"kv_blocks_total", s->kv_blocks_total},
+        {"kv_blocks_free", s->kv_blocks_free},
+        {"malformed_messages", s->malformed_messages},
+        {"resident_bytes", s->resident_bytes},
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         printf("%-20s %llu\n", lines[i].name, (unsigned long long)lines[i].value);
@@ -65,13 +72,20 @@ static int run_stats(void *opaque)
     return code;
 }
 
-const command command_health = {
-    "health", "[options]", "say whether a server is ready",
-    "Print the state of a server in one line. Exits with 0 when it is ready, 1 when it is starting, draining or failed, 3 when nobody "
-    "answers.",
-    {rows, sizeof rows / sizeof rows[0]}, sizeof(ask_values), run_health};
+const command command_health = {"health",
+                                "[options]",
+                                "say whether a server is ready",
+                                "Print the state of a server in one line. Exits with 0 when it is ready, 1 when it is "
+                                "starting, draining or failed, 3 when nobody "
+                                "answers.",
+                                {rows, sizeof rows / sizeof rows[0]},
+                                sizeof(ask_values),
+                                run_health};
 
-const command command_stats = {
-    "stats", "[options]", "print a server's counters",
-    "Print the counters of a server, a name and a number a line.",
-    {rows, sizeof rows / sizeof rows[0]}, sizeof(ask_values), run_stats};
+const command command_stats = {"stats",
+                               "[options]",
+                               "print a server's counters",
+                               "Print the counters of a server, a name and a number a line.",
+                               {rows, sizeof rows / sizeof rows[0]},
+                               sizeof(ask_values),
+                               run_stats};

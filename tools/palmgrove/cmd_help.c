@@ -13,7 +13,8 @@ static const option_row rows[] = {
     {"command", "COMMAND", OPTION_TEXT, offsetof(help_values, topic), NULL, "the command to explain",
      OPTION_POSITIONAL | OPTION_NO_ENVIRONMENT},
     {"format", "FORMAT", OPTION_TEXT, offsetof(help_values, format), "text",
-     "text, or everything as markdown (docs/CONFIG.md), man (the manual page) or bash (completion)", OPTION_NO_ENVIRONMENT},
+     "text, or everything as markdown (docs/CONFIG.md), man (the manual page) or bash (completion)",
+     OPTION_NO_ENVIRONMENT},
 };
 
 static int run(void *opaque)
@@ -26,7 +27,8 @@ static int run(void *opaque)
     } else if (strcmp(values->format, "bash") == 0) {
         help_print_bash(stdout);
     } else if (strcmp(values->format, "text") != 0) {
-        fprintf(stderr, "palmgrove help: error: unknown format '%s'; known are text, markdown, man, bash\n", values->format);
+        fprintf(stderr, "palmgrove help: error: unknown format '%s'; known are text, markdown, man, bash\n",
+                values->format);
         return EXIT_USAGE;
     } else if (values->topic == NULL) {
         help_print_overview(stdout);
@@ -41,7 +43,10 @@ static int run(void *opaque)
     return EXIT_DONE;
 }
 
-const command command_help = {
-    "help", "[COMMAND] [options]", "explain a command",
-    "Explain a command and its options, or list the commands.",
-    {rows, sizeof rows / sizeof rows[0]}, sizeof(help_values), run};
+const command command_help = {"help",
+                              "[COMMAND] [options]",
+                              "explain a command",
+                              "Explain a command and its options, or list the commands.",
+                              {rows, sizeof rows / sizeof rows[0]},
+                              sizeof(help_values),
+                              run};

@@ -12,7 +12,8 @@ static const option_row rows[] = {
      OPTION_POSITIONAL | OPTION_REQUIRED | OPTION_NO_ENVIRONMENT},
     {"indication", "TEXT", OPTION_TEXT, offsetof(report_values, indication), NULL, "the reason for the study",
      OPTION_NO_ENVIRONMENT},
-    {"view", "VIEW", OPTION_TEXT, offsetof(report_values, view), NULL, "how the image was taken: PA, AP", OPTION_NO_ENVIRONMENT},
+    {"view", "VIEW", OPTION_TEXT, offsetof(report_values, view), NULL, "how the image was taken: PA, AP",
+     OPTION_NO_ENVIRONMENT},
     CONSOLE_ROWS(report_values),
     CONSOLE_ANSWER_ROWS(report_values),
 };
@@ -37,7 +38,10 @@ static int run(void *opaque)
     return code;
 }
 
-const command command_report = {
-    "report", "IMAGE [options]", "write a report about an image",
-    "Send an image to a server and print the report as it is written.",
-    {rows, sizeof rows / sizeof rows[0]}, sizeof(report_values), run};
+const command command_report = {"report",
+                                "IMAGE [options]",
+                                "write a report about an image",
+                                "Send an image to a server and print the report as it is written.",
+                                {rows, sizeof rows / sizeof rows[0]},
+                                sizeof(report_values),
+                                run};

@@ -1,8 +1,8 @@
 /* cmd_serve.c - one rank of a serving cluster; rank 0 is the front as well.
  *
  * Every rank runs this same function.  The order matters:
- *     1. the stop signals are blocked before MPI or anything else starts a thread, so that only the signal thread of rank 0
- *        ever sees them; the other ranks leave when rank 0's coordinator says stop
+ *     1. the stop signals are blocked before MPI or anything else starts a thread, so that only the signal thread of
+ * rank 0 ever sees them; the other ranks leave when rank 0's coordinator says stop
  *     2. MPI starts; all ranks can now agree on a failure
  *     3. rank 0 starts the coordinator: tokenizer read, endpoints bound; all ranks learn how it went
  *     4. worker_run on the main thread of every rank, until the coordinator says stop
@@ -39,15 +39,18 @@ typedef struct serve_values {
 #define AT(field) offsetof(serve_values, field)
 
 static const option_row rows[] = {
-    {"model", "MODEL", OPTION_TEXT, AT(model), NULL, "directory of the checkpoint", OPTION_POSITIONAL | OPTION_REQUIRED},
+    {"model", "MODEL", OPTION_TEXT, AT(model), NULL, "directory of the checkpoint",
+     OPTION_POSITIONAL | OPTION_REQUIRED},
     {"tp", "N", OPTION_U32, AT(tp), "0", "tensor-parallel ranks of a stage; 0: as many as fit", 0},
     {"pp", "N", OPTION_U32, AT(pp), "0", "pipeline stages; 0: what is left of the ranks", 0},
     {"threads", "N", OPTION_U32, AT(threads), "0", "threads of a rank; 0: its share of the allowed cores", 0},
     {"endpoint", "ADDRESS", OPTION_LIST, AT(endpoints), COMMAND_ENDPOINT,
      "where clients connect: tcp://ADDRESS:PORT or ipc:///PATH", 0},
     {"max-seqs", "N", OPTION_U32, AT(max_seqs), "16", "requests that run at the same time", 0},
-    {"kv-tokens", "N", OPTION_U32, AT(kv_tokens), "0", "tokens that the key/value cache holds; 0: enough for max-seqs full contexts", 0},
-    {"step-tokens", "N", OPTION_U32, AT(step_tokens), "512", "tokens of one step: larger serves more at once, smaller answers sooner", 0},
+    {"kv-tokens", "N", OPTION_U32, AT(kv_tokens), "0",
+     "tokens that the key/value cache holds; 0: enough for max-seqs full contexts", 0},
+    {"step-tokens", "N", OPTION_U32, AT(step_tokens), "512",
+     "tokens of one step: larger serves more at once, smaller answers sooner", 0},
     {"image-slots", "N", OPTION_U32, AT(image_slots), "32", "encoded images kept at the same time", 0},
     {"queue", "N", OPTION_U32, AT(queue), "256", "requests that may wait; further ones are refused as busy", 0},
     {"plans", "N", OPTION_U32, AT(plans), "0", "steps under way at the same time; 0: stages + 1", 0},
@@ -55,8 +58,10 @@ static const option_row rows[] = {
     {"message-bytes", "N", OPTION_U32, AT(message_bytes), "33554432", "largest request", 0},
     {"image-pixels", "N", OPTION_U64, AT(image_pixels), "67108864", "largest image", 0},
     {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512", 0},
-    {"insecure", NULL, OPTION_FLAG, AT(insecure), NULL, "allow an endpoint that other machines can reach, unencrypted", 0},
-    {"log-content", NULL, OPTION_FLAG, AT(log_content), NULL, "allow prompts and replies in the log (they may be patient data)", 0},
+    {"insecure", NULL, OPTION_FLAG, AT(insecure), NULL, "allow an endpoint that other machines can reach, unencrypted",
+     0},
+    {"log-content", NULL, OPTION_FLAG, AT(log_content), NULL,
+     "allow prompts and replies in the log (they may be patient data)", 0},
     {"log-level", "LEVEL", OPTION_TEXT, AT(log_level), "info", "error, warn, info or debug", 0},
     {"no-pin", NULL, OPTION_FLAG, AT(no_pin), NULL, "do not bind threads and memory to cores", 0},
 };
@@ -234,11 +239,16 @@ static int run(void *opaque)
     return status == BASE_OK ? EXIT_DONE : EXIT_FAILED;
 }
 
-const command command_serve = {
-    "serve", "MODEL [options]", "serve a model; run it under mpirun, one process per rank",
-    "Hold a model split over the ranks of an MPI job and answer requests. Started as\n\n"
-    "    mpirun -n 4 --bind-to none palmgrove serve MODEL --tp 2 --pp 2\n\n"
-    "each rank reads its own part of the weights from MODEL; rank 0 also listens for clients. When all is loaded rank 0 prints one "
-    "line that starts with \"ready\". SIGTERM, SIGINT or SIGUSR1 end the server after the requests that were admitted; a second one "
-    "cancels them. Only addresses of this machine are allowed unless --insecure is said.",
-    {rows, sizeof rows / sizeof rows[0]}, sizeof(serve_values), run};
+const command command_serve = {"serve",
+                               "MODEL [options]",
+                               "serve a model; run it under mpirun, one process per rank",
+                               "Hold a model split over the ranks of an MPI job and answer requests. Started as\n\n"
+                               "    mpirun -n 4 --bind-to none palmgrove serve MODEL --tp 2 --pp 2\n\n"
+                               "each rank reads its own part of the weights from MODEL; rank 0 also listens for "
+                               "clients. When all is loaded rank 0 prints one "
+                               "line that starts with \"ready\". SIGTERM, SIGINT or SIGUSR1 end the server after the "
+                               "requests that were admitted; a second one "
+                               "cancels them. Only addresses of this machine are allowed unless --insecure is said.",
+                               {rows, sizeof rows / sizeof rows[0]},
+                               sizeof(serve_values),
+                               run};

@@ -22,7 +22,7 @@ typedef struct command {
     const char *summary;     /* one line */
     const char *description; /* paragraphs, for help and the manual */
     option_table options;
-    size_t values_bytes;     /* of the struct that the options fill */
+    size_t values_bytes;      /* of the struct that the options fill */
     int (*run)(void *values); /* returns the exit code */
 } command;
 

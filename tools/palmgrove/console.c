@@ -67,7 +67,8 @@ void console_print_account(FILE *out, const char *indent, const pg_result *resul
 {
     double decode_ms = result->total_ms - result->first_token_ms;
     fprintf(out, "%s%u prompt tokens (%u of images), %u answered; first token after %.0f ms, all after %.0f ms", indent,
-            result->prompt_tokens, result->image_tokens, result->completion_tokens, result->first_token_ms, result->total_ms);
+            result->prompt_tokens, result->image_tokens, result->completion_tokens, result->first_token_ms,
+            result->total_ms);
     if (result->completion_tokens > 1 && decode_ms > 0)
         fprintf(out, " (%.0f tokens/s)", (result->completion_tokens - 1) * 1000.0 / decode_ms);
     fprintf(out, "\n%smodel %s %.16s, palmgrove %s, %s, %s, seed %llu", indent, result->model, result->model_digest,
@@ -108,8 +109,8 @@ static void print_json(const pg_result *r)
         printf("%s%u", i == 0 ? "" : ",", r->ids[i]);
     printf("],\"prompt_tokens\":%u,\"image_tokens\":%u,\"completion_tokens\":%u", r->prompt_tokens, r->image_tokens,
            r->completion_tokens);
-    printf(",\"prepare_ms\":%.3f,\"queue_ms\":%.3f,\"first_token_ms\":%.3f,\"total_ms\":%.3f", r->prepare_ms, r->queue_ms,
-           r->first_token_ms, r->total_ms);
+    printf(",\"prepare_ms\":%.3f,\"queue_ms\":%.3f,\"first_token_ms\":%.3f,\"total_ms\":%.3f", r->prepare_ms,
+           r->queue_ms, r->first_token_ms, r->total_ms);
     print_json_field("request_id", r->request_id);
     print_json_field("model", r->model);
     print_json_field("model_digest", r->model_digest);
@@ -129,7 +130,8 @@ static bool print_delta(void *context, const char *delta)
     return !ferror(stdout); /* nobody reads any more: cancel */
 }
 
-int console_answer(pg_client *client, const console_values *values, const console_answer_values *answer, pg_request *request)
+int console_answer(pg_client *client, const console_values *values, const console_answer_values *answer,
+                   pg_request *request)
 {
     pg_request_set_sampling(request, answer->temperature, answer->top_k, answer->top_p, answer->seed);
     pg_request_set_max_tokens(request, answer->max_tokens);

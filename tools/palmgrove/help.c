@@ -68,9 +68,10 @@ void help_print_command(FILE *out, const command *c)
     fputc('\n', out);
     for (size_t i = 0; i < c->options.n_rows; i++)
         print_row(out, &c->options.rows[i]);
-    fprintf(out, "  --help                    print this\n"
-                 "\nEvery long option that is a setting can also be given as an environment variable: PALMGROVE_<OPTION>\n"
-                 "(upper case, '-' as '_').  The command line wins.\n");
+    fprintf(out,
+            "  --help                    print this\n"
+            "\nEvery long option that is a setting can also be given as an environment variable: PALMGROVE_<OPTION>\n"
+            "(upper case, '-' as '_').  The command line wins.\n");
 }
 
 /* ---- docs/CONFIG.md ---- */
@@ -100,9 +101,11 @@ static void markdown_command(FILE *out, const command *c)
 
 void help_print_markdown(FILE *out)
 {
-    fprintf(out, "# Configuration\n\n"
-                 "Written by `palmgrove help --format markdown` from the option tables in `tools/palmgrove/`; a test keeps it current.\n"
-                 "\nA setting comes from the command line, else from its environment variable, else it has its default.\n");
+    fprintf(out,
+            "# Configuration\n\n"
+            "Written by `palmgrove help --format markdown` from the option tables in `tools/palmgrove/`; a test keeps "
+            "it current.\n"
+            "\nA setting comes from the command line, else from its environment variable, else it has its default.\n");
     for (const command *const *c = command_list(); *c != NULL; c++)
         markdown_command(out, *c);
 }
@@ -156,9 +159,11 @@ static void man_row(FILE *out, const option_row *row)
 
 static const char manual_end[] =
     ".SH ENVIRONMENT\n"
-    "Every long option that is a setting has a variable \\fBPALMGROVE_\\fR\\fIOPTION\\fR (upper case, \\- as _); the command line wins.\n"
+    "Every long option that is a setting has a variable \\fBPALMGROVE_\\fR\\fIOPTION\\fR (upper case, \\- as _); the "
+    "command line wins.\n"
     ".SH SIGNALS\n"
-    "A server ends on SIGTERM, SIGINT or SIGUSR1 sent to rank 0, or on SIGUSR1 sent to mpirun: it refuses new requests, finishes the\n"
+    "A server ends on SIGTERM, SIGINT or SIGUSR1 sent to rank 0, or on SIGUSR1 sent to mpirun: it refuses new "
+    "requests, finishes the\n"
     "admitted ones, and leaves nothing behind. A second signal cancels what still runs.\n"
     "SIGTERM to mpirun works as well, but gives the ranks only twice the seconds of\n"
     "\\fB\\-\\-mca odls_base_sigkill_timeout\\fR (1 by default), and mpirun then exits with 1.\n"

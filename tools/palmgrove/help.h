@@ -1,4 +1,5 @@
-/* help.h - everything that is said about the commands is printed from their tables: help, docs/CONFIG.md, the man page, completion. */
+/* help.h - everything that is said about the commands is printed from their tables: help, docs/CONFIG.md, the man page,
+ * completion. */
 #ifndef PALMGROVE_HELP_H
 #define PALMGROVE_HELP_H
 

@@ -1,11 +1,8 @@
-/* How mpirun of Open MPI 4.1 ends a job on SIGTERM or Ctrl-C, and when a rank died (measured; odls_base_sigkill_timeout is T,
- * 1 s by default):
- *     at once   SIGCONT to every rank
- *     T         SIGTERM
- *     2 T       SIGKILL
- * so a server that waits for SIGTERM has given away half of its time.  It therefore takes the SIGCONT of its parent
- * as the first wish to stop and SIGTERM as the second.  mpirun passes no other SIGCONT on unless
- * orte_forward_job_control is set, which turns this off. */
+/* How mpirun of Open MPI 4.1 ends a job on SIGTERM or Ctrl-C, and when a rank died (measured; odls_base_sigkill_timeout
+ * is T, 1 s by default): at once   SIGCONT to every rank T         SIGTERM 2 T       SIGKILL so a server that waits for
+ * SIGTERM has given away half of its time.  It therefore takes the SIGCONT of its parent as the first wish to stop and
+ * SIGTERM as the second.  mpirun passes no other SIGCONT on unless orte_forward_job_control is set, which turns this
+ * off. */
 #include "tools/palmgrove/launch.h"
 
 #include <stdlib.h>

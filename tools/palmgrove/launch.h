@@ -11,8 +11,8 @@ bool launch_is_first_rank(void);
 /* True when Open MPI's mpirun (or its daemon) is this process's parent. */
 bool launch_is_under_mpirun(void);
 
-/* The signals that end a server: SIGTERM, SIGINT, SIGUSR1 (which mpirun passes on untouched), and SIGCONT under mpirun, with which
- * mpirun begins to end a job, some time before it sends SIGTERM. */
+/* The signals that end a server: SIGTERM, SIGINT, SIGUSR1 (which mpirun passes on untouched), and SIGCONT under mpirun,
+ * with which mpirun begins to end a job, some time before it sends SIGTERM. */
 void launch_stop_signals(sigset_t *out);
 
 /* Is this signal, as sigwaitinfo gave it, a wish to stop?  (SIGCONT counts from the launcher only.) */

@@ -1,6 +1,7 @@
 /* main.c - palmgrove, one program with subcommands.
  *
- * main picks the command's row, lets the option table fill its values, and runs it.  Nothing else in the program exits. */
+ * main picks the command's row, lets the option table fill its values, and runs it.  Nothing else in the program exits.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +10,9 @@
 #include "tools/palmgrove/help.h"
 #include "tools/palmgrove/launch.h"
 
-static const command *const commands[] = {&command_serve,  &command_report, &command_generate, &command_demo, &command_health,
-                                          &command_stats,  &command_version, &command_help,    NULL};
+static const command *const commands[] = {&command_serve,   &command_report, &command_generate,
+                                          &command_demo,    &command_health, &command_stats,
+                                          &command_version, &command_help,   NULL};
 
 const command *const *command_list(void)
 {

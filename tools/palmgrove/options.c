@@ -138,13 +138,14 @@ static base_status assign(const option_row *row, void *values, const char *text,
         return BASE_OK;
     case OPTION_U32:
         if (parse_unsigned(text, UINT32_MAX, &number) != BASE_OK)
-            return base_fail(error, BASE_EINVAL, "%s is '%s': expected a whole number from 0 to 4294967295", source, text);
+            return base_fail(error, BASE_EINVAL, "%s is '%s': expected a whole number from 0 to 4294967295", source,
+                             text);
         *(uint32_t *)slot = (uint32_t)number;
         return BASE_OK;
     case OPTION_U64:
         if (parse_unsigned(text, UINT64_MAX, &number) != BASE_OK)
-            return base_fail(error, BASE_EINVAL, "%s is '%s': expected a whole number from 0 to 18446744073709551615", source,
-                             text);
+            return base_fail(error, BASE_EINVAL, "%s is '%s': expected a whole number from 0 to 18446744073709551615",
+                             source, text);
         *(uint64_t *)slot = number;
         return BASE_OK;
     case OPTION_REAL:
@@ -183,7 +184,8 @@ static const option_row *find_row(const option_table *table, const char *name, s
 {
     for (size_t i = 0; i < table->n_rows; i++) {
         const option_row *row = &table->rows[i];
-        if ((row->flags & OPTION_POSITIONAL) == 0 && strlen(row->name) == length && strncmp(row->name, name, length) == 0)
+        if ((row->flags & OPTION_POSITIONAL) == 0 && strlen(row->name) == length &&
+            strncmp(row->name, name, length) == 0)
             return row;
     }
     return NULL;
@@ -219,7 +221,8 @@ static void claim_list(const option_row *row, void *values)
 }
 
 /* Take the option at argv[*i], and its value where that is the next word. */
-static base_status take_option(const option_table *table, int argc, char **argv, int *i, void *values, base_error *error)
+static base_status take_option(const option_table *table, int argc, char **argv, int *i, void *values,
+                               base_error *error)
 {
     const char *name = argv[*i] + 2;
     const char *equals = strchr(name, '=');
@@ -243,7 +246,8 @@ static base_status take_option(const option_table *table, int argc, char **argv,
     return assign(row, values, text, source, error);
 }
 
-static base_status take_positional(const option_table *table, size_t place, const char *text, void *values, base_error *error)
+static base_status take_positional(const option_table *table, size_t place, const char *text, void *values,
+                                   base_error *error)
 {
     for (size_t i = 0; i < table->n_rows; i++) {
         const option_row *row = &table->rows[i];
@@ -294,7 +298,8 @@ base_status option_parse(const option_table *table, int argc, char **argv, void 
         } else if (!only_positionals && strncmp(argv[i], "--", 2) == 0) {
             status = take_option(table, argc, argv, &i, values, error);
         } else if (!only_positionals && argv[i][0] == '-' && argv[i][1] != '\0') {
-            status = base_fail(error, BASE_EINVAL, "unknown option '%s'; options have long names, as in '--help'", argv[i]);
+            status =
+                base_fail(error, BASE_EINVAL, "unknown option '%s'; options have long names, as in '--help'", argv[i]);
         } else {
             status = take_positional(table, place++, argv[i], values, error);
         }

@@ -1,10 +1,11 @@
-/* options.h - one table of rows drives parsing, defaults, environment, --help, docs/CONFIG.md, the man page and completion.
+/* options.h - one table of rows drives parsing, defaults, environment, --help, docs/CONFIG.md, the man page and
+ * completion.
  *
- * A command declares a struct of values and a table of rows that point into it by offset.  For each row the value comes from, in
- * this order: the command line, the environment variable PALMGROVE_<NAME> (upper case, '-' as '_'), the row's default.
- * Rows of kind LIST may share one offset: their items then keep the order in which they were written, which is how
- * `generate --text A --image B --text C` becomes ordered parts.
- * Strings are borrowed from argv, the environment and the tables. */
+ * A command declares a struct of values and a table of rows that point into it by offset.  For each row the value comes
+ * from, in this order: the command line, the environment variable PALMGROVE_<NAME> (upper case, '-' as '_'), the row's
+ * default. Rows of kind LIST may share one offset: their items then keep the order in which they were written, which is
+ * how `generate --text A --image B --text C` becomes ordered parts. Strings are borrowed from argv, the environment and
+ * the tables. */
 #ifndef PALMGROVE_OPTIONS_H
 #define PALMGROVE_OPTIONS_H
 
@@ -33,9 +34,9 @@ typedef struct option_row {
     const char *name;     /* "kv-tokens"; a positional's is its lower-case name ("model") */
     const char *argument; /* "N", "FILE" ...; NULL for a flag */
     option_kind kind;
-    size_t offset;        /* of the value in the command's struct */
-    const char *initial;  /* the default as one would type it; NULL: zero, false, NULL or an empty list */
-    const char *help;     /* one sentence, lower case, no final period */
+    size_t offset;       /* of the value in the command's struct */
+    const char *initial; /* the default as one would type it; NULL: zero, false, NULL or an empty list */
+    const char *help;    /* one sentence, lower case, no final period */
     unsigned flags;
 } option_row;
 
@@ -55,17 +56,17 @@ typedef struct option_list {
     bool given; /* from the command line; further items are appended instead of replacing */
 } option_list;
 
-/* Fill `values` (zeroed by the caller) from argv[0..argc), the environment and the defaults.  "--help" and "-h" set *help and end the
- * parsing.  Call option_release in any case.
- * Errors: BASE_EINVAL unknown option (with the nearest known one), missing or malformed value, missing or surplus positional;
- * BASE_ENOMEM. */
+/* Fill `values` (zeroed by the caller) from argv[0..argc), the environment and the defaults.  "--help" and "-h" set
+ * *help and end the parsing.  Call option_release in any case. Errors: BASE_EINVAL unknown option (with the nearest
+ * known one), missing or malformed value, missing or surplus positional; BASE_ENOMEM. */
 base_status option_parse(const option_table *table, int argc, char **argv, void *values, bool *help, base_error *error);
 void option_release(const option_table *table, void *values);
 
 /* The environment variable of a row, "PALMGROVE_KV_TOKENS"; "" when it has none. */
 void option_environment_name(const option_row *row, char out[64]);
 
-/* The candidate nearest to `word` by edit distance; NULL when none is near (more than a third of the letters differ). */
+/* The candidate nearest to `word` by edit distance; NULL when none is near (more than a third of the letters differ).
+ */
 const char *option_nearest(const char *word, const char *const *candidates, size_t n);
 
 #endif

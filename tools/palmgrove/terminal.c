@@ -11,7 +11,8 @@ enum { WIDTH_MAX = 100, WIDTH_MIN = 40 };
 bool terminal_has_color(FILE *out)
 {
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
-    return isatty(fileno(out)) && (no_color == NULL || no_color[0] == '\0') && term != NULL && strcmp(term, "dumb") != 0;
+    return isatty(fileno(out)) && (no_color == NULL || no_color[0] == '\0') && term != NULL &&
+           strcmp(term, "dumb") != 0;
 }
 
 void terminal_print(FILE *out, terminal_style style, const char *format, ...)

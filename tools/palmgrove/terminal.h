@@ -1,4 +1,5 @@
-/* terminal.h - text for people: colours where there is a terminal, lines wrapped between words even while text streams in. */
+/* terminal.h - text for people: colours where there is a terminal, lines wrapped between words even while text streams
+ * in. */
 #ifndef PALMGROVE_TERMINAL_H
 #define PALMGROVE_TERMINAL_H
 
@@ -14,7 +15,8 @@ bool terminal_has_color(FILE *out);
 /* printf with a style. */
 void terminal_print(FILE *out, terminal_style style, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* A paragraph that is written piece by piece.  A word is held back until it ends, so that it can go to the next line whole. */
+/* A paragraph that is written piece by piece.  A word is held back until it ends, so that it can go to the next line
+ * whole. */
 typedef struct terminal_paragraph {
     FILE *out;
     size_t indent, width;

@@ -19,7 +19,7 @@ SOURCES = [
     "proto/base/status.c",
     "proto/base/buf.c",
 ]
-HEADERS = ["tools/phantom/phantom.h", "tools/phantom/text.h", "coordinator/task/task.h", "proto/base/status.h"]
+HEADERS = ["tools/phantom/phantom.h", "tools/phantom/wording.h", "coordinator/task/task.h", "proto/base/status.h"]
 
 TRAIN, VALIDATION, HELD_OUT = 1, 2, 3
 KINDS = {"open": 0, "closed": 1, "classify": 2, "choice": 3}

@@ -314,7 +314,9 @@ def save(model, folder, dtype=torch.bfloat16):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(model.config, indent=2) + "\n")
     tensors = {name: value.detach().to(dtype).contiguous() for name, value in model.state_dict().items()}
-    safetensors.torch.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    path = folder / "model.safetensors"
+    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # the library writes files that only their owner can read
 
 
 def load(folder):

@@ -2,7 +2,7 @@
  *
  * Two steps: collect what can sensibly be asked of the case, then draw one of it.  Nothing is asked about the side or
  * size of an absent finding. */
-#include "tools/phantom/text.h"
+#include "tools/phantom/wording.h"
 
 #include <ctype.h>
 #include <stdio.h>

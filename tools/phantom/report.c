@@ -2,7 +2,7 @@
  *
  * Every finding has a sentence of its own in which its side and size stand, so that reading back needs no grammar:
  * a sentence with a "no" in it adds nothing, any other adds the findings it names, with the sides it names. */
-#include "tools/phantom/text.h"
+#include "tools/phantom/wording.h"
 
 #include <ctype.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
-/* text.h - appending to a fixed buffer, for report.c and question.c (not installed). */
-#ifndef PALMGROVE_PHANTOM_TEXT_H
-#define PALMGROVE_PHANTOM_TEXT_H
+/* wording.h - appending to a fixed buffer, for report.c and question.c (not installed). */
+#ifndef PALMGROVE_PHANTOM_WORDING_H
+#define PALMGROVE_PHANTOM_WORDING_H
 
 #include "tools/phantom/phantom.h"
 
