@@ -59,47 +59,62 @@ void kern_matrix_row(const kern_matrix *matrix, uint32_t row, float *out)
     }
 }
 
-/* One panel's first element, and how many of its outputs exist. */
-static const void *panel_of(const kern_matrix *w, size_t panel, size_t *n_cols)
+/* The unit of work: one panel's outputs for a block of rows.  Tiles of a panel follow one another. */
+typedef struct tile {
+    const void *panel;
+    size_t column, n_columns; /* first output, and how many of the panel's exist */
+    size_t row, n_rows;
+} tile;
+
+static size_t n_tiles(const kern_matrix *w, size_t m)
 {
-    size_t first = panel * KERN_PANEL;
-    *n_cols = w->n - first < KERN_PANEL ? w->n - first : KERN_PANEL;
-    return (const char *)w->data + first * w->k * element_bytes(w->type);
+    return n_panels(w->n) * ((m + ROW_BLOCK - 1) / ROW_BLOCK);
+}
+
+static tile tile_of(const kern_matrix *w, size_t m, size_t index)
+{
+    size_t row_blocks = (m + ROW_BLOCK - 1) / ROW_BLOCK;
+    size_t column = index / row_blocks * KERN_PANEL, row = index % row_blocks * ROW_BLOCK;
+    return (tile){
+        .panel = (const char *)w->data + column * w->k * element_bytes(w->type),
+        .column = column,
+        .n_columns = w->n - column < KERN_PANEL ? w->n - column : KERN_PANEL,
+        .row = row,
+        .n_rows = m - row < ROW_BLOCK ? m - row : ROW_BLOCK,
+    };
 }
 
 void kern_linear(const kern_matrix *w, const float *x, size_t ldx, size_t m, float *y, size_t ldy)
 {
     const kern_table *kern = kern_active();
-    size_t panels = n_panels(w->n);
-#pragma omp parallel for collapse(2) schedule(static)
-    for (size_t p = 0; p < panels; p++)
-        for (size_t r = 0; r < m; r += ROW_BLOCK) {
-            size_t n_cols, rows = m - r < ROW_BLOCK ? m - r : ROW_BLOCK;
-            const void *panel = panel_of(w, p, &n_cols);
-            float *out = y + r * ldy + p * KERN_PANEL;
-            if (w->type == KERN_BF16)
-                kern->panel_bf16(panel, w->k, x + r * ldx, ldx, rows, out, ldy, n_cols);
-            else
-                kern->panel_f32(panel, w->k, x + r * ldx, ldx, rows, out, ldy, n_cols);
-        }
+    size_t n = n_tiles(w, m);
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < n; i++) {
+        tile t = tile_of(w, m, i);
+        const float *in = x + t.row * ldx;
+        float *out = y + t.row * ldy + t.column;
+        if (w->type == KERN_BF16)
+            kern->panel_bf16(t.panel, w->k, in, ldx, t.n_rows, out, ldy, t.n_columns);
+        else
+            kern->panel_f32(t.panel, w->k, in, ldx, t.n_rows, out, ldy, t.n_columns);
+    }
 }
 
 void kern_linear_fixed(const kern_matrix *w, size_t group, const float *x, size_t ldx, size_t m, int64_t *acc, size_t ldacc,
                        int64_t *overflow)
 {
     const kern_table *kern = kern_active();
-    size_t panels = n_panels(w->n);
-#pragma omp parallel for collapse(2) schedule(static)
-    for (size_t p = 0; p < panels; p++)
-        for (size_t r = 0; r < m; r += ROW_BLOCK) {
-            size_t n_cols, rows = m - r < ROW_BLOCK ? m - r : ROW_BLOCK;
-            const void *panel = panel_of(w, p, &n_cols);
-            int64_t *out = acc + r * ldacc + p * KERN_PANEL;
-            if (w->type == KERN_BF16)
-                kern->panel_fixed_bf16(panel, w->k, group, x + r * ldx, ldx, rows, out, ldacc, n_cols, overflow + r);
-            else
-                kern->panel_fixed_f32(panel, w->k, group, x + r * ldx, ldx, rows, out, ldacc, n_cols, overflow + r);
-        }
+    size_t n = n_tiles(w, m);
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < n; i++) {
+        tile t = tile_of(w, m, i);
+        const float *in = x + t.row * ldx;
+        int64_t *out = acc + t.row * ldacc + t.column;
+        if (w->type == KERN_BF16)
+            kern->panel_fixed_bf16(t.panel, w->k, group, in, ldx, t.n_rows, out, ldacc, t.n_columns, overflow + t.row);
+        else
+            kern->panel_fixed_f32(t.panel, w->k, group, in, ldx, t.n_rows, out, ldacc, t.n_columns, overflow + t.row);
+    }
 }
 
 void kern_add_fixed(float *x, size_t m, size_t d, const int64_t *acc, const float *bias)

@@ -47,28 +47,15 @@ static int by_value(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-/* How many of the sorted candidates reach `top_p` of the total probability. */
-static size_t nucleus(const model_candidate *candidates, size_t n, float top_p)
+/* The first candidate at which the cumulative weight exceeds `share` of the total; the last one if rounding lets none. */
+static size_t first_beyond(const model_candidate *candidates, size_t n, double share)
 {
     double total = 0.0, reached = 0.0;
     for (size_t i = 0; i < n; i++)
         total += candidates[i].value;
     for (size_t i = 0; i < n; i++) {
         reached += candidates[i].value;
-        if (reached >= (double)top_p * total)
-            return i + 1;
-    }
-    return n;
-}
-
-static size_t draw(const model_candidate *candidates, size_t n, double uniform)
-{
-    double total = 0.0, reached = 0.0;
-    for (size_t i = 0; i < n; i++)
-        total += candidates[i].value;
-    for (size_t i = 0; i < n; i++) {
-        reached += candidates[i].value;
-        if (uniform * total < reached)
+        if (reached > share * total)
             return i;
     }
     return n - 1;
@@ -87,8 +74,8 @@ static int32_t sample_filtered(const float *logits, size_t n, float max, const l
     if (sampling->top_k != 0 && sampling->top_k < n)
         n = sampling->top_k;
     if (sampling->top_p < 1.0f)
-        n = nucleus(scratch, n, sampling->top_p);
-    return scratch[draw(scratch, n, uniform_at(sampling->seed, position))].id;
+        n = first_beyond(scratch, n, (double)sampling->top_p) + 1;
+    return scratch[first_beyond(scratch, n, uniform_at(sampling->seed, position))].id;
 }
 
 int32_t model_sample(const float *logits, size_t n, const link_sampling *sampling, uint32_t position,

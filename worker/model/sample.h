@@ -1,8 +1,9 @@
 /* sample.h - from logits to a token.
  *
- * Greedy takes the largest logit, the lowest id among equals.  Otherwise: logits / temperature, the top_k largest, of those the
- * smallest set whose probability reaches top_p, then one uniform number picks by cumulative probability.  The number is
- * Philox4x32-10 (Salmon et al. 2011) of key = seed and counter = position, so it depends on nothing else. */
+ * Greedy takes the largest logit, the lowest id among equals.  Otherwise: logits / temperature, the top_k largest, of
+ * those the fewest whose probability together exceeds top_p (the rule of transformers), then one uniform number picks
+ * by cumulative probability.  The number is Philox4x32-10 (Salmon et al. 2011) of key = seed and counter = position, so
+ * it depends on nothing else. */
 #ifndef PALMGROVE_MODEL_SAMPLE_H
 #define PALMGROVE_MODEL_SAMPLE_H
 

@@ -1,0 +1,145 @@
+/* test_sample.c - from logits to a token: the generator against its published vectors, filters against hand-made distributions. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "worker/model/sample.h"
+
+enum { N = 5 };
+/* Probabilities 0.4, 0.3, 0.15, 0.1, 0.05, not in order. */
+static const double probabilities[N] = {0.1, 0.4, 0.05, 0.3, 0.15};
+
+static void fill_logits(float logits[N])
+{
+    for (int i = 0; i < N; i++)
+        logits[i] = (float)log(probabilities[i]) + 3.0f;
+}
+
+/* Known answers of Random123 (kat_vectors, philox4x32 10 rounds). */
+static void test_philox(void **unused)
+{
+    (void)unused;
+    static const struct {
+        uint32_t counter[4], key[2], expected[4];
+    } known[] = {
+        {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}, {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        uint32_t out[4];
+        model_philox(known[i].counter, known[i].key, out);
+        assert_memory_equal(out, known[i].expected, sizeof out);
+    }
+}
+
+static void test_greedy_takes_the_lowest_of_equals(void **unused)
+{
+    (void)unused;
+    const float logits[] = {1.0f, 4.0f, -2.0f, 4.0f};
+    model_candidate scratch[4];
+    link_sampling greedy = {.temperature = 0.0f, .top_p = 1.0f, .seed = 9};
+    float logprob;
+    assert_int_equal(model_sample(logits, 4, &greedy, 3, scratch, &logprob), 1);
+    double total = exp(-3.0) + 1.0 + exp(-6.0) + 1.0;
+    assert_true(fabs((double)logprob + log(total)) < 1e-6);
+}
+
+/* How often each id comes in `draws` draws over as many positions. */
+static void count(const link_sampling *sampling, uint32_t draws, uint32_t counts[N])
+{
+    float logits[N], logprob;
+    model_candidate scratch[N];
+    fill_logits(logits);
+    memset(counts, 0, N * sizeof *counts);
+    for (uint32_t position = 0; position < draws; position++)
+        counts[model_sample(logits, N, sampling, position, scratch, &logprob)]++;
+}
+
+/* Shares agree with `expected` within four standard deviations of a binomial count. */
+static void check_shares(const uint32_t counts[N], uint32_t draws, const double expected[N])
+{
+    for (int i = 0; i < N; i++) {
+        double sigma = sqrt(draws * expected[i] * (1.0 - expected[i]));
+        assert_true(fabs(counts[i] - draws * expected[i]) <= 4.0 * sigma);
+    }
+}
+
+static void test_shares(void **unused)
+{
+    (void)unused;
+    enum { DRAWS = 40000 };
+    uint32_t counts[N];
+    link_sampling plain = {.temperature = 1.0f, .top_p = 1.0f, .seed = 5};
+    count(&plain, DRAWS, counts);
+    check_shares(counts, DRAWS, probabilities);
+
+    link_sampling hot = {.temperature = 2.0f, .top_p = 1.0f, .seed = 6}; /* p ^ (1/2), normalised */
+    double roots[N], total = 0.0;
+    for (int i = 0; i < N; i++)
+        total += roots[i] = sqrt(probabilities[i]);
+    for (int i = 0; i < N; i++)
+        roots[i] /= total;
+    count(&hot, DRAWS, counts);
+    check_shares(counts, DRAWS, roots);
+
+    link_sampling two = {.temperature = 1.0f, .top_k = 2, .top_p = 1.0f, .seed = 7};
+    const double of_two[N] = {0, 0.4 / 0.7, 0, 0.3 / 0.7, 0};
+    count(&two, DRAWS, counts);
+    check_shares(counts, DRAWS, of_two);
+
+    link_sampling nucleus = {.temperature = 1.0f, .top_p = 0.8f, .seed = 8}; /* 0.4 + 0.3 + 0.15 exceed it */
+    const double of_three[N] = {0, 0.4 / 0.85, 0, 0.3 / 0.85, 0.15 / 0.85};
+    count(&nucleus, DRAWS, counts);
+    check_shares(counts, DRAWS, of_three);
+
+    link_sampling both = {.temperature = 1.0f, .top_k = 3, .top_p = 0.45f, .seed = 8}; /* of three: 0.47 exceeds 0.45 */
+    const double of_one[N] = {0, 1.0, 0, 0, 0};
+    count(&both, DRAWS, counts);
+    check_shares(counts, DRAWS, of_one);
+}
+
+/* A draw depends on seed and position, on nothing drawn before. */
+static void test_draws_are_keyed(void **unused)
+{
+    (void)unused;
+    float logits[N], logprob;
+    model_candidate scratch[N];
+    fill_logits(logits);
+    link_sampling a = {.temperature = 1.0f, .top_p = 1.0f, .seed = 1}, b = a;
+    b.seed = UINT64_C(1) << 32 | 1; /* differs in the upper half only */
+    int differ_by_seed = 0, differ_by_position = 0;
+    for (uint32_t position = 0; position < 200; position++) {
+        int32_t first = model_sample(logits, N, &a, position, scratch, &logprob);
+        differ_by_seed += first != model_sample(logits, N, &b, position, scratch, &logprob);
+        differ_by_position += first != model_sample(logits, N, &a, position + 1000, scratch, &logprob);
+        assert_int_equal(first, model_sample(logits, N, &a, position, scratch, &logprob));
+    }
+    assert_true(differ_by_seed > 100 && differ_by_position > 100); /* two draws agree with probability 0.285 */
+}
+
+static void test_digest(void **unused)
+{
+    (void)unused;
+    float logits[] = {1.0f, -2.0f, 0.0f};
+    uint64_t digest = model_logits_digest(logits, 3);
+    logits[2] = -0.0f; /* another bit pattern */
+    assert_true(digest != model_logits_digest(logits, 3));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_philox),
+        cmocka_unit_test(test_greedy_takes_the_lowest_of_equals),
+        cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_draws_are_keyed),
+        cmocka_unit_test(test_digest),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
