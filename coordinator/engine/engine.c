@@ -166,7 +166,7 @@ static void check_silence(engine *e, uint64_t now_us)
 
 static void drain(engine *e, bool now)
 {
-    if (e->state != ENGINE_FAILED && e->state != ENGINE_DRAINING)
+    if (e->state == ENGINE_READY) /* a start that failed has nothing to drain */
         base_log_info("draining: no new requests are taken");
     if (e->state != ENGINE_FAILED)
         e->state = ENGINE_DRAINING;
@@ -288,9 +288,10 @@ static void *engine_run(void *argument)
         turn(e);
     say_stop(e);
     link_close(&e->link);
-    base_log_info("ended after %.1f s: %" PRIu64 " requests finished, %" PRIu64 " failed, %" PRIu64 " canceled, %" PRIu64 " refused",
-                  (double)(base_clock_us() - e->started_us) / 1e6, e->counts.requests_finished, e->counts.requests_failed,
-                  e->counts.requests_canceled, e->counts.requests_refused);
+    if (e->has_hello)
+        base_log_info("ended after %.1f s: %" PRIu64 " requests finished, %" PRIu64 " failed, %" PRIu64 " canceled, %" PRIu64 " refused",
+                      (double)(base_clock_us() - e->started_us) / 1e6, e->counts.requests_finished, e->counts.requests_failed,
+                      e->counts.requests_canceled, e->counts.requests_refused);
     return NULL;
 }
 
