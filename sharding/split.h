@@ -21,6 +21,11 @@ typedef struct shard_range {
     uint32_t begin, end;
 } shard_range;
 
+static inline uint32_t shard_range_width(shard_range range)
+{
+    return range.end - range.begin;
+}
+
 /* Part `part` of `n_parts` of n units. */
 shard_range shard_range_of(uint32_t n, uint32_t n_parts, uint32_t part);
 

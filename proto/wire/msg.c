@@ -89,6 +89,16 @@ static base_status check_version(uint32_t version, base_error *error)
                      WIRE_VERSION);
 }
 
+/* Unpack a message whose head said `version`.  A later version's other fields may mean other things: they are not looked at. */
+static base_status unpack_version(const ProtobufCMessageDescriptor *type, const void *bytes, size_t size, uint32_t version,
+                                  message_owner **out, base_error *error)
+{
+    base_status status = version > WIRE_VERSION ? check_version(version, error) : BASE_OK;
+    if (status == BASE_OK)
+        status = unpack(type, bytes, size, out, error);
+    return status == BASE_OK ? check_version(version, error) : status;
+}
+
 static base_status no_memory(base_error *error)
 {
     return base_fail(error, BASE_ENOMEM, "out of memory for a message");
@@ -340,13 +350,7 @@ base_status wire_request_decode(const void *bytes, size_t size, wire_request *ou
 
     message_owner *owner = NULL;
     wire_request request = head;
-    base_status status = BASE_OK;
-    if (head.version > WIRE_VERSION) /* its other fields may mean other things: do not look */
-        status = check_version(head.version, error);
-    if (status == BASE_OK)
-        status = unpack(&palmgrove__v1__request__descriptor, bytes, size, &owner, error);
-    if (status == BASE_OK)
-        status = check_version(head.version, error);
+    base_status status = unpack_version(&palmgrove__v1__request__descriptor, bytes, size, head.version, &owner, error);
     if (status == BASE_OK && head.request_id[0] == '\0')
         status = base_fail(error, BASE_EINVAL, "request_id must be 1 to %d printable ASCII characters",
                            WIRE_REQUEST_ID_BYTES_MAX);
@@ -551,13 +555,7 @@ base_status wire_reply_decode(const void *bytes, size_t size, wire_reply *out, b
 
     message_owner *owner = NULL;
     wire_reply reply = head;
-    base_status status = BASE_OK;
-    if (head.version > WIRE_VERSION) /* its other fields may mean other things: do not look */
-        status = check_version(head.version, error);
-    if (status == BASE_OK)
-        status = unpack(&palmgrove__v1__reply__descriptor, bytes, size, &owner, error);
-    if (status == BASE_OK)
-        status = check_version(head.version, error);
+    base_status status = unpack_version(&palmgrove__v1__reply__descriptor, bytes, size, head.version, &owner, error);
     if (status == BASE_OK)
         status = convert_reply((const Palmgrove__V1__Reply *)owner->tree, &reply, error);
     reply.owner = owner;

@@ -25,7 +25,7 @@ static uint32_t tile_width(uint32_t left)
 /* Tile the query heads [begin, end) that read one KV head over rows [row, row + n). */
 static void add_tiles(model_batch *batch, uint32_t row, uint32_t n, shard_range group, uint32_t first_head, uint32_t kv_head)
 {
-    uint32_t n_heads = group.end - group.begin;
+    uint32_t n_heads = shard_range_width(group);
     bool across_heads = n < n_heads;
     uint32_t n_outer = across_heads ? n : n_heads, n_inner = across_heads ? n_heads : n;
     for (uint32_t outer = 0; outer < n_outer; outer++)

@@ -42,11 +42,6 @@ struct model {
 
 /* --- memory --- */
 
-static uint32_t width(shard_range range)
-{
-    return range.end - range.begin;
-}
-
 /* Fill in what the architecture decides, and cap what the request may not exceed. */
 static link_limits complete_limits(const arch *a, const link_limits *asked)
 {
@@ -72,7 +67,7 @@ static void layout_workspace(model *m, model_arena *arena)
         return;
     size_t n = m->limits.max_seqs, vocab = m->a.decoder.vocab_size;
     m->sampled = model_arena_take(arena, n, sizeof *m->sampled);
-    m->local_logits = model_arena_take(arena, n, width(m->split.vocab) * sizeof *m->local_logits);
+    m->local_logits = model_arena_take(arena, n, shard_range_width(m->split.vocab) * sizeof *m->local_logits);
     if (m->place.tp_rank == 0) {
         m->logits = model_arena_take(arena, n, vocab * sizeof *m->logits);
         m->candidates = model_arena_take(arena, vocab, sizeof *m->candidates);
@@ -85,7 +80,7 @@ static base_status layout(model *m, const shard_source *source, base_error *erro
     base_status status = model_weights_layout(&m->weights, &m->a, &m->split, source, &m->weights_arena, error);
     if (status != BASE_OK)
         return status;
-    model_stack_layout_kv(&m->decoder, width(m->split.layers), m->limits.n_kv_blocks, &m->kv_arena);
+    model_stack_layout_kv(&m->decoder, shard_range_width(m->split.layers), m->limits.n_kv_blocks, &m->kv_arena);
     layout_workspace(m, &m->workspace_arena);
     if (m->weights_arena.too_big || m->kv_arena.too_big || m->workspace_arena.too_big)
         return base_fail(error, BASE_ETOOBIG, "the model's memory does not fit this machine's addresses; lower --kv-tokens");
@@ -150,7 +145,7 @@ static void start(model *m)
     for (uint32_t t = 0; t < m->place.tp; t++) {
         shard_split other; /* the layout was accepted for this rank, so it is for every rank */
         if (shard_split_of(&m->a, m->place.tp, m->place.pp, t, m->place.stage, &other, NULL) == BASE_OK)
-            m->vocab_widths[t] = width(other.vocab);
+            m->vocab_widths[t] = shard_range_width(other.vocab);
     }
 }
 
@@ -266,7 +261,7 @@ static void enter_stage(model *m, const link_plan *plan)
 /* Logits of the last row of every slice that samples: norm, this rank's vocabulary rows, gather. */
 static void compute_logits(model *m, const link_plan *plan)
 {
-    size_t d = m->a.decoder.stack.d, local = width(m->split.vocab);
+    size_t d = m->a.decoder.stack.d, local = shard_range_width(m->split.vocab);
     uint32_t n = 0, end = 0;
     for (uint32_t is = 0; is < plan->n_slices; is++) {
         end += plan->slices[is].n_tokens;
@@ -333,7 +328,7 @@ void model_step(model *m, const link_plan *plan, link_result *result)
 
     model_batch_from_plan(&m->decoder.batch, plan, &m->decoder.heads);
     enter_stage(m, plan);
-    for (uint32_t il = 0; il < width(m->split.layers); il++) {
+    for (uint32_t il = 0; il < shard_range_width(m->split.layers); il++) {
         model_stack_layer(&m->decoder, &m->weights.layers[il], il);
         show(m, "decoder", m->split.layers.begin + il, m->decoder.x, plan->n_tokens, d);
     }

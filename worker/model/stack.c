@@ -4,11 +4,6 @@
 
 #include "worker/kernels/linear.h"
 
-static uint32_t width(shard_range range)
-{
-    return range.end - range.begin;
-}
-
 void model_stack_init(model_stack *s, const arch_stack *a, const shard_stack_split *split, par_grid *grid)
 {
     *s = (model_stack){.arch = a, .split = *split, .heads = model_heads_of(a, split), .grid = grid};
@@ -16,17 +11,18 @@ void model_stack_init(model_stack *s, const arch_stack *a, const shard_stack_spl
 
 void model_stack_layout_kv(model_stack *s, uint32_t n_layers, uint32_t n_blocks, model_arena *arena)
 {
-    model_kv_layout(&s->kv, n_layers, width(s->split.kv_heads), n_blocks, s->arch->dh, arena);
+    model_kv_layout(&s->kv, n_layers, shard_range_width(s->split.kv_heads), n_blocks, s->arch->dh, arena);
 }
 
 void model_stack_layout_workspace(model_stack *s, uint32_t max_rows, uint32_t n_positions, model_arena *arena)
 {
-    size_t n = max_rows, d = s->arch->d, f = width(s->split.mlp);
-    size_t q_width = (size_t)width(s->split.heads) * s->arch->dh, kv_width = (size_t)width(s->split.kv_heads) * s->arch->dh;
+    size_t n = max_rows, d = s->arch->d, f = shard_range_width(s->split.mlp);
+    size_t q_width = (size_t)shard_range_width(s->split.heads) * s->arch->dh;
+    size_t kv_width = (size_t)shard_range_width(s->split.kv_heads) * s->arch->dh;
 
     if (s->arch->rope)
         model_rope_layout(&s->rope, s->arch->dh, n_positions, arena);
-    model_batch_layout(&s->batch, max_rows, width(s->split.heads), arena);
+    model_batch_layout(&s->batch, max_rows, shard_range_width(s->split.heads), arena);
     s->x = model_arena_take(arena, n, (d + 1) * sizeof *s->x);
     s->y = model_arena_take(arena, n, d * sizeof *s->y);
     s->q = model_arena_take(arena, n, q_width * sizeof *s->q);
@@ -84,7 +80,7 @@ static void project_qkv(model_stack *s, const model_layer *layer)
 static void store_keys(model_stack *s, const model_layer *layer, uint32_t kv_layer)
 {
     const model_batch *batch = &s->batch;
-    uint32_t n_heads = width(s->split.heads), n_kv = width(s->split.kv_heads);
+    uint32_t n_heads = shard_range_width(s->split.heads), n_kv = shard_range_width(s->split.kv_heads);
 #pragma omp parallel for schedule(static)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         float *q = s->q + (size_t)r * layer->q.n, *k = s->k + (size_t)r * layer->k.n;
@@ -103,7 +99,7 @@ static void store_keys(model_stack *s, const model_layer *layer, uint32_t kv_lay
 static void attend_tile(model_stack *s, uint32_t kv_layer, const model_tile *tile)
 {
     const model_batch *batch = &s->batch;
-    size_t dh = s->arch->dh, row_floats = (size_t)width(s->split.heads) * dh;
+    size_t dh = s->arch->dh, row_floats = (size_t)shard_range_width(s->split.heads) * dh;
     size_t offset = tile->row * row_floats + tile->head * dh;
     uint32_t same[KERN_ATTENTION_ROWS]; /* the heads of one token see the same positions */
     for (uint32_t i = 0; i < tile->n; i++)

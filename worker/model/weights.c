@@ -16,11 +16,6 @@ typedef struct slice {
 
 typedef base_status slice_visitor(void *context, const slice *s, base_error *error);
 
-static uint32_t width(shard_range range)
-{
-    return range.end - range.begin;
-}
-
 static shard_range whole(uint32_t n)
 {
     return (shard_range){0, n};
@@ -119,11 +114,12 @@ base_status model_weights_init(model_weights *w, const arch *a, const shard_spli
 {
     *w = (model_weights){0};
     uint32_t n_tower = a->has_tower ? a->tower.stack.n_layers : 0;
-    w->layers = calloc(width(split->layers), sizeof *w->layers);
+    w->layers = calloc(shard_range_width(split->layers), sizeof *w->layers);
     w->tower = calloc(n_tower + 1u, sizeof *w->tower);
     if (w->layers == NULL || w->tower == NULL) {
         model_weights_release(w);
-        return base_fail(error, BASE_ENOMEM, "out of memory for the tables of %u layers", width(split->layers) + n_tower);
+        return base_fail(error, BASE_ENOMEM,
+                         "out of memory for the tables of %u layers", shard_range_width(split->layers) + n_tower);
     }
     return BASE_OK;
 }
@@ -154,7 +150,7 @@ static base_status find_tensor(const arch *a, const shard_source *source, const 
 static base_status lay_out_slice(void *context, const slice *s, base_error *error)
 {
     layout *l = context;
-    size_t rows = width(s->rows), columns = width(s->columns);
+    size_t rows = shard_range_width(s->rows), columns = shard_range_width(s->columns);
     if (s->vector != NULL) {
         *s->vector = model_arena_take(l->arena, rows * columns, sizeof(float));
         return BASE_OK;
@@ -165,8 +161,8 @@ static base_status lay_out_slice(void *context, const slice *s, base_error *erro
         return status;
     kern_matrix *m = s->matrix;
     m->type = tensor.type == SHARD_BF16 ? KERN_BF16 : KERN_F32;
-    m->n = width(s->rows);
-    m->k = width(s->columns);
+    m->n = shard_range_width(s->rows);
+    m->k = shard_range_width(s->columns);
     m->data = model_arena_take(l->arena, 1, kern_matrix_bytes(m->type, m->n, m->k));
     return BASE_OK;
 }
@@ -192,7 +188,7 @@ typedef struct loading {
 
 static size_t bytes_in_checkpoint(const slice *s, const shard_tensor *tensor)
 {
-    return (size_t)width(s->rows) * width(s->columns) * (tensor->type == SHARD_F32 ? 4 : 2);
+    return (size_t)shard_range_width(s->rows) * shard_range_width(s->columns) * (tensor->type == SHARD_F32 ? 4 : 2);
 }
 
 static base_status count_slice(void *context, const slice *s, base_error *error)
@@ -213,8 +209,8 @@ static base_status load_slice(void *context, const slice *s, base_error *error)
     if (status != BASE_OK)
         return status;
 
-    uint32_t columns = width(s->columns);
-    for (uint32_t row = 0; row < width(s->rows); row++) {
+    uint32_t columns = shard_range_width(s->columns);
+    for (uint32_t row = 0; row < shard_range_width(s->rows); row++) {
         uint64_t from = s->rows.begin + row;
         if (s->vector != NULL) {
             shard_tensor_read(&tensor, from, s->columns.begin, columns, *s->vector + (size_t)row * columns);
