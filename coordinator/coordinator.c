@@ -6,6 +6,7 @@
 #include "coordinator/coordinator.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@
 #include "coordinator/intake.h"
 #include "coordinator/mail.h"
 #include "coordinator/session/session.h"
-#include "sharding/arch.h"
+#include "sharding/checkpoint.h"
 
 enum { N_BOXES = 3, QUEUE_MAX = 65536, INTAKE_THREADS_MAX = 256 };
 
@@ -51,39 +52,67 @@ static base_status check_options(const coord_options *o, base_error *error)
     return BASE_OK;
 }
 
-/* "/models/phantom/" -> "phantom". */
-static base_status name_model(const char *dir, char **out, base_error *error)
+/* "/models/phantom/" -> "phantom", "/models/gemma.gguf" -> "gemma"; what is no path ("synthetic:...") is its own name. */
+static base_status name_model(const char *model, char **out, base_error *error)
 {
-    char *path = realpath(dir, NULL);
-    if (path == NULL)
-        return base_fail(error, BASE_ENOTFOUND, "no model directory '%s'", dir);
-    const char *slash = strrchr(path, '/');
-    *out = strdup(slash != NULL ? slash + 1 : path);
+    char *path = realpath(model, NULL);
+    const char *whole = path != NULL ? path : model, *slash = strrchr(whole, '/');
+    *out = strdup(slash != NULL ? slash + 1 : whole);
     free(path);
-    return *out != NULL ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory for the model's name");
+    if (*out == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for the model's name");
+    char *suffix = strrchr(*out, '.');
+    if (suffix != NULL && suffix != *out && strcmp(suffix, ".gguf") == 0)
+        *suffix = '\0';
+    return BASE_OK;
 }
 
-/* What prompts are made with.  Where a text begins and ends stands in config.json; the tokenizer must know the same. */
+/* The model's configuration and its tokenizer name the ids that a text begins and ends with; where both do, they agree. */
+static base_status check_ids(const coord *c, base_error *error)
+{
+    const arch_decoder *decoder = &c->arch.decoder;
+    int32_t bos = text_bos_id(c->tokenizer), eos = text_eos_id(c->tokenizer);
+    bool same_bos = bos < 0 || decoder->bos_id < 0 || bos == decoder->bos_id;
+    bool same_eos = eos < 0 || decoder->n_stop_ids == 0;
+    for (uint32_t i = 0; i < decoder->n_stop_ids; i++)
+        same_eos = same_eos || eos == decoder->stop_ids[i];
+    if (same_bos && same_eos)
+        return BASE_OK;
+    return base_fail(error, BASE_EFORMAT, "'%s': the model says bos %d and eos %d, its tokenizer %d and %d; do they belong together?",
+                     c->options.model_dir, decoder->bos_id, decoder->eos_id, bos, eos);
+}
+
+/* How the server chats; the token that ends a turn ends an answer too, whatever the configuration lists. */
+static base_status choose_chat(coord *c, base_error *error)
+{
+    arch_decoder *decoder = &c->arch.decoder;
+    base_status status = chat_choose(c->options.chat != NULL ? c->options.chat : "auto", c->tokenizer, &c->env.chat, error);
+    int32_t end = status == BASE_OK ? chat_end_id(&c->env.chat, c->tokenizer) : -1;
+    for (uint32_t i = 0; i < decoder->n_stop_ids; i++)
+        end = decoder->stop_ids[i] == end ? -1 : end;
+    if (end >= 0 && decoder->n_stop_ids < ARCH_MAX_STOPS)
+        decoder->stop_ids[decoder->n_stop_ids++] = end;
+    return status;
+}
+
+/* What prompts are made with. */
 static base_status load_model(coord *c, base_error *error)
 {
     const char *dir = c->options.model_dir;
-    base_status status = name_model(dir, &c->model, error);
+    base_status status = shard_checkpoint_describe(dir, &c->arch, error);
     if (status == BASE_OK)
-        status = arch_load(dir, &c->arch, error);
+        status = name_model(dir, &c->model, error);
     if (status == BASE_OK)
         status = text_tokenizer_open(dir, &c->tokenizer, error);
     if (status == BASE_OK)
         status = exemplars_open(dir, &c->exemplars, error);
+    if (status == BASE_OK)
+        status = check_ids(c, error);
     if (status != BASE_OK)
         return status;
-    int32_t bos = text_bos_id(c->tokenizer), eos = text_eos_id(c->tokenizer);
-    if (bos != c->arch.decoder.bos_id || eos != c->arch.decoder.eos_id)
-        return base_fail(error, BASE_EFORMAT,
-                         "'%s': config.json says bos %d and eos %d, tokenizer.model %d and %d; do they belong together?", dir,
-                         c->arch.decoder.bos_id, c->arch.decoder.eos_id, bos, eos);
-    c->env = (prompt_env){.tokenizer = c->tokenizer, .exemplars = c->exemplars, .bos_id = bos,
+    c->env = (prompt_env){.tokenizer = c->tokenizer, .exemplars = c->exemplars, .bos_id = text_start_id(c->tokenizer),
                           .max_image_pixels = c->options.max_image_pixels};
-    return BASE_OK;
+    return choose_chat(c, error);
 }
 
 static base_status open_boxes(coord *c, base_error *error)
@@ -134,7 +163,8 @@ static base_status start_threads(coord *c, void *zmq, base_error *error)
     if (status == BASE_OK) {
         engine_parts parts = {.options = &c->options, .zmq = zmq, .box = of_engine, .intake = of_intake, .gateway = of_gateway,
                               .payload_bytes = &c->payload_bytes, .env = &c->env, .family = c->arch.family, .model = c->model,
-                              .endpoints = gateway_endpoints(c->gateway), .eos_id = c->arch.decoder.eos_id};
+                              .endpoints = gateway_endpoints(c->gateway), .stop_ids = c->arch.decoder.stop_ids,
+                              .n_stop_ids = c->arch.decoder.n_stop_ids};
         status = engine_start(&parts, &c->engine, error);
     }
     if (status != BASE_OK) {

@@ -4,17 +4,18 @@
  * files:
  *
  *     "palmgrove weights 1\n"
- *     u64 size of config.json, its bytes as they are in the file
+ *     u64 size of the description, its bytes as they are in the file (config.json; the metadata of a GGUF file)
  *     for every tensor, sorted by name (bytewise):
  *         u32 length of the name, the name
- *         u32 length of the dtype, the dtype as written in the safetensors header ("BF16")
+ *         u32 length of the dtype, the dtype as its format writes it ("BF16", "Q4_K")
  *         u32 number of dimensions, then each as u64
  *         u64 size of the data, the data
+ *         SYNTHETIC only, which has no data: u64 seed, u32 the bits of the spread
  */
 #include <sodium.h>
 #include <string.h>
 
-#include "sharding/model_file.h"
+#include "proto/base/buf.h"
 #include "sharding/source_entries.h"
 
 static const char magic[] = "palmgrove weights 1\n";
@@ -34,18 +35,13 @@ static base_status hash_buf(crypto_hash_sha256_state *hash, base_buf *buf, base_
     return BASE_OK;
 }
 
-static base_status hash_config(crypto_hash_sha256_state *hash, const char *dir, base_buf *buf, base_error *error)
+static base_status hash_config(crypto_hash_sha256_state *hash, const void *config, size_t config_bytes, base_buf *buf,
+                               base_error *error)
 {
-    base_buf config = {0};
-    base_status status = shard_file_read(dir, "config.json", &config, error);
-    if (status == BASE_OK) {
-        base_buf_put(buf, magic, sizeof magic - 1);
-        base_buf_put_u64(buf, config.size);
-        base_buf_put(buf, config.data, config.size);
-        status = hash_buf(hash, buf, error);
-    }
-    base_buf_release(&config);
-    return status;
+    base_buf_put(buf, magic, sizeof magic - 1);
+    base_buf_put_u64(buf, config_bytes);
+    base_buf_put(buf, config, config_bytes);
+    return hash_buf(hash, buf, error);
 }
 
 static base_status hash_tensor(crypto_hash_sha256_state *hash, const safetensors_entry *entry, base_buf *buf,
@@ -58,20 +54,27 @@ static base_status hash_tensor(crypto_hash_sha256_state *hash, const safetensors
     for (int i = 0; i < tensor->n_dims; i++)
         base_buf_put_u64(buf, tensor->shape[i]);
     base_buf_put_u64(buf, tensor->bytes);
+    if (tensor->type == SHARD_SYNTHETIC) {
+        uint32_t spread;
+        memcpy(&spread, &tensor->spread, sizeof spread);
+        base_buf_put_u64(buf, tensor->seed);
+        base_buf_put_u32(buf, spread);
+    }
     base_status status = hash_buf(hash, buf, error);
-    if (status == BASE_OK)
+    if (status == BASE_OK && tensor->bytes > 0)
         crypto_hash_sha256_update(hash, tensor->data, tensor->bytes);
     return status;
 }
 
-base_status shard_source_digest(const shard_source *source, const char *dir, char out[65], base_error *error)
+base_status shard_source_digest(const shard_source *source, const void *config, size_t config_bytes, char out[65],
+                                base_error *error)
 {
     size_t n;
     const source_entry *entries = shard_source_entries(source, &n);
     crypto_hash_sha256_state hash;
     crypto_hash_sha256_init(&hash);
     base_buf buf = {0};
-    base_status status = hash_config(&hash, dir, &buf, error);
+    base_status status = hash_config(&hash, config, config_bytes, &buf, error);
     for (size_t i = 0; i < n && status == BASE_OK; i++)
         status = hash_tensor(&hash, &entries[i].parsed, &buf, error);
     base_buf_release(&buf);

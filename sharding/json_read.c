@@ -28,7 +28,7 @@ bool shard_json_has(const shard_json *json, const char *field)
     return value != NULL && !json_is_null(value);
 }
 
-static void field_fail(shard_json *json, const char *field, const char *expected)
+void shard_json_fail(shard_json *json, const char *field, const char *expected)
 {
     if (json->status != BASE_OK)
         return;
@@ -47,7 +47,7 @@ uint32_t shard_json_u32(shard_json *json, const char *field, uint32_t min, uint3
     }
     char expected[64];
     snprintf(expected, sizeof expected, "an integer from %u to %u", min, max);
-    field_fail(json, field, expected);
+    shard_json_fail(json, field, expected);
     return min;
 }
 
@@ -61,7 +61,7 @@ double shard_json_number(shard_json *json, const char *field, double min, double
     }
     char expected[96];
     snprintf(expected, sizeof expected, "a number from %g to %g", min, max);
-    field_fail(json, field, expected);
+    shard_json_fail(json, field, expected);
     return min;
 }
 
@@ -69,7 +69,7 @@ bool shard_json_bool(shard_json *json, const char *field)
 {
     const json_t *value = json_object_get(json->object, field);
     if (!json_is_boolean(value))
-        field_fail(json, field, "true or false");
+        shard_json_fail(json, field, "true or false");
     return json_is_true(value);
 }
 
@@ -78,7 +78,7 @@ const char *shard_json_text(shard_json *json, const char *field)
     const char *text = json_string_value(json_object_get(json->object, field));
     if (text != NULL && shard_name_is_plain(text, 63))
         return text;
-    field_fail(json, field, "a short text");
+    shard_json_fail(json, field, "a short text");
     return "";
 }
 
@@ -95,7 +95,27 @@ void shard_json_numbers(shard_json *json, const char *field, size_t n, double mi
     char expected[96];
     snprintf(expected, sizeof expected, "%zu numbers from %g to %g", n, min, max);
     if (!good)
-        field_fail(json, field, expected);
+        shard_json_fail(json, field, expected);
+}
+
+uint32_t shard_json_u32_or(shard_json *json, const char *field, uint32_t min, uint32_t max, uint32_t otherwise)
+{
+    return shard_json_has(json, field) ? shard_json_u32(json, field, min, max) : otherwise;
+}
+
+double shard_json_number_or(shard_json *json, const char *field, double min, double max, double otherwise)
+{
+    return shard_json_has(json, field) ? shard_json_number(json, field, min, max) : otherwise;
+}
+
+bool shard_json_bool_or(shard_json *json, const char *field, bool otherwise)
+{
+    return shard_json_has(json, field) ? shard_json_bool(json, field) : otherwise;
+}
+
+const char *shard_json_text_or(shard_json *json, const char *field, const char *otherwise)
+{
+    return shard_json_has(json, field) ? shard_json_text(json, field) : otherwise;
 }
 
 bool shard_name_is_plain(const char *name, size_t max)

@@ -32,6 +32,12 @@ bool shard_json_has(const shard_json *json, const char *field);
 uint32_t shard_json_u32(shard_json *json, const char *field, uint32_t min, uint32_t max);
 double shard_json_number(shard_json *json, const char *field, double min, double max);
 bool shard_json_bool(shard_json *json, const char *field);
+/* The same for fields that may be left out or null: `otherwise` then. */
+uint32_t shard_json_u32_or(shard_json *json, const char *field, uint32_t min, uint32_t max, uint32_t otherwise);
+double shard_json_number_or(shard_json *json, const char *field, double min, double max, double otherwise);
+bool shard_json_bool_or(shard_json *json, const char *field, bool otherwise);
+const char *shard_json_text_or(shard_json *json, const char *field, const char *otherwise);
+
 /* A printable ASCII text of 1 to 63 bytes, borrowed from the JSON; "" on failure. */
 const char *shard_json_text(shard_json *json, const char *field);
 /* An array of exactly n numbers. */
@@ -40,5 +46,8 @@ void shard_json_numbers(shard_json *json, const char *field, size_t n, double mi
 /* True for 1 to `max` printable ASCII characters without blanks: what names of tensors and files may hold, so that an
  * error that quotes one stays one readable line. */
 bool shard_name_is_plain(const char *name, size_t max);
+
+/* The failure of any other check of a field: "'config.json': field 'text_config.x' is wrong: expected ..."; sticks as well. */
+void shard_json_fail(shard_json *json, const char *field, const char *expected);
 
 #endif

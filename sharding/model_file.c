@@ -1,5 +1,6 @@
 #include "sharding/model_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -57,4 +58,22 @@ base_status shard_file_read(const char *dir, const char *name, base_buf *out, ba
         status = read_all(fd, dir, name, size, out, error);
     close(fd);
     return status;
+}
+
+int shard_find_gguf(const char *dir, char *path, size_t size)
+{
+    DIR *listing = opendir(dir);
+    if (listing == NULL)
+        return -1;
+    int n = 0;
+    for (const struct dirent *entry = readdir(listing); entry != NULL && n >= 0; entry = readdir(listing)) {
+        size_t length = strlen(entry->d_name);
+        if (length <= 5 || entry->d_name[0] == '.' || strcmp(entry->d_name + length - 5, ".gguf") != 0 || n++ > 0)
+            continue;
+        int written = snprintf(path, size, "%s/%s", dir, entry->d_name);
+        if (written < 0 || (size_t)written >= size)
+            n = -1;
+    }
+    closedir(listing);
+    return n;
 }

@@ -1,19 +1,14 @@
-/* source.c - a checkpoint directory: its safetensors files mapped, their tensors in one sorted list. */
+/* source.c - tensors in one sorted list: of the mapped safetensors files of a directory, or of whoever lists them. */
 #include "sharding/source.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "sharding/json_read.h"
+#include "sharding/mapped_file.h"
 #include "sharding/model_file.h"
-#include "sharding/safetensors.h"
 #include "sharding/source_entries.h"
 
 #define SINGLE_FILE   "model.safetensors"
@@ -21,14 +16,13 @@
 #define MAX_FILES     4096u
 #define MAX_FILE_NAME 200u
 
-typedef struct mapped_file {
+typedef struct source_file {
     char *name; /* owned; relative to the directory */
-    void *map;  /* NULL: not mapped yet */
-    size_t bytes;
-} mapped_file;
+    mapped_file mapped;
+} source_file;
 
 struct shard_source {
-    mapped_file *files;
+    source_file *files; /* none when somebody else keeps the data */
     size_t n_files;
     source_entry *entries; /* sorted by name, bytewise */
     size_t n_entries;
@@ -38,37 +32,6 @@ const source_entry *shard_source_entries(const shard_source *source, size_t *n)
 {
     *n = source->n_entries;
     return source->entries;
-}
-
-/* Map the whole of an open regular file. */
-static base_status map_fd(int fd, const char *path, mapped_file *file, base_error *error)
-{
-    struct stat st;
-    if (fstat(fd, &st) != 0)
-        return base_fail(error, BASE_EIO, "cannot inspect '%s': %s", path, strerror(errno));
-    if (!S_ISREG(st.st_mode))
-        return base_fail(error, BASE_EIO, "'%s' is not a regular file", path);
-    if (st.st_size == 0)
-        return base_fail(error, BASE_EFORMAT, "'%s' is empty; is the download complete?", path);
-    void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (map == MAP_FAILED)
-        return base_fail(error, BASE_EIO, "cannot map '%s': %s", path, strerror(errno));
-    file->map = map;
-    file->bytes = (size_t)st.st_size;
-    return BASE_OK;
-}
-
-static base_status map_file(const char *path, mapped_file *file, base_error *error)
-{
-    /* O_NONBLOCK: a FIFO in the place of the file must not hang the start. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-        return base_fail(error, BASE_ENOTFOUND, "no file '%s'; is the download complete?", path);
-    if (fd < 0)
-        return base_fail(error, BASE_EIO, "cannot open '%s': %s", path, strerror(errno));
-    base_status status = map_fd(fd, path, file, error);
-    close(fd);
-    return status;
 }
 
 /* Move the tensors of a parsed file to the source's list; `entries` is freed. */
@@ -91,17 +54,17 @@ static base_status take_entries(shard_source *source, uint32_t file, safetensors
 /* Map files[i] and add its tensors. */
 static base_status load_file(shard_source *source, const char *dir, uint32_t i, base_error *error)
 {
-    mapped_file *file = &source->files[i];
+    source_file *file = &source->files[i];
     char path[4096];
     int length = snprintf(path, sizeof path, "%s/%s", dir, file->name);
     if (length < 0 || (size_t)length >= sizeof path)
         return base_fail(error, BASE_EINVAL, "the path '%.80s...' is too long", dir);
-    base_status status = map_file(path, file, error);
+    base_status status = mapped_file_open(path, &file->mapped, error);
     if (status != BASE_OK)
         return status;
     safetensors_entry *entries = NULL;
     size_t n = 0;
-    status = safetensors_parse(path, file->map, file->bytes, &entries, &n, error);
+    status = safetensors_parse(path, file->mapped.map, file->mapped.bytes, &entries, &n, error);
     return status != BASE_OK ? status : take_entries(source, i, &entries, n, error);
 }
 
@@ -111,16 +74,22 @@ static int compare_names(const void *left, const void *right)
     return strcmp(a->parsed.name, b->parsed.name);
 }
 
-static base_status sort_entries(shard_source *source, const char *dir, base_error *error)
+static const char *file_of(const shard_source *source, const source_entry *entry)
+{
+    return entry->file < source->n_files ? source->files[entry->file].name : "the model";
+}
+
+/* `what` is the directory or file that errors name. */
+static base_status sort_entries(shard_source *source, const char *what, base_error *error)
 {
     if (source->n_entries == 0)
-        return base_fail(error, BASE_EFORMAT, "'%s' holds no tensors", dir);
+        return base_fail(error, BASE_EFORMAT, "'%s' holds no tensors", what);
     qsort(source->entries, source->n_entries, sizeof *source->entries, compare_names);
     for (size_t i = 1; i < source->n_entries; i++) {
         const source_entry *a = &source->entries[i - 1], *b = &source->entries[i];
         if (strcmp(a->parsed.name, b->parsed.name) == 0)
             return base_fail(error, BASE_EFORMAT, "tensor '%s' is in both '%s' and '%s' of '%s'", a->parsed.name,
-                             source->files[a->file].name, source->files[b->file].name, dir);
+                             file_of(source, a), file_of(source, b), what);
     }
     return BASE_OK;
 }
@@ -132,13 +101,13 @@ static base_status add_file_name(shard_source *source, const char *name, base_er
             return BASE_OK;
     if (source->n_files == MAX_FILES)
         return base_fail(error, BASE_ETOOBIG, "'" INDEX_FILE "' names more than %u files", MAX_FILES);
-    mapped_file *grown = realloc(source->files, (source->n_files + 1) * sizeof *grown);
+    source_file *grown = realloc(source->files, (source->n_files + 1) * sizeof *grown);
     if (grown != NULL)
         source->files = grown;
     char *copy = grown == NULL ? NULL : strdup(name);
     if (copy == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the file list of '" INDEX_FILE "'");
-    source->files[source->n_files++] = (mapped_file){.name = copy};
+    source->files[source->n_files++] = (source_file){.name = copy};
     return BASE_OK;
 }
 
@@ -265,17 +234,49 @@ base_status shard_source_open(const char *dir, shard_source **out, base_error *e
     return BASE_OK;
 }
 
+static base_status check_names(const shard_source *source, base_error *error)
+{
+    for (size_t i = 0; i < source->n_entries; i++)
+        if (!shard_name_is_plain(source->entries[i].parsed.name, SAFETENSORS_MAX_NAME))
+            return base_fail(error, BASE_EFORMAT, "the name of tensor %zu is empty, too long or not plain ASCII", i);
+    return BASE_OK;
+}
+
+static void release_entries(source_entry *entries, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(entries[i].parsed.name);
+    free(entries);
+}
+
+base_status shard_source_from_entries(source_entry *entries, size_t n, shard_source **out, base_error *error)
+{
+    shard_source *source = calloc(1, sizeof *source);
+    if (source == NULL) {
+        release_entries(entries, n);
+        return base_fail(error, BASE_ENOMEM, "no memory for a list of %zu tensors", n);
+    }
+    source->entries = entries;
+    source->n_entries = n;
+    base_status status = check_names(source, error);
+    if (status == BASE_OK)
+        status = sort_entries(source, "the model", error);
+    if (status != BASE_OK) {
+        shard_source_close(&source);
+        return status;
+    }
+    *out = source;
+    return BASE_OK;
+}
+
 void shard_source_close(shard_source **source)
 {
     shard_source *s = *source;
     if (s == NULL)
         return;
-    for (size_t i = 0; i < s->n_entries; i++)
-        free(s->entries[i].parsed.name);
-    free(s->entries);
+    release_entries(s->entries, s->n_entries);
     for (size_t i = 0; i < s->n_files; i++) {
-        if (s->files[i].map != NULL)
-            munmap(s->files[i].map, s->files[i].bytes);
+        mapped_file_close(&s->files[i].mapped);
         free(s->files[i].name);
     }
     free(s->files);
@@ -316,12 +317,12 @@ static base_status check_tensor(const shard_source *source, const char *name, co
         char found[96], expected[96];
         shape_text(tensor.shape, tensor.n_dims, found, sizeof found);
         shape_text(shape, n_dims, expected, sizeof expected);
-        return base_fail(error, BASE_EFORMAT, "tensor '%s' has shape %s; config.json asks for %s", name, found,
+        return base_fail(error, BASE_EFORMAT, "tensor '%s' has shape %s; the model's description asks for %s", name, found,
                          expected);
     }
     if (tensor.type == SHARD_OTHER)
         return base_fail(error, BASE_EUNSUPPORTED,
-                         "tensor '%s' has an element type that is not computed with; known: F32, F16, BF16", name);
+                         "tensor '%s' has an element type that is not computed with; known: floats of 8 to 64 bits", name);
     return BASE_OK;
 }
 
@@ -335,7 +336,7 @@ static base_status check_role(const shard_source *source, const arch *a, arch_pa
     for (uint32_t il = 0; il < n; il++) {
         char name[SAFETENSORS_MAX_NAME + 1];
         if (!arch_tensor_name(a, part, role, il, name, sizeof name))
-            return base_fail(error, BASE_EINTERNAL, "family '%s' has a tensor name that is too long", a->family);
+            return base_fail(error, BASE_EINTERNAL, "family '%s' has no name for a tensor of this model, or one that is too long", a->family);
         base_status status = check_tensor(source, name, shape, n_dims, error);
         if (status != BASE_OK)
             return status;

@@ -1,4 +1,4 @@
-/* source.h - a checkpoint directory opened for reading: tensors by name, mapped, never copied.
+/* source.h - tensors by name, mapped, never copied, whatever file they are in.
  *
  * Owns: the file maps.  Headers are hostile until checked: every offset, size, overlap and name is verified at open, so
  * a tensor that was found can be read without further care.  A rank touches only the rows it owns; the kernel pages in
@@ -11,7 +11,28 @@
 #include "proto/base/status.h"
 #include "sharding/arch.h"
 
-typedef enum shard_type { SHARD_F32, SHARD_F16, SHARD_BF16, SHARD_OTHER } shard_type;
+/* Element types.  The quantised ones are GGUF's blocks along a row (formats/blocks.c); a row is a whole number of blocks.
+ * SHARD_SYNTHETIC has no bytes: `seed` and `spread` make the values. */
+typedef enum shard_type {
+    SHARD_F64,
+    SHARD_F32,
+    SHARD_F16,
+    SHARD_BF16,
+    SHARD_F8_E4M3,
+    SHARD_F8_E5M2,
+    SHARD_Q8_0,
+    SHARD_Q4_0,
+    SHARD_Q4_1,
+    SHARD_Q5_0,
+    SHARD_Q5_1,
+    SHARD_Q2_K,
+    SHARD_Q3_K,
+    SHARD_Q4_K,
+    SHARD_Q5_K,
+    SHARD_Q6_K,
+    SHARD_SYNTHETIC,
+    SHARD_OTHER, /* known to the format, never computed with: integers, booleans */
+} shard_type;
 
 typedef struct shard_tensor {
     shard_type type;
@@ -19,6 +40,8 @@ typedef struct shard_tensor {
     uint64_t shape[4];
     const void *data; /* borrowed from the source; aligned to the element size or less: read with memcpy */
     uint64_t bytes;
+    uint64_t seed; /* SHARD_SYNTHETIC */
+    float spread;  /* SHARD_SYNTHETIC: standard deviation */
 } shard_tensor;
 
 typedef struct shard_source shard_source;
@@ -36,16 +59,27 @@ base_status shard_source_find(const shard_source *source, const char *name, shar
  * shapes. */
 base_status shard_source_check(const shard_source *source, const arch *a, base_error *error);
 
-/* Read `n_columns` elements of row `row` from column `column` of a 1- or 2-d tensor as f32 (a 1-d tensor is one row).
- */
+/* "BF16", "Q4_K", ...; static. */
+const char *shard_type_name(shard_type type);
+
+/* Elements of a block and its bytes: 1 and the element's size for plain types; 32 and 34 for Q8_0; 256 and 144 for Q4_K ... */
+void shard_type_block(shard_type type, uint32_t *n_elements, uint32_t *n_bytes);
+
+/* Read `n_columns` elements of row `row` from column `column` of a 1- or 2-d tensor as f32 (a 1-d tensor is one row).  Any range,
+ * also inside a block. */
 void shard_tensor_read(const shard_tensor *tensor, uint64_t row, uint64_t column, uint64_t n_columns, float *out);
 
-/* The same without conversion, as bf16 bit patterns; only for SHARD_BF16 tensors. */
-void shard_tensor_read_bf16(const shard_tensor *tensor, uint64_t row, uint64_t column, uint64_t n_columns,
-                            uint16_t *out);
+/* Groups of 32 of a SHARD_Q8_0 or SHARD_Q4_0 tensor as they are: scales in f16 bits [n_columns / 32], q [n_columns] signed (Q4_0:
+ * -8..7).  column and n_columns are multiples of 32. */
+void shard_tensor_read_groups(const shard_tensor *tensor, uint64_t row, uint64_t column, uint64_t n_columns, uint16_t *scales,
+                              int8_t *q);
 
-/* A name for the weights: lower-case hex SHA-256 over config.json and the safetensors headers and data, 64 digits and a
- * NUL. Reads every byte, so one rank does it, in the background of loading. */
-base_status shard_source_digest(const shard_source *source, const char *dir, char out[65], base_error *error);
+/* A tensor's pages are not needed any more: lets the kernel drop them (bounded memory while a large model streams through). */
+void shard_tensor_forget(const shard_tensor *tensor, uint64_t first_row, uint64_t n_rows);
+
+/* A SHA-256 over `config` (the bytes that describe the model: config.json, or the metadata of a GGUF file) and all tensors; lower-case
+ * hex, 64 digits and a NUL.  Reads every byte. */
+base_status shard_source_digest(const shard_source *source, const void *config, size_t config_bytes, char out[65],
+                                base_error *error);
 
 #endif

@@ -93,13 +93,17 @@ class Client:
             self._send(self.running, cancel=pb.Cancel())
 
     def generate(self, parts=None, task=None, fields=None, images=(), on_text=None, max_tokens=0, temperature=0.0, top_k=0,
-                 top_p=0.0, seed=0, stop=(), deadline_ms=0, stat=False, logits_digest=False):
-        """parts: str (text), bytes (an image file) or pb.Part, in order; then task, then images.  on_text gets each text delta;
-        without it nothing is streamed.  Returns pb.Result: text, finish, usage, timings, provenance, ids."""
+                 top_p=0.0, seed=0, stop=(), deadline_ms=0, stat=False, logits_digest=False, chat=None):
+        """parts: str (text), bytes (an image file) or pb.Part, in order; then task, then chat, then images.  chat: the user's words, or
+        pairs of a role ("system", "user", "assistant", "image") and a text.  on_text gets each text delta; without it nothing is
+        streamed.  Returns pb.Result: text, finish, usage, timings, provenance, ids."""
         prompt = [p if isinstance(p, pb.Part) else pb.Part(text=p) if isinstance(p, str) else pb.Part(image=p) for p in parts or ()]
         if task:
             pairs = [pb.Field(name=name, value=value) for name, value in (fields or {}).items()]
             prompt.append(pb.Part(task=pb.TaskCall(name=task, fields=pairs)))
+        if chat is not None:
+            pairs = [pb.Field(name=name, value=value) for name, value in ([("user", chat)] if isinstance(chat, str) else chat)]
+            prompt.append(pb.Part(task=pb.TaskCall(name="chat", fields=pairs)))
         prompt += [pb.Part(image=image) for image in images]
         body = pb.Generate(parts=prompt, max_tokens=max_tokens, stop=stop, stream=on_text is not None, deadline_ms=deadline_ms,
                            priority=pb.STAT if stat else pb.ROUTINE, logits_digest=logits_digest,

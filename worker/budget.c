@@ -57,20 +57,25 @@ static base_status check_options(const worker_options *options, base_error *erro
     return BASE_OK;
 }
 
-static base_status memory_with(const arch *a, const shard_source *source, const par_place *place, link_limits limits,
-                               uint32_t n_blocks, model_memory *out, base_error *error)
+/* The question's fixed part. */
+typedef struct asked {
+    const shard_checkpoint *checkpoint;
+    const shard_recipe *recipe;
+    const par_place *place;
+} asked;
+
+static base_status memory_with(const asked *what, link_limits limits, uint32_t n_blocks, model_memory *out, base_error *error)
 {
     limits.n_kv_blocks = n_blocks;
-    return model_memory_of(a, source, place, &limits, out, error);
+    return model_memory_of(what->checkpoint, what->recipe, what->place, &limits, out, error);
 }
 
-static base_status probe_needs(const arch *a, const shard_source *source, const par_place *place,
-                               const link_limits *limits, node_needs *out, base_error *error)
+static base_status probe_needs(const asked *what, const link_limits *limits, node_needs *out, base_error *error)
 {
     model_memory one, two;
-    base_status status = memory_with(a, source, place, *limits, 1, &one, error);
+    base_status status = memory_with(what, *limits, 1, &one, error);
     if (status == BASE_OK)
-        status = memory_with(a, source, place, *limits, 2, &two, error);
+        status = memory_with(what, *limits, 2, &two, error);
     if (status != BASE_OK)
         return status;
     uint64_t block = total_of(&two) - total_of(&one);
@@ -112,18 +117,23 @@ static base_status fit_blocks(const node_needs *node, const worker_options *opti
     uint32_t least = options->kv_tokens > 0 ? *n_blocks : blocks_of(limits->max_positions);
     if (fits < least)
         return base_fail(
-            error, BASE_ENOMEM, "with %u KV tokens this node's ranks need %s, but %s can be used; lower --kv-tokens",
-            least * LINK_KV_BLOCK_TOKENS, worker_size_text(node->fixed + least * node->block, needed), there);
+            error, BASE_ENOMEM, "with %u KV tokens this node's ranks need %s, but %s can be used; lower %s",
+            least * LINK_KV_BLOCK_TOKENS, worker_size_text(node->fixed + least * node->block, needed), there,
+            options->kv_tokens > 0 ? "--kv-tokens" : "--context");
     if (fits < *n_blocks)
         *n_blocks = (uint32_t)fits;
     return BASE_OK;
 }
 
-base_status worker_budget(par_world *world, const par_place *place, const arch *a, const shard_source *source,
-                          const worker_options *options, link_limits *limits, model_memory *memory, base_error *error)
+base_status worker_budget(par_world *world, const par_place *place, const shard_checkpoint *checkpoint,
+                          const shard_recipe *recipe, const worker_options *options, link_limits *limits, model_memory *memory, base_error *error)
 {
+    asked what = {.checkpoint = checkpoint, .recipe = recipe, .place = place};
+    uint32_t context = checkpoint->a.decoder.max_positions;
+    if (options->context > 0 && options->context < context)
+        context = options->context;
     link_limits chosen = {.max_seqs = options->max_seqs,
-                          .max_positions = a->decoder.max_positions,
+                          .max_positions = context,
                           .max_step_tokens = options->max_step_tokens,
                           .n_image_slots = options->n_image_slots};
     uint32_t n_blocks =
@@ -135,7 +145,7 @@ base_status worker_budget(par_world *world, const par_place *place, const arch *
     base_status status =
         values != NULL ? check_options(options, error) : base_fail(error, BASE_ENOMEM, "no memory to count memory");
     if (status == BASE_OK)
-        status = probe_needs(a, source, place, &chosen, &needs, error);
+        status = probe_needs(&what, &chosen, &needs, error);
     status = par_world_agree(world, status, error);
     if (status == BASE_OK) {
         add_up_node(world, &needs, values);
@@ -146,7 +156,7 @@ base_status worker_budget(par_world *world, const par_place *place, const arch *
         return status;
 
     chosen.n_kv_blocks = UINT32_MAX - (uint32_t)par_world_max(world, UINT32_MAX - n_blocks); /* the least of all */
-    status = par_world_agree(world, memory_with(a, source, place, chosen, chosen.n_kv_blocks, memory, error), error);
+    status = par_world_agree(world, memory_with(&what, chosen, chosen.n_kv_blocks, memory, error), error);
     if (status == BASE_OK)
         *limits = chosen;
     return status;

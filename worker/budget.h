@@ -9,8 +9,8 @@
  * workspaces fit into the memory that is available there; *memory is what this rank will take.  Collective, agreed.
  * Errors: BASE_EINVAL an option out of range; BASE_ENOMEM with the bytes needed, the bytes there are, and what to
  * change. */
-base_status worker_budget(par_world *world, const par_place *place, const arch *a, const shard_source *source,
-                          const worker_options *options, link_limits *limits, model_memory *memory, base_error *error);
+base_status worker_budget(par_world *world, const par_place *place, const shard_checkpoint *checkpoint,
+                          const shard_recipe *recipe, const worker_options *options, link_limits *limits, model_memory *memory, base_error *error);
 
 #define WORKER_SIZE_TEXT 24u
 /* "312 MB", "7.4 GB" (powers of ten) into text [WORKER_SIZE_TEXT]; returns text. */

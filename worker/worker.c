@@ -1,6 +1,6 @@
 /* worker.c - a rank's life, in the order of start-up:
  *
- *     1. read      config.json, the layout, the checkpoint's headers; rank 0 starts to digest the weights on a thread
+ *     1. read      the checkpoint's headers, the layout; rank 0 starts to digest the weights on a thread
  *        of its own
  *     2. place     the rank grid; cores, threads and memory policy
  *     3. budget    limits that fit into the nodes' memory; one line for each rank: where it is and what it will take
@@ -24,9 +24,12 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/link/link.h"
+#include "sharding/importance.h"
+#include "sharding/shards/shard_set.h"
 #include "worker/budget.h"
 #include "worker/kernels/kern.h"
 #include "worker/model/model.h"
+#include "worker/place.h"
 #include "worker/step_loop.h"
 #include "worker/topo/topo.h"
 
@@ -34,8 +37,7 @@
 typedef struct digest_job {
     pthread_t thread;
     bool running;
-    const shard_source *source;
-    const char *dir;
+    const shard_checkpoint *checkpoint;
     char digest[65];
     base_status status;
     base_error error;
@@ -49,9 +51,10 @@ typedef struct progress {
 typedef struct worker {
     par_world *world;
     const worker_options *options;
-    arch a;
     uint32_t tp, pp;
-    shard_source *source;
+    shard_checkpoint *checkpoint;
+    shard_importance *importance;
+    shard_recipe recipe;
     digest_job digest;
     par_grid *grid;
     topo_machine *machine;
@@ -75,15 +78,14 @@ static bool is_front(const worker *w)
 static void *digest_run(void *context)
 {
     digest_job *job = context;
-    job->status = shard_source_digest(job->source, job->dir, job->digest, &job->error);
+    job->status = shard_checkpoint_digest(job->checkpoint, job->digest, &job->error);
     return NULL;
 }
 
 static base_status digest_start(worker *w, base_error *error)
 {
     digest_job *job = &w->digest;
-    job->source = w->source;
-    job->dir = w->options->model_dir;
+    job->checkpoint = w->checkpoint;
     job->running = pthread_create(&job->thread, NULL, digest_run, job) == 0;
     return job->running ? BASE_OK : base_fail(error, BASE_ENOMEM, "cannot start the thread that digests the weights");
 }
@@ -96,20 +98,44 @@ static base_status digest_finish(digest_job *job, base_error *error)
     return job->status == BASE_OK ? BASE_OK : base_fail(error, job->status, "%s", job->error.text);
 }
 
+/* The layout asked for, or the one that fits; shards know theirs. */
+static base_status choose_layout(worker *w, base_error *error)
+{
+    w->tp = w->options->tp;
+    w->pp = w->options->pp;
+    if (w->checkpoint->shards != NULL && w->tp == 0 && w->pp == 0) {
+        shard_set_layout(w->checkpoint->shards, &w->tp, &w->pp);
+        uint64_t n = (uint64_t)w->tp * w->pp;
+        if (n != (uint64_t)par_world_size(w->world))
+            return base_fail(error, BASE_EINVAL,
+                             "'%s' holds shards for --tp %u --pp %u, %llu ranks, but %d were started; start that many, or shard again",
+                             w->options->model, w->tp, w->pp, (unsigned long long)n, par_world_size(w->world));
+    }
+    return shard_layout_choose(&w->checkpoint->a, (uint32_t)par_world_size(w->world), &w->tp, &w->pp, error);
+}
+
+static base_status read_recipe(worker *w, base_error *error)
+{
+    w->recipe = w->options->recipe;
+    if (w->checkpoint->shards != NULL && w->recipe.kind != RECIPE_AUTO)
+        return base_fail(error, BASE_EINVAL, "'%s' is packed already; --weights is for `palmgrove shard` then", w->options->model);
+    if (w->options->importance == NULL)
+        return BASE_OK;
+    base_status status = shard_importance_open(w->options->importance, &w->checkpoint->a, &w->importance, error);
+    w->recipe.importance = w->importance;
+    return status;
+}
+
 static base_status read_checkpoint(worker *w, base_error *error)
 {
     const worker_options *options = w->options;
-    w->tp = options->tp;
-    w->pp = options->pp;
     base_status status = kern_select(options->isa != NULL ? options->isa : "auto", error);
     if (status == BASE_OK)
-        status = arch_load(options->model_dir, &w->a, error);
+        status = shard_checkpoint_open(options->model, &w->checkpoint, error);
     if (status == BASE_OK)
-        status = shard_layout_choose(&w->a, (uint32_t)par_world_size(w->world), &w->tp, &w->pp, error);
+        status = choose_layout(w, error);
     if (status == BASE_OK)
-        status = shard_source_open(options->model_dir, &w->source, error);
-    if (status == BASE_OK)
-        status = shard_source_check(w->source, &w->a, error);
+        status = read_recipe(w, error);
     if (status == BASE_OK && is_front(w))
         status = digest_start(w, error); /* before pinning: a thread inherits its maker's cores */
     return par_world_agree(w->world, status, error);
@@ -117,41 +143,12 @@ static base_status read_checkpoint(worker *w, base_error *error)
 
 /* --- 2. place --- */
 
-/* Which ranks share this one's set of CPUs?  If the launcher bound each to its own, only this one. */
-static base_status count_sharers(worker *w, topo_request *request, base_error *error)
-{
-    int n = par_world_local_size(w->world), me = par_world_local_rank(w->world);
-    uint64_t *keys = calloc((size_t)n, sizeof *keys);
-    base_status status = keys != NULL ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to place %d ranks", n);
-    status = par_world_agree(w->world, status, error);
-    if (status == BASE_OK) {
-        par_world_local_gather(w->world, topo_machine_allowed_key(w->machine), keys);
-        request->index = request->count = 0;
-        for (int i = 0; i < n; i++) {
-            request->index += i < me && keys[i] == keys[me];
-            request->count += keys[i] == keys[me];
-        }
-    }
-    free(keys);
-    return status;
-}
-
 static base_status place_rank(worker *w, base_error *error)
 {
     base_status status = par_grid_create(w->world, w->tp, w->pp, &w->grid, error);
     if (status != BASE_OK)
         return status;
-    status = par_world_agree(w->world, topo_machine_open(NULL, &w->machine, error), error);
-    if (status != BASE_OK)
-        return status;
-    topo_request request = {.n_threads = w->options->n_threads, .smt = TOPO_SMT_CORES};
-    status = count_sharers(w, &request, error);
-    if (status != BASE_OK)
-        return status;
-    status = par_world_agree(w->world, topo_plan_create(w->machine, &request, &w->plan, error), error);
-    if (status == BASE_OK)
-        topo_plan_apply(w->plan, w->options->pin, w->remark);
-    return status;
+    return worker_place(w->world, w->options->n_threads, w->options->pin, &w->machine, &w->plan, w->remark, error);
 }
 
 /* --- 3. budget --- */
@@ -184,7 +181,7 @@ static void report_places(worker *w)
 static base_status settle_memory(worker *w, base_error *error)
 {
     par_place place = par_grid_place(w->grid);
-    base_status status = worker_budget(w->world, &place, &w->a, w->source, w->options, &w->limits, &w->memory, error);
+    base_status status = worker_budget(w->world, &place, w->checkpoint, &w->recipe, w->options, &w->limits, &w->memory, error);
     if (status == BASE_OK)
         report_places(w);
     return status;
@@ -209,7 +206,7 @@ static base_status load_model(worker *w, base_error *error)
     uint64_t now_us = base_clock_us();
     w->loading = (progress){.shown = is_front(w), .start_us = now_us, .last_us = now_us};
     model_options options = {.limits = w->limits, .progress = show_progress, .progress_context = &w->loading};
-    base_status status = model_create(&w->a, w->source, w->grid, &options, &w->m, error);
+    base_status status = model_create(w->checkpoint, &w->recipe, w->grid, &options, &w->m, error);
     status = par_world_agree(w->world, status, error);
     if (status != BASE_OK)
         return status;
@@ -236,10 +233,16 @@ static base_status say_hello(worker *w, const link_hello *hello, base_error *err
     return status;
 }
 
+static void close_checkpoint(worker *w)
+{
+    shard_importance_close(&w->importance);
+    shard_checkpoint_close(&w->checkpoint);
+}
+
 static base_status greet(worker *w, base_error *error)
 {
     size_t stage_floats =
-        (size_t)w->limits.max_step_tokens * ((size_t)w->a.decoder.stack.d + 1); /* a row and its overflow mark */
+        (size_t)w->limits.max_step_tokens * ((size_t)w->checkpoint->a.decoder.stack.d + 1); /* a row and its overflow mark */
     base_status status = step_loop_create(w->world, w->grid, w->m, stage_floats, &w->loop, error);
     if (status != BASE_OK)
         return status;
@@ -253,7 +256,7 @@ static base_status greet(worker *w, base_error *error)
                         .workspace_bytes_max = par_world_max(w->world, w->memory.workspace_bytes)};
     snprintf(hello.isa, sizeof hello.isa, "%s", kern_active()->name);
     status = digest_finish(&w->digest, error);
-    shard_source_close(&w->source);
+    close_checkpoint(w);
     memcpy(hello.model_digest, w->digest.digest, sizeof hello.model_digest);
     if (status == BASE_OK && is_front(w))
         status = say_hello(w, &hello, error);
@@ -286,7 +289,7 @@ static void stop(worker *w)
     topo_machine_close(&w->machine);
     par_grid_destroy(&w->grid);
     digest_finish(&w->digest, NULL);
-    shard_source_close(&w->source);
+    close_checkpoint(w);
 }
 
 base_status worker_run(par_world *world, const worker_options *options, base_error *error)

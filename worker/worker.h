@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "proto/base/status.h"
+#include "sharding/recipe.h"
 #include "worker/par/par.h"
 
 /* Bounds of the options below. */
@@ -14,12 +15,15 @@
 #define WORKER_IMAGE_SLOTS_MAX 1024u
 
 typedef struct worker_options {
-    const char *model_dir;
-    uint32_t tp, pp;          /* 0: chosen from the world's size */
+    const char *model;        /* path of the checkpoint (sharding/checkpoint.h) */
+    const char *importance;   /* file for the quantiser, or NULL */
+    shard_recipe recipe;      /* how weights are packed at load; the worker opens `importance` for it */
+    uint32_t tp, pp;          /* 0: chosen from the world's size, or the shards' own */
     uint32_t n_threads;       /* per rank; 0: as many as the rank's share of the allowed cores */
     uint32_t max_seqs;        /* sequences in flight */
+    uint32_t context;         /* positions of a sequence at most; 0: what the model allows */
     uint32_t max_step_tokens; /* tokens of one plan */
-    uint32_t kv_tokens;       /* KV cache capacity in tokens; 0: max_seqs x max_positions, cut to what fits in memory */
+    uint32_t kv_tokens;       /* KV cache capacity in tokens; 0: max_seqs x context, cut to what fits in memory */
     uint32_t n_image_slots;
     const char *isa;          /* "auto", "ref", "avx2", "avx512" */
     bool pin;                 /* bind threads and memory with hwloc */

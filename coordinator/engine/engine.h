@@ -24,7 +24,8 @@ typedef struct engine_parts {
     const char *family;      /* "palm_e" */
     const char *model;       /* the checkpoint's directory name */
     const char *endpoints;   /* as bound by the gateway */
-    int32_t eos_id;
+    const int32_t *stop_ids; /* [n_stop_ids] tokens that end an answer; outlives the engine */
+    uint32_t n_stop_ids;
 } engine_parts;
 
 /* Bind the link and start the thread; returns when the link is bound.  Errors: link_bind's; BASE_ENOMEM, BASE_EIO. */

@@ -165,7 +165,7 @@ void engine_take_prepared(engine *e, session *s)
         return;
     }
     uint64_t now_us = base_clock_us();
-    sched_request request = session_request_of(s, e->parts.eos_id);
+    sched_request request = session_request_of(s, e->parts.stop_ids, e->parts.n_stop_ids);
     status = sched_submit(e->sched, &request, now_us, &s->seq, &error);
     if (status == BASE_OK) {
         status = session_begin(s, e->parts.env->tokenizer, now_us, &error);

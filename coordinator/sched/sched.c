@@ -289,7 +289,8 @@ base_status sched_submit(sched *s, const sched_request *r, uint64_t now_us, sche
     seq->n_prompt = seq->n_known = r->n_tokens;
     seq->max_tokens = r->max_tokens;
     seq->slot = SEQ_NO_SLOT;
-    seq->eos_id = r->eos_id;
+    seq->stop_ids = r->stop_ids;
+    seq->n_stop_ids = r->n_stop_ids;
     seq->sampling = r->sampling;
     seq->digest = r->digest;
     seq->standing = (sched_standing){.priority = r->priority, .arrival = ++s->arrivals, .deadline_us = r->deadline_us,
@@ -434,13 +435,21 @@ static base_status check_result(const sched *s, const sched_flight *flight, cons
     return BASE_OK;
 }
 
+static bool is_stop(const sched_seq *seq, int32_t token)
+{
+    for (uint32_t i = 0; i < seq->n_stop_ids; i++)
+        if (seq->stop_ids[i] == token)
+            return true;
+    return false;
+}
+
 /* The sequence still counts as used by the plan whose result this is, so ending it means DRAINING; complete_entry frees it. */
 static void accept_token(sched *s, sched_seq *seq, const link_token *token)
 {
     seq->tokens[seq->n_known++] = token->token;
     seq->standing.n_tokens = seq->n_known;
     sched_event event = {.user = seq->user, .token = *token, .started_us = seq->started_us};
-    if (token->token == seq->eos_id)
+    if (is_stop(seq, token->token))
         event.finish = SCHED_EOS;
     else if (seq->n_known == seq->n_prompt + seq->max_tokens)
         event.finish = SCHED_LENGTH;

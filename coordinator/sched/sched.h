@@ -62,7 +62,8 @@ typedef struct sched_request {
                                      until the request has ended.  Image k's rows stand together, images in rising order */
     uint32_t n_images;
     uint32_t max_tokens; /* >= 1 */
-    int32_t eos_id;
+    const int32_t *stop_ids; /* [n_stop_ids] tokens that end it; borrowed until the request has ended */
+    uint32_t n_stop_ids;
     uint32_t priority;    /* larger first */
     uint64_t deadline_us; /* 0: none */
     link_sampling sampling;

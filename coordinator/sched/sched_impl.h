@@ -39,7 +39,8 @@ struct sched_seq {
     kv_table table;
     seq_image *images; /* [n_images] owned */
     uint32_t n_images;
-    int32_t eos_id;
+    const int32_t *stop_ids; /* [n_stop_ids] borrowed */
+    uint32_t n_stop_ids;
     link_sampling sampling;
     bool digest;
     uint64_t last_step;  /* the last plan that held it */

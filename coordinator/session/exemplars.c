@@ -30,7 +30,7 @@ static base_status load_root(const char *path, json_t **out, base_error *error)
 {
     struct stat info;
     if (stat(path, &info) != 0) {
-        if (errno != ENOENT)
+        if (errno != ENOENT && errno != ENOTDIR) /* a model that is one file has none */
             return base_fail(error, BASE_EIO, "cannot read '%s': %s", path, strerror(errno));
         *out = json_object();
         return *out != NULL ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory for '%s'", path);

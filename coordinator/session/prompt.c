@@ -13,8 +13,11 @@
 enum { COUNTED_CONTEXTS = 16 };
 
 typedef struct item {
-    const char *text;       /* NULL: an image */
+    const char *text;       /* [size] NULL: an image */
     const wire_part *image; /* NULL: a task's slot whose image has not come yet */
+    size_t size;
+    bool is_chat; /* one text with the chat items beside it */
+    bool is_trusted;
 } item;
 
 typedef struct layout {
@@ -25,6 +28,12 @@ typedef struct layout {
     uint32_t n_images;
 } layout;
 
+/* A chat's frames are no words of anybody. */
+static bool has_words(const item *it)
+{
+    return it->text != NULL && it->size > 0 && !it->is_trusted;
+}
+
 static void layout_release(layout *l)
 {
     for (size_t i = 0; i < l->n_tasks; i++)
@@ -33,7 +42,7 @@ static void layout_release(layout *l)
     free(l->items);
 }
 
-static base_status add_item(layout *l, const char *text, const wire_part *picture, base_error *error)
+static base_status add_item(layout *l, item added, base_error *error)
 {
     if (l->n_items == l->capacity) {
         size_t capacity = l->capacity == 0 ? 16 : l->capacity * 2;
@@ -43,8 +52,30 @@ static base_status add_item(layout *l, const char *text, const wire_part *pictur
         l->items = items;
         l->capacity = capacity;
     }
-    l->items[l->n_items++] = (item){.text = text, .image = picture};
+    l->items[l->n_items++] = added;
     return BASE_OK;
+}
+
+static base_status add_text(layout *l, const char *text, base_error *error)
+{
+    return add_item(l, (item){.text = text, .size = text != NULL ? strlen(text) : 0}, error);
+}
+
+static base_status add_chat(const prompt_env *env, const wire_part *part, layout *l, base_error *error)
+{
+    chat_message messages[WIRE_FIELDS_MAX];
+    size_t n = part->n_fields < WIRE_FIELDS_MAX ? part->n_fields : WIRE_FIELDS_MAX, n_parts = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!chat_message_of(part->fields[i].name, part->fields[i].value, &messages[i]))
+            return base_fail(error, BASE_EINVAL, "a chat has no field '%.64s'; known are system, user, image, assistant",
+                             part->fields[i].name);
+    chat_part *parts = NULL;
+    base_status status = chat_render(&env->chat, messages, n, &parts, &n_parts, error);
+    for (size_t i = 0; status == BASE_OK && i < n_parts; i++)
+        status = add_item(l, (item){.text = parts[i].text, .size = parts[i].size, .is_chat = true, .is_trusted = parts[i].is_trusted},
+                          error);
+    free(parts);
+    return status;
 }
 
 static base_status add_task(const prompt_env *env, const wire_part *part, layout *l, base_error *error)
@@ -59,7 +90,7 @@ static base_status add_task(const prompt_env *env, const wire_part *part, layout
         return status;
     l->n_tasks++;
     for (size_t i = 0; status == BASE_OK && i < rendered->n_parts; i++)
-        status = add_item(l, rendered->parts[i].is_image ? NULL : rendered->parts[i].text, NULL, error);
+        status = add_text(l, rendered->parts[i].is_image ? NULL : rendered->parts[i].text, error);
     return status;
 }
 
@@ -68,7 +99,7 @@ static base_status add_image(const wire_part *part, layout *l, base_error *error
 {
     l->n_images++;
     if (l->n_task_parts == 0)
-        return add_item(l, NULL, part, error);
+        return add_item(l, (item){.image = part}, error);
     for (size_t i = 0; i < l->n_items; i++) {
         if (l->items[i].text == NULL && l->items[i].image == NULL) {
             l->items[i].image = part;
@@ -84,7 +115,7 @@ static base_status check_layout(const prompt_env *env, const layout *l, base_err
     bool has_text = false;
     uint32_t n_open = 0;
     for (size_t i = 0; i < l->n_items; i++) {
-        has_text |= l->items[i].text != NULL && l->items[i].text[0] != '\0';
+        has_text |= has_words(&l->items[i]);
         n_open += l->items[i].text == NULL && l->items[i].image == NULL;
     }
     if (n_open > 0)
@@ -109,9 +140,11 @@ static base_status lay_out(const prompt_env *env, const wire_generate *g, layout
     for (size_t i = 0; status == BASE_OK && i < g->n_parts; i++) {
         const wire_part *part = &g->parts[i];
         if (part->kind == WIRE_PART_TEXT)
-            status = add_item(l, part->text, NULL, error);
+            status = add_text(l, part->text, error);
         else if (part->kind == WIRE_PART_IMAGE)
             status = add_image(part, l, error);
+        else if (strcmp(part->task, CHAT_TASK) == 0)
+            status = add_chat(env, part, l, error);
         else
             status = add_task(env, part, l, error);
     }
@@ -128,6 +161,27 @@ static base_status add_rows(text_ids *tokens, uint32_t first_row, uint32_t n_row
     return BASE_OK;
 }
 
+/* The text items from `at` on that are tokenized as one: a text by itself, or a chat's up to an image. */
+static size_t run_length(const layout *l, size_t at)
+{
+    size_t end = at + 1;
+    while (l->items[at].is_chat && end < l->n_items && l->items[end].is_chat && l->items[end].text != NULL)
+        end++;
+    return end - at;
+}
+
+static base_status add_run(const prompt_env *env, const item *items, size_t n, size_t max_ids, text_ids *tokens, base_error *error)
+{
+    text_part *parts = calloc(n, sizeof *parts);
+    if (parts == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for a prompt of %zu parts", n);
+    for (size_t i = 0; i < n; i++)
+        parts[i] = (text_part){.text = items[i].text, .size = items[i].size, .is_trusted = items[i].is_trusted};
+    base_status status = text_encode_parts(env->tokenizer, parts, n, max_ids, tokens, error);
+    free(parts);
+    return status;
+}
+
 static base_status tokenize(const prompt_env *env, const layout *l, text_ids *tokens, base_error *error)
 {
     uint32_t context = env->limits.max_positions, rows = env->limits.rows_per_image, first_row = 0;
@@ -135,13 +189,14 @@ static base_status tokenize(const prompt_env *env, const layout *l, text_ids *to
     base_status status = BASE_OK;
     if (env->bos_id >= 0 && !text_ids_push(tokens, env->bos_id))
         status = base_fail(error, BASE_ENOMEM, "no memory for the tokens of a prompt");
-    for (size_t i = 0; status == BASE_OK && i < l->n_items; i++) {
-        const char *text = l->items[i].text;
-        if (text == NULL) {
+    for (size_t i = 0, n; status == BASE_OK && i < l->n_items; i += n) {
+        n = 1;
+        if (l->items[i].text == NULL) {
             status = add_rows(tokens, first_row, rows, error);
             first_row += rows;
         } else {
-            status = text_encode(env->tokenizer, text, strlen(text), counted, tokens, error);
+            n = run_length(l, i);
+            status = add_run(env, &l->items[i], n, counted, tokens, error);
             if (status == BASE_ETOOBIG)
                 return base_fail(error, status, "the prompt has more than %zu tokens; the context is %u; shorten the text", counted,
                                  context);

@@ -1,14 +1,16 @@
 /* prompt.h - a request's parts turned into what the scheduler takes: token ids with image rows, and square images.
  *
- * A prompt is <s>, then the parts in order: every text by itself through the tokenizer, every image as rows_per_image positions.
+ * A prompt is <s> if the model wants one, then the parts in order: every text by itself through the tokenizer, every image as rows_per_image positions.
  * A task part expands to texts and image slots; each slot takes the next image part that follows the task.  Without any task part
- * images stand where they stand.  A literal <img> in a text is text.
+ * images stand where they stand.  A literal <img> in a text is text.  The task "chat" is a conversation in the model's own frame
+ * (chat.h): the only place where control tokens come from.
  * Pure but for memory: any thread. */
 #ifndef PALMGROVE_SESSION_PROMPT_H
 #define PALMGROVE_SESSION_PROMPT_H
 
 #include <stdint.h>
 
+#include "coordinator/session/chat.h"
 #include "coordinator/session/exemplars.h"
 #include "coordinator/text/text.h"
 #include "proto/link/plan.h"
@@ -18,7 +20,8 @@
 typedef struct prompt_env {
     const text_tokenizer *tokenizer;
     const exemplars *exemplars;
-    int32_t bos_id;
+    chat_setup chat;
+    int32_t bos_id; /* what every prompt begins with; -1: nothing */
     link_limits limits; /* the replica's */
     uint64_t max_image_pixels;
 } prompt_env;
@@ -30,7 +33,7 @@ typedef struct prompt {
 } prompt;
 
 /* Errors, *out untouched: BASE_EINVAL empty prompt, or images and image slots that do not match; BASE_ENOTFOUND, BASE_EINVAL of
- * task_render; BASE_ETOOBIG tokens, images or pixels beyond a limit (both numbers and the fix named); BASE_EUNSUPPORTED an image for
+ * task_render and chat_render; BASE_ETOOBIG tokens, images or pixels beyond a limit (both numbers and the fix named); BASE_EUNSUPPORTED an image for
  * a model without a tower; image_decode's errors with the image's number in front; BASE_ENOMEM. */
 base_status prompt_build(const prompt_env *env, const wire_generate *generate, prompt *out, base_error *error);
 

@@ -109,7 +109,7 @@ void session_prepare(session *s, const prompt_env *env)
     s->max_tokens = tokens_to_make(s, &env->limits);
 }
 
-sched_request session_request_of(const session *s, int32_t eos_id)
+sched_request session_request_of(const session *s, const int32_t *stop_ids, uint32_t n_stop_ids)
 {
     const wire_generate *g = &s->request.generate;
     return (sched_request){
@@ -119,7 +119,8 @@ sched_request session_request_of(const session *s, int32_t eos_id)
         .images = (const uint8_t *const *)s->prompt.images,
         .n_images = s->prompt.n_images,
         .max_tokens = s->max_tokens,
-        .eos_id = eos_id,
+        .stop_ids = stop_ids,
+        .n_stop_ids = n_stop_ids,
         .priority = (uint32_t)g->priority,
         .deadline_us = s->deadline_us,
         .sampling = {.temperature = g->sampling.temperature, .top_k = g->sampling.top_k, .top_p = g->sampling.top_p,

@@ -78,7 +78,7 @@ bool session_is_over(const session *s);
 void session_prepare(session *s, const prompt_env *env);
 
 /* The scheduler's view of a prepared session; borrows from it. */
-sched_request session_request_of(const session *s, int32_t eos_id);
+sched_request session_request_of(const session *s, const int32_t *stop_ids, uint32_t n_stop_ids);
 
 /* PREPARING -> SCHEDULED: ready to take tokens.  The prompt's tokens are freed (the scheduler has its copy).  Errors: BASE_ENOMEM. */
 base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t now_us, base_error *error);

@@ -182,7 +182,7 @@ base_status task_render(const char *name, const task_field *fields, size_t n_fie
 {
     const task_spec *task = find_task(name);
     if (task == NULL)
-        return base_fail(error, BASE_ENOTFOUND, "unknown task '%.64s'; known: report, vqa, classify, choice", name);
+        return base_fail(error, BASE_ENOTFOUND, "unknown task '%.64s'; known: report, vqa, classify, choice, chat", name);
     base_status status = check_fields(task, fields, n_fields, error);
     if (status != BASE_OK)
         return status;

@@ -1,7 +1,7 @@
 /* fuzz_safetensors.c - any bytes as a safetensors file: what is accepted lies inside them. */
 #include <stdlib.h>
 
-#include "sharding/safetensors.h"
+#include "sharding/formats/safetensors.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 

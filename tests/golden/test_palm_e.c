@@ -15,7 +15,7 @@
 
 #include "proto/base/buf.h"
 #include "sharding/model_file.h"
-#include "sharding/safetensors.h"
+#include "sharding/formats/safetensors.h"
 #include "worker/kernels/kern.h"
 #include "worker/model/model.h"
 
@@ -152,8 +152,8 @@ static bool make_prompt(prompt *p, comparison *c)
 
 static base_status run(par_world *world, const char *dir, prompt *p, comparison *c, base_error *error)
 {
-    arch a;
-    shard_source *source = NULL;
+    shard_checkpoint *checkpoint = NULL;
+    const shard_recipe recipe = {.kind = RECIPE_AUTO};
     par_grid *grid = NULL;
     model *m = NULL;
     link_token tokens[MAX_KEPT + 1];
@@ -163,20 +163,16 @@ static base_status run(par_world *world, const char *dir, prompt *p, comparison 
                              .probe = compare, .probe_context = c};
     base_status status = kern_select("auto", error);
     if (status == BASE_OK)
-        status = arch_load(dir, &a, error);
-    if (status == BASE_OK)
-        status = shard_source_open(dir, &source, error);
-    if (status == BASE_OK)
-        status = shard_source_check(source, &a, error);
+        status = shard_checkpoint_open(dir, &checkpoint, error);
     if (status == BASE_OK)
         status = par_grid_create(world, 1, 1, &grid, error);
     if (status == BASE_OK)
-        status = model_create(&a, source, grid, &options, &m, error);
+        status = model_create(checkpoint, &recipe, grid, &options, &m, error);
     if (status == BASE_OK)
         model_step(m, &p->plan, &result);
     model_destroy(&m);
     par_grid_destroy(&grid);
-    shard_source_close(&source);
+    shard_checkpoint_close(&checkpoint);
     return status;
 }
 

@@ -16,7 +16,8 @@ LAYERS = {
     "proto": ("proto",),
     "sharding": ("proto", "sharding"),
     "worker": ("proto", "sharding", "worker"),
-    "worker/kernels": ("proto", "worker/kernels"),
+    "sharding/pack": ("proto/base", "sharding/pack"),
+    "worker/kernels": ("proto", "sharding/pack", "worker/kernels"),
     "worker/par": ("proto/base", "worker/par"),
     "worker/topo": ("proto/base", "worker/topo"),
     "coordinator": ("proto", "sharding", "coordinator"),
@@ -39,7 +40,7 @@ OWNERS = {
     r"jansson\.h": ("sharding/", "coordinator/"),
     r"sodium\.h": ("sharding/",),
     r"jpeglib\.h|png\.h|jerror\.h": ("coordinator/image/",),
-    r"sentencepiece.*\.h": ("coordinator/text/",),
+    r"sentencepiece.*\.h|pcre2\.h|utf8proc\.h": ("coordinator/text/",),
     r"immintrin\.h|arm_neon\.h": ("worker/kernels/",),
 }
 GENERATED_PROTOCOL = re.compile(r"\.pb-c\.h")

@@ -17,15 +17,20 @@ enum { N_TEXT_BEFORE = 5, N_IMAGE = 49, N_TEXT_AFTER = 3, N_PROMPT = N_TEXT_BEFO
 enum { SLOT = 1, IMAGE_SIDE = 98, MAX_TOKENS = 128, MAX_SEQS = 4 };
 
 typedef struct golden {
-    bool bf16, sampled;
+    bool bf16; /* the checkpoint's type; else f32 */
+    recipe_kind weights;
+    bool sampled;
     uint64_t digest;
 } golden;
 
 static const golden goldens[] = {
-    {true, false, UINT64_C(0x11b0d9445b0f1dcb)},
-    {true, true, UINT64_C(0xcaac00cc045b3d81)},
-    {false, false, UINT64_C(0xe155d5641b460cd9)},
-    {false, true, UINT64_C(0x49030ffee8d6ad83)},
+    {true, RECIPE_AUTO, false, UINT64_C(0x11b0d9445b0f1dcb)},
+    {true, RECIPE_AUTO, true, UINT64_C(0xcaac00cc045b3d81)},
+    {false, RECIPE_AUTO, false, UINT64_C(0xe155d5641b460cd9)},
+    {false, RECIPE_AUTO, true, UINT64_C(0x49030ffee8d6ad83)},
+    {false, RECIPE_F16, false, 0},
+    {false, RECIPE_INT8, false, 0},
+    {false, RECIPE_INT4, false, 0},
 };
 enum { N_GOLDENS = sizeof goldens / sizeof *goldens };
 
@@ -160,15 +165,14 @@ static void decode(run *r, const way *w, bool sampled)
 static const link_limits limits = {.max_seqs = MAX_SEQS, .max_positions = 128, .max_step_tokens = MAX_TOKENS, .n_kv_blocks = 8,
                                    .n_image_slots = 2};
 
-static bool open_model(run *r, const char *dir, base_error *error)
+static bool open_model(run *r, const char *dir, recipe_kind weights, base_error *error)
 {
-    arch a;
-    shard_source *source = NULL;
+    shard_checkpoint *checkpoint = NULL;
+    const shard_recipe recipe = {.kind = weights};
     model_options options = {.limits = limits};
-    bool ok = arch_load(dir, &a, error) == BASE_OK && shard_source_open(dir, &source, error) == BASE_OK &&
-              shard_source_check(source, &a, error) == BASE_OK &&
-              model_create(&a, source, r->grid, &options, &r->m, error) == BASE_OK;
-    shard_source_close(&source);
+    bool ok = shard_checkpoint_open(dir, &checkpoint, error) == BASE_OK &&
+              model_create(checkpoint, &recipe, r->grid, &options, &r->m, error) == BASE_OK;
+    shard_checkpoint_close(&checkpoint);
     return ok && par_grid_reserve(r->grid, MAX_TOKENS * 45, 1 << 16, 1 << 12, error) == BASE_OK;
 }
 
@@ -220,7 +224,7 @@ static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t 
     CHECK(par_grid_create(world, tp, pp, &r.grid, &error) == BASE_OK);
     for (size_t i = 0; i < sizeof r.pixels; i++)
         r.pixels[i] = (uint8_t)(i * 2654435761u >> 13);
-    bool ok = open_model(&r, dir, &error);
+    bool ok = open_model(&r, dir, g->weights, &error);
     if (!ok)
         fprintf(stderr, "layout %u x %u: %s\n", tp, pp, error.text);
     CHECK(ok);
@@ -283,8 +287,10 @@ static void print_digest(par_world *world, const char *dir, const golden *g)
     CHECK(par_grid_create(world, 1, 1, &r.grid, &error) == BASE_OK);
     for (size_t i = 0; i < sizeof r.pixels; i++)
         r.pixels[i] = (uint8_t)(i * 2654435761u >> 13);
-    CHECK(open_model(&r, dir, &error));
-    printf("    {%s, %s, UINT64_C(0x%016llx)},\n", g->bf16 ? "true" : "false", g->sampled ? "true" : "false",
+    CHECK(open_model(&r, dir, g->weights, &error));
+    static const char *const kinds[RECIPE_N_KINDS] = {"AUTO", "F32", "F16", "BF16", "INT8", "INT4"};
+    printf("    {%s, RECIPE_%s, %s, UINT64_C(0x%016llx)},\n", g->bf16 ? "true" : "false", kinds[g->weights],
+           g->sampled ? "true" : "false",
            (unsigned long long)digest_of(&r, &ways[0], g->sampled));
     model_destroy(&r.m);
     par_grid_destroy(&r.grid);

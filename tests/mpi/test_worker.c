@@ -141,7 +141,7 @@ static base_status run(par_world *world, const char *dir, worker_options options
 {
     bool is_front = par_world_rank(world) == 0;
     *error = (base_error){0};
-    options.model_dir = dir;
+    options.model = dir;
     options.isa = "auto";
     if (options.max_seqs == 0)
         options.max_seqs = N_SEQS;

@@ -47,7 +47,7 @@ static void everything_is_read(void **state)
     assert_int_equal(s->norm, ARCH_NORM_LAYERNORM);
     assert_int_equal(s->mlp, ARCH_MLP_SWIGLU);
     assert_true(s->causal && s->rope && !s->qk_norm && !s->mlp_bias);
-    assert_true(s->attn_scale == 0.25f && s->norm_eps == 1e-6f && s->rope_theta == 10000.0);
+    assert_true(s->attn_scale == 0.25f && s->norm_eps == 1e-6f && s->rope_global.theta == 10000.0);
     assert_int_equal(a.decoder.vocab_size, 1000);
     assert_int_equal(a.decoder.max_positions, 512);
     assert_true(a.decoder.tied_embeddings && a.decoder.embedding_scale == 1.0f && a.decoder.logit_scale == 0.102f);
@@ -99,7 +99,7 @@ static void bad_values_are_named(void **state)
         {"\"vocab_size\": 1000,", "", "'text_config.vocab_size' is missing"},
         {"\"hidden_size\": 96", "\"hidden_size\": 99999999999", "'text_config.hidden_size' is wrong"},
         {"\"num_hidden_layers\": 3", "\"num_hidden_layers\": -1", "'text_config.num_hidden_layers' is wrong"},
-        {"\"num_key_value_heads\": 1", "\"num_key_value_heads\": 4", "6 is not a multiple of num_key_value_heads 4"},
+        {"\"num_key_value_heads\": 1", "\"num_key_value_heads\": 4", "query heads 6 is not a multiple of the number of key/value heads 4"},
         {"\"head_dim\": 16", "\"head_dim\": 15", "head_dim 15 is odd"},
         {"\"rope_theta\": 10000.0", "\"rope_theta\": 0", "'text_config.rope_theta' is wrong"},
         {"\"norm_eps\": 1e-6", "\"norm_eps\": true", "'text_config.norm_eps' is wrong"},
@@ -125,7 +125,7 @@ static void unknown_kinds_are_listed(void **state)
 {
     (void)state;
     assert_refused("\"palm_e\"", "\"mamba\"", BASE_EUNSUPPORTED,
-                   "model_type 'mamba' is not supported; this build knows: palm_e");
+                   "model_type 'mamba' is not supported; this build knows: palm_e, llama, mistral");
     assert_refused("\"norm_type\": \"layernorm\"", "\"norm_type\": \"batch\"", BASE_EUNSUPPORTED,
                    "known: layernorm, rmsnorm");
     assert_refused("\"silu\"", "\"relu\"", BASE_EUNSUPPORTED, "text_config.hidden_act");

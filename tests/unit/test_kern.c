@@ -38,13 +38,6 @@ static float *random_floats(size_t n)
     return values;
 }
 
-static uint16_t to_bf16(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (uint16_t)(bits >> 16);
-}
-
 /* Variants this machine can run, the reference first. */
 static size_t variants(const kern_table *out[3])
 {
@@ -56,25 +49,17 @@ static size_t variants(const kern_table *out[3])
     return n;
 }
 
-static kern_matrix random_matrix(kern_type type, uint32_t n, uint32_t k)
+static pack_matrix random_matrix(pack_type type, uint32_t n, uint32_t k, uint32_t unit)
 {
-    size_t bytes = kern_matrix_bytes(type, n, k);
-    kern_matrix m = {type, n, k, calloc(1, bytes)};
-    float *row = malloc(k * sizeof *row);
-    uint16_t *bits = malloc(k * sizeof *bits);
-    assert_true(m.data != NULL && row != NULL && bits != NULL);
-    for (uint32_t r = 0; r < n; r++) {
-        for (uint32_t i = 0; i < k; i++) {
-            row[i] = random_float();
-            bits[i] = to_bf16(row[i]);
-        }
-        if (type == KERN_BF16)
-            kern_matrix_set_row_bf16(&m, r, bits);
-        else
-            kern_matrix_set_row_f32(&m, r, row);
+    pack_matrix m = {type, n, k, unit, calloc(1, pack_bytes(type, n, k, unit))};
+    float *rows = malloc(sizeof *rows * PACK_PANEL * k);
+    assert_true(m.data != NULL && rows != NULL);
+    for (uint32_t p = 0; p < pack_n_panels(n); p++) {
+        for (size_t i = 0; i < (size_t)PACK_PANEL * k; i++)
+            rows[i] = random_float();
+        pack_panel_fill(&m, p, rows, n - p * PACK_PANEL < PACK_PANEL ? n - p * PACK_PANEL : PACK_PANEL, NULL);
     }
-    free(row);
-    free(bits);
+    free(rows);
     return m;
 }
 
@@ -82,15 +67,12 @@ static const uint32_t shapes[][3] = {/* m, n, k */
                                      {1, 1, 1},    {1, 32, 7},   {2, 33, 64},  {3, 31, 100}, {7, 64, 33},
                                      {8, 96, 128}, {9, 65, 191}, {32, 40, 48}, {33, 128, 65}, {130, 100, 192}};
 
-static void panel_run(const kern_table *kern, const kern_matrix *w, const float *x, uint32_t m, float *y)
+static void panel_run(const kern_table *kern, const pack_matrix *w, const float *x, uint32_t m, float *y)
 {
     for (uint32_t p = 0; p * KERN_PANEL < w->n; p++) {
         size_t n_cols = w->n - p * KERN_PANEL < KERN_PANEL ? w->n - p * KERN_PANEL : KERN_PANEL;
-        size_t at = (size_t)p * KERN_PANEL * w->k;
-        if (w->type == KERN_BF16)
-            kern->panel_bf16((uint16_t *)w->data + at, w->k, x, w->k, m, y + p * KERN_PANEL, w->n, n_cols);
-        else
-            kern->panel_f32((float *)w->data + at, w->k, x, w->k, m, y + p * KERN_PANEL, w->n, n_cols);
+        const char *panel = (const char *)w->data + p * pack_panel_bytes(w->type, w->k, w->unit);
+        kern->panel[w->type](panel, w->k, x, w->k, m, y + p * KERN_PANEL, w->n, n_cols);
     }
 }
 
@@ -98,13 +80,13 @@ static void test_linear_against_double(void **unused)
 {
     (void)unused;
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-        for (int type = KERN_BF16; type <= KERN_F32; type++) {
+        for (int type = 0; type < PACK_N_TYPES; type++) {
             uint32_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
-            kern_matrix w = random_matrix((kern_type)type, n, k);
+            pack_matrix w = random_matrix((pack_type)type, n, k, k);
             float *x = random_floats((size_t)m * k), *y = random_floats((size_t)m * n), *row = random_floats(k);
             kern_linear(&w, x, k, m, y, n);
             for (uint32_t o = 0; o < n; o++) {
-                kern_matrix_row(&w, o, row);
+                pack_row_get(&w, o, row);
                 for (uint32_t r = 0; r < m; r++) {
                     double sum = 0.0, magnitude = 0.0;
                     for (uint32_t i = 0; i < k; i++) {
@@ -124,9 +106,9 @@ static void test_panels_equal_on_all_variants(void **unused)
     const kern_table *kern[3];
     size_t n_variants = variants(kern);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-        for (int type = KERN_BF16; type <= KERN_F32; type++) {
+        for (int type = 0; type < PACK_N_TYPES; type++) {
             uint32_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
-            kern_matrix w = random_matrix((kern_type)type, n, k);
+            pack_matrix w = random_matrix((pack_type)type, n, k, k);
             float *x = random_floats((size_t)m * k), *expected = random_floats((size_t)m * n), *y = random_floats((size_t)m * n);
             panel_run(kern[0], &w, x, m, expected);
             for (size_t v = 1; v < n_variants; v++) {
@@ -144,7 +126,7 @@ static void test_rows_do_not_matter(void **unused)
     const kern_table *kern[3];
     size_t n_variants = variants(kern);
     uint32_t m = 37, n = 70, k = 150;
-    kern_matrix w = random_matrix(KERN_BF16, n, k);
+    pack_matrix w = random_matrix(PACK_BF16, n, k, k);
     float *x = random_floats((size_t)m * k), *all = random_floats((size_t)m * n), *alone = random_floats(n);
     for (size_t v = 0; v < n_variants; v++) {
         panel_run(kern[v], &w, x, m, all);
@@ -156,33 +138,47 @@ static void test_rows_do_not_matter(void **unused)
     free(x), free(all), free(alone), free(w.data);
 }
 
-/* The fixed-point sum of a contraction is the sum of its parts, cut at any group. */
-static void test_fixed_point_splits_exactly(void **unused)
+/* The fixed-point sum of a contraction is the sum of its parts, cut at any unit. */
+static void splits_exactly(pack_type type)
 {
-    (void)unused;
     const kern_table *kern[3];
     size_t n_variants = variants(kern);
-    enum { M = 11, N = 32, K = 200, GROUP = 48 };
-    kern_matrix w = random_matrix(KERN_BF16, N, K);
-    float *x = random_floats(M * K);
+    enum { M = 11, N = 32, K = 200, UNIT = 48 };
+    pack_matrix w = random_matrix(type, N, K, UNIT);
+    size_t unit_bytes = pack_panel_bytes(type, UNIT, UNIT);
+    float *x = random_floats(M * K), *row = random_floats(K);
     int64_t whole[M * N] = {0}, overflow[M] = {0};
-    kern[0]->panel_fixed_bf16(w.data, K, GROUP, x, K, M, whole, N, N, overflow);
+    kern[0]->panel_fixed[type](w.data, K, UNIT, x, K, M, whole, N, N, overflow);
     for (size_t v = 0; v < n_variants; v++)
-        for (size_t cut = GROUP; cut < K; cut += GROUP) {
+        for (size_t cut = 1; cut * UNIT < K; cut++) {
             int64_t parts[M * N] = {0};
-            kern[v]->panel_fixed_bf16((uint16_t *)w.data + cut * KERN_PANEL, K - cut, GROUP, x + cut, K, M, parts, N, N, overflow);
-            kern[v]->panel_fixed_bf16(w.data, cut, GROUP, x, K, M, parts, N, N, overflow);
+            kern[v]->panel_fixed[type]((char *)w.data + cut * unit_bytes, K - cut * UNIT, UNIT, x + cut * UNIT, K, M, parts, N, N,
+                                       overflow);
+            kern[v]->panel_fixed[type](w.data, cut * UNIT, UNIT, x, K, M, parts, N, N, overflow);
             assert_memory_equal(parts, whole, sizeof whole);
         }
     for (int r = 0; r < M; r++)
         assert_int_equal(overflow[r], 0);
 
-    float out[M * N] = {0}, plain[M * N];
+    float out[M * N] = {0};
     kern_add_fixed(out, M, N, whole, NULL);
-    kern_linear(&w, x, K, M, plain, N);
-    for (int i = 0; i < M * N; i++)
-        assert_true(fabs((double)out[i] - (double)plain[i]) <= SUM_TOLERANCE(K, K * 0.25));
-    free(x), free(w.data);
+    for (uint32_t o = 0; o < N; o++) {
+        pack_row_get(&w, o, row);
+        for (uint32_t r = 0; r < M; r++) {
+            double sum = 0.0;
+            for (uint32_t i = 0; i < K; i++)
+                sum += (double)row[i] * (double)x[r * K + i];
+            assert_true(fabs(sum - (double)out[r * N + o]) <= SUM_TOLERANCE(K, K * 0.25));
+        }
+    }
+    free(x), free(row), free(w.data);
+}
+
+static void test_fixed_point_splits_exactly(void **unused)
+{
+    (void)unused;
+    for (int type = 0; type < PACK_N_TYPES; type++)
+        splits_exactly((pack_type)type);
 }
 
 static void test_overflow_is_marked_per_row(void **unused)
@@ -196,7 +192,7 @@ static void test_overflow_is_marked_per_row(void **unused)
             for (size_t n_cols = 1; n_cols <= KERN_PANEL; n_cols += 31) {
                 float panel[KERN_PANEL] = {1.0f}, x[3] = {0x1p25f, hostile[h], 1.0f};
                 int64_t acc[3 * KERN_PANEL] = {0}, overflow[3] = {0};
-                kern[v]->panel_fixed_f32(panel, 1, 1, x, 1, 3, acc, KERN_PANEL, n_cols, overflow);
+                kern[v]->panel_fixed[PACK_F32](panel, 1, 1, x, 1, 3, acc, KERN_PANEL, n_cols, overflow);
                 assert_int_equal(overflow[0], 0);
                 assert_int_equal(overflow[1], 1);
                 assert_int_equal(overflow[2], 0);
@@ -213,10 +209,10 @@ static void test_elementwise(void **unused)
         float *a = random_floats(n), *b = random_floats(n), *gain = random_floats(n);
         for (size_t i = 0; i < n; i++)
             a[i] *= 20.0f;
-        float *first[6] = {NULL};
+        float *first[7] = {NULL};
         for (size_t v = 0; v < n_variants; v++) {
-            float *out[6];
-            for (int i = 0; i < 6; i++)
+            float *out[7];
+            for (int i = 0; i < 7; i++)
                 out[i] = random_floats(n);
             kern[v]->norm_rms(a, gain, 1e-6f, n, out[0]);
             kern[v]->norm_layer(a, gain, 1e-6f, n, out[1]);
@@ -226,7 +222,9 @@ static void test_elementwise(void **unused)
             kern[v]->gelu_tanh(out[3], b, n);
             kern[v]->exp_shifted(a, n, 1.0f, out[4]);
             out[5][0] = kern[v]->sum_exp(a, n, 20.0f);
-            for (int i = 0; i < 6; i++) {
+            memcpy(out[6], a, n * sizeof *a);
+            kern[v]->geglu_tanh(out[6], b, n);
+            for (int i = 0; i < 7; i++) {
                 if (v > 0)
                     assert_memory_equal(out[i], first[i], (i == 5 ? 1 : n) * sizeof(float));
                 if (v == 0)
@@ -245,10 +243,12 @@ static void test_elementwise(void **unused)
             assert_true(fabs((double)first[0][i] - x * factor * (double)gain[i]) <= ACTIVATION_TOLERANCE * 20);
             assert_true(fabs((double)first[2][i] - silu) <= ACTIVATION_TOLERANCE * (1.0 + fabs(silu)));
             assert_true(fabs((double)first[3][i] - gelu) <= 4 * ACTIVATION_TOLERANCE * (1.0 + fabs(gelu)));
+            double geglu = 0.5 * x * (1.0 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x))) * (double)b[i];
+            assert_true(fabs((double)first[6][i] - geglu) <= 4 * ACTIVATION_TOLERANCE * (1.0 + fabs(geglu)));
             double e = exp((double)(a[i] - 1.0f));
             assert_true(fabs((double)first[4][i] - e) <= EXP_TOLERANCE * e);
         }
-        for (int i = 0; i < 6; i++)
+        for (int i = 0; i < 7; i++)
             free(first[i]);
         free(a), free(b), free(gain);
     }
@@ -259,7 +259,7 @@ static void attention_double(const kern_attention *a, uint32_t r, double *out)
 {
     double total = 0.0, max = -1e300;
     for (int pass = 0; pass < 2; pass++)
-        for (uint32_t j = 0; j < a->n_visible[r]; j++) {
+        for (uint32_t j = a->first != NULL ? a->first[r] : 0; j < a->n_visible[r]; j++) {
             const float *block = a->base + a->blocks[j / KERN_PANEL] * a->block_floats;
             double score = 0.0;
             for (uint32_t i = 0; i < a->dh; i++)
@@ -279,39 +279,49 @@ static void attention_double(const kern_attention *a, uint32_t r, double *out)
         out[i] /= total;
 }
 
+/* `window`: positions that a row sees at most; 0: all. */
+static void attention_in_window(uint32_t dh, uint32_t window)
+{
+    const kern_table *kern[3];
+    size_t n_variants = variants(kern);
+    uint32_t padded = (dh + 15) / 16 * 16, first[KERN_ATTENTION_ROWS];
+    size_t block_floats = KERN_PANEL * (dh + padded);
+    float *cache = random_floats(5 * block_floats), *q = random_floats(KERN_ATTENTION_ROWS * dh);
+    float *out = random_floats(KERN_ATTENTION_ROWS * dh), *expected = random_floats(KERN_ATTENTION_ROWS * dh);
+    const uint32_t blocks[] = {3, 0, 4, 1}, visible[KERN_ATTENTION_ROWS] = {1, 31, 32, 33, 64, 100, 127, 128};
+    for (uint32_t r = 0; r < KERN_ATTENTION_ROWS; r++)
+        first[r] = visible[r] > window ? visible[r] - window : 0;
+    kern_attention call = {cache, blocks, block_floats, dh, padded, 0.7f, q, expected, dh, dh, visible, KERN_ATTENTION_ROWS,
+                           window != 0 ? first : NULL};
+    kern[0]->attention(&call);
+    call.out = out;
+    for (size_t v = 1; v < n_variants; v++) {
+        kern[v]->attention(&call);
+        assert_memory_equal(out, expected, KERN_ATTENTION_ROWS * dh * sizeof *out);
+    }
+    for (uint32_t r = 0; r < KERN_ATTENTION_ROWS; r++) {
+        double exact[256] = {0.0};
+        attention_double(&call, r, exact);
+        for (uint32_t i = 0; i < dh; i++)
+            assert_true(fabs(exact[i] - (double)expected[r * dh + i]) <= 1e-5);
+        /* one row alone: the same bits */
+        kern_attention alone = call;
+        float single[256];
+        alone.q += r * dh, alone.out = single, alone.n_visible += r, alone.n_rows = 1;
+        alone.first = call.first != NULL ? call.first + r : NULL;
+        kern[n_variants - 1]->attention(&alone);
+        assert_memory_equal(single, expected + r * dh, dh * sizeof *single);
+    }
+    free(cache), free(q), free(out), free(expected);
+}
+
 static void test_attention(void **unused)
 {
     (void)unused;
-    const kern_table *kern[3];
-    size_t n_variants = variants(kern);
-    const uint32_t dims[] = {2, 10, 16, 48, 64, 256};
-    for (size_t id = 0; id < sizeof dims / sizeof *dims; id++) {
-        uint32_t dh = dims[id], padded = (dh + 15) / 16 * 16;
-        size_t block_floats = KERN_PANEL * (dh + padded);
-        float *cache = random_floats(5 * block_floats), *q = random_floats(KERN_ATTENTION_ROWS * dh);
-        float *out = random_floats(KERN_ATTENTION_ROWS * dh), *expected = random_floats(KERN_ATTENTION_ROWS * dh);
-        const uint32_t blocks[] = {3, 0, 4, 1}, visible[KERN_ATTENTION_ROWS] = {1, 31, 32, 33, 64, 100, 127, 128};
-        kern_attention call = {cache, blocks, block_floats, dh, padded, 0.7f, q, expected, dh, dh, visible, KERN_ATTENTION_ROWS};
-        kern[0]->attention(&call);
-        call.out = out;
-        for (size_t v = 1; v < n_variants; v++) {
-            kern[v]->attention(&call);
-            assert_memory_equal(out, expected, KERN_ATTENTION_ROWS * dh * sizeof *out);
-        }
-        for (uint32_t r = 0; r < KERN_ATTENTION_ROWS; r++) {
-            double exact[256] = {0.0};
-            attention_double(&call, r, exact);
-            for (uint32_t i = 0; i < dh; i++)
-                assert_true(fabs(exact[i] - (double)expected[r * dh + i]) <= 1e-5);
-            /* one row alone: the same bits */
-            kern_attention alone = call;
-            float single[256];
-            alone.q += r * dh, alone.out = single, alone.n_visible += r, alone.n_rows = 1;
-            kern[n_variants - 1]->attention(&alone);
-            assert_memory_equal(single, expected + r * dh, dh * sizeof *single);
-        }
-        free(cache), free(q), free(out), free(expected);
-    }
+    const uint32_t dims[] = {2, 10, 16, 48, 64, 256}, windows[] = {0, 1, 7, 32, 33, 70, 128};
+    for (size_t id = 0; id < sizeof dims / sizeof *dims; id++)
+        for (size_t iw = 0; iw < sizeof windows / sizeof *windows; iw++)
+            attention_in_window(dims[id], windows[iw]);
 }
 
 static void test_fmath(void **unused)

@@ -31,10 +31,12 @@ static void compare_with_sgemm(uint32_t m, uint32_t n, uint32_t k)
 {
     float *w = random_floats((size_t)n * k), *x = random_floats((size_t)m * k);
     float *y = random_floats((size_t)m * n), *witness = random_floats((size_t)m * n);
-    kern_matrix packed = {KERN_F32, n, k, calloc(1, kern_matrix_bytes(KERN_F32, n, k))};
+    pack_matrix packed = {PACK_F32, n, k, k, calloc(1, pack_bytes(PACK_F32, n, k, k))};
     assert_non_null(packed.data);
-    for (uint32_t row = 0; row < n; row++)
-        kern_matrix_set_row_f32(&packed, row, w + (size_t)row * k);
+    for (uint32_t p = 0; p < pack_n_panels(n); p++) {
+        uint32_t row = p * PACK_PANEL;
+        pack_panel_fill(&packed, p, w + (size_t)row * k, n - row < PACK_PANEL ? n - row : PACK_PANEL, NULL);
+    }
 
     kern_linear(&packed, x, k, m, y, n);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)k, 1.0f, x, (blasint)k, w, (blasint)k,

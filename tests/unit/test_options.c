@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "proto/base/nearest.h"
 #include "tools/palmgrove/options.h"
 
 typedef struct values {
@@ -164,11 +165,11 @@ static void the_nearest_word_is_near(void **state)
 {
     (void)state;
     static const char *const names[] = {"serve", "report", "generate", "demo"};
-    assert_string_equal(option_nearest("sevre", names, 4), "serve");
-    assert_string_equal(option_nearest("genrate", names, 4), "generate");
-    assert_string_equal(option_nearest("dmeo", names, 4), "demo");
-    assert_null(option_nearest("xyzzy", names, 4));
-    assert_null(option_nearest("a-word-that-is-much-longer-than-any-option-will-ever-be-in-this-program", names, 4));
+    assert_string_equal(base_nearest("sevre", names, 4), "serve");
+    assert_string_equal(base_nearest("genrate", names, 4), "generate");
+    assert_string_equal(base_nearest("dmeo", names, 4), "demo");
+    assert_null(base_nearest("xyzzy", names, 4));
+    assert_null(base_nearest("a-word-that-is-much-longer-than-any-option-will-ever-be-in-this-program", names, 4));
 }
 
 int main(void)

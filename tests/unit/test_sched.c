@@ -12,6 +12,9 @@
 #include "coordinator/sched/sched_impl.h"
 #include "tests/gateway/fake_model.h"
 
+/* The end is not the first of them. */
+static const int32_t fake_stops[] = {FAKE_VOCAB, FAKE_EOS};
+
 enum { IMAGE_SIZE = 4, PIXELS = IMAGE_SIZE * IMAGE_SIZE * 3, TOKENS_MAX = 512, JOBS_MAX = 64, FLIGHTS_MAX = 16 };
 
 typedef struct job {
@@ -153,7 +156,7 @@ static base_status submit(rig *r, job *j, uint32_t priority, uint64_t deadline_u
     if (status != BASE_OK)
         return status;
     sched_request request = {.user = j, .tokens = j->prompt, .n_tokens = j->n_prompt, .images = j->images, .n_images = j->n_images,
-                             .max_tokens = j->max_tokens, .eos_id = FAKE_EOS, .priority = priority, .deadline_us = deadline_us,
+                             .max_tokens = j->max_tokens, .stop_ids = fake_stops, .n_stop_ids = 2, .priority = priority, .deadline_us = deadline_us,
                              .sampling = j->sampling};
     status = sched_submit(r->s, &request, r->now_us, &j->seq, error);
     j->is_alive = status == BASE_OK;

@@ -193,7 +193,7 @@ static int32_t byte_id(const text_tokenizer *tokenizer, uint8_t byte)
     for (uint32_t id = 0; id < text_vocab_size(tokenizer); id++) {
         size_t size;
         const char *bytes = text_piece_bytes(tokenizer, (int32_t)id, &size);
-        if (text_piece_is_byte(tokenizer, (int32_t)id) && (uint8_t)bytes[0] == byte)
+        if (text_piece_is_raw(tokenizer, (int32_t)id) && (uint8_t)bytes[0] == byte)
             return (int32_t)id;
     }
     fail_msg("the model has no byte pieces");
@@ -286,7 +286,7 @@ static void ids_outside_the_vocabulary_add_nothing(void **state)
         size_t size;
         text_piece_bytes(tokenizer, ids[i], &size);
         assert_int_equal(size, 0);
-        assert_false(text_piece_is_byte(tokenizer, ids[i]));
+        assert_false(text_piece_is_raw(tokenizer, ids[i]));
         text_stream_push(&stream, ids[i], &text);
     }
     assert_int_equal(text.size, 0);

@@ -6,11 +6,11 @@
 typedef struct generate_values {
     console_values client;
     console_answer_values answer;
-    option_list parts; /* --text, --image, --task, --field together: their order matters */
+    option_list parts; /* --text, --image, --task, --field, --system, --chat together: their order matters */
     option_list stops;
 } generate_values;
 
-enum { ROW_TEXT, ROW_IMAGE, ROW_TASK, ROW_FIELD };
+enum { ROW_TEXT, ROW_IMAGE, ROW_TASK, ROW_FIELD, ROW_SYSTEM, ROW_CHAT };
 
 #define PARTS offsetof(generate_values, parts)
 
@@ -23,6 +23,9 @@ static const option_row rows[] = {
                   OPTION_NO_ENVIRONMENT},
     [ROW_FIELD] = {"field", "NAME=VALUE", OPTION_LIST, PARTS, NULL, "a field of the task before it",
                    OPTION_NO_ENVIRONMENT},
+    [ROW_SYSTEM] = {"system", "TEXT", OPTION_LIST, PARTS, NULL, "the system text of a chat", OPTION_NO_ENVIRONMENT},
+    [ROW_CHAT] = {"chat", "TEXT", OPTION_LIST, PARTS, NULL, "words of a user, in the frame that the model was trained to chat in",
+                  OPTION_NO_ENVIRONMENT},
     {"stop", "TEXT", OPTION_LIST, offsetof(generate_values, stops), NULL, "end the answer before this text",
      OPTION_NO_ENVIRONMENT},
     CONSOLE_ROWS(generate_values),
@@ -44,7 +47,37 @@ static base_status add_field(pg_request *request, const char *text)
     return BASE_OK;
 }
 
-static base_status add_parts(pg_request *request, const generate_values *values)
+static bool has_row(const option_list *parts, int row)
+{
+    for (size_t i = 0; i < parts->n; i++)
+        if (parts->items[i].row == &rows[row])
+            return true;
+    return false;
+}
+
+/* One task part holds the conversation, with slots for its images, which follow it. */
+static base_status add_chat(pg_request *request, const option_list *parts)
+{
+    pg_request_add_task(request, "chat");
+    for (size_t i = 0; i < parts->n; i++) {
+        const option_item *part = &parts->items[i];
+        if (part->row == &rows[ROW_SYSTEM] || part->row == &rows[ROW_CHAT]) {
+            pg_request_add_field(request, part->row == &rows[ROW_SYSTEM] ? "system" : "user", part->value);
+        } else if (part->row == &rows[ROW_IMAGE]) {
+            pg_request_add_field(request, "image", "");
+        } else {
+            fprintf(stderr, "palmgrove generate: error: --%s cannot stand beside --chat; use --system, --chat and --image\n",
+                    part->row->name);
+            return BASE_EINVAL;
+        }
+    }
+    for (size_t i = 0; i < parts->n; i++)
+        if (parts->items[i].row == &rows[ROW_IMAGE])
+            pg_request_add_image_file(request, parts->items[i].value);
+    return BASE_OK;
+}
+
+static base_status add_raw(pg_request *request, const generate_values *values)
 {
     for (size_t i = 0; i < values->parts.n; i++) {
         const option_item *part = &values->parts.items[i];
@@ -57,9 +90,15 @@ static base_status add_parts(pg_request *request, const generate_values *values)
         else if (add_field(request, part->value) != BASE_OK)
             return BASE_EINVAL;
     }
+    return BASE_OK;
+}
+
+static base_status add_parts(pg_request *request, const generate_values *values)
+{
     for (size_t i = 0; i < values->stops.n; i++)
         pg_request_add_stop(request, values->stops.items[i].value);
-    return BASE_OK;
+    bool is_chat = has_row(&values->parts, ROW_CHAT) || has_row(&values->parts, ROW_SYSTEM);
+    return is_chat ? add_chat(request, &values->parts) : add_raw(request, values);
 }
 
 static int run(void *opaque)
@@ -83,7 +122,9 @@ const command command_generate = {
     "Send a prompt and print the answer as it is written. The parts of the prompt are --text, --image and --task with "
     "its --field, in "
     "the order in which they are given:\n\n"
-    "    palmgrove generate --task vqa --field question=\"Is there a pneumothorax?\" --image chest.png",
+    "    palmgrove generate --task vqa --field question=\"Is there a pneumothorax?\" --image chest.png\n\n"
+    "Models that were trained to chat answer --chat, whose words stand in the model's own frame; --text is taken as it is:\n\n"
+    "    palmgrove generate --system \"Answer briefly.\" --chat \"What is a pneumothorax?\"",
     {rows, sizeof rows / sizeof rows[0]},
     sizeof(generate_values),
     run};

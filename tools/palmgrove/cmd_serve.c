@@ -28,11 +28,11 @@ typedef struct serve_values {
     const char *model;
     option_list endpoints;
     uint32_t tp, pp, threads;
-    uint32_t max_seqs, kv_tokens, step_tokens, image_slots;
+    uint32_t max_seqs, context, kv_tokens, step_tokens, image_slots;
     uint32_t queue, plans, intake_threads;
     uint32_t message_bytes;
     uint64_t image_pixels;
-    const char *isa, *log_level;
+    const char *chat, *isa, *log_level;
     bool insecure, log_content, no_pin;
 } serve_values;
 
@@ -47,6 +47,8 @@ static const option_row rows[] = {
     {"endpoint", "ADDRESS", OPTION_LIST, AT(endpoints), COMMAND_ENDPOINT,
      "where clients connect: tcp://ADDRESS:PORT or ipc:///PATH", 0},
     {"max-seqs", "N", OPTION_U32, AT(max_seqs), "16", "requests that run at the same time", 0},
+    {"context", "N", OPTION_U32, AT(context), "0",
+     "tokens of one sequence at most, prompt and answer; 0: what the model allows", 0},
     {"kv-tokens", "N", OPTION_U32, AT(kv_tokens), "0",
      "tokens that the key/value cache holds; 0: enough for max-seqs full contexts", 0},
     {"step-tokens", "N", OPTION_U32, AT(step_tokens), "512",
@@ -57,6 +59,8 @@ static const option_row rows[] = {
     {"intake-threads", "N", OPTION_U32, AT(intake_threads), "1", "threads that decode images and text of requests", 0},
     {"message-bytes", "N", OPTION_U32, AT(message_bytes), "33554432", "largest request", 0},
     {"image-pixels", "N", OPTION_U64, AT(image_pixels), "67108864", "largest image", 0},
+    {"chat", "NAME", OPTION_TEXT, AT(chat), "auto",
+     "frame of chat requests: auto (the model's own), chatml, llama3, gemma, mistral, mistral-v3, llama2, none", 0},
     {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512", 0},
     {"insecure", NULL, OPTION_FLAG, AT(insecure), NULL, "allow an endpoint that other machines can reach, unencrypted",
      0},
@@ -126,6 +130,7 @@ static base_status front_start(front *f, const serve_values *values, base_error 
         .endpoints = endpoints,
         .n_endpoints = values->endpoints.n,
         .link = LINK_ENDPOINT,
+        .chat = values->chat,
         .insecure = values->insecure,
         .max_queue = values->queue,
         .max_plans = values->plans,
@@ -171,7 +176,8 @@ static base_status front_stop(front *f, bool failed, base_error *error)
 static base_status run_worker(par_world *world, const serve_values *values, void *zmq, base_error *error)
 {
     const worker_options options = {
-        .model_dir = values->model,
+        .model = values->model,
+        .context = values->context,
         .tp = values->tp,
         .pp = values->pp,
         .n_threads = values->threads,

@@ -6,13 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/nearest.h"
 #include "tools/palmgrove/command.h"
 #include "tools/palmgrove/help.h"
 #include "tools/palmgrove/launch.h"
 
 static const command *const commands[] = {&command_serve,   &command_report, &command_generate,
                                           &command_demo,    &command_health, &command_stats,
-                                          &command_version, &command_help,   NULL};
+                                          &command_plan, &command_tokenize, &command_version, &command_help, NULL};
 
 const command *const *command_list(void)
 {
@@ -40,7 +41,7 @@ static int unknown_command(const char *name)
         names[n] = commands[n]->name;
         n++;
     }
-    const char *nearest = option_nearest(name, names, n);
+    const char *nearest = base_nearest(name, names, n);
     if (nearest != NULL)
         fprintf(stderr, "palmgrove: error: unknown command '%s'; did you mean '%s'?\n", name, nearest);
     else

@@ -65,8 +65,4 @@ void option_release(const option_table *table, void *values);
 /* The environment variable of a row, "PALMGROVE_KV_TOKENS"; "" when it has none. */
 void option_environment_name(const option_row *row, char out[64]);
 
-/* The candidate nearest to `word` by edit distance; NULL when none is near (more than a third of the letters differ).
- */
-const char *option_nearest(const char *word, const char *const *candidates, size_t n);
-
 #endif

@@ -17,7 +17,8 @@ extern const kern_table kern_avx2_table, kern_avx512_table;
 /* __builtin_cpu_supports asks the CPU and, for the wide registers, the OS (XCR0). */
 const kern_table *kern_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &kern_avx2_table : NULL;
+    bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    return has ? &kern_avx2_table : NULL;
 }
 
 const kern_table *kern_avx512(void)

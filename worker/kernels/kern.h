@@ -4,14 +4,14 @@
  * instruction set.  Each output element is a fixed sequence of IEEE operations that no vector width, row count or thread
  * count changes, and every fused multiply-add is written as one, so all variants give the same bits (tests/unit/test_kern.c).
  *
- * Packed weights.  A matrix W [n][k] (n outputs) lies in panels of KERN_PANEL outputs: element (row o, column i) is
- *     data[(o / 32) * k * 32 + i * 32 + o % 32]          rows past n are zero
- * so the outputs of a panel sit in vector lanes and each accumulates alone along k: acc = fma(w, x, acc), k ascending, from 0.
+ * Packed weights: sharding/pack/pack.h.  The outputs of a panel sit in vector lanes and each accumulates alone along k, k ascending:
+ *     f32, f16, bf16:  acc = fma(w, x, acc) from 0
+ *     int8, int4:      per group: sum = fma(q, x, sum) from 0; then acc = fma(scale, sum, acc) from 0
  *
- * Fixed point.  A contraction that tensor parallelism splits is a sum over canonical groups of k (one head, or
- * SHARD_MLP_GROUP columns).  A group's f32 partial is rounded once (to nearest, ties to even) to int64 with
+ * Fixed point.  A contraction that tensor parallelism splits is a sum over canonical units of k (one head, or
+ * SHARD_MLP_GROUP columns).  A unit's f32 partial is rounded once (to nearest, ties to even) to int64 with
  * KERN_FIXED_BITS fractional bits and added as an integer, so the sum depends on no order and no split.  A partial of 2^26 or more, or a
- * NaN, sets the row's overflow flag and is left out (real activations are below 2^20; sums of many groups that come near the end of
+ * NaN, sets the row's overflow flag and is left out (real activations are below 2^20; sums of many units that come near the end of
  * int64 cannot arise from partials of that size).
  *
  * Calls and cost: linear m x n x k does 2mnk flops and reads n*k weights once per tile of rows. */
@@ -23,19 +23,11 @@
 #include <stdint.h>
 
 #include "proto/base/status.h"
+#include "sharding/pack/pack.h"
 
-#define KERN_PANEL 32u     /* outputs of a panel; also positions of a KV block */
+#define KERN_PANEL PACK_PANEL /* outputs of a panel; also positions of a KV block */
 #define KERN_FIXED_BITS 36 /* step 1.5e-11, range 1.3e8 */
 #define KERN_ALIGN 64u     /* bytes: weights, KV blocks, workspace rows start on a cache line */
-
-typedef enum kern_type { KERN_BF16, KERN_F32 } kern_type;
-
-/* A packed matrix [n][k]; data is owned by whoever packed it. */
-typedef struct kern_matrix {
-    kern_type type;
-    uint32_t n, k;
-    void *data;
-} kern_matrix;
 
 /* How the rows of one attention call see the cache.  A block is K [dh][32] then V [32][dh_padded], f32, dh_padded a multiple of
  * 16; block b of a row's sequence is base + blocks[b] * block_floats. */
@@ -48,28 +40,27 @@ typedef struct kern_attention {
     const float *q;           /* row r at q + r * ldq, [dh] */
     float *out;               /* row r at out + r * ldo, [dh] */
     size_t ldq, ldo;
-    const uint32_t *n_visible; /* row r sees positions [0, n_visible[r]), >= 1 */
-    uint32_t n_rows;          /* at most KERN_ATTENTION_ROWS */
+    const uint32_t *n_visible; /* row r sees positions [first[r], n_visible[r]), at least one */
+    uint32_t n_rows;           /* at most KERN_ATTENTION_ROWS */
+    const uint32_t *first;     /* NULL: all 0 */
 } kern_attention;
 
 #define KERN_ATTENTION_ROWS 8u
 #define KERN_HEAD_DIM_MAX 256u
 
+typedef void kern_panel(const void *panel, size_t k, const float *x, size_t ldx, size_t m, float *y, size_t ldy, size_t n_cols);
+typedef void kern_panel_fixed(const void *panel, size_t k, size_t unit, const float *x, size_t ldx, size_t m, int64_t *acc,
+                              size_t ldacc, size_t n_cols, int64_t *overflow);
+
 typedef struct kern_table {
     const char *name;
 
-    /* y[r][0..n_cols) = sum over k of panel x x[r]; one panel, m rows; n_cols <= 32. */
-    void (*panel_bf16)(const uint16_t *panel, size_t k, const float *x, size_t ldx, size_t m, float *y, size_t ldy,
-                       size_t n_cols);
-    void (*panel_f32)(const float *panel, size_t k, const float *x, size_t ldx, size_t m, float *y, size_t ldy,
-                      size_t n_cols);
+    /* y[r][0..n_cols) = sum over k of one panel x x[r], m rows; n_cols <= 32.  The whole row is one unit. */
+    kern_panel *panel[PACK_N_TYPES];
 
-    /* acc[r][0..n_cols) += the same sum in fixed point, groups of `group` along k; overflow[r] is set to 1 where a partial
+    /* acc[r][0..n_cols) += the same sum in fixed point, a partial for each `unit` of k; overflow[r] is set to 1 where a partial
      * leaves the range (left alone otherwise; safe from several threads). */
-    void (*panel_fixed_bf16)(const uint16_t *panel, size_t k, size_t group, const float *x, size_t ldx, size_t m, int64_t *acc,
-                             size_t ldacc, size_t n_cols, int64_t *overflow);
-    void (*panel_fixed_f32)(const float *panel, size_t k, size_t group, const float *x, size_t ldx, size_t m, int64_t *acc,
-                            size_t ldacc, size_t n_cols, int64_t *overflow);
+    kern_panel_fixed *panel_fixed[PACK_N_TYPES];
 
     /* y = x * gain / sqrt(mean(x^2) + eps), one row of d.  Sums run in 32 strided lanes, then a binary tree.  y may be x. */
     void (*norm_rms)(const float *x, const float *gain, float eps, size_t d, float *y);
@@ -78,6 +69,8 @@ typedef struct kern_table {
 
     /* gate = silu(gate) * up, n elements; silu(x) = x / (1 + exp(-x)). */
     void (*swiglu)(float *gate, const float *up, size_t n);
+    /* gate = gelu_tanh(gate) * up. */
+    void (*geglu_tanh)(float *gate, const float *up, size_t n);
     /* x = gelu_tanh(x + bias) = v * sigmoid(2 sqrt(2/pi) (v + 0.044715 v^3)), v = x + bias; bias may be NULL. */
     void (*gelu_tanh)(float *x, const float *bias, size_t n);
 

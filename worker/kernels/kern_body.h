@@ -15,29 +15,73 @@
 #define FIXED_SCALE 68719476736.0f    /* 2^KERN_FIXED_BITS */
 #define FIXED_LIMIT 67108864.0f       /* 2^26 */
 
-#define LOAD_W_bf16(p) vec_load_bf16(p)
-#define LOAD_W_f32(p) vec_load(p)
+/* A unit of columns of a panel, its bytes and vector v of its column i, for each type of pack.h. */
+#define LOAD_f32(column, v) vec_load((const float *)(const void *)(column) + (v) * VEC_LANES)
+#define LOAD_f16(column, v) vec_load_f16((const uint16_t *)(const void *)(column) + (v) * VEC_LANES)
+#define LOAD_bf16(column, v) vec_load_bf16((const uint16_t *)(const void *)(column) + (v) * VEC_LANES)
+#define LOAD_int8(column, v) vec_load_int8((const int8_t *)(column) + (v) * VEC_LANES)
+/* Lanes 0 to 15 are the low halves of 16 bytes, lanes 16 to 31 the high ones. */
+#define LOAD_int4(column, v)                                                                                           \
+    vec_load_int4((const uint8_t *)(column) + (v) * VEC_LANES % (KERN_PANEL / 2), (v) * VEC_LANES >= KERN_PANEL / 2)
 
-/* sum[r][v] = fma over columns [0, k) of the panel, for `rows` (a constant) rows of x. */
-#define DEFINE_TILE(TYPE, ELEMENT, ROWS)                                                                               \
-    static inline void tile_##TYPE##_##ROWS(const ELEMENT *panel, size_t k, const float *x, size_t ldx,                \
+#define COLUMN_f32 (4 * KERN_PANEL)
+#define COLUMN_f16 (2 * KERN_PANEL)
+#define COLUMN_bf16 (2 * KERN_PANEL)
+#define COLUMN_int8 KERN_PANEL
+#define COLUMN_int4 (KERN_PANEL / 2)
+#define SCALES (2 * KERN_PANEL) /* bytes of a group's scales */
+
+#define UNIT_PLAIN(TYPE, k) ((k) * COLUMN_##TYPE)
+#define UNIT_QUANTISED(TYPE, k) ((k) * COLUMN_##TYPE + ((k) + PACK_GROUP - 1) / PACK_GROUP * SCALES)
+
+#define SET_ZERO(sum, rows)                                                                                            \
+    for (size_t r = 0; r < (rows); r++)                                                                                \
+        for (size_t v = 0; v < VECS; v++)                                                                              \
+            (sum)[r][v] = vec_set(0.0f)
+
+/* s[r][v] = fma over columns [0, n) of weights that lie at `codes`, for `ROWS` (a constant) rows of x. */
+#define ADD_COLUMNS(TYPE, ROWS, codes, n, x, ldx, s)                                                                   \
+    for (size_t i = 0; i < (n); i++) {                                                                                 \
+        vec w[VECS];                                                                                                   \
+        for (size_t v = 0; v < VECS; v++)                                                                              \
+            w[v] = LOAD_##TYPE((codes) + i * COLUMN_##TYPE, v);                                                        \
+        for (size_t r = 0; r < (ROWS); r++) {                                                                          \
+            vec xi = vec_set((x)[r * (ldx) + i]);                                                                      \
+            for (size_t v = 0; v < VECS; v++)                                                                          \
+                (s)[r][v] = vec_fma(w[v], xi, (s)[r][v]);                                                              \
+        }                                                                                                              \
+    }
+
+/* sum[r][v] over one unit of k columns. */
+#define DEFINE_TILE_PLAIN(TYPE, ROWS)                                                                                  \
+    static inline void tile_##TYPE##_##ROWS(const char *unit, size_t k, const float *x, size_t ldx,                    \
                                             vec sum[ROWS][VECS])                                                       \
     {                                                                                                                  \
         vec s[ROWS][VECS];                                                                                             \
-        for (size_t r = 0; r < ROWS; r++)                                                                              \
-            for (size_t v = 0; v < VECS; v++)                                                                          \
-                s[r][v] = vec_set(0.0f);                                                                               \
-        for (size_t i = 0; i < k; i++) {                                                                               \
-            vec w[VECS];                                                                                               \
-            for (size_t v = 0; v < VECS; v++)                                                                          \
-                w[v] = LOAD_W_##TYPE(panel + i * KERN_PANEL + v * VEC_LANES);                                          \
-            for (size_t r = 0; r < ROWS; r++) {                                                                        \
-                vec xi = vec_set(x[r * ldx + i]);                                                                      \
-                for (size_t v = 0; v < VECS; v++)                                                                      \
-                    s[r][v] = vec_fma(w[v], xi, s[r][v]);                                                              \
-            }                                                                                                          \
-        }                                                                                                              \
+        SET_ZERO(s, ROWS);                                                                                             \
+        ADD_COLUMNS(TYPE, ROWS, unit, k, x, ldx, s)                                                                    \
         memcpy(sum, s, sizeof s);                                                                                      \
+    }
+
+#define DEFINE_TILE_QUANTISED(TYPE, ROWS)                                                                              \
+    static inline void tile_##TYPE##_##ROWS(const char *unit, size_t k, const float *x, size_t ldx,                    \
+                                            vec sum[ROWS][VECS])                                                       \
+    {                                                                                                                  \
+        vec total[ROWS][VECS];                                                                                         \
+        SET_ZERO(total, ROWS);                                                                                         \
+        for (size_t at = 0; at < k; at += PACK_GROUP) {                                                                \
+            size_t n = k - at < PACK_GROUP ? k - at : PACK_GROUP;                                                      \
+            vec s[ROWS][VECS];                                                                                         \
+            SET_ZERO(s, ROWS);                                                                                         \
+            ADD_COLUMNS(TYPE, ROWS, unit + SCALES, n, x + at, ldx, s)                                                  \
+            for (size_t v = 0; v < VECS; v++) {                                                                        \
+                vec scale = LOAD_f16(unit, v);                                                                         \
+                for (size_t r = 0; r < ROWS; r++)                                                                      \
+                    total[r][v] = vec_fma(scale, s[r][v], total[r][v]);                                                \
+            }                                                                                                          \
+            unit += SCALES + n * COLUMN_##TYPE;                                                                        \
+        }                                                                                                              \
+        memcpy(sum, total, sizeof total);                                                                              \
     }
 
 /* Store one row's sums, all of a panel or its first n_cols. */
@@ -72,9 +116,9 @@ static inline void add_row_fixed(const vec sum[VECS], int64_t *acc, size_t n_col
         __atomic_store_n(overflow, 1, __ATOMIC_RELAXED);
 }
 
-#define DEFINE_PANEL_ROWS(TYPE, ELEMENT, ROWS)                                                                         \
-    DEFINE_TILE(TYPE, ELEMENT, ROWS)                                                                                   \
-    static void rows_##TYPE##_##ROWS(const ELEMENT *panel, size_t k, const float *x, size_t ldx, float *y, size_t ldy, \
+#define DEFINE_PANEL_ROWS(KIND, TYPE, ROWS)                                                                            \
+    DEFINE_TILE_##KIND(TYPE, ROWS)                                                                                     \
+    static void rows_##TYPE##_##ROWS(const char *panel, size_t k, const float *x, size_t ldx, float *y, size_t ldy,    \
                                      size_t n_cols)                                                                    \
     {                                                                                                                  \
         vec sum[ROWS][VECS];                                                                                           \
@@ -82,23 +126,24 @@ static inline void add_row_fixed(const vec sum[VECS], int64_t *acc, size_t n_col
         for (size_t r = 0; r < ROWS; r++)                                                                              \
             store_row(sum[r], y + r * ldy, n_cols);                                                                    \
     }                                                                                                                  \
-    static void rows_fixed_##TYPE##_##ROWS(const ELEMENT *panel, size_t k, size_t group, const float *x, size_t ldx,   \
+    static void rows_fixed_##TYPE##_##ROWS(const char *panel, size_t k, size_t unit, const float *x, size_t ldx,       \
                                            int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow)               \
     {                                                                                                                  \
-        for (size_t i = 0; i < k; i += group) {                                                                        \
+        for (size_t i = 0; i < k; i += unit) {                                                                         \
             vec sum[ROWS][VECS];                                                                                       \
-            tile_##TYPE##_##ROWS(panel + i * KERN_PANEL, k - i < group ? k - i : group, x + i, ldx, sum);              \
+            tile_##TYPE##_##ROWS(panel, k - i < unit ? k - i : unit, x + i, ldx, sum);                                 \
             for (size_t r = 0; r < ROWS; r++)                                                                          \
                 add_row_fixed(sum[r], acc + r * ldacc, n_cols, overflow + r);                                          \
+            panel += UNIT_##KIND(TYPE, unit);                                                                          \
         }                                                                                                              \
     }
 
 /* Cut m rows into tiles of VEC_TILE_ROWS, then single rows. */
-#define DEFINE_PANEL(TYPE, ELEMENT)                                                                                    \
-    DEFINE_PANEL_ROWS(TYPE, ELEMENT, 1)                                                                                \
-    DEFINE_PANEL_TILES(TYPE, ELEMENT)                                                                                  \
-    static void panel_##TYPE(const ELEMENT *panel, size_t k, const float *x, size_t ldx, size_t m, float *y,           \
-                             size_t ldy, size_t n_cols)                                                                \
+#define DEFINE_PANEL(KIND, TYPE)                                                                                       \
+    DEFINE_PANEL_ROWS(KIND, TYPE, 1)                                                                                   \
+    DEFINE_PANEL_TILES(KIND, TYPE)                                                                                     \
+    static void panel_##TYPE(const void *panel, size_t k, const float *x, size_t ldx, size_t m, float *y, size_t ldy,  \
+                             size_t n_cols)                                                                            \
     {                                                                                                                  \
         size_t r = 0;                                                                                                  \
         for (; r + VEC_TILE_ROWS <= m; r += VEC_TILE_ROWS)                                                             \
@@ -106,29 +151,32 @@ static inline void add_row_fixed(const vec sum[VECS], int64_t *acc, size_t n_col
         for (; r < m; r++)                                                                                             \
             rows_##TYPE##_1(panel, k, x + r * ldx, ldx, y + r * ldy, ldy, n_cols);                                     \
     }                                                                                                                  \
-    static void panel_fixed_##TYPE(const ELEMENT *panel, size_t k, size_t group, const float *x, size_t ldx, size_t m, \
+    static void panel_fixed_##TYPE(const void *panel, size_t k, size_t unit, const float *x, size_t ldx, size_t m,     \
                                    int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow)                       \
     {                                                                                                                  \
         size_t r = 0;                                                                                                  \
         for (; r + VEC_TILE_ROWS <= m; r += VEC_TILE_ROWS)                                                             \
-            TILE_CALL(rows_fixed_##TYPE)(panel, k, group, x + r * ldx, ldx, acc + r * ldacc, ldacc, n_cols,            \
+            TILE_CALL(rows_fixed_##TYPE)(panel, k, unit, x + r * ldx, ldx, acc + r * ldacc, ldacc, n_cols,             \
                                          overflow + r);                                                                \
         for (; r < m; r++)                                                                                             \
-            rows_fixed_##TYPE##_1(panel, k, group, x + r * ldx, ldx, acc + r * ldacc, ldacc, n_cols, overflow + r);    \
+            rows_fixed_##TYPE##_1(panel, k, unit, x + r * ldx, ldx, acc + r * ldacc, ldacc, n_cols, overflow + r);     \
     }
 
 #define TILE_PASTE(name, rows) name##_##rows
 #define TILE_EXPAND(name, rows) TILE_PASTE(name, rows)
 #define TILE_CALL(name) TILE_EXPAND(name, VEC_TILE_ROWS)
 #if VEC_TILE_ROWS > 1
-#define DEFINE_PANEL_TILES(TYPE, ELEMENT) DEFINE_TILES_EXPAND(TYPE, ELEMENT, VEC_TILE_ROWS)
-#define DEFINE_TILES_EXPAND(TYPE, ELEMENT, ROWS) DEFINE_PANEL_ROWS(TYPE, ELEMENT, ROWS)
+#define DEFINE_PANEL_TILES(KIND, TYPE) DEFINE_TILES_EXPAND(KIND, TYPE, VEC_TILE_ROWS)
+#define DEFINE_TILES_EXPAND(KIND, TYPE, ROWS) DEFINE_PANEL_ROWS(KIND, TYPE, ROWS)
 #else
-#define DEFINE_PANEL_TILES(TYPE, ELEMENT)
+#define DEFINE_PANEL_TILES(KIND, TYPE)
 #endif
 
-DEFINE_PANEL(bf16, uint16_t)
-DEFINE_PANEL(f32, float)
+DEFINE_PANEL(PLAIN, f32)
+DEFINE_PANEL(PLAIN, f16)
+DEFINE_PANEL(PLAIN, bf16)
+DEFINE_PANEL(QUANTISED, int8)
+DEFINE_PANEL(QUANTISED, int4)
 
 /* --- exponential: exp(x) = 2^n * p(r), n = round(x / ln 2), |r| <= ln 2 / 2; relative error under 2e-7.  Below -87.3 it stays at
  * exp(-87.3), above 88 at exp(88). --- */
@@ -209,6 +257,17 @@ static void gelu_tanh(float *x, const float *bias, size_t n)
             x[i] += bias[i];
     FOR_EACH_VEC(n, vec_store(x + i, gelu_tanh_vec(vec_load(x + i))),
                  store_tail(x + i, gelu_tanh_vec(load_tail(x + i, left)), left));
+}
+
+static inline vec geglu_vec(vec gate, vec up)
+{
+    return vec_mul(gelu_tanh_vec(gate), up);
+}
+
+static void geglu_tanh(float *gate, const float *up, size_t n)
+{
+    FOR_EACH_VEC(n, vec_store(gate + i, geglu_vec(vec_load(gate + i), vec_load(up + i))),
+                 store_tail(gate + i, geglu_vec(load_tail(gate + i, left), load_tail(up + i, left)), left));
 }
 
 static void exp_shifted(const float *x, size_t n, float max, float *y)
@@ -301,20 +360,20 @@ typedef struct softmax_row {
     float max, total;
 } softmax_row;
 
-/* Turn the 32 scores of a block into weights relative to the new maximum; returns the factor for what was summed before. */
-static float softmax_block(softmax_row *row, float *scores, size_t n)
+/* Turn the scores [from, to) of a block into weights relative to the new maximum, the others into 0; returns the factor for what was
+ * summed before. */
+static float softmax_block(softmax_row *row, float *scores, size_t from, size_t to)
 {
     float max = row->max;
-    for (size_t j = 0; j < n; j++)
+    for (size_t j = from; j < to; j++)
         max = scores[j] > max ? scores[j] : max;
-    for (size_t j = n; j < KERN_PANEL; j++)
-        scores[j] = -INFINITY;
 
     float factor;
     exp_shifted(&row->max, 1, max, &factor);
     exp_shifted(scores, KERN_PANEL, max, scores);
-    for (size_t j = n; j < KERN_PANEL; j++)
-        scores[j] = 0.0f;
+    for (size_t j = 0; j < KERN_PANEL; j++)
+        if (j < from || j >= to)
+            scores[j] = 0.0f;
     float lanes[KERN_PANEL];
     memcpy(lanes, scores, sizeof lanes);
     row->total = fmaf(row->total, factor, tree_sum(lanes));
@@ -322,16 +381,25 @@ static float softmax_block(softmax_row *row, float *scores, size_t n)
     return factor;
 }
 
-/* out = out * factor + sum over j < n of p[j] * v[j], j ascending; v [32][dh_padded]. */
-static void weigh_values(float *out, float factor, const float *p, size_t n, const float *v, size_t dh_padded)
+/* out = out * factor + sum over from <= j < to of p[j] * v[j], j ascending; v [32][dh_padded]. */
+static void weigh_values(float *out, float factor, const float *p, size_t from, size_t to, const float *v, size_t dh_padded)
 {
     vec scale = vec_set(factor);
     for (size_t c = 0; c < dh_padded; c += VEC_LANES) {
         vec sum = vec_mul(vec_load(out + c), scale);
-        for (size_t j = 0; j < n; j++)
+        for (size_t j = from; j < to; j++)
             sum = vec_fma(vec_set(p[j]), vec_load(v + j * dh_padded + c), sum);
         vec_store(out + c, sum);
     }
+}
+
+/* A position relative to block b, held within it. */
+static size_t in_block(uint32_t position, uint32_t b)
+{
+    uint32_t start = b * KERN_PANEL;
+    if (position <= start)
+        return 0;
+    return position - start < KERN_PANEL ? position - start : KERN_PANEL;
 }
 
 static void attention(const kern_attention *a)
@@ -339,25 +407,28 @@ static void attention(const kern_attention *a)
     float out[KERN_ATTENTION_ROWS][KERN_HEAD_DIM_MAX];
     float scores[KERN_ATTENTION_ROWS][KERN_PANEL];
     softmax_row rows[KERN_ATTENTION_ROWS];
-    uint32_t longest = 0;
+    uint32_t earliest = UINT32_MAX, longest = 0;
     for (uint32_t r = 0; r < a->n_rows; r++) {
         memset(out[r], 0, a->dh_padded * sizeof(float));
         rows[r] = (softmax_row){.max = -INFINITY, .total = 0.0f};
+        uint32_t first = a->first != NULL ? a->first[r] : 0;
+        earliest = first < earliest ? first : earliest;
         longest = a->n_visible[r] > longest ? a->n_visible[r] : longest;
     }
 
-    for (uint32_t start = 0, b = 0; start < longest; start += KERN_PANEL, b++) {
+    for (uint32_t b = earliest / KERN_PANEL; b * KERN_PANEL < longest; b++) {
         const float *keys = a->base + a->blocks[b] * a->block_floats;
         const float *values = keys + (size_t)a->dh * KERN_PANEL;
         panel_f32(keys, a->dh, a->q, a->ldq, a->n_rows, scores[0], KERN_PANEL, KERN_PANEL);
         for (uint32_t r = 0; r < a->n_rows; r++) {
-            if (a->n_visible[r] <= start)
+            uint32_t first = a->first != NULL ? a->first[r] : 0;
+            size_t from = in_block(first, b), to = in_block(a->n_visible[r], b);
+            if (from == to) /* the row sees nothing of this block */
                 continue;
-            size_t n = a->n_visible[r] - start < KERN_PANEL ? a->n_visible[r] - start : KERN_PANEL;
-            for (size_t j = 0; j < n; j++)
+            for (size_t j = from; j < to; j++)
                 scores[r][j] *= a->scale;
-            float factor = softmax_block(&rows[r], scores[r], n);
-            weigh_values(out[r], factor, scores[r], n, values, a->dh_padded);
+            float factor = softmax_block(&rows[r], scores[r], from, to);
+            weigh_values(out[r], factor, scores[r], from, to, values, a->dh_padded);
         }
     }
 
@@ -368,13 +439,20 @@ static void attention(const kern_attention *a)
 
 const kern_table KERN_TABLE = {
     .name = KERN_NAME,
-    .panel_bf16 = panel_bf16,
-    .panel_f32 = panel_f32,
-    .panel_fixed_bf16 = panel_fixed_bf16,
-    .panel_fixed_f32 = panel_fixed_f32,
+    .panel = {[PACK_F32] = panel_f32,
+              [PACK_F16] = panel_f16,
+              [PACK_BF16] = panel_bf16,
+              [PACK_INT8] = panel_int8,
+              [PACK_INT4] = panel_int4},
+    .panel_fixed = {[PACK_F32] = panel_fixed_f32,
+                    [PACK_F16] = panel_fixed_f16,
+                    [PACK_BF16] = panel_fixed_bf16,
+                    [PACK_INT8] = panel_fixed_int8,
+                    [PACK_INT4] = panel_fixed_int4},
     .norm_rms = norm_rms,
     .norm_layer = norm_layer,
     .swiglu = swiglu,
+    .geglu_tanh = geglu_tanh,
     .gelu_tanh = gelu_tanh,
     .attention = attention,
     .sum_exp = sum_exp,

@@ -7,12 +7,14 @@ model_heads model_heads_of(const arch_stack *stack, const shard_stack_split *spl
     return (model_heads){.heads = split->heads, .kv_heads = split->kv_heads, .heads_per_kv = stack->h / stack->kv};
 }
 
-void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_heads, model_arena *arena)
+void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_heads, uint32_t window, model_arena *arena)
 {
+    batch->window = window;
     batch->max_rows = max_rows;
     batch->max_tiles = max_rows * n_local_heads; /* the worst: every row and head alone */
     batch->pos = model_arena_take(arena, max_rows, sizeof *batch->pos);
     batch->n_visible = model_arena_take(arena, max_rows, sizeof *batch->n_visible);
+    batch->first = window != 0 ? model_arena_take(arena, max_rows, sizeof *batch->first) : NULL;
     batch->blocks = model_arena_take(arena, max_rows, sizeof *batch->blocks);
     batch->tiles = model_arena_take(arena, batch->max_tiles, sizeof *batch->tiles);
 }
@@ -63,6 +65,8 @@ void model_batch_from_plan(model_batch *batch, const link_plan *plan, const mode
             uint32_t row = batch->n_rows++;
             batch->pos[row] = slice->pos + it;
             batch->n_visible[row] = slice->pos + it + 1;
+            if (batch->window != 0)
+                batch->first[row] = batch->n_visible[row] > batch->window ? batch->n_visible[row] - batch->window : 0;
             batch->blocks[row] = plan->blocks + slice->first_block;
         }
     }

@@ -23,8 +23,10 @@ typedef struct model_tile {
 
 typedef struct model_batch {
     uint32_t n_rows, max_rows;
+    uint32_t window;
     uint32_t *pos;           /* [n_rows] position in its sequence */
-    uint32_t *n_visible;     /* [n_rows] positions the row attends to */
+    uint32_t *n_visible;     /* [n_rows] the row attends to positions before this */
+    uint32_t *first;         /* [n_rows] and from this on, in local layers; NULL without a window */
     const uint32_t **blocks; /* [n_rows] KV blocks of its sequence */
     model_tile *tiles;
     uint32_t n_tiles, max_tiles;
@@ -38,7 +40,8 @@ typedef struct model_heads {
 
 model_heads model_heads_of(const arch_stack *stack, const shard_stack_split *split);
 
-void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_heads, model_arena *arena);
+/* `window`: positions that local layers see (arch_stack), 0 for none. */
+void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_heads, uint32_t window, model_arena *arena);
 
 /* The rows of a plan, causal. */
 void model_batch_from_plan(model_batch *batch, const link_plan *plan, const model_heads *heads);

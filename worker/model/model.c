@@ -22,6 +22,7 @@ struct model {
     bool has_tower; /* on this rank */
     bool has_head;  /* embedding as output: last stage */
 
+    shard_rank_file *file; /* mapped weights, with shards; NULL otherwise */
     model_arena weights_arena, kv_arena, workspace_arena;
     model_memory memory;
 
@@ -74,10 +75,15 @@ static void layout_workspace(model *m, model_arena *arena)
     }
 }
 
-/* Lay the whole model out over its three arenas (counting while they have no base). */
-static base_status layout(model *m, const shard_source *source, base_error *error)
+static model_origin origin_of(const model *m, const shard_checkpoint *checkpoint, const shard_recipe *recipe)
 {
-    base_status status = model_weights_layout(&m->weights, &m->a, &m->split, source, &m->weights_arena, error);
+    return (model_origin){.checkpoint = checkpoint, .recipe = recipe, .split = &m->split, .file = m->file};
+}
+
+/* Lay the whole model out over its three arenas (counting while they have no base). */
+static base_status layout(model *m, const model_origin *origin, base_error *error)
+{
+    base_status status = model_weights_layout(&m->weights, origin, &m->weights_arena, error);
     if (status != BASE_OK)
         return status;
     model_stack_layout_kv(&m->decoder, shard_range_width(m->split.layers), m->limits.n_kv_blocks, &m->kv_arena);
@@ -88,34 +94,41 @@ static base_status layout(model *m, const shard_source *source, base_error *erro
 }
 
 /* Everything that needs no memory of the arenas: who this rank is and what it will hold. */
-static base_status describe(model *m, const arch *a, const shard_source *source, par_grid *grid, const par_place *place,
-                            const link_limits *limits, base_error *error)
+static base_status describe(model *m, const shard_checkpoint *checkpoint, const shard_recipe *recipe, par_grid *grid,
+                            const par_place *place, const link_limits *limits, base_error *error)
 {
-    *m = (model){.a = *a, .place = *place, .grid = grid, .limits = complete_limits(a, limits)};
+    *m = (model){.a = checkpoint->a, .place = *place, .grid = grid, .limits = complete_limits(&checkpoint->a, limits)};
     base_status status = shard_split_of(&m->a, place->tp, place->pp, place->tp_rank, place->stage, &m->split, error);
+    if (status == BASE_OK && checkpoint->shards != NULL)
+        status = shard_rank_file_open(checkpoint->shards, place->tp, place->pp, place->tp_rank, place->stage, &m->file, error);
     if (status != BASE_OK)
         return status;
-    m->has_tower = a->has_tower && place->stage == 0;
+    m->has_tower = m->a.has_tower && place->stage == 0;
     m->has_head = place->stage + 1 == place->pp;
     status = model_weights_init(&m->weights, &m->a, &m->split, error);
     if (status != BASE_OK)
         return status;
     model_stack_init(&m->decoder, &m->a.decoder.stack, &m->split.decoder, grid);
-    model_tower_init(&m->tower, &m->a, &m->split, &m->weights, m->limits.n_image_slots, grid);
-    status = layout(m, source, error);
+    if (m->a.has_tower)
+        model_tower_init(&m->tower, &m->a, &m->split, &m->weights, m->limits.n_image_slots, grid);
+    model_origin origin = origin_of(m, checkpoint, recipe);
+    status = layout(m, &origin, error);
     m->memory = (model_memory){m->weights_arena.used, m->kv_arena.used, m->workspace_arena.used};
     return status;
 }
 
-base_status model_memory_of(const arch *a, const shard_source *source, const par_place *place, const link_limits *limits,
-                            model_memory *out, base_error *error)
+base_status model_memory_of(const shard_checkpoint *checkpoint, const shard_recipe *recipe, const par_place *place,
+                            const link_limits *limits, model_memory *out, base_error *error)
 {
     model *m = calloc(1, sizeof *m);
     if (m == NULL)
         return base_fail(error, BASE_ENOMEM, "out of memory for a model's description");
-    base_status status = describe(m, a, source, NULL, place, limits, error);
-    if (status == BASE_OK)
+    base_status status = describe(m, checkpoint, recipe, NULL, place, limits, error);
+    if (status == BASE_OK) {
         *out = m->memory;
+        if (m->file != NULL)
+            out->weights_bytes = shard_rank_file_bytes(m->file); /* mapped, but needed in memory all the same */
+    }
     model_destroy(&m);
     return status;
 }
@@ -139,7 +152,7 @@ static base_status map_arenas(model *m, base_error *error)
 /* Tables that are computed once. */
 static void start(model *m)
 {
-    model_stack_start(&m->decoder);
+    model_stack_start(&m->decoder, m->weights.rope_divisors);
     if (m->has_tower)
         model_tower_start(&m->tower);
     for (uint32_t t = 0; t < m->place.tp; t++) {
@@ -149,20 +162,21 @@ static void start(model *m)
     }
 }
 
-base_status model_create(const arch *a, const shard_source *source, par_grid *grid, const model_options *options, model **out,
-                         base_error *error)
+base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe *recipe, par_grid *grid,
+                         const model_options *options, model **out, base_error *error)
 {
     par_place place = par_grid_place(grid);
     model *m = calloc(1, sizeof *m);
     if (m == NULL)
         return base_fail(error, BASE_ENOMEM, "out of memory for a model's description");
-    base_status status = describe(m, a, source, grid, &place, &options->limits, error);
+    base_status status = describe(m, checkpoint, recipe, grid, &place, &options->limits, error);
+    model_origin origin = origin_of(m, checkpoint, recipe);
     if (status == BASE_OK)
         status = map_arenas(m, error);
     if (status == BASE_OK)
-        status = layout(m, source, error);
+        status = layout(m, &origin, error);
     if (status == BASE_OK)
-        status = model_weights_load(&m->weights, &m->a, &m->split, source, options->progress, options->progress_context, error);
+        status = model_weights_load(&m->weights, &origin, options->progress, options->progress_context, error);
     if (status != BASE_OK) {
         model_destroy(&m);
         return status;
@@ -182,6 +196,7 @@ void model_destroy(model **m)
     model_arena_unmap(&(*m)->kv_arena, (*m)->memory.kv_bytes);
     model_arena_unmap(&(*m)->workspace_arena, (*m)->memory.workspace_bytes);
     model_weights_release(&(*m)->weights);
+    shard_rank_file_close(&(*m)->file);
     free(*m);
     *m = NULL;
 }
@@ -216,7 +231,7 @@ static void embed(model *m, const link_plan *plan)
     for (uint32_t r = 0; r < plan->n_tokens; r++) {
         int32_t id = plan->tokens[r];
         if (id >= 0 && (uint32_t)id >= mine.begin && (uint32_t)id < mine.end) {
-            kern_matrix_row(&m->weights.embedding, (uint32_t)id - mine.begin, x + r * d);
+            pack_row_get(&m->weights.embedding, (uint32_t)id - mine.begin, x + r * d);
             for (size_t i = 0; i < d; i++)
                 x[r * d + i] *= m->a.decoder.embedding_scale;
         }
@@ -273,7 +288,8 @@ static void compute_logits(model *m, const link_plan *plan)
     }
     if (n == 0)
         return;
-    kern_linear(&m->weights.embedding, m->decoder.y, d, n, m->local_logits, local);
+    const pack_matrix *output = m->a.decoder.tied_embeddings ? &m->weights.embedding : &m->weights.output;
+    kern_linear(output, m->decoder.y, d, n, m->local_logits, local);
     for (size_t i = 0; i < n * local; i++)
         m->local_logits[i] *= m->a.decoder.logit_scale;
     par_gather_columns(m->grid, m->local_logits, m->vocab_widths, n, m->logits);

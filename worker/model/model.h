@@ -7,14 +7,14 @@
 
 #include "proto/base/status.h"
 #include "proto/link/plan.h"
-#include "sharding/arch.h"
-#include "sharding/source.h"
+#include "sharding/checkpoint.h"
+#include "sharding/recipe.h"
 #include "sharding/split.h"
 #include "worker/par/par.h"
 
 typedef struct model model;
 
-/* Called while weights are loaded, from model_create: bytes done of bytes in all on this rank. */
+/* Called while weights are loaded, from model_create: done of all on this rank, in weights or bytes. */
 typedef void model_progress(void *context, uint64_t done, uint64_t total);
 
 /* Sees intermediate values, for tests: `what` is one of "patches", "tower", "image", "embedding", "decoder", "logits"; `layer` counts
@@ -33,14 +33,15 @@ typedef struct model_memory {
     uint64_t weights_bytes, kv_bytes, workspace_bytes;
 } model_memory;
 
-/* What model_create will take on the rank at `place`, without taking it.  BASE_EINVAL when the layout cannot hold the model. */
-base_status model_memory_of(const arch *a, const shard_source *source, const par_place *place, const link_limits *limits,
-                            model_memory *out, base_error *error);
+/* What model_create will take on the rank at `place`, without taking it.  `recipe` says how weights are packed; shards are packed
+ * already.  BASE_EINVAL when the layout cannot hold the model, or is not the shards' own. */
+base_status model_memory_of(const shard_checkpoint *checkpoint, const shard_recipe *recipe, const par_place *place,
+                            const link_limits *limits, model_memory *out, base_error *error);
 
-/* Load this rank's rows from `source` (borrowed for the call) and take all memory.  Not collective.
- * `grid` is borrowed for the model's life.  Errors: BASE_ENOMEM (what and how many bytes), BASE_EINVAL layout. */
-base_status model_create(const arch *a, const shard_source *source, par_grid *grid, const model_options *options, model **out,
-                         base_error *error);
+/* Load this rank's weights from `checkpoint` (borrowed for the call) and take all memory.  Not collective.
+ * `grid` is borrowed for the model's life.  Errors: BASE_ENOMEM (what and how many bytes), BASE_EINVAL layout; those of the shard file. */
+base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe *recipe, par_grid *grid,
+                         const model_options *options, model **out, base_error *error);
 void model_destroy(model **m);
 
 /* The limits in force, complete. */

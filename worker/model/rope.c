@@ -2,37 +2,116 @@
 
 #include "worker/kernels/fmath.h"
 
-void model_rope_layout(model_rope *rope, uint32_t dh, uint32_t n_positions, model_arena *arena)
+#define TWO_PI 6.283185307179586
+
+void model_rope_layout(model_rope *rope, const arch_stack *stack, uint32_t n_positions, model_arena *arena)
 {
-    rope->dh = dh;
+    size_t half = stack->dh / 2;
+    rope->dh = stack->dh;
     rope->n_positions = n_positions;
-    rope->cosines = model_arena_take(arena, (size_t)n_positions * (dh / 2), sizeof(float));
-    rope->sines = model_arena_take(arena, (size_t)n_positions * (dh / 2), sizeof(float));
+    rope->interleaved = stack->rope_interleaved;
+    rope->cosines = model_arena_take(arena, n_positions, half * sizeof(float));
+    rope->sines = model_arena_take(arena, n_positions, half * sizeof(float));
+    rope->stretch = stack->xpos_base > 0.0 ? model_arena_take(arena, n_positions, half * sizeof(float)) : NULL;
 }
 
-void model_rope_fill(model_rope *rope, double theta)
+static double clamp_01(double x)
+{
+    return x < 0.0 ? 0.0 : x > 1.0 ? 1.0 : x;
+}
+
+/* Llama 3.1 (meta-llama/llama-models, apply_scaling): by wavelength. */
+static double scale_llama3(const arch_rope *a, double frequency)
+{
+    double turns = a->original_positions * frequency / TWO_PI; /* within the original context */
+    double keep = clamp_01((turns - a->low_factor) / (a->high_factor - a->low_factor));
+    return (1.0 - keep) * frequency / a->factor + keep * frequency;
+}
+
+/* The dimension whose pair makes `turns` turns within the original context (YaRN, arXiv 2309.00071, section 3.2). */
+static double dimension_of(const arch_rope *a, uint32_t dh, double turns)
+{
+    return dh * kern_log(a->original_positions / (turns * TWO_PI)) / (2.0 * kern_log(a->theta));
+}
+
+static double scale_yarn(const arch_rope *a, uint32_t dh, uint32_t i, double frequency)
+{
+    double low = (double)(int64_t)dimension_of(a, dh, a->beta_fast);
+    double high = dimension_of(a, dh, a->beta_slow);
+    high = (double)(int64_t)high < high ? (double)((int64_t)high + 1) : high;
+    low = low < 0.0 ? 0.0 : low;
+    high = high > dh - 1.0 ? dh - 1.0 : high;
+    if (high <= low)
+        high = low + 0.001;
+    double keep = 1.0 - clamp_01((i - low) / (high - low));
+    return (1.0 - keep) * frequency / a->factor + keep * frequency;
+}
+
+static double frequency_of(const arch_rope *a, uint32_t dh, uint32_t i, const float *divisors)
+{
+    double frequency = kern_exp(-2.0 * i / dh * kern_log(a->theta));
+    switch (a->scaling) {
+    case ARCH_ROPE_PLAIN:
+        break;
+    case ARCH_ROPE_LINEAR:
+        return frequency / a->factor;
+    case ARCH_ROPE_LLAMA3:
+        return scale_llama3(a, frequency);
+    case ARCH_ROPE_YARN:
+        return scale_yarn(a, dh, i, frequency);
+    case ARCH_ROPE_DIVISORS:
+        return frequency / (double)divisors[i];
+    }
+    return frequency;
+}
+
+/* s_i^((pos - centre) / base) */
+static float stretch_of(const model_rope *rope, double xpos_base, uint32_t i, uint32_t pos)
+{
+    double s = (2.0 * i + 0.4 * rope->dh) / (1.4 * rope->dh);
+    double power = ((double)pos - (double)(rope->n_positions / 2)) / xpos_base;
+    return (float)kern_exp(power * kern_log(s));
+}
+
+void model_rope_fill(model_rope *rope, const arch_rope *a, double xpos_base, const float *divisors)
 {
     uint32_t half = rope->dh / 2;
-    double log_theta = kern_log(theta);
+    double magnitude = a->scaling == ARCH_ROPE_YARN ? a->attention_factor : 1.0;
     for (uint32_t i = 0; i < half; i++) {
-        double frequency = kern_exp(-2.0 * i / rope->dh * log_theta);
+        double frequency = frequency_of(a, rope->dh, i, divisors);
         for (uint32_t pos = 0; pos < rope->n_positions; pos++) {
+            size_t at = (size_t)pos * half + i;
             double sine, cosine;
             kern_sincos(pos * frequency, &sine, &cosine);
-            rope->sines[(size_t)pos * half + i] = (float)sine;
-            rope->cosines[(size_t)pos * half + i] = (float)cosine;
+            rope->sines[at] = (float)(sine * magnitude);
+            rope->cosines[at] = (float)(cosine * magnitude);
+            if (rope->stretch != NULL)
+                rope->stretch[at] = stretch_of(rope, xpos_base, i, pos);
         }
     }
 }
 
-void model_rope_apply(const model_rope *rope, float *x, uint32_t n_heads, uint32_t pos)
+static void stretch_heads(const model_rope *rope, model_rope_side side, float *x, uint32_t n_heads, uint32_t pos)
 {
     uint32_t half = rope->dh / 2;
-    const float *c = rope->cosines + (size_t)pos * half, *s = rope->sines + (size_t)pos * half;
+    const float *s = rope->stretch + (size_t)pos * half;
     for (uint32_t ih = 0; ih < n_heads; ih++, x += rope->dh)
+        for (uint32_t i = 0; i < rope->dh; i++)
+            x[i] = side == MODEL_ROPE_QUERY ? x[i] * s[i % half] : x[i] / s[i % half];
+}
+
+void model_rope_apply(const model_rope *rope, model_rope_side side, float *x, uint32_t n_heads, uint32_t pos)
+{
+    uint32_t half = rope->dh / 2, step = rope->interleaved ? 2 : 1, apart = rope->interleaved ? 1 : half;
+    const float *c = rope->cosines + (size_t)pos * half, *s = rope->sines + (size_t)pos * half;
+    float *head = x;
+    for (uint32_t ih = 0; ih < n_heads; ih++, head += rope->dh)
         for (uint32_t i = 0; i < half; i++) {
-            float a = x[i], b = x[i + half];
-            x[i] = a * c[i] - b * s[i];
-            x[i + half] = b * c[i] + a * s[i];
+            float *first = head + (size_t)i * step, *second = first + apart;
+            float a = *first, b = *second;
+            *first = a * c[i] - b * s[i];
+            *second = b * c[i] + a * s[i];
         }
+    if (rope->stretch != NULL)
+        stretch_heads(rope, side, x, n_heads, pos);
 }

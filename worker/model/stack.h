@@ -1,9 +1,11 @@
 /* stack.h - a stack of transformer layers on one rank: the one layer loop of decoder and tower.
  *
- * A parallel block (PaLM arXiv 2204.02311 section 2, ViT-22B arXiv 2302.05442):
- *     y = norm(x);  x = x + attention(y) Wo + mlp(y) Wdown
- * The rank computes its query heads and its MLP columns; both branches add into one fixed-point accumulator, and one exact
- * integer sum over the tensor group finishes the layer.
+ * Blocks (arch_block_kind):
+ *     parallel   y = norm(x);  x += attention(y) Wo + mlp(y) Wdown         PaLM arXiv 2204.02311 section 2, ViT-22B arXiv 2302.05442
+ *     serial     x += attention(norm(x)) Wo;  x += mlp(mlp_norm(x)) Wdown  Llama arXiv 2302.13971
+ *     post-norm  each branch goes through a norm of its own before it is added   Gemma 3 arXiv 2503.19786
+ * The rank computes its query heads and its MLP columns; what they add goes into a fixed-point accumulator, and an exact integer sum over
+ * the tensor group finishes each branch (both at once in a parallel block).
  *
  * Workspace of one stack (floats unless noted), n rows at most max_rows, h' kv' f' the rank's part:
  *     x   [n][d] then [n] overflow marks     the residual stream; the marks travel with it between stages
@@ -27,7 +29,7 @@ typedef struct model_stack {
     model_heads heads;
     par_grid *grid;
     model_kv kv;
-    model_rope rope; /* empty without RoPE */
+    model_rope rope_global, rope_local; /* empty where no layer uses them */
     model_batch batch;
     float *x, *y, *q, *k, *v, *o, *gate, *up;
     int64_t *acc;
@@ -40,8 +42,8 @@ void model_stack_init(model_stack *s, const arch_stack *a, const shard_stack_spl
 void model_stack_layout_kv(model_stack *s, uint32_t n_layers, uint32_t n_blocks, model_arena *arena);
 void model_stack_layout_workspace(model_stack *s, uint32_t max_rows, uint32_t n_positions, model_arena *arena);
 
-/* After the workspace has memory: fill the RoPE table. */
-void model_stack_start(model_stack *s);
+/* After the workspace has memory: fill the RoPE tables; `divisors` as in model_rope_fill. */
+void model_stack_start(model_stack *s, const float *divisors);
 
 /* The overflow marks behind the batch's rows of x: 0.0f or 1.0f each. */
 float *model_stack_overflow(model_stack *s);

@@ -35,7 +35,7 @@ void model_tower_layout(model_tower *t, model_arena *arena)
 
 void model_tower_start(model_tower *t)
 {
-    model_stack_start(&t->stack);
+    model_stack_start(&t->stack, NULL);
     for (uint32_t b = 0; b < n_blocks(t); b++)
         t->blocks[b] = b;
 }

@@ -2,125 +2,21 @@
 
 #include <stdlib.h>
 
-#include "worker/kernels/linear.h"
-
-/* Where one slice of a tensor goes: rows and columns of the checkpoint's tensor into a packed matrix or a plain vector. */
-typedef struct slice {
-    arch_part part;
-    arch_role role;
-    uint32_t layer; /* in the whole model */
-    shard_range rows, columns;
-    kern_matrix *matrix; /* or */
-    float **vector;      /* rows x columns floats */
-} slice;
-
-typedef base_status slice_visitor(void *context, const slice *s, base_error *error);
-
-static shard_range whole(uint32_t n)
-{
-    return (shard_range){0, n};
-}
-
-/* A range of heads as a range of rows. */
-static shard_range rows_of_heads(shard_range heads, uint32_t dh)
-{
-    return (shard_range){heads.begin * dh, heads.end * dh};
-}
-
-typedef struct walk {
-    slice_visitor *visit;
-    void *context;
-    base_error *error;
-    base_status status; /* the first failure; later slices are skipped */
-} walk;
-
-static void visit_matrix(walk *w, arch_part part, arch_role role, uint32_t layer, shard_range rows, shard_range columns,
-                         kern_matrix *matrix)
-{
-    slice s = {part, role, layer, rows, columns, matrix, NULL};
-    if (w->status == BASE_OK)
-        w->status = w->visit(w->context, &s, w->error);
-}
-
-static void visit_vector(walk *w, arch_part part, arch_role role, uint32_t layer, shard_range rows, shard_range columns,
-                         float **vector)
-{
-    slice s = {part, role, layer, rows, columns, NULL, vector};
-    if (w->status == BASE_OK)
-        w->status = w->visit(w->context, &s, w->error);
-}
-
-static void visit_layer(walk *w, arch_part part, uint32_t layer, const arch_stack *stack, const shard_stack_split *split,
-                        model_layer *out)
-{
-    shard_range d = whole(stack->d), dh = whole(stack->dh), one = whole(1);
-    shard_range q = rows_of_heads(split->heads, stack->dh), kv = rows_of_heads(split->kv_heads, stack->dh);
-
-    visit_vector(w, part, ARCH_LAYER_NORM, layer, one, d, &out->norm);
-    visit_matrix(w, part, ARCH_LAYER_Q, layer, q, d, &out->q);
-    visit_matrix(w, part, ARCH_LAYER_K, layer, kv, d, &out->k);
-    visit_matrix(w, part, ARCH_LAYER_V, layer, kv, d, &out->v);
-    if (stack->qk_norm) {
-        visit_vector(w, part, ARCH_LAYER_Q_NORM, layer, one, dh, &out->q_norm);
-        visit_vector(w, part, ARCH_LAYER_K_NORM, layer, one, dh, &out->k_norm);
-    }
-    visit_matrix(w, part, ARCH_LAYER_O, layer, d, q, &out->o);
-    if (stack->mlp == ARCH_MLP_SWIGLU)
-        visit_matrix(w, part, ARCH_LAYER_GATE, layer, split->mlp, d, &out->gate);
-    visit_matrix(w, part, ARCH_LAYER_UP, layer, split->mlp, d, &out->up);
-    visit_matrix(w, part, ARCH_LAYER_DOWN, layer, d, split->mlp, &out->down);
-    if (stack->mlp_bias) {
-        visit_vector(w, part, ARCH_LAYER_UP_BIAS, layer, one, split->mlp, &out->up_bias);
-        visit_vector(w, part, ARCH_LAYER_DOWN_BIAS, layer, one, d, &out->down_bias);
-    }
-}
-
-static void visit_tower(walk *w, const arch *a, const shard_split *split, model_weights *out)
-{
-    const arch_tower *tower = &a->tower;
-    shard_range d = whole(a->decoder.stack.d), width_v = whole(tower->stack.d), one = whole(1);
-    shard_range pixels = whole(3 * tower->patch_size * tower->patch_size);
-
-    visit_matrix(w, ARCH_TOWER, ARCH_PATCH, 0, width_v, pixels, &out->patch);
-    visit_vector(w, ARCH_TOWER, ARCH_PATCH_BIAS, 0, one, width_v, &out->patch_bias);
-    visit_vector(w, ARCH_TOWER, ARCH_POSITION, 0, whole(tower->n_patches), width_v, &out->position);
-    for (uint32_t il = 0; il < tower->stack.n_layers; il++)
-        visit_layer(w, ARCH_TOWER, il, &tower->stack, &split->tower, &out->tower[il]);
-    visit_vector(w, ARCH_TOWER, ARCH_FINAL_NORM, 0, one, width_v, &out->tower_norm);
-    visit_matrix(w, ARCH_TOWER, ARCH_PROJECTOR, 0, d, width_v, &out->projector);
-    visit_vector(w, ARCH_TOWER, ARCH_PROJECTOR_BIAS, 0, one, d, &out->projector_bias);
-}
-
-/* Every slice of the rank, in the order of the data's way through the model. */
-static base_status visit_all(model_weights *out, const arch *a, const shard_split *split, slice_visitor *visit,
-                             void *context, base_error *error)
-{
-    walk w = {visit, context, error, BASE_OK};
-    shard_range d = whole(a->decoder.stack.d);
-    bool first = split->layers.begin == 0, last = split->layers.end == a->decoder.stack.n_layers;
-
-    if (first && a->has_tower)
-        visit_tower(&w, a, split, out);
-    if (first || last)
-        visit_matrix(&w, ARCH_DECODER, ARCH_EMBEDDING, 0, split->vocab, d, &out->embedding);
-    for (uint32_t il = split->layers.begin; il < split->layers.end; il++)
-        visit_layer(&w, ARCH_DECODER, il, &a->decoder.stack, &split->decoder, &out->layers[il - split->layers.begin]);
-    if (last)
-        visit_vector(&w, ARCH_DECODER, ARCH_FINAL_NORM, 0, whole(1), d, &out->final_norm);
-    return w.status;
-}
+#include "sharding/pack_slice.h"
+#include "sharding/slices.h"
 
 base_status model_weights_init(model_weights *w, const arch *a, const shard_split *split, base_error *error)
 {
     *w = (model_weights){0};
-    uint32_t n_tower = a->has_tower ? a->tower.stack.n_layers : 0;
-    w->layers = calloc(shard_range_width(split->layers), sizeof *w->layers);
+    uint32_t n_tower = a->has_tower ? a->tower.stack.n_layers : 0, n = shard_range_width(split->layers);
+    w->layers = calloc(n, sizeof *w->layers);
     w->tower = calloc(n_tower + 1u, sizeof *w->tower);
     if (w->layers == NULL || w->tower == NULL) {
         model_weights_release(w);
-        return base_fail(error, BASE_ENOMEM,
-                         "out of memory for the tables of %u layers", shard_range_width(split->layers) + n_tower);
+        return base_fail(error, BASE_ENOMEM, "out of memory for the tables of %u layers", n + n_tower);
     }
+    for (uint32_t il = 0; il < n; il++)
+        w->layers[il].is_local = arch_layer_is_local(&a->decoder.stack, split->layers.begin + il);
     return BASE_OK;
 }
 
@@ -131,130 +27,249 @@ void model_weights_release(model_weights *w)
     *w = (model_weights){0};
 }
 
+/* --- which field a slice fills --- */
+
+typedef struct field {
+    pack_matrix *matrix; /* or */
+    float **vector;
+} field;
+
+static field layer_field(model_layer *layer, arch_role role)
+{
+    switch (role) {
+    case ARCH_LAYER_NORM:
+        return (field){.vector = &layer->norm};
+    case ARCH_LAYER_Q:
+        return (field){.matrix = &layer->q};
+    case ARCH_LAYER_K:
+        return (field){.matrix = &layer->k};
+    case ARCH_LAYER_V:
+        return (field){.matrix = &layer->v};
+    case ARCH_LAYER_Q_BIAS:
+        return (field){.vector = &layer->q_bias};
+    case ARCH_LAYER_K_BIAS:
+        return (field){.vector = &layer->k_bias};
+    case ARCH_LAYER_V_BIAS:
+        return (field){.vector = &layer->v_bias};
+    case ARCH_LAYER_Q_NORM:
+        return (field){.vector = &layer->q_norm};
+    case ARCH_LAYER_K_NORM:
+        return (field){.vector = &layer->k_norm};
+    case ARCH_LAYER_O:
+        return (field){.matrix = &layer->o};
+    case ARCH_LAYER_POST_ATTN_NORM:
+        return (field){.vector = &layer->post_attn_norm};
+    case ARCH_LAYER_MLP_NORM:
+        return (field){.vector = &layer->mlp_norm};
+    case ARCH_LAYER_GATE:
+        return (field){.matrix = &layer->gate};
+    case ARCH_LAYER_UP:
+        return (field){.matrix = &layer->up};
+    case ARCH_LAYER_UP_BIAS:
+        return (field){.vector = &layer->up_bias};
+    case ARCH_LAYER_DOWN:
+        return (field){.matrix = &layer->down};
+    case ARCH_LAYER_DOWN_BIAS:
+        return (field){.vector = &layer->down_bias};
+    case ARCH_LAYER_POST_MLP_NORM:
+        return (field){.vector = &layer->post_mlp_norm};
+    default:
+        return (field){0};
+    }
+}
+
+static field tower_field(model_weights *w, arch_role role)
+{
+    switch (role) {
+    case ARCH_PATCH:
+        return (field){.matrix = &w->patch};
+    case ARCH_PATCH_BIAS:
+        return (field){.vector = &w->patch_bias};
+    case ARCH_POSITION:
+        return (field){.vector = &w->position};
+    case ARCH_FINAL_NORM:
+        return (field){.vector = &w->tower_norm};
+    case ARCH_PROJECTOR:
+        return (field){.matrix = &w->projector};
+    case ARCH_PROJECTOR_BIAS:
+        return (field){.vector = &w->projector_bias};
+    default:
+        return (field){0};
+    }
+}
+
+static field decoder_field(model_weights *w, arch_role role)
+{
+    switch (role) {
+    case ARCH_EMBEDDING:
+        return (field){.matrix = &w->embedding};
+    case ARCH_OUTPUT:
+        return (field){.matrix = &w->output};
+    case ARCH_ROPE_FREQUENCIES:
+        return (field){.vector = &w->rope_divisors};
+    case ARCH_FINAL_NORM:
+        return (field){.vector = &w->final_norm};
+    default:
+        return (field){0};
+    }
+}
+
+static base_status field_of(model_weights *w, const shard_split *split, const shard_slice *s, field *out, base_error *error)
+{
+    bool is_tower = s->part == ARCH_TOWER;
+    if (arch_role_is_layer(s->role))
+        *out = layer_field(is_tower ? &w->tower[s->layer] : &w->layers[s->layer - split->layers.begin], s->role);
+    else
+        *out = is_tower ? tower_field(w, s->role) : decoder_field(w, s->role);
+    if (s->is_matrix ? out->matrix != NULL : out->vector != NULL)
+        return BASE_OK;
+    return base_fail(error, BASE_EINTERNAL, "no field for role %d of part %d", (int)s->role, (int)s->part);
+}
+
+static base_status find_tensor(const model_origin *from, const shard_slice *s, shard_tensor *out, base_error *error)
+{
+    char name[128];
+    if (!arch_tensor_name(&from->checkpoint->a, s->part, s->role, s->layer, name, sizeof name))
+        return base_fail(error, BASE_EINTERNAL, "family '%s' has no tensor for role %d", from->checkpoint->a.family, (int)s->role);
+    return shard_source_find(from->checkpoint->source, name, out, error);
+}
+
 /* --- counting and laying out --- */
 
 typedef struct layout {
-    const arch *a;
-    const shard_source *source;
+    model_weights *weights;
+    const model_origin *from;
     model_arena *arena;
 } layout;
 
-static base_status find_tensor(const arch *a, const shard_source *source, const slice *s, shard_tensor *out, base_error *error)
+static base_status lay_out_matrix(const layout *l, const shard_slice *s, pack_matrix *m, base_error *error)
 {
-    char name[128];
-    if (!arch_tensor_name(a, s->part, s->role, s->layer, name, sizeof name))
-        return base_fail(error, BASE_EINTERNAL, "family '%s' has no tensor for role %d", a->family, (int)s->role);
-    return shard_source_find(source, name, out, error);
-}
-
-static base_status lay_out_slice(void *context, const slice *s, base_error *error)
-{
-    layout *l = context;
-    size_t rows = shard_range_width(s->rows), columns = shard_range_width(s->columns);
-    if (s->vector != NULL) {
-        *s->vector = model_arena_take(l->arena, rows * columns, sizeof(float));
-        return BASE_OK;
-    }
     shard_tensor tensor;
-    base_status status = find_tensor(l->a, l->source, s, &tensor, error);
+    base_status status = find_tensor(l->from, s, &tensor, error);
     if (status != BASE_OK)
         return status;
-    kern_matrix *m = s->matrix;
-    m->type = tensor.type == SHARD_BF16 ? KERN_BF16 : KERN_F32;
-    m->n = shard_range_width(s->rows);
-    m->k = shard_range_width(s->columns);
-    m->data = model_arena_take(l->arena, 1, kern_matrix_bytes(m->type, m->n, m->k));
+    *m = shard_pack_matrix(&l->from->checkpoint->a, s, &tensor, l->from->recipe);
+    m->data = model_arena_take(l->arena, 1, pack_bytes(m->type, m->n, m->k, m->unit));
     return BASE_OK;
 }
 
-base_status model_weights_layout(model_weights *w, const arch *a, const shard_split *split, const shard_source *source,
-                                 model_arena *arena, base_error *error)
+static base_status point_into_file(const layout *l, const shard_slice *s, const field *f, base_error *error)
 {
-    layout l = {a, source, arena};
-    return visit_all(w, a, split, lay_out_slice, &l, error);
+    if (s->is_matrix)
+        return shard_rank_file_matrix(l->from->file, s, f->matrix, error);
+    return shard_rank_file_vector(l->from->file, s, f->vector, error);
+}
+
+static base_status lay_out_slice(void *context, const shard_slice *s, base_error *error)
+{
+    const layout *l = context;
+    field f;
+    base_status status = field_of(l->weights, l->from->split, s, &f, error);
+    if (status != BASE_OK)
+        return status;
+    if (l->from->file != NULL)
+        return point_into_file(l, s, &f, error);
+    if (s->is_matrix)
+        return lay_out_matrix(l, s, f.matrix, error);
+    *f.vector = model_arena_take(l->arena, shard_range_width(s->rows), shard_range_width(s->columns) * sizeof(float));
+    return BASE_OK;
+}
+
+base_status model_weights_layout(model_weights *w, const model_origin *from, model_arena *arena, base_error *error)
+{
+    layout l = {w, from, arena};
+    return shard_slices_visit(&from->checkpoint->a, from->split, lay_out_slice, &l, error);
 }
 
 /* --- loading --- */
 
+/* Panels that a thread packs at a time. */
+#define PANEL_CHUNK 4u
+
 typedef struct loading {
-    const arch *a;
-    const shard_source *source;
-    float *row_f32; /* one row, as wide as the widest slice */
-    uint16_t *row_bf16;
-    uint64_t done, total; /* checkpoint bytes of this rank */
+    model_weights *weights;
+    const model_origin *from;
+    uint64_t done, total; /* weights of this rank */
     model_progress *progress;
     void *progress_context;
 } loading;
 
-static size_t bytes_in_checkpoint(const slice *s, const shard_tensor *tensor)
+static uint64_t elements_of(const shard_slice *s)
 {
-    return (size_t)shard_range_width(s->rows) * shard_range_width(s->columns) * (tensor->type == SHARD_F32 ? 4 : 2);
+    return (uint64_t)shard_range_width(s->rows) * shard_range_width(s->columns);
 }
 
-static base_status count_slice(void *context, const slice *s, base_error *error)
+static base_status count_slice(void *context, const shard_slice *s, base_error *error)
 {
-    loading *l = context;
-    shard_tensor tensor;
-    base_status status = find_tensor(l->a, l->source, s, &tensor, error);
-    if (status == BASE_OK)
-        l->total += bytes_in_checkpoint(s, &tensor);
-    return status;
-}
-
-static base_status load_slice(void *context, const slice *s, base_error *error)
-{
-    loading *l = context;
-    shard_tensor tensor;
-    base_status status = find_tensor(l->a, l->source, s, &tensor, error);
-    if (status != BASE_OK)
-        return status;
-
-    uint32_t columns = shard_range_width(s->columns);
-    for (uint32_t row = 0; row < shard_range_width(s->rows); row++) {
-        uint64_t from = s->rows.begin + row;
-        if (s->vector != NULL) {
-            shard_tensor_read(&tensor, from, s->columns.begin, columns, *s->vector + (size_t)row * columns);
-        } else if (s->matrix->type == KERN_BF16) {
-            shard_tensor_read_bf16(&tensor, from, s->columns.begin, columns, l->row_bf16);
-            kern_matrix_set_row_bf16(s->matrix, row, l->row_bf16);
-        } else {
-            shard_tensor_read(&tensor, from, s->columns.begin, columns, l->row_f32);
-            kern_matrix_set_row_f32(s->matrix, row, l->row_f32);
-        }
-    }
-    l->done += bytes_in_checkpoint(s, &tensor);
-    if (l->progress != NULL)
-        l->progress(l->progress_context, l->done, l->total);
+    (void)error;
+    ((loading *)context)->total += elements_of(s);
     return BASE_OK;
 }
 
-/* The widest row any slice has. */
-static size_t widest_row(const arch *a)
+/* One thread's share of a matrix. */
+static base_status pack_share(const loading *l, const shard_slice *s, const shard_tensor *tensor, const pack_matrix *matrix,
+                              base_error *error)
 {
-    const arch_stack *d = &a->decoder.stack, *t = &a->tower.stack;
-    size_t pixels = 3u * (size_t)a->tower.patch_size * a->tower.patch_size;
-    size_t sizes[] = {d->d, (size_t)d->h * d->dh, d->f, t->d, (size_t)t->h * t->dh, t->f, pixels};
-    size_t widest = 0;
-    for (size_t i = 0; i < (a->has_tower ? 7u : 3u); i++)
-        widest = sizes[i] > widest ? sizes[i] : widest;
-    return widest;
+    uint32_t n_panels = pack_n_panels(matrix->n);
+    size_t panel_bytes = pack_panel_bytes(matrix->type, matrix->k, matrix->unit);
+    shard_pack_scratch scratch = {0};
+    base_status status = shard_pack_scratch_init(&scratch, matrix->k, error);
+#pragma omp for schedule(dynamic)
+    for (uint32_t first = 0; first < n_panels; first += PANEL_CHUNK) {
+        uint32_t n = n_panels - first < PANEL_CHUNK ? n_panels - first : PANEL_CHUNK;
+        pack_matrix part = *matrix;
+        part.data = (char *)matrix->data + first * panel_bytes;
+        if (status == BASE_OK)
+            status = shard_pack_slice(&l->from->checkpoint->a, s, tensor, l->from->recipe, &part, first, n, &scratch, error);
+    }
+    shard_pack_scratch_release(&scratch);
+    return status;
 }
 
-base_status model_weights_load(model_weights *w, const arch *a, const shard_split *split, const shard_source *source,
-                               model_progress *progress, void *context, base_error *error)
+static base_status pack_matrix_slice(const loading *l, const shard_slice *s, const shard_tensor *tensor, const pack_matrix *matrix,
+                                     base_error *error)
 {
-    size_t widest = widest_row(a);
-    loading l = {.a = a, .source = source, .progress = progress, .progress_context = context};
-    l.row_f32 = calloc(widest, sizeof *l.row_f32);
-    l.row_bf16 = calloc(widest, sizeof *l.row_bf16);
-    base_status status;
-    if (l.row_f32 == NULL || l.row_bf16 == NULL)
-        status = base_fail(error, BASE_ENOMEM, "out of memory for a row of %zu weights", widest);
-    else
-        status = visit_all(w, a, split, count_slice, &l, error);
+    base_status status = BASE_OK;
+    base_error first_error = {0};
+#pragma omp parallel
+    {
+        base_error own = {0};
+        base_status mine = pack_share(l, s, tensor, matrix, &own);
+#pragma omp critical(model_weights_status)
+        if (mine != BASE_OK && status == BASE_OK) {
+            status = mine;
+            first_error = own;
+        }
+    }
+    return status == BASE_OK ? BASE_OK : base_fail(error, status, "%s", first_error.text);
+}
+
+static base_status load_slice(void *context, const shard_slice *s, base_error *error)
+{
+    loading *l = context;
+    shard_tensor tensor;
+    field f;
+    base_status status = find_tensor(l->from, s, &tensor, error);
     if (status == BASE_OK)
-        status = visit_all(w, a, split, load_slice, &l, error);
-    free(l.row_f32);
-    free(l.row_bf16);
+        status = field_of(l->weights, l->from->split, s, &f, error);
+    if (status != BASE_OK)
+        return status;
+    if (s->is_matrix)
+        status = pack_matrix_slice(l, s, &tensor, f.matrix, error);
+    else
+        shard_read_vector(&l->from->checkpoint->a, s, &tensor, *f.vector);
+    l->done += elements_of(s);
+    if (l->progress != NULL)
+        l->progress(l->progress_context, l->done, l->total);
     return status;
+}
+
+base_status model_weights_load(model_weights *w, const model_origin *from, model_progress *progress, void *context,
+                               base_error *error)
+{
+    if (from->file != NULL)
+        return shard_rank_file_load(from->file, progress, context, error);
+    loading l = {.weights = w, .from = from, .progress = progress, .progress_context = context};
+    base_status status = shard_slices_visit(&from->checkpoint->a, from->split, count_slice, &l, error);
+    return status != BASE_OK ? status : shard_slices_visit(&from->checkpoint->a, from->split, load_slice, &l, error);
 }

@@ -1,52 +1,69 @@
 /* weights.h - the weights one rank holds, packed for the kernels.
  *
- * One walk (weights.c) names every tensor slice of a rank; it is used to count bytes and to load, so a new tensor
- * is added in one place. */
+ * What a rank holds is listed by shard_slices_visit; here each slice is bound to its field and gets its bytes: packed from the
+ * checkpoint's tensors into an arena, or, from a shard directory, pointed at in the mapped rank file. */
 #ifndef PALMGROVE_MODEL_WEIGHTS_H
 #define PALMGROVE_MODEL_WEIGHTS_H
 
 #include "sharding/arch.h"
-#include "sharding/source.h"
+#include "sharding/checkpoint.h"
+#include "sharding/pack/pack.h"
+#include "sharding/recipe.h"
+#include "sharding/shards/shard_set.h"
 #include "sharding/split.h"
-#include "worker/kernels/kern.h"
 #include "worker/model/arena.h"
 #include "worker/model/model.h"
 
 /* One layer, this rank's part.  h', kv', f': local heads, KV heads, MLP columns. */
 typedef struct model_layer {
-    float *norm;         /* [d] */
-    kern_matrix q, k, v; /* [h' dh][d], [kv' dh][d] twice */
-    float *q_norm, *k_norm; /* [dh], with qk_norm */
-    kern_matrix o;       /* [d][h' dh] */
-    kern_matrix gate;    /* [f'][d], swiglu */
-    kern_matrix up;      /* [f'][d] */
-    kern_matrix down;    /* [d][f'] */
-    float *up_bias;      /* [f'], with mlp_bias */
-    float *down_bias;    /* [d], with mlp_bias; added once, after the reduction */
+    bool is_local;             /* sees a window only */
+    float *norm;               /* [d] */
+    pack_matrix q, k, v;       /* [h' dh][d], [kv' dh][d] twice */
+    float *q_bias, *k_bias, *v_bias;
+    float *q_norm, *k_norm;    /* [dh], with qk_norm */
+    pack_matrix o;             /* [d][h' dh] */
+    float *post_attn_norm;     /* [d], post-norm blocks; NULL otherwise */
+    float *mlp_norm;           /* [d], all but parallel blocks */
+    pack_matrix gate;          /* [f'][d], gated MLPs */
+    pack_matrix up;            /* [f'][d] */
+    pack_matrix down;          /* [d][f'] */
+    float *up_bias;            /* [f'], with mlp_bias */
+    float *down_bias;          /* [d], with mlp_bias; added once, after the reduction */
+    float *post_mlp_norm;      /* [d], post-norm blocks; NULL otherwise */
 } model_layer;
 
 typedef struct model_weights {
     model_layer *layers;   /* decoder layers [split.layers] */
-    kern_matrix embedding; /* vocabulary rows [split.vocab][d]; first and last stage */
+    pack_matrix embedding; /* vocabulary rows [split.vocab][d]; first stage, and last when tied */
+    pack_matrix output;    /* the same rows of the output matrix; last stage, untied */
+    float *rope_divisors;  /* [dh/2] with ARCH_ROPE_DIVISORS */
     float *final_norm;     /* [d]; last stage */
 
     model_layer *tower;    /* all tower layers; stage 0 */
-    kern_matrix patch;     /* [w][3 patch patch] */
+    pack_matrix patch;     /* [w][3 patch patch] */
     float *patch_bias, *position, *tower_norm; /* [w], [n_patches][w], [w] */
-    kern_matrix projector; /* [d][w] */
+    pack_matrix projector; /* [d][w] */
     float *projector_bias; /* [d] */
 } model_weights;
+
+/* Where weights come from, and for which rank. */
+typedef struct model_origin {
+    const shard_checkpoint *checkpoint;
+    const shard_recipe *recipe;
+    const shard_split *split;
+    shard_rank_file *file; /* of this rank, with CHECKPOINT_SHARDS; else NULL */
+} model_origin;
 
 /* Take the (zeroed) layer arrays.  BASE_ENOMEM. */
 base_status model_weights_init(model_weights *w, const arch *a, const shard_split *split, base_error *error);
 void model_weights_release(model_weights *w);
 
-/* Give every matrix and vector its memory (or only count, see arena.h).  The matrix types follow the checkpoint's. */
-base_status model_weights_layout(model_weights *w, const arch *a, const shard_split *split, const shard_source *source,
-                                 model_arena *arena, base_error *error);
+/* Give every matrix and vector its type, its shape and its memory in the arena (or only count, see arena.h); with shards, its place in
+ * the rank file, and nothing is taken. */
+base_status model_weights_layout(model_weights *w, const model_origin *from, model_arena *arena, base_error *error);
 
-/* Read this rank's slices into the memory laid out. */
-base_status model_weights_load(model_weights *w, const arch *a, const shard_split *split, const shard_source *source,
-                               model_progress *progress, void *context, base_error *error);
+/* Read and pack this rank's slices into the memory laid out, or bring the rank file into memory. */
+base_status model_weights_load(model_weights *w, const model_origin *from, model_progress *progress, void *context,
+                               base_error *error);
 
 #endif

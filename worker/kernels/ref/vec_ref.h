@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "sharding/pack/half.h"
+
 #define VEC_LANES 1
 #define VEC_TILE_ROWS 1
 
@@ -18,10 +20,23 @@ static inline vec vec_load(const float *p)
 
 static inline vec vec_load_bf16(const uint16_t *p)
 {
-    uint32_t bits = (uint32_t)*p << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+    return half_from_bf16(*p);
+}
+
+static inline vec vec_load_f16(const uint16_t *p)
+{
+    return half_from_f16(*p);
+}
+
+static inline vec vec_load_int8(const int8_t *p)
+{
+    return (float)*p;
+}
+
+/* The low or the high half of each byte, less 8. */
+static inline vec vec_load_int4(const uint8_t *p, int high)
+{
+    return (float)((high ? *p >> 4 : *p & 0x0f) - 8);
 }
 
 static inline void vec_store(float *p, vec a)

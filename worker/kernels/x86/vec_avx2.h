@@ -1,4 +1,4 @@
-/* vec_avx2.h - the vector vocabulary with 8 lanes: AVX2 and FMA.  See ref/vec_ref.h for the meaning of each word. */
+/* vec_avx2.h - the vector vocabulary with 8 lanes: AVX2, FMA, F16C.  See ref/vec_ref.h for the meaning of each word. */
 #ifndef PALMGROVE_VEC_AVX2_H
 #define PALMGROVE_VEC_AVX2_H
 
@@ -20,6 +20,23 @@ static inline vec vec_load_bf16(const uint16_t *p)
 {
     __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+
+static inline vec vec_load_f16(const uint16_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+static inline vec vec_load_int8(const int8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+
+static inline vec vec_load_int4(const uint8_t *p, int high)
+{
+    __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+    __m256i code = high ? _mm256_srli_epi32(bytes, 4) : _mm256_and_si256(bytes, _mm256_set1_epi32(0x0f));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(code, _mm256_set1_epi32(8)));
 }
 
 static inline void vec_store(float *p, vec a)

@@ -1,0 +1,90 @@
+/* text_repair.c - characters out of bytes that come one at a time, and text out of bytes that may be none.
+ *
+ * Two rules are in use for bytes that no character is made of.  SentencePiece shows U+FFFD for each byte.  Byte-level tokenizers,
+ * Python and the Unicode standard show one for each maximal subpart: the longest beginning of a character, or a single byte that
+ * begins none. */
+#include <string.h>
+
+#include "coordinator/text/tokenizer.h"
+#include "proto/base/utf8.h"
+
+/* U+FFFD */
+static const char replacement[] = "\xef\xbf\xbd";
+
+static void put_replacement(base_buf *out)
+{
+    base_buf_put(out, replacement, sizeof replacement - 1);
+}
+
+/* Bytes of the character that begins with `lead`; 0 when no character does. */
+static size_t character_bytes(uint8_t lead)
+{
+    if (lead < 0x80)
+        return 1;
+    if (lead >= 0xc2 && lead <= 0xdf)
+        return 2;
+    if (lead >= 0xe0 && lead <= 0xef)
+        return 3;
+    return lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
+}
+
+/* Can these bytes, fewer than their lead asks for, still become a character?  Filled up with the lowest and with the
+ * highest continuation byte, one of the two is valid if any filling is. */
+static bool may_become_character(const uint8_t *bytes, size_t n, size_t needed)
+{
+    uint8_t low[4], high[4];
+    memset(low, 0x80, sizeof low);
+    memset(high, 0xbf, sizeof high);
+    memcpy(low, bytes, n);
+    memcpy(high, bytes, n);
+    return base_utf8_is_valid(low, needed) || base_utf8_is_valid(high, needed);
+}
+
+/* Of bytes that begin with what is no character: how many make one U+FFFD. */
+static size_t broken_bytes(const uint8_t *bytes, size_t n, bool by_subpart)
+{
+    size_t needed = character_bytes(bytes[0]), broken = 1;
+    while (by_subpart && broken + 1 < n && broken + 1 < needed && may_become_character(bytes, broken + 1, needed))
+        broken++;
+    return broken;
+}
+
+void text_utf8_push(uint8_t *pending, size_t *n_pending, uint8_t byte, bool by_subpart, base_buf *out)
+{
+    pending[(*n_pending)++] = byte;
+    while (*n_pending > 0) {
+        size_t n = *n_pending, needed = character_bytes(pending[0]), used;
+        if (needed > n && may_become_character(pending, n, needed))
+            return;
+        if (needed > 0 && needed <= n && base_utf8_is_valid(pending, needed)) {
+            used = needed;
+            base_buf_put(out, pending, used);
+        } else {
+            used = broken_bytes(pending, n, by_subpart);
+            put_replacement(out);
+        }
+        memmove(pending, pending + used, n - used);
+        *n_pending -= used;
+    }
+}
+
+void text_utf8_finish(size_t *n_pending, bool by_subpart, base_buf *out)
+{
+    size_t n = by_subpart && *n_pending > 0 ? 1 : *n_pending; /* what waits is the beginning of one character */
+    for (; n > 0; n--)
+        put_replacement(out);
+    *n_pending = 0;
+}
+
+void text_repair(const void *text, size_t size, base_buf *out)
+{
+    if (base_utf8_is_valid(text, size)) {
+        base_buf_put(out, text, size);
+        return;
+    }
+    uint8_t pending[4];
+    size_t n_pending = 0;
+    for (size_t i = 0; i < size; i++)
+        text_utf8_push(pending, &n_pending, ((const uint8_t *)text)[i], true, out);
+    text_utf8_finish(&n_pending, true, out);
+}

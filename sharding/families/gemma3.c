@@ -1,0 +1,196 @@
+/* gemma3.c - Gemma 3 and MedGemma, the decoder (arXiv 2503.19786, 2507.05201): a norm before and behind attention and MLP, norms of q and
+ * k, GeGLU, tied embeddings scaled on the way in, and two rotary regimes: of six layers five see a window with base 10000, the sixth
+ * sees everything with base 10^6, its positions divided by 8 from 4B up.
+ *
+ * safetensors hold a gain as w and apply 1 + w; GGUF files hold it added already.  transformers rounds the embedding's scale to the
+ * type of the weights, llama.cpp does not; each checkpoint is computed as its own library does.  The vision tower of a multimodal
+ * checkpoint is not read: text only. */
+#include <math.h>
+#include <string.h>
+
+#include "sharding/families/config_fields.h"
+#include "sharding/families/gguf_fields.h"
+#include "sharding/pack/half.h"
+
+#define LOCAL_THETA   10000.0
+#define LAYER_PATTERN 6u
+/* The only size whose attention scale is that of d / heads; its head dimension is another (its technical report's 27B). */
+#define LAYERS_27B 62u
+
+/* Gemma3TextConfig of transformers; the published 4B relies on them. */
+static const hf_defaults defaults = {.heads = 8, .kv = 4, .head_dim = 256, .vocab_size = 262208, .positions = 131072,
+                                     .norm_eps = 1e-6, .theta = 1e6, .tied = true, .bos_id = 2, .eos_id = 1,
+                                     .activation = "gelu_pytorch_tanh", .activation_field = "hidden_activation"};
+
+static void set_common(arch_decoder *out)
+{
+    arch_stack *stack = &out->stack;
+    stack->block = ARCH_BLOCK_POST_NORM;
+    stack->mlp = ARCH_MLP_GEGLU_TANH;
+    stack->qk_norm = true;
+    out->embedding_scale = (float)sqrt((double)stack->d);
+}
+
+/* --- config.json --- */
+
+/* Old: rope_local_base_freq.  New: rope_parameters with an object for either kind of layer. */
+static base_status read_regimes(shard_json *json, arch_decoder *out)
+{
+    arch_stack *stack = &out->stack;
+    stack->rope_local =
+        config_rope_plain(shard_json_number_or(json, "rope_local_base_freq", 1.0, MAX_THETA, LOCAL_THETA));
+    const json_t *both = json_object_get(json->object, "rope_parameters");
+    if (!json_is_object(both))
+        return json->status;
+    const json_t *global = json_object_get(both, "full_attention"), *local = json_object_get(both, "sliding_attention");
+    if (!json_is_object(global) || !json_is_object(local)) {
+        config_unsupported_in(json, "rope_parameters", "an object with full_attention and sliding_attention");
+        return json->status;
+    }
+    base_status status = hf_rope_read(json, global, "rope_parameters.full_attention.", defaults.theta, out->max_positions,
+                                      &stack->rope_global);
+    if (status == BASE_OK)
+        status = hf_rope_read(json, local, "rope_parameters.sliding_attention.", LOCAL_THETA, out->max_positions,
+                              &stack->rope_local);
+    return status;
+}
+
+static void read_window(shard_json *json, arch_stack *stack)
+{
+    stack->window = shard_json_u32_or(json, "sliding_window", 1, MAX_POSITIONS, 4096);
+    const char *field = shard_json_has(json, "sliding_window_pattern") ? "sliding_window_pattern" : "_sliding_window_pattern";
+    uint32_t pattern = shard_json_u32_or(json, field, 1, ARCH_MAX_LAYERS, LAYER_PATTERN);
+    if (shard_json_has(json, "layer_types"))
+        hf_layer_types_read(json, stack);
+    else
+        config_set_pattern(stack, pattern);
+}
+
+/* The type of the weights, as the writer of the checkpoint noted it; f32 where nobody did. */
+static float round_as_weights(const family_config *config, shard_json *json, float scale)
+{
+    static const char *const fields[] = {"dtype", "torch_dtype"};
+    shard_json root = shard_json_over(config->root, config->file, "", config->error);
+    const char *type = "";
+    for (size_t i = 0; i < 2 && type[0] == '\0'; i++) {
+        type = shard_json_text_or(&root, fields[i], "");
+        if (type[0] == '\0')
+            type = shard_json_text_or(json, fields[i], "");
+    }
+    if (strcmp(type, "bfloat16") == 0)
+        return half_from_bf16(half_to_bf16(scale));
+    if (strcmp(type, "float16") == 0)
+        return half_from_f16(half_to_f16(scale));
+    return scale;
+}
+
+static void must_be_zero(shard_json *json, const char *field)
+{
+    if (shard_json_number_or(json, field, 0.0, 1e6, 0.0) != 0.0)
+        config_unsupported_in(json, field, "null");
+}
+
+static base_status fill(const family_config *config, arch *out)
+{
+    shard_json json = shard_json_over(config->root, config->file, "", config->error);
+    if (strcmp(shard_json_text(&json, "model_type"), "gemma3") == 0)
+        json = shard_json_over(json_object_get(config->root, "text_config"), config->file, "text_config.", config->error);
+    arch_decoder *decoder = &out->decoder;
+    base_status status = hf_decoder_read(config, &json, &defaults, decoder);
+    if (status != BASE_OK)
+        return status;
+    set_common(decoder);
+    decoder->stack.norm_plus_one = true;
+    decoder->embedding_scale = round_as_weights(config, &json, decoder->embedding_scale);
+    double scalar = shard_json_number_or(&json, "query_pre_attn_scalar", 1e-3, 1e6, 256.0);
+    decoder->stack.attn_scale = (float)(1.0 / sqrt(scalar));
+    read_window(&json, &decoder->stack);
+    hf_must_be_false(&json, "attention_bias");
+    hf_must_be_false(&json, "use_bidirectional_attention");
+    must_be_zero(&json, "attn_logit_softcapping");
+    must_be_zero(&json, "final_logit_softcapping");
+    return json.status != BASE_OK ? json.status : read_regimes(&json, decoder);
+}
+
+/* --- GGUF --- */
+
+/* Without a window every layer is global (other models ship under this architecture).  The pattern is a number, or a flag a layer. */
+static void read_gguf_window(gguf_fields *fields, arch_stack *stack)
+{
+    stack->window = gguf_fields_u32_or(fields, "attention.sliding_window", 0, MAX_POSITIONS, 0);
+    if (stack->window == 0)
+        return;
+    if (!gguf_fields_flags(fields, "attention.sliding_window_pattern", stack->n_layers, stack->local_layers))
+        config_set_pattern(stack, gguf_fields_u32_or(fields, "attention.sliding_window_pattern", 1, ARCH_MAX_LAYERS,
+                                                     LAYER_PATTERN));
+}
+
+static base_status fill_gguf(const family_gguf *gguf, arch *out)
+{
+    gguf_fields fields = gguf_fields_over(gguf);
+    base_status status = gguf_decoder_read(&fields, &out->decoder);
+    if (status != BASE_OK)
+        return status;
+    set_common(&out->decoder);
+    arch_stack *stack = &out->decoder.stack;
+    if (stack->n_layers == LAYERS_27B)
+        stack->attn_scale = (float)(1.0 / sqrt((double)stack->d / (double)stack->h));
+    stack->rope_local = config_rope_plain(gguf_fields_number_or(&fields, "rope.freq_base_swa", 1.0, MAX_THETA, LOCAL_THETA));
+    read_gguf_window(&fields, stack);
+    if (gguf_fields_number_or(&fields, "final_logit_softcapping", 0.0, 1e6, 0.0) != 0.0)
+        gguf_fields_unsupported(&fields, "final_logit_softcapping", "0");
+    return fields.status;
+}
+
+#define LAYER "layers.%u."
+
+const arch_family family_gemma3 = {
+    .name = "gemma3",
+    .model_types = {"gemma3_text", "gemma3"},
+    .prefixes = {"model.", "language_model.model.", "model.language_model.", ""},
+    .gguf_architecture = "gemma3",
+    .fill = fill,
+    .fill_gguf = fill_gguf,
+    .names =
+        {
+            [ARCH_DECODER] =
+                {
+                    [ARCH_EMBEDDING] = "embed_tokens.weight",
+                    [ARCH_OUTPUT] = "/lm_head.weight",
+                    [ARCH_FINAL_NORM] = "norm.weight",
+                    [ARCH_LAYER_NORM] = LAYER "input_layernorm.weight",
+                    [ARCH_LAYER_POST_ATTN_NORM] = LAYER "post_attention_layernorm.weight",
+                    [ARCH_LAYER_MLP_NORM] = LAYER "pre_feedforward_layernorm.weight",
+                    [ARCH_LAYER_POST_MLP_NORM] = LAYER "post_feedforward_layernorm.weight",
+                    [ARCH_LAYER_Q] = LAYER "self_attn.q_proj.weight",
+                    [ARCH_LAYER_K] = LAYER "self_attn.k_proj.weight",
+                    [ARCH_LAYER_V] = LAYER "self_attn.v_proj.weight",
+                    [ARCH_LAYER_O] = LAYER "self_attn.o_proj.weight",
+                    [ARCH_LAYER_Q_NORM] = LAYER "self_attn.q_norm.weight",
+                    [ARCH_LAYER_K_NORM] = LAYER "self_attn.k_norm.weight",
+                    [ARCH_LAYER_GATE] = LAYER "mlp.gate_proj.weight",
+                    [ARCH_LAYER_UP] = LAYER "mlp.up_proj.weight",
+                    [ARCH_LAYER_DOWN] = LAYER "mlp.down_proj.weight",
+                },
+        },
+    .gguf_names =
+        {
+            [ARCH_EMBEDDING] = "token_embd.weight",
+            [ARCH_OUTPUT] = "output.weight",
+            [ARCH_ROPE_FREQUENCIES] = "rope_freqs.weight",
+            [ARCH_FINAL_NORM] = "output_norm.weight",
+            [ARCH_LAYER_NORM] = "blk.%u.attn_norm.weight",
+            [ARCH_LAYER_POST_ATTN_NORM] = "blk.%u.post_attention_norm.weight",
+            [ARCH_LAYER_MLP_NORM] = "blk.%u.ffn_norm.weight",
+            [ARCH_LAYER_POST_MLP_NORM] = "blk.%u.post_ffw_norm.weight",
+            [ARCH_LAYER_Q] = "blk.%u.attn_q.weight",
+            [ARCH_LAYER_K] = "blk.%u.attn_k.weight",
+            [ARCH_LAYER_V] = "blk.%u.attn_v.weight",
+            [ARCH_LAYER_O] = "blk.%u.attn_output.weight",
+            [ARCH_LAYER_Q_NORM] = "blk.%u.attn_q_norm.weight",
+            [ARCH_LAYER_K_NORM] = "blk.%u.attn_k_norm.weight",
+            [ARCH_LAYER_GATE] = "blk.%u.ffn_gate.weight",
+            [ARCH_LAYER_UP] = "blk.%u.ffn_up.weight",
+            [ARCH_LAYER_DOWN] = "blk.%u.ffn_down.weight",
+        },
+};

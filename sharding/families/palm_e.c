@@ -1,0 +1,188 @@
+/* palm_e.c - PaLM and PaLM-E in this project's own checkpoint format (docs/PALM_E_CHECKPOINT.md): the decoder as in arXiv 2204.02311
+ * section 2, a ViT-22B tower (arXiv 2302.05442) and an affine projector (arXiv 2303.03378).  No original weights are public, so
+ * nothing here has a default: every choice that the papers leave open stands in config.json.
+ *
+ * Without a vision_config the model is a decoder alone.  With xpos_scale_base it is one of conceptofmind's PaLM checkpoints, whose
+ * rotary positions carry xPos scales (arXiv 2212.10554), after conversion. */
+#include <math.h>
+#include <string.h>
+
+#include "sharding/families/config_fields.h"
+
+/* Sizes that decoder and tower state under the same names. */
+static void read_stack_sizes(shard_json *json, arch_stack *stack)
+{
+    stack->n_layers = shard_json_u32(json, "num_hidden_layers", 1, ARCH_MAX_LAYERS);
+    stack->d = shard_json_u32(json, "hidden_size", 1, MAX_HIDDEN);
+    stack->h = shard_json_u32(json, "num_attention_heads", 1, MAX_HEADS);
+    stack->dh = shard_json_u32(json, "head_dim", 1, MAX_HEAD_DIM);
+    stack->f = shard_json_u32(json, "intermediate_size", 1, MAX_MLP);
+    stack->norm_eps = (float)shard_json_number(json, "norm_eps", 1e-12, 0.1);
+    stack->block = ARCH_BLOCK_PARALLEL;
+    stack->attn_scale = (float)(1.0 / sqrt((double)stack->dh));
+}
+
+static base_status read_norm_kind(shard_json *json, arch_norm_kind *out)
+{
+    const char *kind = shard_json_text(json, "norm_type");
+    if (strcmp(kind, "layernorm") == 0)
+        *out = ARCH_NORM_LAYERNORM;
+    else if (strcmp(kind, "rmsnorm") == 0)
+        *out = ARCH_NORM_RMS;
+    else if (json->status == BASE_OK)
+        json->status = config_unsupported(json->file, "text_config.norm_type", "layernorm, rmsnorm", json->error);
+    return json->status;
+}
+
+static base_status check_decoder(shard_json *json, const arch_stack *stack)
+{
+    const char *act = shard_json_text(json, "hidden_act");
+    bool is_tied = shard_json_bool(json, "tie_word_embeddings");
+    bool is_interleaved = shard_json_has(json, "rope_interleaved") && shard_json_bool(json, "rope_interleaved");
+    if (json->status != BASE_OK)
+        return json->status;
+    if (strcmp(act, "silu") != 0)
+        return config_unsupported(json->file, "text_config.hidden_act", "silu", json->error);
+    if (!is_tied)
+        return config_unsupported(json->file, "text_config.tie_word_embeddings", "true", json->error);
+    if (is_interleaved)
+        return config_unsupported(json->file, "text_config.rope_interleaved", "false", json->error);
+    return config_check_heads(json->file, stack, json->error);
+}
+
+static base_status fill_decoder(const family_config *config, arch_decoder *out)
+{
+    shard_json json =
+        shard_json_over(json_object_get(config->root, "text_config"), config->file, "text_config.", config->error);
+    arch_stack *stack = &out->stack;
+    read_stack_sizes(&json, stack);
+    stack->kv = shard_json_u32(&json, "num_key_value_heads", 1, MAX_HEADS);
+    stack->mlp = ARCH_MLP_SWIGLU;
+    stack->causal = true;
+    stack->rope = true;
+    stack->rope_global = config_rope_plain(shard_json_number(&json, "rope_theta", 1.0, 1e12));
+    stack->rope_local = stack->rope_global;
+    if (shard_json_has(&json, "xpos_scale_base"))
+        stack->xpos_base = shard_json_number(&json, "xpos_scale_base", 0.0, 1e9);
+    out->vocab_size = shard_json_u32(&json, "vocab_size", 1, MAX_VOCAB);
+    out->max_positions = shard_json_u32(&json, "max_position_embeddings", 1, MAX_POSITIONS);
+    out->tied_embeddings = true;
+    out->embedding_scale = 1.0f;
+    out->logit_scale = (float)shard_json_number(&json, "logit_scale", 1e-6, 1e6);
+    out->bos_id = (int32_t)shard_json_u32(&json, "bos_token_id", 0, out->vocab_size - 1);
+    out->eos_id = (int32_t)shard_json_u32(&json, "eos_token_id", 0, out->vocab_size - 1);
+    config_add_stop(out, out->eos_id);
+    base_status status = read_norm_kind(&json, &stack->norm);
+    return status != BASE_OK ? status : check_decoder(&json, stack);
+}
+
+static base_status check_patches(const char *file, arch_tower *out, base_error *error)
+{
+    if (out->image_size % out->patch_size != 0)
+        return base_fail(error, BASE_EFORMAT, "'%s': vision_config.image_size %u is not a multiple of patch_size %u",
+                         file, out->image_size, out->patch_size);
+    uint32_t side = out->image_size / out->patch_size;
+    if (side > MAX_PATCHES / side)
+        return base_fail(error, BASE_EFORMAT,
+                         "'%s': vision_config gives %u x %u patches; at most %u in all are supported", file, side, side,
+                         MAX_PATCHES);
+    out->n_patches = side * side;
+    return BASE_OK;
+}
+
+static base_status fill_tower(const family_config *config, arch_tower *out)
+{
+    shard_json json =
+        shard_json_over(json_object_get(config->root, "vision_config"), config->file, "vision_config.", config->error);
+    arch_stack *stack = &out->stack;
+    read_stack_sizes(&json, stack);
+    stack->kv = stack->h;
+    stack->norm = ARCH_NORM_RMS;
+    stack->mlp = ARCH_MLP_GELU_TANH;
+    stack->mlp_bias = true;
+    stack->qk_norm = true;
+    out->image_size = shard_json_u32(&json, "image_size", 1, MAX_IMAGE_SIZE);
+    out->patch_size = shard_json_u32(&json, "patch_size", 1, MAX_IMAGE_SIZE);
+    shard_json_u32(&json, "num_channels", 3, 3);
+    shard_json_numbers(&json, "image_mean", 3, -10.0, 10.0, out->image_mean);
+    shard_json_numbers(&json, "image_std", 3, 1e-6, 1e6, out->image_std);
+    const char *kind = shard_json_text(&json, "model_type");
+    const char *act = shard_json_text(&json, "hidden_act");
+    if (json.status != BASE_OK)
+        return json.status;
+    if (strcmp(kind, "vit_22b") != 0)
+        return config_unsupported(config->file, "vision_config.model_type", "vit_22b", config->error);
+    if (strcmp(act, "gelu_tanh") != 0)
+        return config_unsupported(config->file, "vision_config.hidden_act", "gelu_tanh", config->error);
+    return check_patches(config->file, out, config->error);
+}
+
+static base_status check_projector(const family_config *config)
+{
+    shard_json json = shard_json_over(json_object_get(config->root, "projector_config"), config->file,
+                                      "projector_config.", config->error);
+    const char *type = shard_json_text(&json, "type");
+    if (json.status == BASE_OK && strcmp(type, "affine") != 0)
+        return config_unsupported(config->file, "projector_config.type", "affine", config->error);
+    return json.status;
+}
+
+static base_status fill(const family_config *config, arch *out)
+{
+    base_status status = fill_decoder(config, &out->decoder);
+    if (status != BASE_OK)
+        return status;
+    shard_json json = shard_json_over(config->root, config->file, "", config->error);
+    out->has_tower = shard_json_has(&json, "vision_config");
+    if (!out->has_tower)
+        return BASE_OK;
+    status = fill_tower(config, &out->tower);
+    return status != BASE_OK ? status : check_projector(config);
+}
+
+#define LAYER     "layers.%u."
+#define EYE       "vision_tower."
+#define EYE_LAYER "vision_tower.layers.%u."
+
+const arch_family family_palm_e = {
+    .name = "palm_e",
+    .model_types = {"palm_e"},
+    .prefixes = {"language_model."},
+    .fill = fill,
+    .names =
+        {
+            [ARCH_DECODER] =
+                {
+                    [ARCH_EMBEDDING] = "embed_tokens.weight",
+                    [ARCH_FINAL_NORM] = "norm.weight",
+                    [ARCH_LAYER_NORM] = LAYER "norm.weight",
+                    [ARCH_LAYER_Q] = LAYER "attn.q_proj.weight",
+                    [ARCH_LAYER_K] = LAYER "attn.k_proj.weight",
+                    [ARCH_LAYER_V] = LAYER "attn.v_proj.weight",
+                    [ARCH_LAYER_O] = LAYER "attn.o_proj.weight",
+                    [ARCH_LAYER_GATE] = LAYER "mlp.gate_proj.weight",
+                    [ARCH_LAYER_UP] = LAYER "mlp.up_proj.weight",
+                    [ARCH_LAYER_DOWN] = LAYER "mlp.down_proj.weight",
+                },
+            [ARCH_TOWER] =
+                {
+                    [ARCH_FINAL_NORM] = EYE "norm.weight",
+                    [ARCH_LAYER_NORM] = EYE_LAYER "norm.weight",
+                    [ARCH_LAYER_Q] = EYE_LAYER "attn.q_proj.weight",
+                    [ARCH_LAYER_K] = EYE_LAYER "attn.k_proj.weight",
+                    [ARCH_LAYER_V] = EYE_LAYER "attn.v_proj.weight",
+                    [ARCH_LAYER_O] = EYE_LAYER "attn.o_proj.weight",
+                    [ARCH_LAYER_Q_NORM] = EYE_LAYER "attn.q_norm.weight",
+                    [ARCH_LAYER_K_NORM] = EYE_LAYER "attn.k_norm.weight",
+                    [ARCH_LAYER_UP] = EYE_LAYER "mlp.fc1.weight",
+                    [ARCH_LAYER_UP_BIAS] = EYE_LAYER "mlp.fc1.bias",
+                    [ARCH_LAYER_DOWN] = EYE_LAYER "mlp.fc2.weight",
+                    [ARCH_LAYER_DOWN_BIAS] = EYE_LAYER "mlp.fc2.bias",
+                    [ARCH_PATCH] = EYE "patch_embed.weight",
+                    [ARCH_PATCH_BIAS] = EYE "patch_embed.bias",
+                    [ARCH_POSITION] = EYE "pos_embed",
+                    [ARCH_PROJECTOR] = "projector.weight",
+                    [ARCH_PROJECTOR_BIAS] = "projector.bias",
+                },
+        },
+};

@@ -1,0 +1,21 @@
+/* importance.h - how strongly each column of each matrix is driven: the mean square of the activations that meet it, measured on a
+ * calibration text by `palmgrove calibrate` and used by the quantiser (activation-aware scales, as in arXiv 2306.00978 and llama.cpp's
+ * importance matrix).
+ *
+ * File: safetensors, one F32 tensor per matrix, named as in shard_slice_name, of the matrix's whole width. */
+#ifndef PALMGROVE_SHARDING_IMPORTANCE_H
+#define PALMGROVE_SHARDING_IMPORTANCE_H
+
+#include "proto/base/status.h"
+#include "sharding/slices.h"
+
+typedef struct shard_importance shard_importance;
+
+/* Errors: BASE_ENOTFOUND, BASE_EFORMAT, BASE_EIO, BASE_ENOMEM; BASE_EINVAL when a width is not that of `a`. */
+base_status shard_importance_open(const char *path, const arch *a, shard_importance **out, base_error *error);
+void shard_importance_close(shard_importance **importance);
+
+/* The columns of `slice`, f32 [width of slice->columns]; NULL when the file has none for it. */
+const float *shard_importance_of(const shard_importance *importance, const shard_slice *slice);
+
+#endif

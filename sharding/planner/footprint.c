@@ -1,0 +1,259 @@
+#include "sharding/planner/footprint.h"
+
+#include "sharding/shards/shard_set.h"
+#include "sharding/slices.h"
+
+/* What worker/model takes memory by; a test holds the two together. */
+#define CACHE_LINE        64u /* KERN_ALIGN: everything starts on one */
+#define TILE_BYTES        20u /* model_tile */
+#define CANDIDATE_BYTES   8u  /* model_candidate */
+#define VALUE_PAD         16u /* values of a KV block are padded to this many floats */
+
+static uint64_t add(uint64_t a, uint64_t b)
+{
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+static uint64_t mul(uint64_t a, uint64_t b)
+{
+    uint64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+/* n elements of `bytes`, up to a whole cache line. */
+static uint64_t lines(uint64_t n, uint64_t bytes)
+{
+    uint64_t size = mul(n, bytes);
+    return size > UINT64_MAX - CACHE_LINE ? UINT64_MAX : (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+}
+
+static uint32_t rounded(uint32_t n, uint32_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+/* --- parameters --- */
+
+static base_status count_parameters(void *context, const shard_slice *slice, base_error *error)
+{
+    (void)error;
+    plan_parameters *sum = context;
+    uint64_t n = (uint64_t)shard_range_width(slice->rows) * shard_range_width(slice->columns);
+    if (slice->part == ARCH_TOWER)
+        sum->tower += n;
+    else
+        sum->decoder += n;
+    return BASE_OK;
+}
+
+plan_parameters plan_parameters_of(const arch *a)
+{
+    plan_parameters sum = {0, 0};
+    shard_split all;
+    if (shard_split_of(a, 1, 1, 0, 0, &all, NULL) == BASE_OK)
+        shard_slices_visit(a, &all, count_parameters, &sum, NULL);
+    return sum;
+}
+
+/* --- weights --- */
+
+typedef struct typing {
+    plan_model *model;
+    const shard_checkpoint *checkpoint;
+    shard_recipe recipe;
+    shard_rank_file *file; /* owned while shards are read */
+} typing;
+
+/* The type a tensor has in the checkpoint. */
+static base_status stored_type(const typing *t, const shard_slice *slice, shard_type *out, base_error *error)
+{
+    *out = SHARD_BF16;
+    if (t->checkpoint == NULL)
+        return BASE_OK;
+    char name[128];
+    const arch *a = t->model->a;
+    if (!arch_tensor_name(a, slice->part, slice->role, slice->layer, name, sizeof name))
+        return base_fail(error, BASE_EINTERNAL, "family '%s' has no tensor for role %d", a->family, (int)slice->role);
+    shard_tensor tensor;
+    base_status status = shard_source_find(t->checkpoint->source, name, &tensor, error);
+    if (status == BASE_OK)
+        *out = tensor.type;
+    return status;
+}
+
+static base_status set_type(void *context, const shard_slice *slice, base_error *error)
+{
+    typing *t = context;
+    if (!slice->is_matrix)
+        return BASE_OK;
+    shard_type stored;
+    base_status status = stored_type(t, slice, &stored, error);
+    if (status == BASE_OK)
+        t->model->types[slice->part][slice->role][slice->layer] =
+            (uint8_t)shard_recipe_type(&t->recipe, t->model->a, slice, stored);
+    return status;
+}
+
+static base_status set_type_of_shard(void *context, const shard_slice *slice, base_error *error)
+{
+    typing *t = context;
+    pack_matrix matrix;
+    base_status status = slice->is_matrix ? shard_rank_file_matrix(t->file, slice, &matrix, error) : BASE_OK;
+    if (status == BASE_OK && slice->is_matrix)
+        t->model->types[slice->part][slice->role][slice->layer] = (uint8_t)matrix.type;
+    return status;
+}
+
+/* Shards are packed already: tensor rank 0 of every stage has a slice of every matrix. */
+static base_status read_shard_types(typing *t, const shard_set *set, base_error *error)
+{
+    uint32_t tp, pp;
+    shard_set_layout(set, &tp, &pp);
+    t->model->only_tp = tp;
+    t->model->only_pp = pp;
+    base_status status = BASE_OK;
+    for (uint32_t stage = 0; stage < pp && status == BASE_OK; stage++) {
+        shard_split split;
+        status = shard_split_of(t->model->a, tp, pp, 0, stage, &split, error);
+        if (status == BASE_OK)
+            status = shard_rank_file_open(set, tp, pp, 0, stage, &t->file, error);
+        if (status == BASE_OK)
+            status = shard_slices_visit(t->model->a, &split, set_type_of_shard, t, error);
+        if (t->file != NULL)
+            shard_rank_file_close(&t->file);
+    }
+    return status;
+}
+
+base_status plan_model_init(plan_model *model, const arch *a, const shard_checkpoint *checkpoint, recipe_kind recipe,
+                            base_error *error)
+{
+    *model = (plan_model){.a = a};
+    typing t = {.model = model, .checkpoint = checkpoint, .recipe = {.kind = recipe}};
+    if (checkpoint != NULL && checkpoint->format == CHECKPOINT_SHARDS)
+        return read_shard_types(&t, checkpoint->shards, error);
+    shard_split all;
+    base_status status = shard_split_of(a, 1, 1, 0, 0, &all, error);
+    return status == BASE_OK ? shard_slices_visit(a, &all, set_type, &t, error) : status;
+}
+
+pack_type plan_model_type(const plan_model *model, const shard_slice *slice)
+{
+    return (pack_type)model->types[slice->part][slice->role][slice->layer];
+}
+
+typedef struct weights_sum {
+    const plan_model *model;
+    uint64_t bytes;
+} weights_sum;
+
+static base_status add_weights(void *context, const shard_slice *slice, base_error *error)
+{
+    (void)error;
+    weights_sum *sum = context;
+    uint32_t rows = shard_range_width(slice->rows), columns = shard_range_width(slice->columns);
+    uint64_t bytes = slice->is_matrix
+                         ? lines(1, pack_bytes(plan_model_type(sum->model, slice), rows, columns, slice->unit))
+                         : lines((uint64_t)rows * columns, sizeof(float));
+    sum->bytes = add(sum->bytes, bytes);
+    return BASE_OK;
+}
+
+/* --- KV cache and workspace --- */
+
+static uint64_t kv_bytes(const arch_stack *stack, uint32_t n_layers, uint32_t n_heads, uint32_t n_blocks)
+{
+    uint64_t block = (uint64_t)LINK_KV_BLOCK_TOKENS * (stack->dh + rounded(stack->dh, VALUE_PAD));
+    return lines(mul(mul((uint64_t)n_layers * n_heads, n_blocks), block), sizeof(float));
+}
+
+static uint64_t rope_bytes(const arch_stack *stack, uint64_t n_positions)
+{
+    if (!stack->rope)
+        return 0;
+    uint64_t table = lines(n_positions, stack->dh / 2 * sizeof(float));
+    uint64_t n_tables = (stack->xpos_base > 0 ? 3u : 2u) * (stack->window != 0 ? 2u : 1u);
+    return mul(n_tables, table);
+}
+
+/* model_batch: position, visible and (with a window) first position of each row, its blocks, and tiles of rows x heads. */
+static uint64_t batch_bytes(const arch_stack *stack, uint64_t n_rows, uint32_t n_heads)
+{
+    uint64_t row_words = stack->window != 0 ? 3 : 2;
+    return add(add(row_words * lines(n_rows, 4), lines(n_rows, sizeof(void *))), lines(mul(n_rows, n_heads), TILE_BYTES));
+}
+
+/* The buffers drawn in worker/model/stack.h. */
+static uint64_t stack_bytes(const arch_stack *stack, const shard_stack_split *split, uint64_t n_rows, uint64_t n_positions)
+{
+    uint64_t d = stack->d, f = shard_range_width(split->mlp);
+    uint64_t q = (uint64_t)shard_range_width(split->heads) * stack->dh, kv = (uint64_t)shard_range_width(split->kv_heads) * stack->dh;
+    uint64_t sum = add(rope_bytes(stack, n_positions), batch_bytes(stack, n_rows, shard_range_width(split->heads)));
+    const uint64_t float_rows[] = {d + 1, d, q, kv, kv, q, f, stack->mlp != ARCH_MLP_GELU_TANH ? f : 0};
+    for (size_t i = 0; i < sizeof float_rows / sizeof float_rows[0]; i++)
+        sum = add(sum, lines(n_rows, float_rows[i] * sizeof(float)));
+    return add(sum, lines(n_rows, (d + 1) * sizeof(int64_t)));
+}
+
+static uint64_t tower_bytes(const arch *a, const shard_split *split, uint32_t n_slots)
+{
+    const arch_tower *tower = &a->tower;
+    uint64_t n = tower->n_patches;
+    uint32_t n_blocks = rounded(tower->n_patches, LINK_KV_BLOCK_TOKENS) / LINK_KV_BLOCK_TOKENS;
+    uint64_t sum = kv_bytes(&tower->stack, 1, shard_range_width(split->tower.kv_heads), n_blocks);
+    sum = add(sum, stack_bytes(&tower->stack, &split->tower, n, 0));
+    sum = add(sum, lines(n_blocks, sizeof(uint32_t)));
+    sum = add(sum, lines(n, 3u * (uint64_t)tower->patch_size * tower->patch_size * sizeof(float)));
+    sum = add(sum, lines(n_slots * n, a->decoder.stack.d * sizeof(float)));
+    return add(sum, lines(n_slots, sizeof(bool)));
+}
+
+/* Logits of every sequence: this rank's vocabulary rows, and all of them on tensor rank 0, which samples. */
+static uint64_t head_bytes(const arch *a, const shard_split *split, uint32_t tp_rank, uint64_t max_seqs)
+{
+    uint64_t vocab = a->decoder.vocab_size;
+    uint64_t sum = add(lines(max_seqs, sizeof(uint32_t)), lines(max_seqs, shard_range_width(split->vocab) * sizeof(float)));
+    if (tp_rank == 0)
+        sum = add(sum, add(lines(max_seqs, vocab * sizeof(float)), lines(vocab, CANDIDATE_BYTES)));
+    return sum;
+}
+
+static uint64_t workspace_bytes(const arch *a, const shard_split *split, uint32_t tp, uint32_t pp, uint32_t tp_rank,
+                                uint32_t stage, const link_limits *limits)
+{
+    uint64_t positions = limits->max_positions;
+    if (positions == 0 || positions > a->decoder.max_positions)
+        positions = a->decoder.max_positions;
+    uint64_t sum = stack_bytes(&a->decoder.stack, &split->decoder, limits->max_step_tokens, positions);
+    if (a->has_tower && stage == 0)
+        sum = add(sum, tower_bytes(a, split, limits->n_image_slots));
+    sum = add(sum, add(lines(limits->max_seqs, sizeof(int32_t)), lines(tp, sizeof(uint32_t))));
+    return stage + 1 == pp ? add(sum, head_bytes(a, split, tp_rank, limits->max_seqs)) : sum;
+}
+
+uint64_t plan_bytes_total(const plan_bytes *bytes)
+{
+    return add(add(bytes->weights, bytes->kv), bytes->workspace);
+}
+
+base_status plan_rank_bytes(const plan_model *model, uint32_t tp, uint32_t pp, uint32_t tp_rank, uint32_t stage,
+                            const link_limits *limits, plan_bytes *out, base_error *error)
+{
+    const arch *a = model->a;
+    shard_split split;
+    base_status status = shard_split_of(a, tp, pp, tp_rank, stage, &split, error);
+    if (status != BASE_OK)
+        return status;
+    weights_sum weights = {.model = model};
+    status = shard_slices_visit(a, &split, add_weights, &weights, error);
+    if (status != BASE_OK)
+        return status;
+    *out = (plan_bytes){
+        .weights = weights.bytes,
+        .kv = kv_bytes(&a->decoder.stack, shard_range_width(split.layers), shard_range_width(split.decoder.kv_heads),
+                       limits->n_kv_blocks),
+        .workspace = workspace_bytes(a, &split, tp, pp, tp_rank, stage, limits),
+    };
+    return BASE_OK;
+}

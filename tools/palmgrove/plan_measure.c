@@ -1,0 +1,318 @@
+/* plan_measure.c - the measurements, each repeated and its median taken.
+ *
+ * All ranks measure the same thing at the same time, as they compute at the same time: what a memory or a core gives when its neighbours
+ * rest is of no use.  The slowest rank counts, because a tensor group waits for it. */
+#include "tools/palmgrove/plan_measure.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/clock.h"
+#include "worker/kernels/linear.h"
+#include "worker/model/arena.h"
+#include "worker/topo/topo.h"
+
+#define MATRIX_BYTES ((size_t)256 << 20) /* of a rank: past its share of the last cache */
+#define MATRIX_K     8192u
+#define FIXED_UNIT   64u
+#define MAX_ROWS     64u
+#define REPEATS      7
+#define HEAD_DIM     256u
+#define POSITIONS    2048u
+#define N_BLOCKS     (POSITIONS / KERN_PANEL)
+
+/* 0x3c in every byte is a plain small number in every weight type: f32 0.0115, bf16 0.0115, f16 and the scales 1.06. */
+#define FILL 0x3c
+
+typedef struct bench {
+    par_world *world;
+    uint32_t n_threads;
+    model_arena arena;
+    float *x; /* [MAX_ROWS][MATRIX_K] */
+    float *y; /* [MAX_ROWS][widest n] */
+    int64_t *acc;
+    int64_t overflow[MAX_ROWS];
+    /* what is running */
+    pack_matrix matrix;
+    uint32_t rows;
+    par_grid *grid;
+    int64_t *values;
+    size_t n_values;
+} bench;
+
+/* --- the clock --- */
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median microseconds of `repeats` runs, of the slowest rank; all ranks begin each together.  The first run is not counted. */
+static double time_us(bench *b, void (*run)(bench *), int repeats)
+{
+    double times[REPEATS];
+    run(b);
+    for (int i = 0; i < repeats; i++) {
+        par_world_max(b->world, 0);
+        uint64_t start_us = base_clock_us();
+        run(b);
+        times[i] = (double)par_world_max(b->world, base_clock_us() - start_us);
+    }
+    qsort(times, (size_t)repeats, sizeof *times, by_size);
+    return times[repeats / 2] > 1.0 ? times[repeats / 2] : 1.0;
+}
+
+/* --- memory --- */
+
+static void read_stream(bench *b)
+{
+    const uint64_t *words = (const uint64_t *)(const void *)b->arena.base;
+    uint64_t sum = 0;
+#pragma omp parallel for schedule(static) reduction(+ : sum)
+    for (size_t i = 0; i < MATRIX_BYTES / sizeof *words; i++)
+        sum += words[i];
+    b->acc[0] = (int64_t)sum;
+}
+
+/* --- kernels --- */
+
+static void run_linear(bench *b)
+{
+    kern_linear(&b->matrix, b->x, MATRIX_K, b->rows, b->y, b->matrix.n);
+}
+
+static void run_fixed(bench *b)
+{
+    kern_linear_fixed(&b->matrix, b->x, MATRIX_K, b->rows, b->acc, b->matrix.n, b->overflow);
+}
+
+/* A matrix of this type that fills the arena (or a quarter: 64 rows take 64 times as long and do not read for it). */
+static void take_matrix(bench *b, pack_type type, bool is_fixed, uint32_t rows)
+{
+    uint32_t unit = is_fixed ? FIXED_UNIT : MATRIX_K;
+    size_t bytes = rows == 1 ? MATRIX_BYTES : MATRIX_BYTES / 8;
+    b->matrix = (pack_matrix){.type = type, .k = MATRIX_K, .unit = unit, .data = b->arena.base};
+    b->matrix.n = (uint32_t)(bytes / pack_panel_bytes(type, MATRIX_K, unit)) * PACK_PANEL;
+    b->rows = rows;
+}
+
+/* GFLOP/s of one core. */
+static double rate(bench *b, pack_type type, bool is_fixed, uint32_t rows)
+{
+    take_matrix(b, type, is_fixed, rows);
+    double us = time_us(b, is_fixed ? run_fixed : run_linear, rows == 1 ? REPEATS : 3);
+    return 2.0 * b->matrix.n * MATRIX_K * rows / (us * 1e3) / b->n_threads;
+}
+
+/* The widest matrix of all types and both numbers of rows, or attention on all threads, decides the size of y and acc. */
+static size_t output_floats(uint32_t n_threads)
+{
+    size_t most = (size_t)n_threads * KERN_ATTENTION_ROWS * HEAD_DIM;
+    for (int type = 0; type < PACK_N_TYPES; type++) {
+        size_t n = MATRIX_BYTES / pack_panel_bytes((pack_type)type, MATRIX_K, MATRIX_K) * PACK_PANEL;
+        size_t alone = n, many = n / 8 * MAX_ROWS;
+        most = alone > most ? alone : most;
+        most = many > most ? many : most;
+    }
+    return most;
+}
+
+/* One tile of 8 rows over a cache of POSITIONS on every thread; the caches lie one behind the other in the arena. */
+static void run_attention(bench *b)
+{
+    const size_t block_floats = (size_t)KERN_PANEL * 2 * HEAD_DIM;
+    uint32_t blocks[N_BLOCKS], visible[KERN_ATTENTION_ROWS];
+    size_t n_caches = MATRIX_BYTES / sizeof(float) / (N_BLOCKS * block_floats);
+    for (uint32_t i = 0; i < N_BLOCKS; i++)
+        blocks[i] = i;
+    for (uint32_t r = 0; r < KERN_ATTENTION_ROWS; r++)
+        visible[r] = POSITIONS;
+#pragma omp parallel for schedule(static)
+    for (uint32_t t = 0; t < b->n_threads; t++) {
+        kern_attention call = {
+            .base = (const float *)(const void *)b->arena.base + t % n_caches * N_BLOCKS * block_floats,
+            .blocks = blocks, .block_floats = block_floats, .dh = HEAD_DIM, .dh_padded = HEAD_DIM, .scale = 0.0625f,
+            .q = b->x, .out = b->y + (size_t)t * KERN_ATTENTION_ROWS * HEAD_DIM, .ldq = HEAD_DIM, .ldo = HEAD_DIM,
+            .n_visible = visible, .n_rows = KERN_ATTENTION_ROWS,
+        };
+        for (int repeat = 0; repeat < 16; repeat++)
+            kern_active()->attention(&call);
+    }
+}
+
+/* A product too small to take time: what is left is starting the team. */
+static void run_calls(bench *b)
+{
+    for (int i = 0; i < 256; i++)
+        run_linear(b);
+}
+
+/* A kernel that reads faster than the plain stream shows what the memory can do. */
+static double fastest_kernel_gb_per_s(const bench *b, const plan_cluster *out)
+{
+    double most = 0.0;
+    for (int type = 0; type < PACK_N_TYPES; type++) {
+        double weight_bytes = (double)pack_panel_bytes((pack_type)type, MATRIX_K, MATRIX_K) / ((double)PACK_PANEL * MATRIX_K);
+        double gb_per_s = out->rates[type].rows_1 / 2.0 * weight_bytes * b->n_threads * out->ranks_per_node;
+        most = gb_per_s > most ? gb_per_s : most;
+    }
+    return most;
+}
+
+static void measure_kernels(bench *b, plan_cluster *out)
+{
+    for (int type = 0; type < PACK_N_TYPES; type++) {
+        pack_type t = (pack_type)type;
+        out->rates[type] = (plan_rates){rate(b, t, false, 1), rate(b, t, false, MAX_ROWS), rate(b, t, true, 1),
+                                        rate(b, t, true, MAX_ROWS)};
+    }
+    out->attention_gflops = 16.0 * 4.0 * POSITIONS * HEAD_DIM * KERN_ATTENTION_ROWS / (time_us(b, run_attention, REPEATS) * 1e3);
+    b->matrix = (pack_matrix){.type = PACK_F32, .n = PACK_PANEL * b->n_threads, .k = 16, .unit = 16, .data = b->arena.base};
+    b->rows = 1;
+    out->call_us = time_us(b, run_calls, REPEATS) / 256.0;
+    double by_kernel = fastest_kernel_gb_per_s(b, out);
+    out->memory_gb_per_s = by_kernel > out->memory_gb_per_s ? by_kernel : out->memory_gb_per_s;
+}
+
+/* --- messages --- */
+
+#define SMALL_VALUES 128u
+#define LARGE_VALUES ((size_t)128 << 10) /* one piece of par_sum_i64 */
+#define SUMS         32
+
+static void run_sums(bench *b)
+{
+    for (int i = 0; i < SUMS; i++)
+        par_sum_i64(b->grid, b->values, b->n_values);
+}
+
+/* Microseconds of one reduction of n values over groups of `tp` ranks. */
+static base_status time_sum(bench *b, uint32_t tp, size_t n, double *us, base_error *error)
+{
+    base_status status = par_grid_create(b->world, tp, (uint32_t)par_world_size(b->world) / tp, &b->grid, error);
+    if (status != BASE_OK)
+        return status;
+    b->values = b->acc;
+    b->n_values = n;
+    memset(b->values, 0, n * sizeof *b->values);
+    *us = time_us(b, run_sums, REPEATS) / SUMS;
+    par_grid_destroy(&b->grid);
+    return BASE_OK;
+}
+
+static uint32_t ceil_log2(uint32_t n)
+{
+    uint32_t bits = 0;
+    while (bits < 31 && (1u << bits) < n)
+        bits++;
+    return bits;
+}
+
+/* Latency and bandwidth from a small and a large sum: time = latencies x latency + loads x bytes / bandwidth. */
+static plan_wire solve_wire(double small_us, double large_us, double latencies, double loads)
+{
+    double per_byte = (large_us - small_us) / (loads * (LARGE_VALUES - SMALL_VALUES) * sizeof(int64_t));
+    per_byte = per_byte > 1e-6 ? per_byte : 1e-6; /* us a byte: 1000 GB/s */
+    double latency = (small_us - loads * SMALL_VALUES * sizeof(int64_t) * per_byte) / latencies;
+    return (plan_wire){.latency_us = latency > 0.05 ? latency : 0.05, .gb_per_s = 1e-3 / per_byte};
+}
+
+/* The tree of plan_reduce_us read backwards. */
+static base_status measure_messages(bench *b, plan_cluster *out, base_error *error)
+{
+    uint32_t n = (uint32_t)par_world_size(b->world), local = out->ranks_per_node;
+    double small_us, large_us;
+    base_status status = BASE_OK;
+    double local_steps = ceil_log2(local), network_steps = ceil_log2(n) - local_steps;
+    if (local > 1) {
+        status = time_sum(b, local, SMALL_VALUES, &small_us, error);
+        if (status == BASE_OK)
+            status = time_sum(b, local, LARGE_VALUES, &large_us, error);
+        if (status != BASE_OK)
+            return status;
+        out->local = solve_wire(small_us, large_us, 2 * local_steps, 2 * local_steps);
+    }
+    if (n == local)
+        return BASE_OK;
+    status = time_sum(b, n, SMALL_VALUES, &small_us, error);
+    if (status == BASE_OK)
+        status = time_sum(b, n, LARGE_VALUES, &large_us, error);
+    if (status != BASE_OK)
+        return status;
+    double inside_us = 2 * local_steps * out->local.latency_us;
+    double inside_per_byte = 2 * local_steps / (out->local.gb_per_s * 1e3);
+    out->network = solve_wire(small_us - inside_us - inside_per_byte * SMALL_VALUES * 8,
+                              large_us - inside_us - inside_per_byte * LARGE_VALUES * 8, 2 * network_steps,
+                              network_steps * (1 + local));
+    return BASE_OK;
+}
+
+/* --- the whole --- */
+
+static base_status take_memory(bench *b, base_error *error)
+{
+    size_t n = output_floats(b->n_threads);
+    b->x = calloc((size_t)MAX_ROWS * MATRIX_K, sizeof *b->x);
+    b->y = calloc(n, sizeof *b->y);
+    b->acc = calloc(n > LARGE_VALUES ? n : LARGE_VALUES, sizeof *b->acc);
+    bool ok = b->x != NULL && b->y != NULL && b->acc != NULL && model_arena_map(&b->arena, MATRIX_BYTES);
+    base_status status = ok ? BASE_OK : base_fail(error, BASE_ENOMEM, "out of memory for the measurement");
+    status = par_world_agree(b->world, status, error);
+    if (status != BASE_OK)
+        return status;
+#pragma omp parallel for schedule(static)
+    for (size_t page = 0; page < MATRIX_BYTES / 4096; page++) /* each thread its own: first touch places the page */
+        memset(b->arena.base + page * 4096, FILL, 4096);
+    for (size_t i = 0; i < (size_t)MAX_ROWS * MATRIX_K; i++)
+        b->x[i] = (float)(i % 17) * 1e-4f;
+    return BASE_OK;
+}
+
+static base_status count_nodes(par_world *world, uint32_t n_threads, plan_cluster *out, base_error *error)
+{
+    uint32_t n = (uint32_t)par_world_size(world), local = (uint32_t)par_world_local_size(world);
+    uint64_t most = par_world_max(world, local), least = UINT32_MAX - par_world_max(world, UINT32_MAX - local);
+    if (most != least)
+        return base_fail(error, BASE_EINVAL, "nodes have from %llu to %llu ranks; start the same number on each",
+                         (unsigned long long)least, (unsigned long long)most);
+    out->nodes = n / local;
+    out->ranks_per_node = local;
+    out->cores_per_node = n_threads * local;
+    uint64_t bytes = topo_memory_available();
+    if (bytes > 0)
+        out->memory_bytes = UINT64_MAX - par_world_max(world, UINT64_MAX - bytes); /* of the node that has least */
+    return BASE_OK;
+}
+
+static void tell(const bench *b, void (*say)(const char *line), const char *line)
+{
+    if (say != NULL && par_world_rank(b->world) == 0)
+        say(line);
+}
+
+base_status plan_measure(par_world *world, uint32_t n_threads, void (*say)(const char *line), plan_cluster *cluster,
+                         base_error *error)
+{
+    bench b = {.world = world, .n_threads = n_threads};
+    plan_cluster out = *cluster;
+    base_status status = count_nodes(world, n_threads, &out, error);
+    if (status == BASE_OK)
+        status = take_memory(&b, error);
+    if (status == BASE_OK) {
+        tell(&b, say, "memory bandwidth ...");
+        out.memory_gb_per_s = (double)MATRIX_BYTES / (time_us(&b, read_stream, REPEATS) * 1e3) * out.ranks_per_node;
+        tell(&b, say, "kernels ...");
+        measure_kernels(&b, &out);
+        strncpy(out.kernels, kern_active()->name, sizeof out.kernels - 1);
+        tell(&b, say, "messages ...");
+        status = measure_messages(&b, &out, error);
+    }
+    model_arena_unmap(&b.arena, MATRIX_BYTES);
+    free(b.x);
+    free(b.y);
+    free(b.acc);
+    if (status == BASE_OK)
+        *cluster = out;
+    return status;
+}
