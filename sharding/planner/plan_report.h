@@ -9,7 +9,9 @@
 /* All that a plan was made from, and the plan. */
 typedef struct plan_report {
     const char *name;    /* of the model, as it was asked for */
+    bool is_preset;      /* a published model's name, not a checkpoint's */
     const char *weights; /* how they are packed: "int4" */
+    bool is_packing;     /* the server must be told so (--weights) */
     const plan_model *model;
     const plan_cluster *cluster;
     const plan_demand *demand;

@@ -65,10 +65,15 @@ static void put_resources(const plan_report *r, const plan_layout *l, base_buf *
 static void put_server(const plan_report *r, const plan_layout *l, const char *launcher, base_buf *out)
 {
     const plan_demand *d = r->demand;
-    put(out, "%s \\\n    palmgrove serve '%s' --tp %u --pp %u", launcher, r->name, l->tp, l->pp);
-    put(out, " \\\n    --max-seqs %u --kv-tokens %llu --step-tokens %u --image-slots %u", d->batch,
-        (unsigned long long)d->batch * d->context, d->step_tokens, d->image_slots);
-    if (strcmp(r->weights, "as they are") != 0)
+    if (r->is_preset)
+        put(out, "# A published model's name: put the path of its checkpoint here.\n");
+    put(out, "model='%s'\n\n", r->name);
+    put(out, "%s \\\n    palmgrove serve \"$model\" --tp %u --pp %u", launcher, l->tp, l->pp);
+    put(out, " \\\n    --max-seqs %u --context %u --kv-tokens %llu --step-tokens %u", d->batch, d->context,
+        (unsigned long long)d->batch * d->context, d->step_tokens);
+    if (d->image_slots != 0)
+        put(out, " --image-slots %u", d->image_slots);
+    if (r->is_packing)
         put(out, " --weights %s", r->weights);
     put(out, " \\\n    --endpoint tcp://127.0.0.1:7401 &\n");
 }
@@ -86,8 +91,6 @@ base_status plan_sbatch(const plan_report *r, plan_launcher launcher, base_buf *
         return base_fail(error, BASE_EINVAL, "no script: the model's name holds quotes, control characters or over 511 bytes");
     const plan_layout *l = &r->table->layouts[r->table->chosen];
     put_resources(r, l, out);
-    put(out, "# Ranks start on neighbouring cores, tensor groups on neighbouring ranks.  Memory stays on the rank's NUMA domain.\n"
-             "export OMP_PROC_BIND=true OMP_NUM_THREADS=\"$SLURM_CPUS_PER_TASK\"\n\n");
     put_server(r, l, starts[launcher], out);
     put(out, "server=$!\n\n"
              "# Before the time ends (or on scancel --signal=USR1 --batch) finish what was admitted.\n"

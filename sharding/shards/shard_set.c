@@ -235,7 +235,7 @@ static base_status check_file(const shard_set *set, const shard_file *planned, c
 
 static base_status open_planned(const shard_set *set, const shard_file *planned, shard_rank_file **out, base_error *error)
 {
-    char path[4096];
+    char path[sizeof set->dir + sizeof planned->name];
     snprintf(path, sizeof path, "%s/%s", set->dir, planned->name);
     shard_rank_file *file = calloc(1, sizeof *file);
     if (file == NULL)

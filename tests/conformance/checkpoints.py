@@ -52,18 +52,19 @@ def gemma_rope(factor):
     return {"rope_parameters": {"full_attention": full, "sliding_attention": {"rope_theta": 1e4, "rope_type": "default"}}}
 
 
+# At least 3 heads, 3 groups of 64 MLP columns and 3 panels of 32 vocabulary rows: 3 ranks can hold them.
 CASES = [
-    Case("llama_gqa", "llama", sizes(60, 6, 2, 100, 3, 101, rms_norm_eps=1e-5) | rope(1e4)),
-    Case("llama_head_dim", "llama", sizes(45, 5, 1, 72, 2, 131, head_dim=14, tie_word_embeddings=True) | rope(5e5)),
-    Case("llama_llama3", "llama", sizes(48, 3, 3, 80, 3, 97) | rope(5e5, **LLAMA3)),
-    Case("llama_linear", "llama", sizes(42, 3, 1, 70, 2, 65, tie_word_embeddings=True) | rope(1e4, rope_type="linear", factor=4.0)),
-    Case("llama_yarn", "llama", sizes(80, 5, 5, 90, 2, 97) | rope(1e4, **YARN)),
-    Case("mistral_window", "mistral", sizes(40, 5, 1, 75, 3, 101, head_dim=12, sliding_window=17) | rope(1e6), gguf=False),
-    Case("mistral_full", "mistral", sizes(40, 4, 2, 75, 2, 101, sliding_window=None) | rope(1e6)),
-    Case("qwen2", "qwen2", sizes(48, 6, 3, 84, 3, 101, tie_word_embeddings=True) | rope(1e6)),
-    Case("qwen2_untied", "qwen2", sizes(42, 3, 1, 33, 2, 67) | rope(1e6)),
-    Case("gemma3", "gemma3_text", sizes(44, 4, 1, 88, 7, 101, head_dim=18, query_pre_attn_scalar=20, sliding_window=13) | gemma_rope(8.0)),
-    Case("gemma3_small", "gemma3_text", sizes(36, 3, 3, 50, 7, 67, head_dim=16, query_pre_attn_scalar=16, sliding_window=40) | gemma_rope(None)),
+    Case("llama_gqa", "llama", sizes(60, 6, 2, 150, 3, 101, rms_norm_eps=1e-5) | rope(1e4)),
+    Case("llama_head_dim", "llama", sizes(45, 5, 1, 195, 2, 131, head_dim=14, tie_word_embeddings=True) | rope(5e5)),
+    Case("llama_llama3", "llama", sizes(48, 3, 3, 140, 3, 97) | rope(5e5, **LLAMA3)),
+    Case("llama_linear", "llama", sizes(42, 3, 1, 130, 2, 65, tie_word_embeddings=True) | rope(1e4, rope_type="linear", factor=4.0)),
+    Case("llama_yarn", "llama", sizes(80, 5, 5, 133, 2, 97) | rope(1e4, **YARN)),
+    Case("mistral_window", "mistral", sizes(40, 5, 1, 145, 3, 101, head_dim=12, sliding_window=17) | rope(1e6), gguf=False),
+    Case("mistral_full", "mistral", sizes(40, 4, 2, 175, 2, 101, sliding_window=None) | rope(1e6)),
+    Case("qwen2", "qwen2", sizes(48, 6, 3, 166, 3, 101, tie_word_embeddings=True) | rope(1e6)),
+    Case("qwen2_untied", "qwen2", sizes(42, 3, 1, 133, 2, 67) | rope(1e6)),
+    Case("gemma3", "gemma3_text", sizes(44, 4, 1, 188, 7, 101, head_dim=18, query_pre_attn_scalar=20, sliding_window=13) | gemma_rope(8.0)),
+    Case("gemma3_small", "gemma3_text", sizes(36, 3, 3, 150, 7, 67, head_dim=16, query_pre_attn_scalar=16, sliding_window=40) | gemma_rope(None)),
 ]  # fmt: skip
 
 # Rows of blocks: 32 and 256 columns.

@@ -39,6 +39,7 @@ OWNERS = {
                 "tools/palmgrove/cmd_serve.c"),
     r"jansson\.h": ("sharding/", "coordinator/"),
     r"sodium\.h": ("sharding/",),
+    r"xxhash\.h": ("sharding/shards/",),
     r"jpeglib\.h|png\.h|jerror\.h": ("coordinator/image/",),
     r"sentencepiece.*\.h|pcre2\.h|utf8proc\.h": ("coordinator/text/",),
     r"immintrin\.h|arm_neon\.h": ("worker/kernels/",),

@@ -38,7 +38,7 @@ static const option_row rows[] = {
     {"cores", "N", OPTION_U32, AT(cores), "0", "cores of a node; 0: the file's, or 64", 0},
     {"memory", "GB", OPTION_REAL, AT(memory), "0", "memory of a node; 0: the file's, or 512", 0},
     {"memory-bandwidth", "GB/S", OPTION_REAL, AT(memory_bandwidth), "0", "what a node's cores read together; 0: the file's, or 400", 0},
-    {"flops", "GFLOP/S", OPTION_REAL, AT(flops), "0", "of one core, f32; 0: the file's kernel rates, or 60", 0},
+    {"flops", "GFLOP/S", OPTION_REAL, AT(flops), "0", "of one core, f32; 0: the file's kernel rates, or 80", 0},
     {"network-bandwidth", "GB/S", OPTION_REAL, AT(network_bandwidth), "0", "of a node's link (100 Gbit/s: 12.5); 0: the file's, or 12.5", 0},
     {"network-latency", "US", OPTION_REAL, AT(network_latency), "0", "of one message; 0: the file's, or 5", 0},
     {"context", "N", OPTION_U32, AT(context), "0", "positions of a sequence; 0: the model's, at most 2048", 0},
@@ -197,8 +197,10 @@ static base_status plan(const plan_values *v, recipe_kind recipe, plan_goal goal
     if (status == BASE_OK)
         status = plan_table_make(&s.model, &cluster, &demand, goal, &table, error);
     if (status == BASE_OK) {
-        const char *weights = recipe != RECIPE_AUTO ? v->weights : s.checkpoint != NULL ? "as they are" : "bf16";
-        const plan_report report = {name_for_script(&s, v->model, resolved), weights, &s.model, &cluster, &demand, goal, &table};
+        const char *as_stored = s.checkpoint != NULL ? "as they are" : "bf16";
+        const plan_report report = {.name = name_for_script(&s, v->model, resolved), .is_preset = s.checkpoint == NULL,
+                                    .weights = recipe != RECIPE_AUTO ? v->weights : as_stored, .is_packing = recipe != RECIPE_AUTO,
+                                    .model = &s.model, .cluster = &cluster, .demand = &demand, .goal = goal, .table = &table};
         status = print_report(v, &report, error);
         if (status == BASE_OK && v->sbatch[0] != '\0')
             status = write_script(v, &report, error);

@@ -25,19 +25,19 @@ POSITIONS = [0, 1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 80, 95]  # about KV bl
 LLAMA3 = checkpoints.LLAMA3 | {"original_max_position_embeddings": 32}
 
 CASES = {
-    "llama": (Case("llama", "llama", sizes(36, 6, 2, 50, 2, 67, head_dim=8) | checkpoints.rope(5e5, **LLAMA3)), torch.bfloat16, False),
-    "mistral": (Case("mistral", "mistral", sizes(30, 3, 1, 41, 2, 67, sliding_window=17) | checkpoints.rope(1e4)), torch.float16, False),
-    "qwen2": (Case("qwen2", "qwen2", sizes(30, 5, 1, 45, 2, 67) | checkpoints.rope(1e6)), torch.float32, False),
-    "gemma3": (Case("gemma3", "gemma3_text", sizes(20, 2, 1, 33, 7, 67, head_dim=14, query_pre_attn_scalar=9, sliding_window=17) | checkpoints.gemma_rope(8.0)),
+    "llama": (Case("llama", "llama", sizes(36, 6, 2, 130, 2, 67, head_dim=8) | checkpoints.rope(5e5, **LLAMA3)), torch.bfloat16, False),
+    "mistral": (Case("mistral", "mistral", sizes(30, 3, 1, 141, 2, 67, sliding_window=17) | checkpoints.rope(1e4)), torch.float16, False),
+    "qwen2": (Case("qwen2", "qwen2", sizes(30, 5, 1, 135, 2, 67) | checkpoints.rope(1e6)), torch.float32, False),
+    "gemma3": (Case("gemma3", "gemma3_text", sizes(21, 3, 1, 133, 7, 67, head_dim=14, query_pre_attn_scalar=9, sliding_window=17) | checkpoints.gemma_rope(8.0)),
                torch.bfloat16, True),
 }  # fmt: skip
 GGUF_CASES = {
-    "llama_gguf": (Case("llama_gguf", "llama", sizes(32, 4, 2, 64, 3, 67) | checkpoints.rope(5e5, **LLAMA3)), ("F16", "Q8_0", "BF16")),
-    "qwen2_gguf": (Case("qwen2_gguf", "qwen2", sizes(32, 4, 2, 64, 2, 67) | checkpoints.rope(1e6)), ("Q4_0", "Q8_0", "F32")),
-    "gemma3_gguf": (Case("gemma3_gguf", "gemma3_text", sizes(20, 2, 1, 33, 6, 67, head_dim=14, query_pre_attn_scalar=14, sliding_window=17) | checkpoints.gemma_rope(None)),
+    "llama_gguf": (Case("llama_gguf", "llama", sizes(32, 4, 2, 160, 3, 67) | checkpoints.rope(5e5, **LLAMA3)), ("F16", "Q8_0", "BF16")),
+    "qwen2_gguf": (Case("qwen2_gguf", "qwen2", sizes(32, 4, 2, 160, 2, 67) | checkpoints.rope(1e6)), ("Q4_0", "Q8_0", "F32")),
+    "gemma3_gguf": (Case("gemma3_gguf", "gemma3_text", sizes(21, 3, 1, 133, 6, 67, head_dim=14, query_pre_attn_scalar=14, sliding_window=17) | checkpoints.gemma_rope(None)),
                     ("F16",)),
 }  # fmt: skip
-PALM = checkpoints.PalmCase("palm", {"vocab": 67, "d": 30, "n_layers": 2, "heads": 3, "head_dim": 10, "f": 60}, torch.float16)
+PALM = checkpoints.PalmCase("palm", {"vocab": 67, "d": 30, "n_layers": 2, "heads": 3, "head_dim": 10, "f": 130}, torch.float16)
 
 
 def keep(folder, ids, logits):
