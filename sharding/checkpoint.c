@@ -72,41 +72,11 @@ static base_status find_format(shard_checkpoint *c, base_error *error)
 
 /* --- opening --- */
 
-static base_status list_gguf(const gguf_file *gguf, source_entry *entries, size_t n, base_error *error)
-{
-    for (size_t i = 0; i < n; i++) {
-        gguf_string name;
-        shard_tensor tensor;
-        gguf_tensor(gguf, i, &name, &tensor);
-        char *copy = strndup(name.bytes, name.size);
-        if (copy == NULL)
-            return base_fail(error, BASE_ENOMEM, "no memory for a list of %zu tensors", n);
-        entries[i].parsed =
-            (safetensors_entry){.name = copy, .dtype = shard_type_name(tensor.type), .tensor = tensor};
-    }
-    return BASE_OK;
-}
-
-static base_status source_of_gguf(const gguf_file *gguf, shard_source **out, base_error *error)
-{
-    size_t n = gguf_n_tensors(gguf);
-    source_entry *entries = calloc(n + 1, sizeof *entries);
-    if (entries == NULL)
-        return base_fail(error, BASE_ENOMEM, "no memory for a list of %zu tensors", n);
-    base_status status = list_gguf(gguf, entries, n, error);
-    if (status == BASE_OK)
-        return shard_source_from_entries(entries, n, out, error);
-    for (size_t i = 0; i < n; i++)
-        free(entries[i].parsed.name);
-    free(entries);
-    return status;
-}
-
 static base_status open_gguf(shard_checkpoint *c, base_error *error)
 {
     base_status status = gguf_open(c->path, &c->gguf, error);
     if (status == BASE_OK)
-        status = source_of_gguf(c->gguf, &c->source, error);
+        status = shard_source_from_gguf(c->gguf, &c->source, error);
     if (status == BASE_OK)
         status = arch_load_gguf(c->gguf, c->path, c->source, &c->a, error);
     return status;

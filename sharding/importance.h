@@ -11,11 +11,22 @@
 
 typedef struct shard_importance shard_importance;
 
-/* Errors: BASE_ENOTFOUND, BASE_EFORMAT, BASE_EIO, BASE_ENOMEM; BASE_EINVAL when a width is not that of `a`. */
+/* Errors: BASE_ENOTFOUND, BASE_EFORMAT (also a value that is no finite number >= 0), BASE_EIO, BASE_ENOMEM; BASE_EINVAL when a width
+ * is not that of `a`, or a tensor is none of its matrices. */
 base_status shard_importance_open(const char *path, const arch *a, shard_importance **out, base_error *error);
 void shard_importance_close(shard_importance **importance);
 
 /* The columns of `slice`, f32 [width of slice->columns]; NULL when the file has none for it. */
 const float *shard_importance_of(const shard_importance *importance, const shard_slice *slice);
+
+/* One matrix of a file that is written. */
+typedef struct shard_importance_row {
+    char name[SHARD_SLICE_NAME];
+    uint32_t width;
+    const float *values; /* [width]; borrowed */
+} shard_importance_row;
+
+/* Write PATH: whole or not at all.  Errors: BASE_EIO (a file of that name is left as it was), BASE_ENOMEM. */
+base_status shard_importance_write(const char *path, const shard_importance_row *rows, size_t n_rows, base_error *error);
 
 #endif

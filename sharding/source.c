@@ -269,6 +269,34 @@ base_status shard_source_from_entries(source_entry *entries, size_t n, shard_sou
     return BASE_OK;
 }
 
+static base_status list_gguf(const gguf_file *gguf, source_entry *entries, size_t n, base_error *error)
+{
+    for (size_t i = 0; i < n; i++) {
+        gguf_string name;
+        shard_tensor tensor;
+        gguf_tensor(gguf, i, &name, &tensor);
+        char *copy = strndup(name.bytes, name.size);
+        if (copy == NULL)
+            return base_fail(error, BASE_ENOMEM, "no memory for a list of %zu tensors", n);
+        entries[i].parsed =
+            (safetensors_entry){.name = copy, .dtype = shard_type_name(tensor.type), .tensor = tensor};
+    }
+    return BASE_OK;
+}
+
+base_status shard_source_from_gguf(const gguf_file *gguf, shard_source **out, base_error *error)
+{
+    size_t n = gguf_n_tensors(gguf);
+    source_entry *entries = calloc(n + 1, sizeof *entries);
+    if (entries == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for a list of %zu tensors", n);
+    base_status status = list_gguf(gguf, entries, n, error);
+    if (status == BASE_OK)
+        return shard_source_from_entries(entries, n, out, error);
+    release_entries(entries, n);
+    return status;
+}
+
 void shard_source_close(shard_source **source)
 {
     shard_source *s = *source;
@@ -317,8 +345,8 @@ static base_status check_tensor(const shard_source *source, const char *name, co
         char found[96], expected[96];
         shape_text(tensor.shape, tensor.n_dims, found, sizeof found);
         shape_text(shape, n_dims, expected, sizeof expected);
-        return base_fail(error, BASE_EFORMAT, "tensor '%s' has shape %s; the model's description asks for %s", name, found,
-                         expected);
+        return base_fail(error, BASE_EFORMAT, "tensor '%s' has shape %s; the model's description asks for %s", name,
+                         found, expected);
     }
     if (tensor.type == SHARD_OTHER)
         return base_fail(error, BASE_EUNSUPPORTED,
@@ -336,7 +364,8 @@ static base_status check_role(const shard_source *source, const arch *a, arch_pa
     for (uint32_t il = 0; il < n; il++) {
         char name[SAFETENSORS_MAX_NAME + 1];
         if (!arch_tensor_name(a, part, role, il, name, sizeof name))
-            return base_fail(error, BASE_EINTERNAL, "family '%s' has no name for a tensor of this model, or one that is too long", a->family);
+            return base_fail(error, BASE_EINTERNAL,
+                             "family '%s' has no name for a tensor of this model, or one that is too long", a->family);
         base_status status = check_tensor(source, name, shape, n_dims, error);
         if (status != BASE_OK)
             return status;

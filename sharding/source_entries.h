@@ -3,6 +3,7 @@
 #ifndef PALMGROVE_SHARDING_SOURCE_ENTRIES_H
 #define PALMGROVE_SHARDING_SOURCE_ENTRIES_H
 
+#include "sharding/formats/gguf.h"
 #include "sharding/formats/safetensors.h"
 
 typedef struct source_entry {
@@ -17,5 +18,8 @@ const source_entry *shard_source_entries(const shard_source *source, size_t *n);
  * Takes over `entries` (malloc) and their names (malloc), also on failure.
  * Errors: BASE_EFORMAT no tensors, a name that is not plain or there twice; BASE_ENOMEM. */
 base_status shard_source_from_entries(source_entry *entries, size_t n, shard_source **out, base_error *error);
+
+/* The tensors of a GGUF file, which outlives the source.  Errors as above. */
+base_status shard_source_from_gguf(const gguf_file *gguf, shard_source **out, base_error *error);
 
 #endif

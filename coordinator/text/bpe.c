@@ -308,6 +308,17 @@ static size_t character_bytes(const char *text)
     return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
 }
 
+/* Blanks were U+2581 in the reference, so that is whose bytes they have where no piece is a blank. */
+static void add_fallback(work *w, const char *character, size_t size)
+{
+    if (!w->b->has_all_bytes)
+        add_unknown(w);
+    else if (character[0] == ' ')
+        add_bytes(w, TEXT_BLANK, sizeof TEXT_BLANK - 1);
+    else
+        add_bytes(w, character, size);
+}
+
 static void add_characters(work *w, const char *text, size_t size)
 {
     for (size_t i = 0; i < size;) {
@@ -315,10 +326,8 @@ static void add_characters(work *w, const char *text, size_t size)
         int32_t id = piece_index_find(&w->b->index, w->b->t, text + i, n);
         if (id >= 0)
             add_symbol(w, id);
-        else if (w->b->has_all_bytes)
-            add_bytes(w, text + i, n);
         else
-            add_unknown(w);
+            add_fallback(w, text + i, n);
         i += n;
     }
 }
@@ -328,8 +337,9 @@ static base_status encode_word(void *context, const char *word, size_t size, bas
     work *w = context;
     const bpe *b = w->b;
     int32_t whole = b->ignore_merges ? piece_index_find(&b->index, b->t, word, size) : -1;
-    bool has_room = size < NONE / 4 && reserve((void **)&w->symbols, &w->symbols_capacity, size, sizeof *w->symbols) &&
-                    reserve((void **)&w->heap, &w->heap_capacity, 2 * size, sizeof *w->heap) && text_ids_reserve(w->ids, size);
+    size_t most = b->is_byte_level ? size : 3 * size; /* symbols: see add_fallback */
+    bool has_room = size < NONE / 8 && reserve((void **)&w->symbols, &w->symbols_capacity, most, sizeof *w->symbols) &&
+                    reserve((void **)&w->heap, &w->heap_capacity, 2 * most, sizeof *w->heap) && text_ids_reserve(w->ids, most);
     if (!has_room)
         return base_fail(error, BASE_ENOMEM, "no memory to tokenize a word of %zu bytes", size);
     w->n_symbols = 0;

@@ -42,7 +42,7 @@ static void put_escaped(base_buf *out, vocab_string text)
 {
     for (size_t i = 0; i < text.size; i++) {
         if (text.text[i] == ' ')
-            base_buf_put(out, "\xe2\x96\x81", 3);
+            base_buf_put(out, TEXT_BLANK, sizeof TEXT_BLANK - 1);
         else
             base_buf_put_u8(out, (uint8_t)text.text[i]);
     }

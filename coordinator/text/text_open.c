@@ -12,7 +12,7 @@
 
 enum { TEMPLATE_BYTES_MAX = 1 << 20, PATH_BYTES = 4096 };
 
-/* ---- a GGUF file ---- */
+/* ---- one file ---- */
 
 static base_status open_vocab(text_tokenizer *t, vocab *v, base_error *error)
 {
@@ -39,6 +39,33 @@ static base_status fill_from_gguf(text_tokenizer *t, const char *path, const ggu
         status = open_vocab(t, &v, error);
     if (status == BASE_OK && gguf_get_string(file, "tokenizer.chat_template", &template))
         status = keep_template(t, template.bytes, template.size, error);
+    return status;
+}
+
+static base_status fill_from_json(text_tokenizer *t, const char *name, const void *bytes, size_t size, base_error *error)
+{
+    json_t *root = NULL;
+    vocab v;
+    base_status status = shard_json_parse(name, bytes, size, &root, error);
+    if (status == BASE_OK)
+        status = vocab_from_json(name, root, &v, error);
+    if (status == BASE_OK)
+        status = open_vocab(t, &v, error);
+    json_decref(root);
+    return status;
+}
+
+static base_status fill_from_bytes(text_tokenizer *t, text_file kind, const char *name, const void *bytes, size_t size, base_error *error)
+{
+    if (kind == TEXT_FILE_MODEL)
+        return spm_open(t, name, bytes, size, error);
+    if (kind == TEXT_FILE_JSON)
+        return fill_from_json(t, name, bytes, size, error);
+    gguf_file *file = NULL;
+    base_status status = gguf_open_bytes(name, bytes, size, &file, error);
+    if (status == BASE_OK)
+        status = fill_from_gguf(t, name, file, error);
+    gguf_close(&file);
     return status;
 }
 
@@ -122,19 +149,6 @@ static base_status read_config(text_tokenizer *t, const char *dir, bool is_spm, 
 
 /* ---- a directory ---- */
 
-static base_status open_json(text_tokenizer *t, const char *name, const base_buf *bytes, base_error *error)
-{
-    json_t *root = NULL;
-    vocab v;
-    base_status status = shard_json_parse(name, bytes->data, bytes->size, &root, error);
-    if (status == BASE_OK)
-        status = vocab_from_json(name, root, &v, error);
-    if (status == BASE_OK)
-        status = open_vocab(t, &v, error);
-    json_decref(root);
-    return status;
-}
-
 /* DIR/`name`, if there is such a file: *found tells.  Then the files beside it. */
 static base_status try_file(text_tokenizer *t, const char *dir, const char *name, bool is_spm, bool *found, base_error *error)
 {
@@ -149,7 +163,7 @@ static base_status try_file(text_tokenizer *t, const char *dir, const char *name
         return *found ? status : BASE_OK;
     }
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    status = is_spm ? spm_open(t, path, bytes.data, bytes.size, error) : open_json(t, path, &bytes, error);
+    status = fill_from_bytes(t, is_spm ? TEXT_FILE_MODEL : TEXT_FILE_JSON, path, bytes.data, bytes.size, error);
     base_buf_release(&bytes);
     return status == BASE_OK ? read_config(t, dir, is_spm, error) : status;
 }
@@ -182,17 +196,36 @@ static base_status fill(text_tokenizer *t, const char *path, base_error *error)
     return status == BASE_OK && !found ? open_only_gguf(t, path, error) : status;
 }
 
-base_status text_tokenizer_open(const char *path, text_tokenizer **out, base_error *error)
+static text_tokenizer *create_empty(void)
 {
     text_tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
+    if (tokenizer != NULL)
+        tokenizer->bos_id = tokenizer->eos_id = tokenizer->start_id = -1;
+    return tokenizer;
+}
+
+/* Hand out what was filled, or close it. */
+static base_status finish(text_tokenizer *tokenizer, base_status status, text_tokenizer **out)
+{
+    if (status == BASE_OK)
+        *out = tokenizer;
+    else
+        text_tokenizer_close(&tokenizer);
+    return status;
+}
+
+base_status text_tokenizer_open(const char *path, text_tokenizer **out, base_error *error)
+{
+    text_tokenizer *tokenizer = create_empty();
     if (tokenizer == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory to open the tokenizer of '%s'", path);
-    tokenizer->bos_id = tokenizer->eos_id = tokenizer->start_id = -1;
-    base_status status = fill(tokenizer, path, error);
-    if (status != BASE_OK) {
-        text_tokenizer_close(&tokenizer);
-        return status;
-    }
-    *out = tokenizer;
-    return BASE_OK;
+    return finish(tokenizer, fill(tokenizer, path, error), out);
+}
+
+base_status text_open_bytes(text_file kind, const char *name, const void *bytes, size_t size, text_tokenizer **out, base_error *error)
+{
+    text_tokenizer *tokenizer = create_empty();
+    if (tokenizer == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory to open '%s'", name);
+    return finish(tokenizer, fill_from_bytes(tokenizer, kind, name, bytes, size, error), out);
 }

@@ -11,9 +11,7 @@
 #include "proto/base/size.h"
 #include "proto/base/utf8.h"
 
-/* U+2581, the blank inside pieces. */
-#define SPACE_SYMBOL       "\xe2\x96\x81"
-#define SPACE_SYMBOL_BYTES 3u
+enum { BLANK_BYTES = sizeof TEXT_BLANK - 1 };
 
 void text_tokenizer_close(text_tokenizer **tokenizer)
 {
@@ -73,7 +71,7 @@ int text_byte_value(const char *text, size_t size)
 
 bool text_begins_blank(const char *text, size_t size)
 {
-    return size >= SPACE_SYMBOL_BYTES && memcmp(text, SPACE_SYMBOL, SPACE_SYMBOL_BYTES) == 0;
+    return size >= BLANK_BYTES && memcmp(text, TEXT_BLANK, BLANK_BYTES) == 0;
 }
 
 void text_put_blanks(base_buf *out, const char *text, size_t size)
@@ -81,7 +79,7 @@ void text_put_blanks(base_buf *out, const char *text, size_t size)
     for (size_t i = 0; i < size;) {
         bool is_blank = text_begins_blank(text + i, size - i);
         base_buf_put_u8(out, is_blank ? ' ' : (uint8_t)text[i]);
-        i += is_blank ? SPACE_SYMBOL_BYTES : 1;
+        i += is_blank ? BLANK_BYTES : 1;
     }
 }
 

@@ -13,6 +13,9 @@
 /* Larger vocabularies are refused before memory is taken; the largest of today have 262,144 pieces. */
 #define TEXT_VOCAB_MAX (1u << 20)
 
+/* U+2581, the blank inside pieces of SentencePiece and its kin. */
+#define TEXT_BLANK "\xe2\x96\x81"
+
 /* What happens to the blank that a model puts in front of a text when it tokenizes. */
 typedef enum text_leading {
     TEXT_LEADING_KEEP, /* it puts none: nothing is dropped */
@@ -45,6 +48,11 @@ struct text_tokenizer {
     int32_t bos_id, eos_id, start_id;
     base_buf chat_template;
 };
+
+/* A tokenizer from the bytes of one file, borrowed for the call, without what may lie beside it; errors call it `name`.
+ * Errors: those of text_tokenizer_open. */
+typedef enum text_file { TEXT_FILE_MODEL, TEXT_FILE_JSON, TEXT_FILE_GGUF } text_file;
+base_status text_open_bytes(text_file kind, const char *name, const void *bytes, size_t size, text_tokenizer **out, base_error *error);
 
 /* The table of an empty tokenizer of n pieces.  Errors: BASE_EFORMAT none; BASE_ETOOBIG; BASE_ENOMEM.  `name` is the file's. */
 base_status text_pieces_reserve(text_tokenizer *tokenizer, uint64_t n, const char *name, base_error *error);

@@ -218,7 +218,7 @@ static base_status add_words(vocab *v, const json_t *step, base_error *error)
     if (is_type(step, "ByteLevel") && !json_is_true(json_object_get(step, "add_prefix_space")))
         return json_is_false(json_object_get(step, "use_regex")) ? BASE_OK : add_literal(v, pretokenize_gpt2, error);
     bool is_whole = v->model == VOCAB_CHARACTERS && is_type(step, "Metaspace") && json_is_false(json_object_get(step, "split")) &&
-                    strcmp(text_of(step, "replacement"), "\xe2\x96\x81") == 0;
+                    strcmp(text_of(step, "replacement"), TEXT_BLANK) == 0;
     if (!is_whole)
         return unsupported(v, "pre-tokenizer", is_type(step, "ByteLevel") ? "ByteLevel with add_prefix_space" : text_of(step, "type"), error);
     if (strcmp(text_of(step, "prepend_scheme"), "never") != 0)
@@ -228,11 +228,11 @@ static base_status add_words(vocab *v, const json_t *step, base_error *error)
 
 static base_status add_normalizer(vocab *v, const json_t *step, base_error *error)
 {
-    bool is_blanks = v->model == VOCAB_CHARACTERS && is_type(step, "Replace") && strcmp(text_of(step, "content"), "\xe2\x96\x81") == 0 &&
+    bool is_blanks = v->model == VOCAB_CHARACTERS && is_type(step, "Replace") && strcmp(text_of(step, "content"), TEXT_BLANK) == 0 &&
                      strcmp(text_of(json_object_get(step, "pattern"), "String"), " ") == 0;
     if (is_blanks)
         return BASE_OK;
-    if (v->model == VOCAB_CHARACTERS && is_type(step, "Prepend") && strcmp(text_of(step, "prepend"), "\xe2\x96\x81") == 0)
+    if (v->model == VOCAB_CHARACTERS && is_type(step, "Prepend") && strcmp(text_of(step, "prepend"), TEXT_BLANK) == 0)
         v->prefix = VOCAB_PREFIX_BLANK;
     else if (v->model == VOCAB_BYTES && is_type(step, "NFC"))
         v->nfc = true;

@@ -166,7 +166,7 @@ static void read_scaling(gguf_fields *fields, uint32_t positions, arch_rope *out
         out->beta_fast = gguf_fields_number_or(fields, "rope.scaling.yarn_beta_fast", 1e-3, 1e6, 32.0);
         out->beta_slow = gguf_fields_number_or(fields, "rope.scaling.yarn_beta_slow", 1e-3, 1e6, 1.0);
         out->attention_factor = config_yarn_attention(out->factor) *
-                                gguf_fields_number_or(fields, "rope.scaling.attn_factor", 1e-3, 1e3, 1.0);
+                                gguf_fields_number_or(fields, "rope.scaling.attn_factor", 1e-3, 100.0, 1.0);
         if (gguf_fields_number_or(fields, "rope.scaling.yarn_log_multiplier", -1e6, 1e6, 0.0) != 0.0)
             gguf_fields_unsupported(fields, "rope.scaling.yarn_log_multiplier", "0");
     } else {

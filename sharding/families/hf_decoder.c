@@ -44,8 +44,9 @@ static void read_yarn(shard_json *json, uint32_t positions, arch_rope *out)
 {
     out->scaling = ARCH_ROPE_YARN;
     out->original_positions = read_original_positions(json, positions);
-    out->factor = shard_json_number_or(json, "factor", MIN_FACTOR, MAX_FACTOR,
-                                       (double)positions / (double)out->original_positions);
+    out->factor = (double)positions / (double)out->original_positions;
+    if (shard_json_has(json, "factor") || out->factor < MIN_FACTOR || out->factor > MAX_FACTOR)
+        out->factor = shard_json_number(json, "factor", MIN_FACTOR, MAX_FACTOR);
     out->beta_fast = shard_json_number_or(json, "beta_fast", 1e-3, 1e6, 32.0);
     out->beta_slow = shard_json_number_or(json, "beta_slow", 1e-3, 1e6, 1.0);
     double otherwise = default_attention(json, out->factor);

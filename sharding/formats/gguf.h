@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/base/buf.h"
 #include "proto/base/status.h"
 #include "sharding/source.h"
 
@@ -55,5 +56,8 @@ void gguf_tensor(const gguf_file *file, size_t i, gguf_string *name, shard_tenso
 
 /* The bytes from the start of the file to the first tensor info: what describes the model. */
 void gguf_metadata(const gguf_file *file, const void **bytes, size_t *size);
+
+/* A GGUF file without tensors that holds the architecture's name and the tokenizer's metadata, appended (out->failed: no memory). */
+void gguf_put_vocabulary(const gguf_file *file, base_buf *out);
 
 #endif

@@ -107,7 +107,7 @@ static void set_group(pack_type type, char *group, uint32_t lane, uint16_t scale
         }
         uint8_t *pair = codes + i * (PACK_PANEL / 2) + lane % (PACK_PANEL / 2);
         uint8_t code = (uint8_t)(q[i] + 8);
-        *pair = lane < PACK_PANEL / 2 ? (uint8_t)((*pair & 0xf0u) | code) : (uint8_t)((*pair & 0x0fu) | code << 4);
+        *pair = lane < PACK_PANEL / 2 ? (uint8_t)((*pair & 0xf0u) | code) : (uint8_t)((*pair & 0x0fu) | (unsigned)code << 4);
     }
 }
 

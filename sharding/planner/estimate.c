@@ -20,7 +20,7 @@ static double ceil_div(double n, double by)
     return whole * by < n ? whole + 1 : whole;
 }
 
-static uint32_t ceil_log2(uint32_t n)
+uint32_t plan_tree_levels(uint32_t n)
 {
     uint32_t bits = 0;
     while (bits < 31 && (1u << bits) < n)
@@ -152,7 +152,7 @@ double plan_reduce_us(const plan_cluster *cluster, uint32_t tp, uint64_t n, uint
         return 0.0;
     uint32_t per_node = cluster->ranks_per_node < tp ? cluster->ranks_per_node : tp;
     bool crosses = tp > per_node || cluster->ranks_per_node % tp != 0;
-    uint32_t steps = ceil_log2(tp), network = crosses ? steps - ceil_log2(per_node) : 0;
+    uint32_t steps = plan_tree_levels(tp), network = crosses ? steps - plan_tree_levels(per_node) : 0;
     if (crosses && network == 0)
         network = 1;
     double us = 0.0;

@@ -60,6 +60,9 @@ plan_traffic plan_traffic_of(const arch *a, uint32_t tp, uint32_t pp);
 
 /* The parts, for tests and for `palmgrove plan --check`. */
 
+/* Levels of a binomial tree over n ranks: ceil(log2 n). */
+uint32_t plan_tree_levels(uint32_t n);
+
 /* n int64 (or, bytes_each 4, u32) summed over a tensor group of neighbouring ranks. */
 double plan_reduce_us(const plan_cluster *cluster, uint32_t tp, uint64_t n, uint32_t bytes_each);
 

@@ -62,7 +62,6 @@ typedef struct typing {
     plan_model *model;
     const shard_checkpoint *checkpoint;
     shard_recipe recipe;
-    shard_rank_file *file; /* owned while shards are read */
 } typing;
 
 /* The type a tensor has in the checkpoint. */
@@ -95,35 +94,17 @@ static base_status set_type(void *context, const shard_slice *slice, base_error 
     return status;
 }
 
-static base_status set_type_of_shard(void *context, const shard_slice *slice, base_error *error)
-{
-    typing *t = context;
-    pack_matrix matrix;
-    base_status status = slice->is_matrix ? shard_rank_file_matrix(t->file, slice, &matrix, error) : BASE_OK;
-    if (status == BASE_OK && slice->is_matrix)
-        t->model->types[slice->part][slice->role][slice->layer] = (uint8_t)matrix.type;
-    return status;
-}
-
 /* Shards are packed already: tensor rank 0 of every stage has a slice of every matrix. */
-static base_status read_shard_types(typing *t, const shard_set *set, base_error *error)
+static void read_shard_types(plan_model *model, const shard_set *set)
 {
-    uint32_t tp, pp;
-    shard_set_layout(set, &tp, &pp);
-    t->model->only_tp = tp;
-    t->model->only_pp = pp;
-    base_status status = BASE_OK;
-    for (uint32_t stage = 0; stage < pp && status == BASE_OK; stage++) {
-        shard_split split;
-        status = shard_split_of(t->model->a, tp, pp, 0, stage, &split, error);
-        if (status == BASE_OK)
-            status = shard_rank_file_open(set, tp, pp, 0, stage, &t->file, error);
-        if (status == BASE_OK)
-            status = shard_slices_visit(t->model->a, &split, set_type_of_shard, t, error);
-        if (t->file != NULL)
-            shard_rank_file_close(&t->file);
+    shard_set_layout(set, &model->only_tp, &model->only_pp);
+    for (uint32_t stage = 0; stage < model->only_pp; stage++) {
+        shard_slice slice;
+        pack_type type;
+        uint64_t bytes;
+        for (size_t i = 0; shard_set_tensor(set, 0, stage, i, &slice, &type, &bytes); i++)
+            model->types[slice.part][slice.role][slice.layer] = (uint8_t)type;
     }
-    return status;
 }
 
 base_status plan_model_init(plan_model *model, const arch *a, const shard_checkpoint *checkpoint, recipe_kind recipe,
@@ -131,8 +112,10 @@ base_status plan_model_init(plan_model *model, const arch *a, const shard_checkp
 {
     *model = (plan_model){.a = a};
     typing t = {.model = model, .checkpoint = checkpoint, .recipe = {.kind = recipe}};
-    if (checkpoint != NULL && checkpoint->format == CHECKPOINT_SHARDS)
-        return read_shard_types(&t, checkpoint->shards, error);
+    if (checkpoint != NULL && checkpoint->format == CHECKPOINT_SHARDS) {
+        read_shard_types(model, checkpoint->shards);
+        return BASE_OK;
+    }
     shard_split all;
     base_status status = shard_split_of(a, 1, 1, 0, 0, &all, error);
     return status == BASE_OK ? shard_slices_visit(a, &all, set_type, &t, error) : status;

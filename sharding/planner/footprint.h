@@ -20,7 +20,7 @@ typedef struct plan_model {
 } plan_model;
 
 /* `checkpoint`: its tensors have types of their own, shards are packed already; NULL: everything is bf16, as models are published.
- * Errors: BASE_ENOTFOUND the checkpoint lacks a tensor; those of the shards. */
+ * BASE_ENOTFOUND the checkpoint lacks a tensor. */
 base_status plan_model_init(plan_model *model, const arch *a, const shard_checkpoint *checkpoint, recipe_kind recipe,
                             base_error *error);
 pack_type plan_model_type(const plan_model *model, const shard_slice *slice);

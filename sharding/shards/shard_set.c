@@ -282,7 +282,8 @@ uint64_t shard_rank_file_bytes(const shard_rank_file *file)
 
 /* --- tensors --- */
 
-static base_status find_record(const shard_rank_file *file, const shard_slice *slice, const shard_record **out, base_error *error)
+/* NULL when the file does not hold the slice as it is asked for. */
+static const shard_record *find_record(const shard_rank_file *file, const shard_slice *slice, base_error *error)
 {
     const shard_file *planned = file->planned;
     for (size_t i = 0; i < planned->n_records; i++) {
@@ -293,20 +294,19 @@ static base_status find_record(const shard_rank_file *file, const shard_slice *s
                     s->columns.end == slice->columns.end && s->unit == slice->unit && s->is_matrix == slice->is_matrix;
         if (!same)
             break;
-        *out = &planned->records[i];
-        return BASE_OK;
+        return &planned->records[i];
     }
     char name[SHARD_SLICE_NAME];
     shard_slice_name(slice, name);
-    return base_fail(error, BASE_ENOTFOUND, "'%s/%s' does not hold '%s' as this layout needs it", file->set->dir, planned->name, name);
+    base_fail(error, BASE_ENOTFOUND, "'%s/%s' does not hold '%s' as this layout needs it", file->set->dir, planned->name, name);
+    return NULL;
 }
 
 base_status shard_rank_file_matrix(const shard_rank_file *file, const shard_slice *slice, pack_matrix *out, base_error *error)
 {
-    const shard_record *record;
-    base_status status = find_record(file, slice, &record, error);
-    if (status != BASE_OK)
-        return status;
+    const shard_record *record = find_record(file, slice, error);
+    if (record == NULL)
+        return BASE_ENOTFOUND;
     *out = (pack_matrix){.type = record->type,
                          .n = shard_range_width(slice->rows),
                          .k = shard_range_width(slice->columns),
@@ -317,11 +317,11 @@ base_status shard_rank_file_matrix(const shard_rank_file *file, const shard_slic
 
 base_status shard_rank_file_vector(const shard_rank_file *file, const shard_slice *slice, float **out, base_error *error)
 {
-    const shard_record *record;
-    base_status status = find_record(file, slice, &record, error);
-    if (status == BASE_OK)
-        *out = (float *)(void *)((char *)file->mapped.map + record->offset);
-    return status;
+    const shard_record *record = find_record(file, slice, error);
+    if (record == NULL)
+        return BASE_ENOTFOUND;
+    *out = (float *)(void *)((char *)file->mapped.map + record->offset);
+    return BASE_OK;
 }
 
 /* --- bringing it into memory --- */

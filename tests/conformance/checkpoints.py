@@ -63,8 +63,10 @@ CASES = [
     Case("mistral_full", "mistral", sizes(40, 4, 2, 175, 2, 101, sliding_window=None) | rope(1e6)),
     Case("qwen2", "qwen2", sizes(48, 6, 3, 166, 3, 101, tie_word_embeddings=True) | rope(1e6)),
     Case("qwen2_untied", "qwen2", sizes(42, 3, 1, 133, 2, 67) | rope(1e6)),
-    Case("gemma3", "gemma3_text", sizes(44, 4, 1, 188, 7, 101, head_dim=18, query_pre_attn_scalar=20, sliding_window=13) | gemma_rope(8.0)),
-    Case("gemma3_small", "gemma3_text", sizes(36, 3, 3, 150, 7, 67, head_dim=16, query_pre_attn_scalar=16, sliding_window=40) | gemma_rope(None)),
+    # GGUF has no place for another attention scale than 1/sqrt(head_dim)
+    Case("gemma3_scalar", "gemma3_text", sizes(44, 4, 1, 188, 7, 101, head_dim=18, query_pre_attn_scalar=20, sliding_window=13) | gemma_rope(8.0), gguf=False),
+    Case("gemma3", "gemma3_text", sizes(36, 3, 3, 150, 7, 67, head_dim=16, query_pre_attn_scalar=16, sliding_window=40) | gemma_rope(None)),
+    Case("gemma3_linear", "gemma3_text", sizes(45, 5, 1, 135, 6, 97, head_dim=14, query_pre_attn_scalar=14, sliding_window=13) | gemma_rope(8.0)),
 ]  # fmt: skip
 
 # Rows of blocks: 32 and 256 columns.

@@ -16,6 +16,7 @@
 #include "sharding/formats/safetensors.h"
 #include "sharding/pack/half.h"
 #include "sharding/source.h"
+#include "sharding/source_entries.h"
 
 /* --- a directory that goes away again --- */
 
@@ -411,6 +412,38 @@ static void models_are_checked(void **state)
     assert_check(BASE_EUNSUPPORTED, "not computed with; known: floats of 8 to 64 bits");
 }
 
+/* --- tensors that somebody else lists --- */
+
+/* A source of n tensors of these names, or why not. */
+static void assert_listed(const char *const *names, size_t n, base_status status, const char *why)
+{
+    source_entry *entries = calloc(n + 1, sizeof *entries);
+    assert_non_null(entries);
+    for (size_t i = 0; i < n; i++)
+        entries[i].parsed = (safetensors_entry){.name = strdup(names[i]), .dtype = "F32", .tensor = {.n_dims = (int)i + 1}};
+    shard_source *source = NULL;
+    base_error error = {0};
+    base_status found = shard_source_from_entries(entries, n, &source, &error);
+    if (found != status || strstr(error.text, why) == NULL)
+        fail_msg("'%s' is not in '%s' (status %d)", why, error.text, (int)found);
+    for (size_t i = 0; i < n && status == BASE_OK; i++) {
+        shard_tensor tensor;
+        assert_int_equal(shard_source_find(source, names[i], &tensor, &error), BASE_OK);
+        assert_int_equal(tensor.n_dims, (int)i + 1);
+    }
+    shard_source_close(&source);
+}
+
+static void lists_are_sources(void **state)
+{
+    (void)state;
+    const char *const names[] = {"b", "a", "c"}, *const twice[] = {"b", "a", "b"}, *const blank[] = {"b", "a b"};
+    assert_listed(names, 3, BASE_OK, "");
+    assert_listed(names, 0, BASE_EFORMAT, "holds no tensors");
+    assert_listed(twice, 3, BASE_EFORMAT, "tensor 'b' is in both");
+    assert_listed(blank, 2, BASE_EFORMAT, "not plain ASCII");
+}
+
 /* --- the digest --- */
 
 static void digest_of(const char *config, char out[65])
@@ -472,6 +505,7 @@ int main(void)
         IN_DIR(several_files_are_one_source),
         IN_DIR(hostile_indexes_are_refused),
         IN_DIR(models_are_checked),
+        cmocka_unit_test(lists_are_sources),
         IN_DIR(digest_names_the_weights),
     };
     return cmocka_run_group_tests_name("source", tests, NULL, NULL);

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "coordinator/text/spm.h"
 #include "coordinator/text/spm_shim.h"
 #include "coordinator/text/text.h"
 #include "proto/base/utf8.h"
@@ -166,7 +167,7 @@ static void broken_models_are_refused(void **state)
     (void)state;
     char dir[] = "/tmp/palmgrove-text-XXXXXX", path[64];
     assert_non_null(mkdtemp(dir));
-    assert_open_fails(dir, BASE_ENOTFOUND, "tokenizer.model'");
+    assert_open_fails(dir, BASE_ENOTFOUND, "neither tokenizer.model nor");
     base_buf model = {0};
     assert_int_equal(shard_file_read(GOLDEN "plain", "tokenizer.model", &model, NULL), BASE_OK);
     snprintf(path, sizeof path, "%s/tokenizer.model", dir);
@@ -184,6 +185,80 @@ static void broken_models_are_refused(void **state)
     base_buf_release(&model);
     unlink(path);
     rmdir(dir);
+}
+
+/* --- a SentencePiece vocabulary from a GGUF file --- */
+
+/* The pieces of a trained BPE model in the way a GGUF file lists them; scores go down with the ids, as spm_train numbers them. */
+static void list_pieces(const spm_model *oracle, bool has_prefix, vocab *v)
+{
+    static const vocab_kind kinds[] = {
+        [SPM_TEXT] = VOCAB_PLAIN, [SPM_BYTE] = VOCAB_BYTE, [SPM_CONTROL] = VOCAB_CONTROL, [SPM_UNKNOWN] = VOCAB_CONTROL};
+    uint32_t n = (uint32_t)spm_vocab_size(oracle);
+    *v = (vocab){.name = "test", .bos_id = 1, .eos_id = 2, .unknown_id = 0, .start_id = -1,
+                 .prefix = has_prefix ? VOCAB_PREFIX_BLANK : VOCAB_PREFIX_NONE};
+    assert_int_equal(vocab_reserve(v, n + 1u, 0, NULL), BASE_OK);
+    for (uint32_t id = 0; id < n; id++) {
+        vocab_token *token = &v->tokens[id];
+        token->text.text = spm_piece_text(oracle, (int32_t)id, &token->text.size);
+        token->kind = kinds[spm_piece_kind(oracle, (int32_t)id)];
+        token->score = -(float)id;
+    }
+    v->tokens[n] = (vocab_token){.text = {"zz  ", 4}, .kind = VOCAB_WORD}; /* blanks as GGUF writes them */
+}
+
+static void a_listed_vocabulary_equals_the_model(void **state)
+{
+    (void)state;
+    for (int m = 0; m < 2; m++) {
+        spm_model *oracle = open_oracle(model_names[m]);
+        vocab v;
+        list_pieces(oracle, m == 1, &v);
+        text_tokenizer listed = {.start_id = 77};
+        base_error error = {0};
+        if (spm_open_vocab(&listed, &v, &error) != BASE_OK)
+            fail_msg("%s", error.text);
+        assert_int_equal(text_bos_id(&listed), 1);
+        assert_int_equal(text_start_id(&listed), -1);
+        for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+            int32_t *expected = NULL;
+            size_t n = 0;
+            text_ids ids = {0};
+            assert_int_equal(spm_encode(oracle, texts[i], strlen(texts[i]), &expected, &n), SPM_OK);
+            assert_int_equal(text_encode(&listed, texts[i], strlen(texts[i]), 100000, &ids, NULL), BASE_OK);
+            assert_int_equal(ids.n, n);
+            if (n > 0)
+                assert_memory_equal(ids.ids, expected, n * sizeof *expected);
+            free(expected);
+            text_ids_release(&ids);
+        }
+        text_ids ids = {0};
+        assert_int_equal(text_encode(&listed, "zz   ", 5, 100, &ids, NULL), BASE_OK);
+        assert_true(ids.n >= 2 && ids.ids[ids.n - 2] == (int32_t)v.n - 1); /* the word, then one blank */
+        text_ids_release(&ids);
+        listed.close_backend(listed.backend);
+        free(listed.pieces);
+        base_buf_release(&listed.bytes);
+        specials_release(&listed.controls);
+        vocab_release(&v);
+        spm_model_close(oracle);
+    }
+}
+
+static void control_pieces_come_from_trusted_text_only(void **state)
+{
+    (void)state;
+    text_tokenizer *tokenizer = open_tokenizer("prefix");
+    const text_part parts[] = {{"<s>", 3, true}, {"</s>", 4, false}, {"x</s>", 5, true}};
+    text_ids ids = {0};
+    assert_int_equal(text_encode_parts(tokenizer, parts, 3, 100, &ids, NULL), BASE_OK);
+    assert_int_equal(ids.ids[0], 1);
+    assert_int_equal(ids.ids[ids.n - 1], 2);
+    for (size_t i = 1; i + 1 < ids.n; i++)
+        assert_true(ids.ids[i] > 2);
+    assert_true(ids.n > 4);
+    text_ids_release(&ids);
+    text_tokenizer_close(&tokenizer);
 }
 
 /* --- streaming --- */
@@ -399,6 +474,8 @@ int main(void)
         cmocka_unit_test(ids_equal_the_oracle),
         cmocka_unit_test(bounds_are_kept),
         cmocka_unit_test(broken_models_are_refused),
+        cmocka_unit_test(a_listed_vocabulary_equals_the_model),
+        cmocka_unit_test(control_pieces_come_from_trusted_text_only),
         cmocka_unit_test(streams_equal_the_oracle),
         cmocka_unit_test(runs_of_bytes_equal_the_oracle),
         cmocka_unit_test(ids_outside_the_vocabulary_add_nothing),

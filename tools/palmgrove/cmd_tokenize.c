@@ -18,10 +18,13 @@ typedef struct tokenize_values {
 
 static const option_row rows[] = {
     {"model", "MODEL", OPTION_TEXT, AT(model), NULL, "directory of a model, or a GGUF file", OPTION_POSITIONAL | OPTION_REQUIRED},
-    {"special", NULL, OPTION_FLAG, AT(special), NULL, "read control tokens (\"<|im_end|>\") as such; else they are text", 0},
-    {"start", NULL, OPTION_FLAG, AT(start), NULL, "begin each line with what the model's prompts begin with (BOS), if anything", 0},
-    {"null", NULL, OPTION_FLAG, AT(null), NULL, "lines of input end with a NUL byte, so that they may hold newlines", 0},
-    {"pieces", NULL, OPTION_FLAG, AT(pieces), NULL, "print each id's piece too, as id=\"piece\"", 0},
+    {"special", NULL, OPTION_FLAG, AT(special), NULL, "read control tokens (\"<|im_end|>\") as such; else they are text",
+     OPTION_NO_ENVIRONMENT},
+    {"start", NULL, OPTION_FLAG, AT(start), NULL, "begin each line with what the model's prompts begin with (BOS), if anything",
+     OPTION_NO_ENVIRONMENT},
+    {"null", NULL, OPTION_FLAG, AT(null), NULL, "lines of input end with a NUL byte, so that they may hold newlines",
+     OPTION_NO_ENVIRONMENT},
+    {"pieces", NULL, OPTION_FLAG, AT(pieces), NULL, "print each id's piece too, as id=\"piece\"", OPTION_NO_ENVIRONMENT},
 };
 
 /* A quoted piece: what is no printable ASCII as \xNN, so that a line stays a line. */

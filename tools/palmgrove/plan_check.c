@@ -6,6 +6,7 @@
 #include "proto/base/clock.h"
 #include "sharding/planner/estimate.h"
 #include "sharding/shards/shard_set.h"
+#include "tools/palmgrove/plan_measure.h"
 #include "worker/model/model.h"
 
 #define PROMPT_ROWS 64u
@@ -90,20 +91,13 @@ static double step_us(trial *t, uint32_t pos, uint32_t n)
     return (double)par_world_max(t->world, base_clock_us() - start_us);
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median_us(trial *t, uint32_t pos, uint32_t n)
 {
     double times[RUNS];
     step_us(t, pos, n);
     for (int i = 0; i < RUNS; i++)
         times[i] = step_us(t, pos, n);
-    qsort(times, RUNS, sizeof *times, by_size);
-    return times[RUNS / 2];
+    return plan_median(times, RUNS);
 }
 
 /* --- comparing --- */

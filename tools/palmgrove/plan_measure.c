@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "proto/base/clock.h"
+#include "sharding/planner/estimate.h"
 #include "worker/kernels/linear.h"
 #include "worker/model/arena.h"
 #include "worker/topo/topo.h"
@@ -48,6 +49,12 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+double plan_median(double *values, size_t n)
+{
+    qsort(values, n, sizeof *values, by_size);
+    return values[n / 2];
+}
+
 /* Median microseconds of `repeats` runs, of the slowest rank; all ranks begin each together.  The first run is not counted. */
 static double time_us(bench *b, void (*run)(bench *), int repeats)
 {
@@ -59,8 +66,8 @@ static double time_us(bench *b, void (*run)(bench *), int repeats)
         run(b);
         times[i] = (double)par_world_max(b->world, base_clock_us() - start_us);
     }
-    qsort(times, (size_t)repeats, sizeof *times, by_size);
-    return times[repeats / 2] > 1.0 ? times[repeats / 2] : 1.0;
+    double median = plan_median(times, (size_t)repeats);
+    return median > 1.0 ? median : 1.0;
 }
 
 /* --- memory --- */
@@ -201,14 +208,6 @@ static base_status time_sum(bench *b, uint32_t tp, size_t n, double *us, base_er
     return BASE_OK;
 }
 
-static uint32_t ceil_log2(uint32_t n)
-{
-    uint32_t bits = 0;
-    while (bits < 31 && (1u << bits) < n)
-        bits++;
-    return bits;
-}
-
 /* Latency and bandwidth from a small and a large sum: time = latencies x latency + loads x bytes / bandwidth. */
 static plan_wire solve_wire(double small_us, double large_us, double latencies, double loads)
 {
@@ -224,7 +223,7 @@ static base_status measure_messages(bench *b, plan_cluster *out, base_error *err
     uint32_t n = (uint32_t)par_world_size(b->world), local = out->ranks_per_node;
     double small_us, large_us;
     base_status status = BASE_OK;
-    double local_steps = ceil_log2(local), network_steps = ceil_log2(n) - local_steps;
+    double local_steps = plan_tree_levels(local), network_steps = plan_tree_levels(n) - local_steps;
     if (local > 1) {
         status = time_sum(b, local, SMALL_VALUES, &small_us, error);
         if (status == BASE_OK)

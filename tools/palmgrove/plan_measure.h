@@ -13,4 +13,7 @@
 base_status plan_measure(par_world *world, uint32_t n_threads, void (*say)(const char *line), plan_cluster *cluster,
                          base_error *error);
 
+/* The middle one of n values, which are sorted. */
+double plan_median(double *values, size_t n);
+
 #endif

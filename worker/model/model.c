@@ -181,8 +181,9 @@ base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe 
         model_destroy(&m);
         return status;
     }
-    m->probe = options->probe;
-    m->probe_context = options->probe_context;
+    m->probe = m->decoder.probe = options->probe;
+    m->probe_context = m->decoder.probe_context = options->probe_context;
+    m->decoder.first_layer = m->split.layers.begin;
     start(m);
     *out = m;
     return BASE_OK;

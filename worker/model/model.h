@@ -17,8 +17,9 @@ typedef struct model model;
 /* Called while weights are loaded, from model_create: done of all on this rank, in weights or bytes. */
 typedef void model_progress(void *context, uint64_t done, uint64_t total);
 
-/* Sees intermediate values, for tests: `what` is one of "patches", "tower", "image", "embedding", "decoder", "logits"; `layer` counts
- * within the model; values [n_rows][n_columns], whole rows on every rank that has them. */
+/* Sees intermediate values, for tests and tools: `what` is one of "patches", "tower", "image", "embedding", "decoder", "logits", or what
+ * meets the matrices of a decoder layer: "attn_in" (q, k, v), "attn_out" (o), "mlp_in" (gate, up), "mlp_hidden" (down).  `layer` counts
+ * within the model; values [n_rows][n_columns], whole rows on every rank that has them ("attn_out", "mlp_hidden": the rank's columns). */
 typedef void model_probe(void *context, const char *what, uint32_t layer, const float *values, size_t n_rows, size_t n_columns);
 
 typedef struct model_options {

