@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "proto/base/buf.h"
+#include "sharding/recipe.h"
 #include "sharding/source_entries.h"
 
 static const char magic[] = "palmgrove weights 1\n";
@@ -84,4 +85,25 @@ base_status shard_source_digest(const shard_source *source, const void *config, 
     crypto_hash_sha256_final(&hash, digest);
     sodium_bin2hex(out, 65, digest, sizeof digest);
     return BASE_OK;
+}
+
+void shard_recipe_digest(const shard_recipe *recipe, char digest[65])
+{
+    if (recipe->kind == RECIPE_AUTO && recipe->importance == NULL)
+        return;
+    static const char label[] = "palmgrove recipe 1\n";
+    const char *name = recipe_kind_name(recipe->kind);
+    crypto_hash_sha256_state hash;
+    crypto_hash_sha256_init(&hash);
+    crypto_hash_sha256_update(&hash, (const unsigned char *)label, sizeof label - 1);
+    crypto_hash_sha256_update(&hash, (const unsigned char *)digest, 64);
+    crypto_hash_sha256_update(&hash, (const unsigned char *)name, strlen(name) + 1);
+    shard_importance_row row;
+    for (size_t i = 0; recipe->importance != NULL && shard_importance_row_at(recipe->importance, i, &row); i++) {
+        crypto_hash_sha256_update(&hash, (const unsigned char *)row.name, strlen(row.name) + 1);
+        crypto_hash_sha256_update(&hash, (const unsigned char *)row.values, row.width * sizeof *row.values);
+    }
+    unsigned char result[crypto_hash_sha256_BYTES];
+    crypto_hash_sha256_final(&hash, result);
+    sodium_bin2hex(digest, 65, result, sizeof result);
 }

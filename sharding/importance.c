@@ -217,3 +217,13 @@ base_status shard_importance_write(const char *path, const shard_importance_row 
     base_buf_release(&bytes);
     return status;
 }
+
+bool shard_importance_row_at(const shard_importance *importance, size_t i, shard_importance_row *out)
+{
+    if (i >= importance->n_rows)
+        return false;
+    const row *r = &importance->rows[i];
+    *out = (shard_importance_row){.width = (uint32_t)r->width, .values = r->values};
+    memcpy(out->name, r->name, sizeof out->name);
+    return true;
+}

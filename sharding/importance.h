@@ -29,4 +29,7 @@ typedef struct shard_importance_row {
 /* Write PATH: whole or not at all.  Errors: BASE_EIO (a file of that name is left as it was), BASE_ENOMEM. */
 base_status shard_importance_write(const char *path, const shard_importance_row *rows, size_t n_rows, base_error *error);
 
+/* Row i in the order of names, borrowed; false past the end. */
+bool shard_importance_row_at(const shard_importance *importance, size_t i, shard_importance_row *out);
+
 #endif

@@ -1,5 +1,6 @@
 #include "sharding/recipe.h"
 
+#include <stdint.h>
 #include <string.h>
 
 static const char *const kind_names[RECIPE_N_KINDS] = {"auto", "f32", "f16", "bf16", "int8", "int4"};
@@ -38,18 +39,42 @@ static pack_type type_of_checkpoint(shard_type from)
     }
 }
 
-/* What int4 leaves in int8: the vocabulary matrices (every logit hangs on them), values (few columns, read by many heads), and the
- * vision tower with its projector (small beside a decoder, and nothing downstream corrects it). */
-static bool is_sensitive(const shard_slice *slice)
+/* Wider models lose less by coarse weights: an output sums over more of them, and the errors of single weights average out. */
+#define NARROW 2048u
+
+static bool is_attention(arch_role role)
 {
-    if (slice->part == ARCH_TOWER)
+    return role == ARCH_LAYER_Q || role == ARCH_LAYER_K || role == ARCH_LAYER_V || role == ARCH_LAYER_O;
+}
+
+/* One of the first or last n_layers / `part` layers. */
+static bool is_outer(uint32_t layer, uint32_t n_layers, uint32_t part)
+{
+    uint32_t n = n_layers / part + (n_layers % part != 0);
+    return layer < n || layer >= n_layers - n;
+}
+
+/* What int4 leaves in int8 (docs/QUANTISATION.md has the measurements):
+ *     everywhere     the vocabulary matrices: every logit hangs on them
+ *                    the tower, the projector: small beside a decoder, and nothing downstream corrects them
+ *                    keys and values that several query heads share: few columns, read by many
+ *     wide models    what leaves the MLP in the first and last sixteenth of the layers
+ *     narrow models  attention and what leaves the MLP everywhere; the whole MLP in the first and last eighth */
+static bool is_sensitive(const arch *a, const shard_slice *slice)
+{
+    const arch_stack *stack = &a->decoder.stack;
+    if (slice->part == ARCH_TOWER || slice->role == ARCH_EMBEDDING || slice->role == ARCH_OUTPUT)
         return true;
-    return slice->role == ARCH_EMBEDDING || slice->role == ARCH_OUTPUT || slice->role == ARCH_LAYER_V;
+    bool is_down = slice->role == ARCH_LAYER_DOWN;
+    if (stack->d < NARROW)
+        return is_down || is_attention(slice->role) || is_outer(slice->layer, stack->n_layers, 8);
+    if (slice->role == ARCH_LAYER_K || slice->role == ARCH_LAYER_V)
+        return stack->kv < stack->h;
+    return is_down && is_outer(slice->layer, stack->n_layers, 16);
 }
 
 pack_type shard_recipe_type(const shard_recipe *recipe, const arch *a, const shard_slice *slice, shard_type from)
 {
-    (void)a;
     switch (recipe->kind) {
     case RECIPE_F32:
         return PACK_F32;
@@ -60,7 +85,7 @@ pack_type shard_recipe_type(const shard_recipe *recipe, const arch *a, const sha
     case RECIPE_INT8:
         return PACK_INT8;
     case RECIPE_INT4:
-        return is_sensitive(slice) ? PACK_INT8 : PACK_INT4;
+        return is_sensitive(a, slice) ? PACK_INT8 : PACK_INT4;
     case RECIPE_AUTO:
     case RECIPE_N_KINDS:
         break;

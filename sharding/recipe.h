@@ -22,4 +22,8 @@ bool recipe_kind_find(const char *name, recipe_kind *out);
 /* The type of matrix slice `slice` whose tensor in the checkpoint has type `from`. */
 pack_type shard_recipe_type(const shard_recipe *recipe, const arch *a, const shard_slice *slice, shard_type from);
 
+/* The name of weights once they are packed by `recipe`: `digest` (64 hex digits and a NUL, in place) as it is when nothing is rounded
+ * beyond the checkpoint (RECIPE_AUTO), else a SHA-256 of it, the recipe's name and the importance file (digest.c). */
+void shard_recipe_digest(const shard_recipe *recipe, char digest[65]);
+
 #endif

@@ -38,6 +38,7 @@ typedef struct digest_job {
     pthread_t thread;
     bool running;
     const shard_checkpoint *checkpoint;
+    const shard_recipe *recipe;
     char digest[65];
     base_status status;
     base_error error;
@@ -79,6 +80,8 @@ static void *digest_run(void *context)
 {
     digest_job *job = context;
     job->status = shard_checkpoint_digest(job->checkpoint, job->digest, &job->error);
+    if (job->status == BASE_OK)
+        shard_recipe_digest(job->recipe, job->digest);
     return NULL;
 }
 
@@ -86,6 +89,7 @@ static base_status digest_start(worker *w, base_error *error)
 {
     digest_job *job = &w->digest;
     job->checkpoint = w->checkpoint;
+    job->recipe = &w->recipe;
     job->running = pthread_create(&job->thread, NULL, digest_run, job) == 0;
     return job->running ? BASE_OK : base_fail(error, BASE_ENOMEM, "cannot start the thread that digests the weights");
 }

@@ -27,11 +27,14 @@ static void fail(engine *e, const base_error *error)
     engine_give_up_all(e, BASE_EINTERNAL, "the model's ranks failed; the server's log says why");
 }
 
+/* Pieces that a tokenizer may know beyond the model's rows; prompts that spell one are refused (session/prompt.c). */
+enum { ADDED_PIECES = 64 };
+
 static base_status begin_sched(engine *e, base_error *error)
 {
     const coord_options *options = e->parts.options;
     uint32_t pieces = text_vocab_size(e->parts.env->tokenizer);
-    if (pieces > e->hello.limits.vocab_size)
+    if (pieces > e->hello.limits.vocab_size + ADDED_PIECES)
         return base_fail(error, BASE_EFORMAT, "the tokenizer has %u pieces, the model %u; do they belong together?", pieces,
                          e->hello.limits.vocab_size);
     sched_options wanted = {.limits = e->hello.limits, .n_stages = e->hello.pp, .max_plans = options->max_plans,

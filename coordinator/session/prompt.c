@@ -182,6 +182,16 @@ static base_status add_run(const prompt_env *env, const item *items, size_t n, s
     return status;
 }
 
+/* A tokenizer may know a few pieces that the model has no row for (Gemma 3's image token). */
+static base_status check_ids(const prompt_env *env, const text_ids *tokens, base_error *error)
+{
+    for (size_t i = 0; i < tokens->n; i++)
+        if (tokens->ids[i] >= 0 && (uint32_t)tokens->ids[i] >= env->limits.vocab_size)
+            return base_fail(error, BASE_EINVAL, "the prompt has token %d, but the model's vocabulary ends at %u; leave it out",
+                             tokens->ids[i], env->limits.vocab_size - 1);
+    return BASE_OK;
+}
+
 static base_status tokenize(const prompt_env *env, const layout *l, text_ids *tokens, base_error *error)
 {
     uint32_t context = env->limits.max_positions, rows = env->limits.rows_per_image, first_row = 0;
@@ -207,7 +217,7 @@ static base_status tokenize(const prompt_env *env, const layout *l, text_ids *to
                          "the prompt has %zu tokens, %u of them for images; the context is %u and must hold the answer too; "
                          "shorten the text or send fewer images",
                          tokens->n, first_row, context);
-    return status;
+    return status == BASE_OK ? check_ids(env, tokens, error) : status;
 }
 
 /* ---- images ---- */

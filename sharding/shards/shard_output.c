@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -124,16 +125,18 @@ base_status shard_output_open(const char *dir, const char *name, uint64_t bytes,
     base_status status = shard_output_path(dir, name, SHARD_PARTIAL_TAIL, path, error);
     if (status != BASE_OK)
         return status;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | (fresh ? O_TRUNC : 0), 0666);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0)
         return base_fail(error, BASE_EIO, "cannot create '%s': %s", path, strerror(errno));
-    if (!reserve(fd, bytes)) {
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) /* file systems without locks go without */
+        status = base_fail(error, BASE_EBUSY, "'%s' is being written by another process", path);
+    else if ((fresh && ftruncate(fd, 0) != 0) || !reserve(fd, bytes))
         status = fail_write(dir, name, bytes, errno, error);
+    if (status == BASE_OK)
+        *out = fd;
+    else
         close(fd);
-        return status;
-    }
-    *out = fd;
-    return BASE_OK;
+    return status;
 }
 
 static base_status wait_oldest(shard_flush *flush, const char *dir, base_error *error)

@@ -26,8 +26,8 @@ base_status shard_output_put(const char *dir, const char *name, const void *byte
 /* DIR/NAME.partial becomes DIR/NAME; to the disk. */
 base_status shard_output_rename(const char *dir, const char *name, base_error *error);
 
-/* Open DIR/NAME.partial for writing, new or as it is, with room for all of its bytes.
- * Errors: BASE_EIO (a full disk with the needed and the available bytes). */
+/* Open DIR/NAME.partial for writing, new or as it is, with room for all of its bytes; locked until it is closed.
+ * Errors: BASE_EBUSY another process writes it; BASE_EIO (a full disk with the needed and the available bytes). */
 base_status shard_output_open(const char *dir, const char *name, uint64_t bytes, bool fresh, int *fd, base_error *error);
 
 /* Written ranges on their way to the disk, oldest first. */

@@ -10,7 +10,7 @@
 #include "sharding/shards/shard_output.h"
 #include "sharding/shards/shard_writer.h"
 
-/* Finished tensors go to the journals when that much was written, or that long ago: what an interruption costs at most. */
+/* Finished tensors go to the journals when that much was written since, or so long ago. */
 #define COMMIT_BYTES (512u << 20)
 #define COMMIT_US    (20u * 1000000u)
 
@@ -334,6 +334,7 @@ static base_status stream_tensor(stream *s, const job *jobs, size_t n_jobs, base
 static base_status stream_all(stream *s, base_error *error)
 {
     base_status status = BASE_OK;
+    uint64_t most = s->writer->options.commit_bytes != 0 ? s->writer->options.commit_bytes : COMMIT_BYTES;
     s->committed_us = base_clock_us();
     for (size_t i = 0; i < s->n_jobs && status == BASE_OK;) {
         size_t n = 1;
@@ -341,7 +342,7 @@ static base_status stream_all(stream *s, base_error *error)
             n++;
         status = stream_tensor(s, &s->jobs[i], n, error);
         i += n;
-        bool due = s->uncommitted >= COMMIT_BYTES || base_clock_us() - s->committed_us >= COMMIT_US;
+        bool due = s->uncommitted >= most || base_clock_us() - s->committed_us >= COMMIT_US;
         if (status == BASE_OK && (due || i == s->n_jobs))
             status = commit(s, error);
     }

@@ -29,6 +29,7 @@ typedef struct shard_write_options {
     const char *importance_file; /* where the recipe's importance came from; NULL: none */
     uint64_t max_memory;         /* bytes, of this process */
     uint32_t n_threads;          /* at most; fewer when memory asks for it */
+    uint64_t commit_bytes;       /* what an interruption may cost; 0: 512 MiB (or 20 s) */
     const char *made_by;         /* "palmgrove 0.1.0" */
     void (*note)(void *context, const char *text); /* what a person should know; may be NULL */
     shard_progress *progress;                      /* may be NULL */

@@ -20,6 +20,7 @@ import numpy as np
 
 N_TOKENS = 2112
 ROWS = 64  # at a time
+THREADS = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count()))
 TEXT = pathlib.Path(__file__).resolve().parent / "texts/origin.txt"
 
 
@@ -30,7 +31,7 @@ def log_softmax(rows):
 
 
 def ids_of(model):
-    reader = llama_cpp.Llama(str(model), vocab_only=True, verbose=False)
+    reader = llama_cpp.Llama(str(model), vocab_only=True, verbose=False, n_ctx=N_TOKENS)
     ids = reader.tokenize(TEXT.read_bytes(), add_bos=reader.metadata.get("tokenizer.ggml.add_bos_token") == "true", special=False)
     if len(ids) < N_TOKENS:
         sys.exit(f"{TEXT} has {len(ids)} tokens, not {N_TOKENS}")
@@ -39,7 +40,7 @@ def ids_of(model):
 
 def llama_logits(model, ids, path):
     """[n][V] in a file, flash attention off, keys and values in f32 so that only the weights' products differ."""
-    net = llama_cpp.Llama(str(model), n_ctx=N_TOKENS, n_batch=ROWS, n_ubatch=ROWS, logits_all=False, verbose=False, n_threads=os.cpu_count(),
+    net = llama_cpp.Llama(str(model), n_ctx=N_TOKENS, n_batch=ROWS, n_ubatch=ROWS, logits_all=False, verbose=False, n_threads=THREADS,
                           type_k=llama_cpp.GGML_TYPE_F32, type_v=llama_cpp.GGML_TYPE_F32, flash_attn=False)  # fmt: skip
     batch, vocab = net._batch, net.n_vocab()
     with open(path, "wb") as out:
@@ -56,7 +57,7 @@ def our_logits(model, ids, path, weights):
     tokens = pathlib.Path(path).with_suffix(".tokens")
     tokens.write_text(" ".join(map(str, ids)))
     command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", "1", engine.TOOL, model, tokens, path, "--every", "--chunk", str(ROWS), "--weights", weights]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**os.environ, **engine.MPI, "OMP_NUM_THREADS": str(os.cpu_count())})
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**os.environ, **engine.MPI, "OMP_NUM_THREADS": str(THREADS)})
     if done.returncode != 0:
         sys.exit(done.stderr.strip()[-400:])
     return int(done.stdout.split()[1])

@@ -237,11 +237,9 @@ static base_status check(const plan_values *v, recipe_kind recipe, par_world *wo
 {
     plan_cluster cluster;
     base_status status = par_world_agree(world, cluster_of(v, &cluster, error), error);
-    if (status == BASE_OK)
-        status = plan_measure(world, n_threads, say, &cluster, error);
     const plan_check_options options = {.model = v->model, .recipe = recipe, .tp = v->tp, .pp = v->pp, .prompt = v->prompt,
                                         .json = v->json};
-    return status == BASE_OK ? plan_check(world, &cluster, &options, say, error) : status;
+    return status == BASE_OK ? plan_check(world, n_threads, &cluster, &options, say, error) : status;
 }
 
 static base_status run_ranks(const plan_values *v, recipe_kind recipe, base_error *error)

@@ -140,17 +140,20 @@ static base_status compare(trial *t, const plan_cluster *cluster, base_error *er
     return BASE_OK;
 }
 
-base_status plan_check(par_world *world, const plan_cluster *cluster, const plan_check_options *options,
+base_status plan_check(par_world *world, uint32_t n_threads, const plan_cluster *cluster, const plan_check_options *options,
                        void (*say)(const char *line), base_error *error)
 {
+    plan_cluster measured = *cluster;
     trial t = {.world = world, .options = options, .n_rows = options->prompt != 0 ? options->prompt : PROMPT_ROWS};
     base_status status = par_world_agree(world, open_model(&t, error), error);
     if (status == BASE_OK && par_world_rank(world) == 0 && say != NULL)
         say("loading ...");
     if (status == BASE_OK)
         status = load(&t, error);
+    if (status == BASE_OK) /* after loading: what else the machine does changes over minutes */
+        status = plan_measure(world, n_threads, say, &measured, error);
     if (status == BASE_OK)
-        status = compare(&t, cluster, error);
+        status = compare(&t, &measured, error);
     model_destroy(&t.m);
     par_grid_destroy(&t.grid);
     shard_checkpoint_close(&t.checkpoint);

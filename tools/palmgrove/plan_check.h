@@ -14,9 +14,10 @@ typedef struct plan_check_options {
     bool json;
 } plan_check_options;
 
-/* Load the model over the world's ranks, time a prompt and single tokens behind it, and print them beside what the plan says for
- * `cluster` (as plan_measure found it on these ranks).  Collective.  Errors, agreed upon: those of the checkpoint, the layout and memory. */
-base_status plan_check(par_world *world, const plan_cluster *cluster, const plan_check_options *options,
+/* Load the model over the world's ranks, measure them as plan_measure does (what it cannot see is as in `cluster`), at once time a prompt
+ * and single tokens behind it, and print them beside what the plan says.  Collective.  `n_threads`: of a rank's team, placed already.
+ * Errors, agreed upon: those of the checkpoint, the layout, memory and plan_measure. */
+base_status plan_check(par_world *world, uint32_t n_threads, const plan_cluster *cluster, const plan_check_options *options,
                        void (*say)(const char *line), base_error *error);
 
 #endif
