@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "sharding/families/config_fields.h"
+#include "sharding/families/decoder_names.h"
 #include "sharding/families/gguf_fields.h"
 #include "sharding/pack/half.h"
 
@@ -142,55 +143,22 @@ static base_status fill_gguf(const family_gguf *gguf, arch *out)
     return fields.status;
 }
 
-#define LAYER "layers.%u."
-
 const arch_family family_gemma3 = {
     .name = "gemma3",
     .model_types = {"gemma3_text", "gemma3"},
-    .prefixes = {"model.", "language_model.model.", "model.language_model.", ""},
+    .prefixes = HF_PREFIXES,
     .gguf_architecture = "gemma3",
     .fill = fill,
     .fill_gguf = fill_gguf,
-    .names =
-        {
-            [ARCH_DECODER] =
-                {
-                    [ARCH_EMBEDDING] = "embed_tokens.weight",
-                    [ARCH_OUTPUT] = "/lm_head.weight",
-                    [ARCH_FINAL_NORM] = "norm.weight",
-                    [ARCH_LAYER_NORM] = LAYER "input_layernorm.weight",
-                    [ARCH_LAYER_POST_ATTN_NORM] = LAYER "post_attention_layernorm.weight",
-                    [ARCH_LAYER_MLP_NORM] = LAYER "pre_feedforward_layernorm.weight",
-                    [ARCH_LAYER_POST_MLP_NORM] = LAYER "post_feedforward_layernorm.weight",
-                    [ARCH_LAYER_Q] = LAYER "self_attn.q_proj.weight",
-                    [ARCH_LAYER_K] = LAYER "self_attn.k_proj.weight",
-                    [ARCH_LAYER_V] = LAYER "self_attn.v_proj.weight",
-                    [ARCH_LAYER_O] = LAYER "self_attn.o_proj.weight",
-                    [ARCH_LAYER_Q_NORM] = LAYER "self_attn.q_norm.weight",
-                    [ARCH_LAYER_K_NORM] = LAYER "self_attn.k_norm.weight",
-                    [ARCH_LAYER_GATE] = LAYER "mlp.gate_proj.weight",
-                    [ARCH_LAYER_UP] = LAYER "mlp.up_proj.weight",
-                    [ARCH_LAYER_DOWN] = LAYER "mlp.down_proj.weight",
-                },
-        },
-    .gguf_names =
-        {
-            [ARCH_EMBEDDING] = "token_embd.weight",
-            [ARCH_OUTPUT] = "output.weight",
-            [ARCH_ROPE_FREQUENCIES] = "rope_freqs.weight",
-            [ARCH_FINAL_NORM] = "output_norm.weight",
-            [ARCH_LAYER_NORM] = "blk.%u.attn_norm.weight",
-            [ARCH_LAYER_POST_ATTN_NORM] = "blk.%u.post_attention_norm.weight",
-            [ARCH_LAYER_MLP_NORM] = "blk.%u.ffn_norm.weight",
-            [ARCH_LAYER_POST_MLP_NORM] = "blk.%u.post_ffw_norm.weight",
-            [ARCH_LAYER_Q] = "blk.%u.attn_q.weight",
-            [ARCH_LAYER_K] = "blk.%u.attn_k.weight",
-            [ARCH_LAYER_V] = "blk.%u.attn_v.weight",
-            [ARCH_LAYER_O] = "blk.%u.attn_output.weight",
-            [ARCH_LAYER_Q_NORM] = "blk.%u.attn_q_norm.weight",
-            [ARCH_LAYER_K_NORM] = "blk.%u.attn_k_norm.weight",
-            [ARCH_LAYER_GATE] = "blk.%u.ffn_gate.weight",
-            [ARCH_LAYER_UP] = "blk.%u.ffn_up.weight",
-            [ARCH_LAYER_DOWN] = "blk.%u.ffn_down.weight",
-        },
+    .names = {[ARCH_DECODER] = {HF_DECODER_NAMES,
+                                [ARCH_LAYER_POST_ATTN_NORM] = HF_LAYER "post_attention_layernorm.weight",
+                                [ARCH_LAYER_MLP_NORM] = HF_LAYER "pre_feedforward_layernorm.weight",
+                                [ARCH_LAYER_POST_MLP_NORM] = HF_LAYER "post_feedforward_layernorm.weight",
+                                [ARCH_LAYER_Q_NORM] = HF_LAYER "self_attn.q_norm.weight",
+                                [ARCH_LAYER_K_NORM] = HF_LAYER "self_attn.k_norm.weight"}},
+    .gguf_names = {GGUF_DECODER_NAMES,
+                   [ARCH_LAYER_POST_ATTN_NORM] = "blk.%u.post_attention_norm.weight",
+                   [ARCH_LAYER_POST_MLP_NORM] = "blk.%u.post_ffw_norm.weight",
+                   [ARCH_LAYER_Q_NORM] = "blk.%u.attn_q_norm.weight",
+                   [ARCH_LAYER_K_NORM] = "blk.%u.attn_k_norm.weight"},
 };

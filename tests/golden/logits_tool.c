@@ -5,7 +5,7 @@
  * TOKENS holds ids separated by white space; they are prefilled in chunks of N (all at once without --chunk; 1 is decoding).  OUT
  * gets f32 [rows][V]: a row for the last token of every chunk, or with --every one for each token.  For --every each token is a
  * slice of its own: keys are stored before attention, so slices of one sequence may follow one another in a plan.
- * The last stage's tensor rank 0 writes OUT; rank 0 prints "weights N bytes", what its part of the model takes. */
+ * The last stage's tensor rank 0 writes OUT. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,10 +187,6 @@ static base_status run_model(job *j, par_world *world, const shard_checkpoint *c
         run_plans(j, m, &p);
     if (j->out != NULL && fclose(j->out) != 0)
         j->write_failed = true;
-    model_memory memory;
-    if (status == BASE_OK && par_world_rank(world) == 0 &&
-        model_memory_of(checkpoint, &recipe, &place, &options.limits, &memory, error) == BASE_OK)
-        printf("weights %llu bytes\n", (unsigned long long)memory.weights_bytes);
     if (status == BASE_OK && j->write_failed)
         status = base_fail(error, BASE_EIO, "cannot write '%s'", j->out_file);
     plan_release(&p);

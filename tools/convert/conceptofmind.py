@@ -203,14 +203,17 @@ def header_of(parts):
 def write_tensors(pt, parts, path):
     """Through a file of another name, so that no broken run leaves one that looks whole."""
     partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as out:
-        out.write(header_of(parts))
-        for part in parts:
-            for piece in part.pieces(pt):
-                out.write(piece)
-        out.flush()
-        os.fsync(out.fileno())
-    partial.rename(path)
+    try:
+        with open(partial, "wb") as out:
+            out.write(header_of(parts))
+            for part in parts:
+                for piece in part.pieces(pt):
+                    out.write(piece)
+            out.flush()
+            os.fsync(out.fileno())
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def convert(path, folder, gamma, positions):

@@ -9,7 +9,9 @@ is refused and told.  Sizes are checked against the archive before anything is r
 import collections
 import math
 import pickle
+import struct
 import zipfile
+import zlib
 
 MAX_PICKLE = 64 << 20  # bytes; a state dict of a thousand tensors takes a tenth of a MB
 MAX_TENSORS = 100_000
@@ -17,6 +19,11 @@ MAX_TENSORS = 100_000
 TYPES = {"FloatStorage": ("F32", 4), "HalfStorage": ("F16", 2), "BFloat16Storage": ("BF16", 2)}
 
 Storage = collections.namedtuple("Storage", "key dtype itemsize count")
+
+
+# What zipfile raises, depending on which of its bytes are wrong.
+_BROKEN_ZIP = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, ValueError, NotImplementedError, RuntimeError, EOFError, IndexError,
+               OverflowError, KeyError)
 
 
 class Refused(Exception):
@@ -89,13 +96,21 @@ class _Unpickler(pickle._Unpickler):
 
 
 class TorchFile:
-    """`tensors`: names and Tensors in the file's order.  Everything was checked against the archive when the constructor returns."""
+    """`tensors`: names and Tensors in the file's order.  Everything was checked against the archive when the constructor returns.
+
+    Raises Refused, and OSError when there is no such file."""
 
     def __init__(self, path):
         try:
             self._zip = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
+        except _BROKEN_ZIP as error:
             raise Refused(f"'{path}' is not a zip archive ({error}); files of torch before 1.6 have to be saved again") from error
+        try:
+            self._open(path)
+        except (*_BROKEN_ZIP, OSError) as error:
+            raise Refused(f"'{path}' is a broken archive: {error!s:.100}") from error
+
+    def _open(self, path):
         pickles = [name for name in self._zip.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(pickles) != 1:
             raise Refused(f"'{path}' holds {len(pickles)} data.pkl, not one: it was not written by torch.save")
@@ -152,14 +167,17 @@ class TorchFile:
         """The bytes of rows [first_row, first_row + n_rows) in pieces of at most `most`, a multiple of the element size."""
         row = tensor.bytes // tensor.shape[0]
         left = row * (tensor.shape[0] - first_row if n_rows is None else n_rows)
-        with self._zip.open(self._entry(f"{self._folder}data/{tensor.storage.key}")) as entry:
-            entry.seek(tensor.offset * tensor.storage.itemsize + first_row * row)
-            while left > 0:
-                piece = entry.read(min(left, most))
-                if not piece:
-                    raise Refused("the file ends within a tensor")
-                left -= len(piece)
-                yield piece
+        try:
+            with self._zip.open(self._entry(f"{self._folder}data/{tensor.storage.key}")) as entry:
+                entry.seek(tensor.offset * tensor.storage.itemsize + first_row * row)
+                while left > 0:
+                    piece = entry.read(min(left, most))
+                    if not piece:
+                        raise Refused("the file ends within a tensor")
+                    left -= len(piece)
+                    yield piece
+        except (*_BROKEN_ZIP, OSError) as error:
+            raise Refused(f"the bytes of storage {tensor.storage.key!r:.20} are broken: {error!s:.100}") from error
 
     def close(self):
         self._zip.close()

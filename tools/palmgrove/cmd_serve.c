@@ -32,7 +32,7 @@ typedef struct serve_values {
     uint32_t queue, plans, intake_threads;
     uint32_t message_bytes;
     uint64_t image_pixels;
-    const char *chat, *isa, *log_level;
+    const char *chat, *weights, *importance, *isa, *log_level;
     bool insecure, log_content, no_pin;
 } serve_values;
 
@@ -61,6 +61,9 @@ static const option_row rows[] = {
     {"image-pixels", "N", OPTION_U64, AT(image_pixels), "67108864", "largest image", 0},
     {"chat", "NAME", OPTION_TEXT, AT(chat), "auto",
      "frame of chat requests: auto (the model's own), chatml, llama3, gemma, mistral, mistral-v3, llama2, none", 0},
+    {"weights", "TYPE", OPTION_TEXT, AT(weights), "auto", "type of the matrices: auto (the checkpoint's own), f32, f16, bf16, int8, int4",
+     0},
+    {"importance", "FILE", OPTION_TEXT, AT(importance), NULL, "what palmgrove calibrate measured, for better int4", 0},
     {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512", 0},
     {"insecure", NULL, OPTION_FLAG, AT(insecure), NULL, "allow an endpoint that other machines can reach, unencrypted",
      0},
@@ -175,8 +178,13 @@ static base_status front_stop(front *f, bool failed, base_error *error)
 
 static base_status run_worker(par_world *world, const serve_values *values, void *zmq, base_error *error)
 {
+    shard_recipe recipe = {0};
+    if (!recipe_kind_find(values->weights, &recipe.kind)) /* the same on every rank */
+        return base_fail(error, BASE_EINVAL, "unknown weights '%.40s'; known are auto, f32, f16, bf16, int8, int4", values->weights);
     const worker_options options = {
         .model = values->model,
+        .importance = values->importance,
+        .recipe = recipe,
         .context = values->context,
         .tp = values->tp,
         .pp = values->pp,
