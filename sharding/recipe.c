@@ -57,17 +57,18 @@ static bool is_outer(uint32_t layer, uint32_t n_layers, uint32_t part)
 /* What int4 leaves in int8 (docs/QUANTISATION.md has the measurements):
  *     everywhere     the vocabulary matrices: every logit hangs on them
  *                    the tower, the projector: small beside a decoder, and nothing downstream corrects them
- *                    keys and values that several query heads share: few columns, read by many
- *     wide models    what leaves the MLP in the first and last sixteenth of the layers
- *     narrow models  attention and what leaves the MLP everywhere; the whole MLP in the first and last eighth */
-static bool is_sensitive(const arch *a, const shard_slice *slice)
+ *     wide models    keys and values that several query heads share: few columns, read by many
+ *                    what leaves the MLP in the first and last sixteenth of the layers
+ *     narrow models  attention and what leaves the MLP; the whole MLP in the first and last quarter of the layers, or eighth where
+ *                    importance steers the scales */
+static bool is_sensitive(const shard_recipe *recipe, const arch *a, const shard_slice *slice)
 {
     const arch_stack *stack = &a->decoder.stack;
     if (slice->part == ARCH_TOWER || slice->role == ARCH_EMBEDDING || slice->role == ARCH_OUTPUT)
         return true;
     bool is_down = slice->role == ARCH_LAYER_DOWN;
     if (stack->d < NARROW)
-        return is_down || is_attention(slice->role) || is_outer(slice->layer, stack->n_layers, 8);
+        return is_down || is_attention(slice->role) || is_outer(slice->layer, stack->n_layers, recipe->importance != NULL ? 8 : 4);
     if (slice->role == ARCH_LAYER_K || slice->role == ARCH_LAYER_V)
         return stack->kv < stack->h;
     return is_down && is_outer(slice->layer, stack->n_layers, 16);
@@ -85,7 +86,7 @@ pack_type shard_recipe_type(const shard_recipe *recipe, const arch *a, const sha
     case RECIPE_INT8:
         return PACK_INT8;
     case RECIPE_INT4:
-        return is_sensitive(a, slice) ? PACK_INT8 : PACK_INT4;
+        return is_sensitive(recipe, a, slice) ? PACK_INT8 : PACK_INT4;
     case RECIPE_AUTO:
     case RECIPE_N_KINDS:
         break;

@@ -7,6 +7,7 @@ import sys
 import checks_input
 import checks_layouts
 import checks_life
+import checks_teacher
 
 CHECKS = {
     "report": lambda: checks_layouts.clients_agree(n_cases=1),
@@ -17,6 +18,7 @@ CHECKS = {
     "sigterm": checks_life.sigterm,
     "killed": checks_life.rank_killed,
     "demo": checks_life.demo,
+    "teacher": checks_teacher.teacher,
     "idle": lambda: checks_life.idle(seconds=5),
 }
 

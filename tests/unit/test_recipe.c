@@ -87,6 +87,20 @@ static void int4_of_wide_models(void **state)
     assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_TOWER, ARCH_PROJECTOR, 0), PACK_INT8);
 }
 
+/* Gemma 3 270M: 18 layers; a quarter is 5 of them rounded up, an eighth 3. */
+static void int4_of_narrow_models(void **state)
+{
+    (void)state;
+    arch a = preset("gemma-3-270m");
+    for (uint32_t il = 0; il < 18; il++) {
+        bool is_middle = il >= 5 && il < 13;
+        assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_GATE, il), is_middle ? PACK_INT4 : PACK_INT8);
+        assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_UP, il), is_middle ? PACK_INT4 : PACK_INT8);
+        assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_DOWN, il), PACK_INT8);
+        assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_Q, il), PACK_INT8);
+    }
+}
+
 typedef struct bits {
     const arch *a;
     double weights, bits;
@@ -226,6 +240,7 @@ int main(void)
         cmocka_unit_test(auto_keeps_precision),
         cmocka_unit_test(plain_kinds_mean_every_matrix),
         cmocka_unit_test(int4_of_wide_models),
+        cmocka_unit_test(int4_of_narrow_models),
         cmocka_unit_test(large_models_stay_near_four_bits),
         cmocka_unit_test(importance_round_trip),
         cmocka_unit_test(importance_of_another_model_is_refused),

@@ -63,9 +63,17 @@ def refusal(path):
 def mutated(data, generator):
     out = bytearray(data)
     for _ in range(generator.randint(1, 5)):
-        near_end = len(out) - 1 - generator.randrange(5000)
-        out[generator.choice((generator.randrange(len(out)), generator.randrange(5000), near_end))] = generator.randrange(256)
+        near_end = len(out) - 1 - generator.randrange(min(5000, len(out)))
+        out[generator.choice((generator.randrange(len(out)), generator.randrange(min(5000, len(out))), near_end))] = generator.randrange(256)
     return out[: generator.randrange(len(out))] if generator.random() < 0.2 else out
+
+
+def repacked(path, whole, generator):
+    """The whole archive with a mutated pickle and checksums that fit."""
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as out:
+        for name in source.namelist():
+            data = source.read(name)
+            out.writestr(name, mutated(data, generator) if name.endswith("data.pkl") else data)
 
 
 def main():
@@ -81,8 +89,11 @@ def main():
         archive(path, pickle.dumps({"a": 1}), zipfile.ZIP_DEFLATED)
         if "compressed" not in refusal(path):
             wrong.append("a compressed entry")
-        for _ in range(MUTATIONS):
-            path.write_bytes(mutated(whole, generator))
+        for i in range(MUTATIONS):
+            if i % 2:
+                path.write_bytes(mutated(whole, generator))
+            else:
+                repacked(path, HERE / "palm/model.pt", generator)
             refused += refusal(path) != ""
         path.write_bytes(whole)
         if refusal(path) != "":
