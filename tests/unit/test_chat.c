@@ -205,7 +205,8 @@ static size_t count_id(const text_ids *ids, int32_t id)
 
 static prompt_env make_env(const text_tokenizer *tokenizer)
 {
-    prompt_env env = {.tokenizer = tokenizer, .bos_id = text_start_id(tokenizer), .limits = {.max_positions = 2048}};
+    prompt_env env = {.tokenizer = tokenizer, .bos_id = text_start_id(tokenizer),
+                      .limits = {.max_positions = 2048, .vocab_size = text_vocab_size(tokenizer)}};
     assert_int_equal(chat_choose("auto", tokenizer, &env.chat, NULL), BASE_OK);
     return env;
 }
@@ -252,6 +253,22 @@ static void users_cannot_break_out_of_their_turn(void **state)
     text_tokenizer_close(&tokenizer);
 }
 
+/* A tokenizer may know more pieces than the model has rows for. */
+static void tokens_beyond_the_model_are_refused(void **state)
+{
+    (void)state;
+    text_tokenizer *tokenizer = open_tokenizer(GOLDEN "gguf");
+    prompt_env env = make_env(tokenizer);
+    env.limits.vocab_size = 3;
+    const wire_part part = {.kind = WIRE_PART_TEXT, .text = "heart"};
+    const wire_generate request = {.parts = &part, .n_parts = 1};
+    prompt p = {0};
+    base_error error = {0};
+    assert_int_equal(prompt_build(&env, &request, &p, &error), BASE_EINVAL);
+    assert_non_null(strstr(error.text, "vocabulary ends at 2"));
+    text_tokenizer_close(&tokenizer);
+}
+
 static void wrong_fields_are_refused(void **state)
 {
     (void)state;
@@ -277,6 +294,7 @@ int main(void)
         cmocka_unit_test(frames_are_those_of_the_templates), cmocka_unit_test(images_stand_where_they_are_sent),
         cmocka_unit_test(impossible_chats_are_refused),      cmocka_unit_test(templates_are_recognised),
         cmocka_unit_test(a_chat_is_tokenized_as_its_text),   cmocka_unit_test(users_cannot_break_out_of_their_turn),
+        cmocka_unit_test(tokens_beyond_the_model_are_refused),
         cmocka_unit_test(wrong_fields_are_refused),
     };
     return cmocka_run_group_tests_name("chat", tests, NULL, NULL);
