@@ -91,5 +91,8 @@ pack_type shard_recipe_type(const shard_recipe *recipe, const arch *a, const sha
     case RECIPE_N_KINDS:
         break;
     }
+    bool has_codes = from == SHARD_Q8_0 || from == SHARD_Q4_0;
+    if (has_codes && slice->unit % PACK_GROUP != 0) /* its groups would cross heads: rounding anew loses more than f16 does */
+        return PACK_F16;
     return type_of_checkpoint(from);
 }

@@ -7,8 +7,9 @@
 #include "sharding/slices.h"
 #include "sharding/source.h"
 
-/* RECIPE_AUTO keeps the checkpoint's own precision: f32, f16, bf16, Q8_0 (int8) and Q4_0 (int4) as they are, every other type
- * expanded to f16 (f64, f8: f32, f16).  The others ask for that type; int8 and int4 keep sensitive tensors finer (recipe.c says which). */
+/* RECIPE_AUTO keeps the checkpoint's own precision: f32, f16, bf16, Q8_0 (int8) and Q4_0 (int4; both f16 where heads are no multiple of 32
+ * wide) as they are, every other type expanded to f16 (f64, f8: f32, f16).  The others ask for that type; int8 and int4 keep sensitive
+ * tensors finer (recipe.c says which). */
 typedef enum recipe_kind { RECIPE_AUTO, RECIPE_F32, RECIPE_F16, RECIPE_BF16, RECIPE_INT8, RECIPE_INT4, RECIPE_N_KINDS } recipe_kind;
 
 typedef struct shard_recipe {

@@ -54,9 +54,13 @@ static void auto_keeps_precision(void **state)
                     {SHARD_Q5_0, PACK_F16},    {SHARD_Q6_K, PACK_F16},  {SHARD_Q4_K, PACK_F16},  {SHARD_SYNTHETIC, PACK_BF16}};
     arch a = preset("palm-8b");
     shard_recipe recipe = {.kind = RECIPE_AUTO};
-    shard_slice slice = {.part = ARCH_DECODER, .role = ARCH_LAYER_Q, .is_matrix = true};
+    shard_slice slice = {.part = ARCH_DECODER, .role = ARCH_LAYER_Q, .is_matrix = true, .unit = 4096};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
         assert_int_equal(shard_recipe_type(&recipe, &a, &slice, expected[i].from), expected[i].to);
+
+    shard_slice narrow_heads = {.part = ARCH_DECODER, .role = ARCH_LAYER_O, .is_matrix = true, .unit = 48};
+    assert_int_equal(shard_recipe_type(&recipe, &a, &narrow_heads, SHARD_Q8_0), PACK_F16);
+    assert_int_equal(shard_recipe_type(&recipe, &a, &narrow_heads, SHARD_Q4_0), PACK_F16);
 }
 
 static void plain_kinds_mean_every_matrix(void **state)
