@@ -129,6 +129,22 @@ bool arch_role_is_layer(arch_role role)
     return role >= ARCH_LAYER_NORM && role <= ARCH_LAYER_DOWN_BIAS;
 }
 
+bool arch_role_is_gain(arch_role role)
+{
+    switch (role) {
+    case ARCH_FINAL_NORM:
+    case ARCH_LAYER_NORM:
+    case ARCH_LAYER_POST_ATTN_NORM:
+    case ARCH_LAYER_MLP_NORM:
+    case ARCH_LAYER_POST_MLP_NORM:
+    case ARCH_LAYER_Q_NORM:
+    case ARCH_LAYER_K_NORM:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool stack_has(const arch_stack *s, arch_role role)
 {
     switch (role) {

@@ -154,6 +154,9 @@ base_status arch_parse(const char *file, const void *bytes, size_t size, arch *o
 /* True for ARCH_LAYER_...: the tensor exists once per layer. */
 bool arch_role_is_layer(arch_role role);
 
+/* True for the gains of norms. */
+bool arch_role_is_gain(arch_role role);
+
 /* The name in the checkpoint of a part's role (patches, positions and the projector belong to ARCH_TOWER), `layer`
  * ignored for roles outside layers; false when the model has no such tensor (a PaLM decoder has no ARCH_LAYER_Q_NORM) or `size` is too
  * small. */

@@ -67,6 +67,13 @@ static base_status hash_tensor(crypto_hash_sha256_state *hash, const safetensors
     return status;
 }
 
+static void finish(crypto_hash_sha256_state *hash, char hex[65])
+{
+    unsigned char digest[crypto_hash_sha256_BYTES];
+    crypto_hash_sha256_final(hash, digest);
+    sodium_bin2hex(hex, 65, digest, sizeof digest);
+}
+
 base_status shard_source_digest(const shard_source *source, const void *config, size_t config_bytes, char out[65],
                                 base_error *error)
 {
@@ -81,9 +88,7 @@ base_status shard_source_digest(const shard_source *source, const void *config, 
     base_buf_release(&buf);
     if (status != BASE_OK)
         return status;
-    unsigned char digest[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256_final(&hash, digest);
-    sodium_bin2hex(out, 65, digest, sizeof digest);
+    finish(&hash, out);
     return BASE_OK;
 }
 
@@ -103,7 +108,5 @@ void shard_recipe_digest(const shard_recipe *recipe, char digest[65])
         crypto_hash_sha256_update(&hash, (const unsigned char *)row.name, strlen(row.name) + 1);
         crypto_hash_sha256_update(&hash, (const unsigned char *)row.values, row.width * sizeof *row.values);
     }
-    unsigned char result[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256_final(&hash, result);
-    sodium_bin2hex(digest, 65, result, sizeof result);
+    finish(&hash, digest);
 }

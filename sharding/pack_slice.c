@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 /* --- scratch --- */
 
 static uint32_t larger(uint32_t a, uint32_t b)
@@ -110,11 +109,10 @@ static void copy_row(const shard_slice *slice, const shard_tensor *tensor, const
     }
 }
 
-base_status shard_pack_slice(const arch *a, const shard_slice *slice, const shard_tensor *tensor, const shard_recipe *recipe,
+base_status shard_pack_slice(const shard_slice *slice, const shard_tensor *tensor, const shard_recipe *recipe,
                              pack_matrix *matrix, uint32_t first_panel, uint32_t n_panels, shard_pack_scratch *scratch,
                              base_error *error)
 {
-    (void)a;
     base_status status = check_ranges(slice, tensor, matrix, first_panel, n_panels, scratch, error);
     if (status != BASE_OK)
         return status;
@@ -142,29 +140,13 @@ base_status shard_pack_slice(const arch *a, const shard_slice *slice, const shar
 
 /* --- vectors --- */
 
-static bool is_gain(arch_role role)
-{
-    switch (role) {
-    case ARCH_FINAL_NORM:
-    case ARCH_LAYER_NORM:
-    case ARCH_LAYER_POST_ATTN_NORM:
-    case ARCH_LAYER_MLP_NORM:
-    case ARCH_LAYER_POST_MLP_NORM:
-    case ARCH_LAYER_Q_NORM:
-    case ARCH_LAYER_K_NORM:
-        return true;
-    default:
-        return false;
-    }
-}
-
 void shard_read_vector(const arch *a, const shard_slice *slice, const shard_tensor *tensor, float *out)
 {
     size_t n_columns = shard_range_width(slice->columns), n = n_columns * shard_range_width(slice->rows);
     for (size_t at = 0; at < n; at += n_columns)
         shard_tensor_read(tensor, slice->rows.begin + at / n_columns, slice->columns.begin, n_columns, out + at);
     const arch_stack *stack = slice->part == ARCH_TOWER ? &a->tower.stack : &a->decoder.stack;
-    if (stack->norm_plus_one && is_gain(slice->role))
+    if (stack->norm_plus_one && arch_role_is_gain(slice->role))
         for (size_t i = 0; i < n; i++)
             out[i] += 1.0f;
 }

@@ -36,7 +36,7 @@ pack_matrix shard_pack_matrix(const arch *a, const shard_slice *slice, const sha
  * and Q4_0 as int4 keep scales and codes as they are where the groups fall together (the slice begins at one and the units hold whole
  * ones), and are quantised anew elsewhere.
  * Errors: BASE_EFORMAT the slice reaches outside the tensor; BASE_EINVAL the scratch is too narrow, or the panels are not there. */
-base_status shard_pack_slice(const arch *a, const shard_slice *slice, const shard_tensor *tensor, const shard_recipe *recipe,
+base_status shard_pack_slice(const shard_slice *slice, const shard_tensor *tensor, const shard_recipe *recipe,
                              pack_matrix *matrix, uint32_t first_panel, uint32_t n_panels, shard_pack_scratch *scratch,
                              base_error *error);
 

@@ -85,23 +85,12 @@ static uint64_t seed_of(const char *name)
 /* Matrices keep the variance of what they multiply; vectors that are added are small. */
 static float spread_of(const arch *a, arch_role role, int n_dims, const uint64_t shape[2])
 {
-    switch (role) {
-    case ARCH_EMBEDDING:
-        return 1.0f / a->decoder.embedding_scale;
-    case ARCH_ROPE_FREQUENCIES:
-    case ARCH_FINAL_NORM:
-    case ARCH_LAYER_NORM:
-    case ARCH_LAYER_POST_ATTN_NORM:
-    case ARCH_LAYER_MLP_NORM:
-    case ARCH_LAYER_POST_MLP_NORM:
-    case ARCH_LAYER_Q_NORM:
-    case ARCH_LAYER_K_NORM:
+    if (arch_role_is_gain(role) || role == ARCH_ROPE_FREQUENCIES)
         return 0.0f;
-    case ARCH_POSITION:
-        return 0.02f;
-    default:
-        return n_dims == 1 ? 0.02f : (float)(1.0 / sqrt((double)shape[1]));
-    }
+    if (role == ARCH_EMBEDDING)
+        return 1.0f / a->decoder.embedding_scale;
+    bool is_added = n_dims == 1 || role == ARCH_POSITION;
+    return is_added ? 0.02f : (float)(1.0 / sqrt((double)shape[1]));
 }
 
 static base_status add_tensor(entry_list *list, const arch *a, arch_part part, arch_role role, uint32_t layer, base_error *error)

@@ -9,6 +9,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "proto/base/write.h"
+
 base_status shard_output_path(const char *dir, const char *name, const char *tail, char out[4096], base_error *error)
 {
     int n = snprintf(out, 4096, "%s/%s%s", dir, name, tail);
@@ -57,22 +59,6 @@ static base_status fail_write(const char *dir, const char *name, uint64_t needed
 
 /* --- small files --- */
 
-static bool write_all(int fd, uint64_t offset, const void *bytes, size_t size)
-{
-    const char *at = bytes;
-    while (size > 0) {
-        ssize_t n = pwrite(fd, at, size, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        at += n;
-        offset += (uint64_t)n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
 base_status shard_output_put(const char *dir, const char *name, const void *bytes, size_t size, base_error *error)
 {
     char path[4096];
@@ -82,7 +68,7 @@ base_status shard_output_put(const char *dir, const char *name, const void *byte
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)
         return base_fail(error, BASE_EIO, "cannot create '%s': %s", path, strerror(errno));
-    bool good = write_all(fd, 0, bytes, size) && fsync(fd) == 0;
+    bool good = base_write_at(fd, 0, bytes, size) && fsync(fd) == 0;
     int why = errno;
     close(fd);
     return good ? BASE_OK : fail_write(dir, name, size, why, error);
@@ -164,7 +150,7 @@ base_status shard_output_drain(shard_flush *flush, const char *dir, base_error *
 base_status shard_output_write(shard_flush *flush, const char *dir, const char *name, int fd, uint64_t offset, const void *bytes,
                                size_t size, base_error *error)
 {
-    if (!write_all(fd, offset, bytes, size))
+    if (!base_write_at(fd, offset, bytes, size))
         return fail_write(dir, name, size, errno, error);
     (void)sync_file_range(fd, (off_t)offset, (off_t)size, SYNC_FILE_RANGE_WRITE); /* a hint; waiting finds the errors */
     base_status status = BASE_OK;

@@ -226,7 +226,7 @@ static base_status pack_panels(stream *s, const piece *p, const shard_tensor *te
         for (uint32_t panel = i; panel < n && own->status == BASE_OK; panel += w->n_lanes) {
             pack_matrix matrix = p->matrix;
             matrix.data = s->buffer + panel * p->unit_bytes;
-            own->status = shard_pack_slice(&w->from->a, &p->jobs->slice, tensor, w->options.recipe, &matrix, first + panel, 1,
+            own->status = shard_pack_slice(&p->jobs->slice, tensor, w->options.recipe, &matrix, first + panel, 1,
                                            &own->scratch, &own->error);
         }
     }

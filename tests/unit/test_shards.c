@@ -207,7 +207,7 @@ static void compare_matrix(const comparing *c, const shard_slice *slice, const s
     fresh.data = malloc(bytes);
     assert_non_null(fresh.data);
     assert_int_equal(shard_pack_scratch_init(&scratch, fresh.k, NULL), BASE_OK);
-    base_status status = shard_pack_slice(&c->from->a, slice, tensor, c->recipe, &fresh, 0, pack_n_panels(fresh.n), &scratch, NULL);
+    base_status status = shard_pack_slice(slice, tensor, c->recipe, &fresh, 0, pack_n_panels(fresh.n), &scratch, NULL);
     assert_int_equal(status, BASE_OK);
     assert_memory_equal(stored.data, fresh.data, bytes);
     shard_pack_scratch_release(&scratch);
@@ -327,7 +327,7 @@ static void test_codes_are_kept(void **unused)
     matrix.data = data;
     assert_int_equal(matrix.type, PACK_INT8);
     assert_int_equal(shard_pack_scratch_init(&scratch, 64, NULL), BASE_OK);
-    assert_int_equal(shard_pack_slice(&a, &slice, &tensor, &recipe, &matrix, 0, 1, &scratch, NULL), BASE_OK);
+    assert_int_equal(shard_pack_slice(&slice, &tensor, &recipe, &matrix, 0, 1, &scratch, NULL), BASE_OK);
     for (uint32_t row = 0; row < 32; row++) {
         shard_tensor_read(&tensor, 1 + row, 32, 64, expected);
         pack_row_get(&matrix, row, got);
@@ -338,7 +338,7 @@ static void test_codes_are_kept(void **unused)
                 assert_true(got[i] == expected[i]);
     }
     slice.columns.end = COLUMNS + 1;
-    assert_int_equal(shard_pack_slice(&a, &slice, &tensor, &recipe, &matrix, 0, 1, &scratch, NULL), BASE_EFORMAT);
+    assert_int_equal(shard_pack_slice(&slice, &tensor, &recipe, &matrix, 0, 1, &scratch, NULL), BASE_EFORMAT);
     shard_pack_scratch_release(&scratch);
 }
 

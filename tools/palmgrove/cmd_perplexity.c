@@ -20,6 +20,7 @@
 
 #include "proto/base/buf.h"
 #include "proto/base/size.h"
+#include "proto/base/write.h"
 #include "sharding/mapped_file.h"
 #include "tools/palmgrove/command.h"
 #include "tools/palmgrove/teacher.h"
@@ -73,22 +74,6 @@ static uint32_t normalise(const float *logits, uint32_t n, float *out)
     return best;
 }
 
-static bool write_at(int file, const void *bytes, size_t size, uint64_t offset)
-{
-    const char *at = bytes;
-    while (size > 0) {
-        ssize_t n = pwrite(file, at, size, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        at += n;
-        offset += (uint64_t)n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
 static uint64_t target_offset(uint64_t i)
 {
     return DUMP_HEADER + i * sizeof(int32_t);
@@ -101,8 +86,8 @@ static uint64_t row_offset(const score *s, uint64_t i)
 
 static base_status dump_row(score *s, int32_t target)
 {
-    if (write_at(s->dump, &target, sizeof target, target_offset(s->n)) &&
-        write_at(s->dump, s->row, s->vocab * sizeof *s->row, row_offset(s, s->n)))
+    if (base_write_at(s->dump, target_offset(s->n), &target, sizeof target) &&
+        base_write_at(s->dump, row_offset(s, s->n), s->row, s->vocab * sizeof *s->row))
         return BASE_OK;
     return base_fail(&s->error, BASE_EIO, "cannot write the dump: %s", strerror(errno));
 }
@@ -164,7 +149,7 @@ static base_status open_dump(score *s, const char *path, base_error *error)
     base_buf_put_u32(&header, s->vocab);
     base_buf_put_u32(&header, 0);
     s->dump = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    bool written = !header.failed && s->dump >= 0 && write_at(s->dump, header.data, header.size, 0);
+    bool written = !header.failed && s->dump >= 0 && base_write_at(s->dump, 0, header.data, header.size);
     base_buf_release(&header);
     return written ? BASE_OK : base_fail(error, BASE_EIO, "cannot write '%s': %s", path, strerror(errno));
 }

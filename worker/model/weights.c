@@ -220,7 +220,7 @@ static base_status pack_share(const loading *l, const shard_slice *s, const shar
         pack_matrix part = *matrix;
         part.data = (char *)matrix->data + first * panel_bytes;
         if (status == BASE_OK)
-            status = shard_pack_slice(&l->from->checkpoint->a, s, tensor, l->from->recipe, &part, first, n, &scratch, error);
+            status = shard_pack_slice(s, tensor, l->from->recipe, &part, first, n, &scratch, error);
     }
     shard_pack_scratch_release(&scratch);
     return status;
