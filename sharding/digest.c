@@ -92,6 +92,17 @@ base_status shard_source_digest(const shard_source *source, const void *config, 
     return BASE_OK;
 }
 
+void shard_choice_digest(const char *choice, char digest[65])
+{
+    static const char label[] = "palmgrove choice 1\n";
+    crypto_hash_sha256_state hash;
+    crypto_hash_sha256_init(&hash);
+    crypto_hash_sha256_update(&hash, (const unsigned char *)label, sizeof label - 1);
+    crypto_hash_sha256_update(&hash, (const unsigned char *)digest, 64);
+    crypto_hash_sha256_update(&hash, (const unsigned char *)choice, strlen(choice) + 1);
+    finish(&hash, digest);
+}
+
 void shard_recipe_digest(const shard_recipe *recipe, char digest[65])
 {
     if (recipe->kind == RECIPE_AUTO && recipe->importance == NULL)

@@ -125,7 +125,7 @@ base_status shard_pack_slice(const shard_slice *slice, const shard_tensor *tenso
         pack_matrix one = {matrix->type, n_rows, matrix->k, matrix->unit, (char *)matrix->data + panel * panel_bytes};
         uint64_t from = (uint64_t)slice->rows.begin + first_row;
         if (copies && n_rows < PACK_PANEL) /* the rows past n */
-            memset(one.data, 0, panel_bytes);
+            pack_panel_clear(&one, 0);
         for (uint32_t row = 0; row < n_rows; row++) {
             if (copies)
                 copy_row(slice, tensor, &one, row, from + row, scratch);

@@ -27,4 +27,7 @@ pack_type shard_recipe_type(const shard_recipe *recipe, const arch *a, const sha
  * beyond the checkpoint (RECIPE_AUTO), else a SHA-256 of it, the recipe's name and the importance file (digest.c). */
 void shard_recipe_digest(const shard_recipe *recipe, char digest[65]);
 
+/* The name of a model under a choice that moves its bits ("activations f32"): a SHA-256 of `digest` and the choice, in place (digest.c). */
+void shard_choice_digest(const char *choice, char digest[65]);
+
 #endif

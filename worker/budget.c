@@ -15,6 +15,9 @@
 /* Of the available memory one part in this many is left alone: MPI's buffers, the coordinator, images in flight. */
 #define MARGIN_PART 20u
 
+/* A cache is taken at once while it is at most one part in this many of the available memory. */
+#define CACHE_PART 4u
+
 typedef struct node_needs {
     uint64_t fixed, block, available;
 } node_needs;
@@ -62,12 +65,14 @@ typedef struct asked {
     const shard_checkpoint *checkpoint;
     const shard_recipe *recipe;
     const par_place *place;
+    const model_numerics *numerics;
 } asked;
 
 static base_status memory_with(const asked *what, link_limits limits, uint32_t n_blocks, model_memory *out, base_error *error)
 {
     limits.n_kv_blocks = n_blocks;
-    return model_memory_of(what->checkpoint, what->recipe, what->place, &limits, out, error);
+    const model_options options = {.limits = limits, .numerics = *what->numerics};
+    return model_memory_of(what->checkpoint, what->recipe, what->place, &options, out, error);
 }
 
 static base_status probe_needs(const asked *what, const link_limits *limits, node_needs *out, base_error *error)
@@ -128,7 +133,7 @@ static base_status fit_blocks(const node_needs *node, const worker_options *opti
 base_status worker_budget(par_world *world, const par_place *place, const shard_checkpoint *checkpoint,
                           const shard_recipe *recipe, const worker_options *options, link_limits *limits, model_memory *memory, base_error *error)
 {
-    asked what = {.checkpoint = checkpoint, .recipe = recipe, .place = place};
+    asked what = {.checkpoint = checkpoint, .recipe = recipe, .place = place, .numerics = &options->numerics};
     uint32_t context = checkpoint->a.decoder.max_positions;
     if (options->context > 0 && options->context < context)
         context = options->context;
@@ -160,4 +165,16 @@ base_status worker_budget(par_world *world, const par_place *place, const shard_
     if (status == BASE_OK)
         *limits = chosen;
     return status;
+}
+
+bool worker_takes_cache(par_world *world, const worker_options *options, const model_memory *memory)
+{
+    uint64_t sum = 0, *values = calloc((size_t)par_world_local_size(world), sizeof *values);
+    bool counted = par_world_max(world, values == NULL) == 0;
+    if (counted)
+        par_world_local_gather(world, memory->kv_bytes, values);
+    for (int r = 0; counted && r < par_world_local_size(world); r++)
+        sum += values[r];
+    free(values);
+    return options->kv_tokens > 0 || (counted && sum <= topo_memory_available() / CACHE_PART);
 }

@@ -1,34 +1,60 @@
 #include "worker/place.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-/* Which ranks share this one's set of CPUs?  If the launcher bound each to its own, only this one. */
-static base_status count_sharers(par_world *world, const topo_machine *machine, topo_request *request, base_error *error)
+/* Words of CPU sets that are compared: 16384 CPUs a node. */
+enum { WORDS_MAX = 256 };
+
+/* sets [n ranks][n_words] of the node: word by word, because a gather moves one. */
+static void gather_sets(par_world *world, const uint64_t *mine, uint32_t n_words, uint64_t *column, uint64_t *sets)
 {
-    int n = par_world_local_size(world), me = par_world_local_rank(world);
-    uint64_t *keys = calloc((size_t)n, sizeof *keys);
-    base_status status = keys != NULL ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to place %d ranks", n);
+    int n = par_world_local_size(world);
+    for (uint32_t w = 0; w < n_words; w++) {
+        par_world_local_gather(world, mine[w], column);
+        for (int r = 0; r < n; r++)
+            sets[(size_t)r * n_words + w] = column[r];
+    }
+}
+
+static uint32_t most_words(par_world *world, uint32_t mine, uint64_t *column)
+{
+    uint32_t most = 1;
+    par_world_local_gather(world, mine < WORDS_MAX ? mine : WORDS_MAX, column);
+    for (int r = 0; r < par_world_local_size(world); r++)
+        most = column[r] > most ? (uint32_t)column[r] : most;
+    return most;
+}
+
+/* The parts of the request that depend on the node's other ranks.  Collective, agreed. */
+static base_status look_around(par_world *world, const topo_machine *machine, topo_request *request, base_error *error)
+{
+    uint32_t n = (uint32_t)par_world_local_size(world), me = (uint32_t)par_world_local_rank(world);
+    uint64_t mine[WORDS_MAX], *column = calloc(n, sizeof *column), *sets = calloc((size_t)n * WORDS_MAX, sizeof *sets);
+    base_status status = column != NULL && sets != NULL ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to place %u ranks", n);
     status = par_world_agree(world, status, error);
     if (status == BASE_OK) {
-        par_world_local_gather(world, topo_machine_allowed_key(machine), keys);
-        request->index = request->count = 0;
-        for (int i = 0; i < n; i++) {
-            request->index += i < me && keys[i] == keys[me];
-            request->count += keys[i] == keys[me];
-        }
+        uint32_t n_words = most_words(world, topo_machine_allowed_words(machine, mine, WORDS_MAX), column);
+        gather_sets(world, mine, n_words, column, sets);
+        topo_request_share(machine, sets, n_words, n, me, request);
+        bool with_first = memcmp(sets, mine, n_words * sizeof *mine) == 0; /* shares the set of the node's first rank */
+        if (!with_first)
+            request->spare_cores = 0;
+        uint32_t quota = topo_cpu_quota();
+        request->quota_milli = quota / n + (quota > 0 && quota < n);
     }
-    free(keys);
+    free(sets);
+    free(column);
     return status;
 }
 
-base_status worker_place(par_world *world, uint32_t n_threads, bool pin, topo_machine **machine, topo_plan **plan,
+base_status worker_place(par_world *world, const topo_request *wish, bool pin, topo_machine **machine, topo_plan **plan,
                          char remark[TOPO_TEXT_MAX], base_error *error)
 {
+    topo_request request = *wish;
     base_status status = par_world_agree(world, topo_machine_open(NULL, machine, error), error);
-    if (status != BASE_OK)
-        return status;
-    topo_request request = {.n_threads = n_threads, .smt = TOPO_SMT_CORES};
-    status = count_sharers(world, *machine, &request, error);
+    if (status == BASE_OK)
+        status = look_around(world, *machine, &request, error);
     if (status != BASE_OK)
         return status;
     status = par_world_agree(world, topo_plan_create(*machine, &request, plan, error), error);

@@ -152,7 +152,12 @@ static base_status place_rank(worker *w, base_error *error)
     base_status status = par_grid_create(w->world, w->tp, w->pp, &w->grid, error);
     if (status != BASE_OK)
         return status;
-    return worker_place(w->world, w->options->n_threads, w->options->pin, &w->machine, &w->plan, w->remark, error);
+    const worker_options *options = w->options;
+    const topo_request wish = {.n_threads = options->n_threads,
+                               .smt = options->smt ? TOPO_SMT_ALL : TOPO_SMT_CORES,
+                               .kinds = options->slow_cores ? TOPO_KINDS_ALL : TOPO_KINDS_FAST,
+                               .spare_cores = options->spare_cores};
+    return worker_place(w->world, &wish, options->pin, &w->machine, &w->plan, w->remark, error);
 }
 
 /* --- 3. budget --- */
@@ -209,16 +214,27 @@ static base_status load_model(worker *w, base_error *error)
 {
     uint64_t now_us = base_clock_us();
     w->loading = (progress){.shown = is_front(w), .start_us = now_us, .last_us = now_us};
-    model_options options = {.limits = w->limits, .progress = show_progress, .progress_context = &w->loading};
+    model_options options = {.limits = w->limits,
+                             .numerics = w->options->numerics,
+                             .n_threads = topo_plan_threads(w->plan),
+                             .crowded = topo_plan_is_crowded(w->plan),
+                             .huge_pages = w->options->huge_pages,
+                             .take_cache = worker_takes_cache(w->world, w->options, &w->memory),
+                             .progress = show_progress,
+                             .progress_context = &w->loading};
     base_status status = model_create(w->checkpoint, &w->recipe, w->grid, &options, &w->m, error);
     status = par_world_agree(w->world, status, error);
     if (status != BASE_OK)
         return status;
-    char size[WORKER_SIZE_TEXT];
+    char size[WORKER_SIZE_TEXT], huge[64] = "";
     uint64_t largest = par_world_max(w->world, w->memory.weights_bytes);
+    int percent = model_huge_percent(w->m);
+    uint64_t small = par_world_max(w->world, percent < 0 ? UINT64_MAX : 100u - (uint64_t)percent); /* of the worst rank */
+    if (small <= 100)
+        snprintf(huge, sizeof huge, ", %s%u %% of them in huge pages", par_world_size(w->world) > 1 ? "at least " : "", 100u - (unsigned)small);
     if (is_front(w))
-        base_log_info("loaded in %.1f s, at most %s of weights on a rank", (double)(base_clock_us() - now_us) * 1e-6,
-                      worker_size_text(largest, size));
+        base_log_info("loaded in %.1f s, at most %s of weights on a rank%s", (double)(base_clock_us() - now_us) * 1e-6,
+                      worker_size_text(largest, size), huge);
     return BASE_OK;
 }
 
@@ -243,6 +259,21 @@ static void close_checkpoint(worker *w)
     shard_checkpoint_close(&w->checkpoint);
 }
 
+/* Numerics other than the usual ones make another model of it. */
+static void name_choices(worker *w)
+{
+    const model_numerics *numerics = &w->options->numerics;
+    char choice[64];
+    if (numerics->activations != MODEL_ACTIVATIONS_INT8) {
+        snprintf(choice, sizeof choice, "activations %s", model_activations_name(numerics->activations));
+        shard_choice_digest(choice, w->digest.digest);
+    }
+    if (numerics->kv != MODEL_KV_F32) {
+        snprintf(choice, sizeof choice, "kv %s", model_kv_type_name(numerics->kv));
+        shard_choice_digest(choice, w->digest.digest);
+    }
+}
+
 static base_status greet(worker *w, base_error *error)
 {
     size_t stage_floats =
@@ -261,6 +292,7 @@ static base_status greet(worker *w, base_error *error)
     snprintf(hello.isa, sizeof hello.isa, "%s", kern_active()->name);
     status = digest_finish(&w->digest, error);
     close_checkpoint(w);
+    name_choices(w);
     memcpy(hello.model_digest, w->digest.digest, sizeof hello.model_digest);
     if (status == BASE_OK && is_front(w))
         status = say_hello(w, &hello, error);

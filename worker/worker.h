@@ -7,6 +7,8 @@
 
 #include "proto/base/status.h"
 #include "sharding/recipe.h"
+#include "worker/model/arena.h"
+#include "worker/model/numerics.h"
 #include "worker/par/par.h"
 
 /* Bounds of the options below. */
@@ -18,6 +20,7 @@ typedef struct worker_options {
     const char *model;        /* path of the checkpoint (sharding/checkpoint.h) */
     const char *importance;   /* file for the quantiser, or NULL */
     shard_recipe recipe;      /* how weights are packed at load; the worker opens `importance` for it */
+    model_numerics numerics;  /* what activations and the cache are rounded to */
     uint32_t tp, pp;          /* 0: chosen from the world's size, or the shards' own */
     uint32_t n_threads;       /* per rank; 0: as many as the rank's share of the allowed cores */
     uint32_t max_seqs;        /* sequences in flight */
@@ -27,6 +30,10 @@ typedef struct worker_options {
     uint32_t n_image_slots;
     const char *isa;          /* "auto", "ref", "avx2", "avx512" */
     bool pin;                 /* bind threads and memory with hwloc */
+    bool smt;                 /* a thread for each CPU of a core, instead of one a core */
+    bool slow_cores;          /* use the slower cores of a hybrid processor too */
+    uint32_t spare_cores;     /* of each node, left to the coordinator's threads and MPI's */
+    model_huge_pages huge_pages;
     void *zmq;                /* rank 0: context of the link */
     const char *link;         /* rank 0: the coordinator's link endpoint */
 } worker_options;

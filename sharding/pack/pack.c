@@ -22,26 +22,32 @@ bool pack_type_find(const char *name, pack_type *out)
     return false;
 }
 
-/* Bytes of one column of a panel: PACK_PANEL elements. */
-static size_t column_bytes(pack_type type)
-{
-    static const size_t bytes[PACK_N_TYPES] = {4 * PACK_PANEL, 2 * PACK_PANEL, 2 * PACK_PANEL, PACK_PANEL, PACK_PANEL / 2};
-    return bytes[type];
-}
-
 #define SCALES_BYTES (PACK_PANEL * sizeof(uint16_t)) /* of one group of a panel */
 
-/* Groups that begin before column `column`, which starts a group or ends the row. */
-static size_t groups_before(uint32_t column, uint32_t unit)
+/* Bytes of one column of a panel of a plain type. */
+static size_t column_bytes(pack_type type)
 {
-    return (size_t)(column / unit) * pack_n_panels(unit) + pack_n_panels(column % unit);
+    return PACK_PANEL * (type == PACK_F32 ? sizeof(float) : sizeof(uint16_t));
 }
 
-/* Where in a panel a column begins; in a quantised one, its group's scales when it is the group's first. */
+/* Bytes of a quad of a quantised type: four columns of a panel. */
+static size_t quad_bytes(pack_type type)
+{
+    return type == PACK_INT8 ? 4 * PACK_PANEL : 2 * PACK_PANEL;
+}
+
+/* Bytes of the first `columns` columns of a unit of a quantised type; groups hold whole quads, so only the last quad can be short. */
+static size_t unit_bytes(pack_type type, uint32_t columns)
+{
+    return pack_n_panels(columns) * SCALES_BYTES + (columns / 4 + (columns % 4 != 0)) * quad_bytes(type); /* a group is as wide as a panel */
+}
+
+/* Where in a panel a column begins; in a quantised one the column starts a group, or ends the row, and its group begins there. */
 static size_t column_offset(pack_type type, uint32_t column, uint32_t unit)
 {
-    size_t scales = pack_type_is_quantised(type) ? groups_before(column, unit) * SCALES_BYTES : 0;
-    return column * column_bytes(type) + scales;
+    if (!pack_type_is_quantised(type))
+        return column * column_bytes(type);
+    return column / unit * unit_bytes(type, unit) + unit_bytes(type, column % unit);
 }
 
 size_t pack_panel_bytes(pack_type type, uint32_t k, uint32_t unit)
@@ -95,19 +101,30 @@ static float plain_element(pack_type type, const char *panel, uint32_t column, u
 
 /* --- quantised types --- */
 
-/* One lane's scale and codes; `group` points at the group's scales. */
+/* What is added to the codes in memory. */
+static int bias(pack_type type)
+{
+    return type == PACK_INT8 ? 128 : 8;
+}
+
+/* Code i of a lane, in the group's codes. */
+static size_t code_offset(pack_type type, uint32_t lane, uint32_t i)
+{
+    uint32_t place = type == PACK_INT8 ? lane : lane % (PACK_PANEL / 2);
+    return i / 4 * quad_bytes(type) + 4 * place + i % 4;
+}
+
+/* One lane's scale and codes, the last quad filled up with zeros; `group` points at the group's scales. */
 static void set_group(pack_type type, char *group, uint32_t lane, uint16_t scale, const int8_t *q, uint32_t n)
 {
     memcpy(group + lane * sizeof scale, &scale, sizeof scale);
     uint8_t *codes = (uint8_t *)group + SCALES_BYTES;
-    for (uint32_t i = 0; i < n; i++) {
-        if (type == PACK_INT8) {
-            codes[i * PACK_PANEL + lane] = (uint8_t)q[i];
-            continue;
-        }
-        uint8_t *pair = codes + i * (PACK_PANEL / 2) + lane % (PACK_PANEL / 2);
-        uint8_t code = (uint8_t)(q[i] + 8);
-        *pair = lane < PACK_PANEL / 2 ? (uint8_t)((*pair & 0xf0u) | code) : (uint8_t)((*pair & 0x0fu) | (unsigned)code << 4);
+    for (uint32_t i = 0; i < n || i % 4 != 0; i++) {
+        uint8_t *at = codes + code_offset(type, lane, i), code = (uint8_t)((i < n ? q[i] : 0) + bias(type));
+        if (type == PACK_INT8)
+            *at = code;
+        else
+            *at = lane < PACK_PANEL / 2 ? (uint8_t)((*at & 0xf0u) | code) : (uint8_t)((*at & 0x0fu) | (unsigned)code << 4);
     }
 }
 
@@ -118,14 +135,10 @@ static void get_group(pack_type type, const char *group, uint32_t lane, float *o
     float scale = half_from_f16(bits);
     const uint8_t *codes = (const uint8_t *)group + SCALES_BYTES;
     for (uint32_t i = 0; i < n; i++) {
-        int code;
-        if (type == PACK_INT8) {
-            code = (int8_t)codes[i * PACK_PANEL + lane];
-        } else {
-            uint8_t pair = codes[i * (PACK_PANEL / 2) + lane % (PACK_PANEL / 2)];
-            code = (lane < PACK_PANEL / 2 ? pair & 0x0f : pair >> 4) - 8;
-        }
-        out[i] = scale * (float)code;
+        int code = codes[code_offset(type, lane, i)];
+        if (type == PACK_INT4)
+            code = lane < PACK_PANEL / 2 ? code & 0x0f : code >> 4;
+        out[i] = scale * (float)(code - bias(type));
     }
 }
 
@@ -146,11 +159,25 @@ static void fill_quantised(const pack_matrix *m, char *panel, const float *rows,
 
 /* --- the outside --- */
 
+void pack_panel_clear(const pack_matrix *matrix, uint32_t panel)
+{
+    char *at = panel_of(matrix, panel);
+    memset(at, 0, pack_panel_bytes(matrix->type, matrix->k, matrix->unit));
+    if (!pack_type_is_quantised(matrix->type))
+        return;
+    int zeros = matrix->type == PACK_INT8 ? bias(PACK_INT8) : bias(PACK_INT4) * 0x11;
+    for (uint32_t column = 0, n; column < matrix->k; column += n) {
+        n = group_width(column, matrix->k, matrix->unit);
+        char *group = at + column_offset(matrix->type, column, matrix->unit);
+        memset(group + SCALES_BYTES, zeros, (n + 3) / 4 * quad_bytes(matrix->type));
+    }
+}
+
 void pack_panel_fill(const pack_matrix *matrix, uint32_t panel, const float *rows, uint32_t n_rows, const float *importance)
 {
     char *at = panel_of(matrix, panel);
-    if (n_rows < PACK_PANEL) /* zero scales and elements: the rows past n stay zero */
-        memset(at, 0, pack_panel_bytes(matrix->type, matrix->k, matrix->unit));
+    if (n_rows < PACK_PANEL) /* the rows past n stay zero */
+        pack_panel_clear(matrix, panel);
     if (pack_type_is_quantised(matrix->type))
         fill_quantised(matrix, at, rows, n_rows, importance);
     else

@@ -167,6 +167,13 @@ static uint64_t batch_bytes(const arch_stack *stack, uint64_t n_rows, uint32_t n
     return add(add(row_words * lines(n_rows, 4), lines(n_rows, sizeof(void *))), lines(mul(n_rows, n_heads), TILE_BYTES));
 }
 
+/* Rows of `width` in 8 bits, in groups of PACK_GROUP inside units: codes, scales, sums. */
+static uint64_t code_bytes(uint64_t n_rows, uint64_t width, uint64_t unit)
+{
+    uint64_t groups = width / unit * rounded((uint32_t)unit, PACK_GROUP) / PACK_GROUP + rounded((uint32_t)(width % unit), PACK_GROUP) / PACK_GROUP;
+    return add(lines(n_rows, groups * PACK_GROUP), mul(2, lines(n_rows, groups * sizeof(float))));
+}
+
 /* The buffers drawn in worker/model/stack.h. */
 static uint64_t stack_bytes(const arch_stack *stack, const shard_stack_split *split, uint64_t n_rows, uint64_t n_positions)
 {
@@ -176,6 +183,9 @@ static uint64_t stack_bytes(const arch_stack *stack, const shard_stack_split *sp
     const uint64_t float_rows[] = {d + 1, d, q, kv, kv, q, f, stack->mlp != ARCH_MLP_GELU_TANH ? f : 0};
     for (size_t i = 0; i < sizeof float_rows / sizeof float_rows[0]; i++)
         sum = add(sum, lines(n_rows, float_rows[i] * sizeof(float)));
+    sum = add(sum, code_bytes(n_rows, d, d));
+    sum = add(sum, code_bytes(n_rows, q, stack->dh));
+    sum = add(sum, code_bytes(n_rows, f, SHARD_MLP_GROUP));
     return add(sum, lines(n_rows, (d + 1) * sizeof(int64_t)));
 }
 
@@ -193,10 +203,10 @@ static uint64_t tower_bytes(const arch *a, const shard_split *split, uint32_t n_
 }
 
 /* Logits of every sequence: this rank's vocabulary rows, and all of them on tensor rank 0, which samples. */
-static uint64_t head_bytes(const arch *a, const shard_split *split, uint32_t tp_rank, uint64_t max_seqs)
+static uint64_t head_bytes(const arch *a, const shard_split *split, uint32_t tp, uint32_t tp_rank, uint64_t max_seqs)
 {
     uint64_t vocab = a->decoder.vocab_size;
-    uint64_t sum = add(lines(max_seqs, sizeof(uint32_t)), lines(max_seqs, shard_range_width(split->vocab) * sizeof(float)));
+    uint64_t sum = add(add(lines(tp, sizeof(uint32_t)), lines(max_seqs, sizeof(uint32_t))), lines(max_seqs, shard_range_width(split->vocab) * sizeof(float)));
     if (tp_rank == 0)
         sum = add(sum, add(lines(max_seqs, vocab * sizeof(float)), lines(vocab, CANDIDATE_BYTES)));
     return sum;
@@ -211,8 +221,8 @@ static uint64_t workspace_bytes(const arch *a, const shard_split *split, uint32_
     uint64_t sum = stack_bytes(&a->decoder.stack, &split->decoder, limits->max_step_tokens, positions);
     if (a->has_tower && stage == 0)
         sum = add(sum, tower_bytes(a, split, limits->n_image_slots));
-    sum = add(sum, add(lines(limits->max_seqs, sizeof(int32_t)), lines(tp, sizeof(uint32_t))));
-    return stage + 1 == pp ? add(sum, head_bytes(a, split, tp_rank, limits->max_seqs)) : sum;
+    sum = add(sum, lines(limits->max_seqs, sizeof(int32_t)));
+    return stage + 1 == pp ? add(sum, head_bytes(a, split, tp, tp_rank, limits->max_seqs)) : sum;
 }
 
 uint64_t plan_bytes_total(const plan_bytes *bytes)

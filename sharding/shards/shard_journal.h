@@ -2,7 +2,7 @@
  *
  * DIR/NAME.journal, beside DIR/NAME.partial:
  *
- *     palmgrove-shard-1 SET
+ *     palmgrove-shard-2 SET
  *     INDEX SUM CHECK          a tensor whose bytes are on the disk; CHECK is the sum of "SET INDEX SUM"
  *
  * A line that is cut or damaged ends the journal: what stands behind it is written again. */

@@ -17,7 +17,7 @@
 #include "sharding/slices.h"
 
 #define SHARD_ALIGNMENT 64u
-#define SHARD_FORMAT    "palmgrove-shard-1"
+#define SHARD_FORMAT    "palmgrove-shard-2"
 #define SHARD_PADDING   "padding." /* begins the names of tensors that hold nothing */
 #define SHARD_MANIFEST  "palmgrove.json"
 

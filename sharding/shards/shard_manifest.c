@@ -259,8 +259,8 @@ static base_status check_envelope(const char *file, json_t *root, base_error *er
     if (format == NULL)
         return base_fail(error, BASE_EFORMAT, "'%s' is not the manifest of a shard directory", file);
     if (strcmp(format, SHARD_FORMAT) != 0)
-        return base_fail(error, BASE_EUNSUPPORTED, "'%s' has format '%.40s'; this build reads " SHARD_FORMAT, file,
-                         shard_name_is_plain(format, 40) ? format : "?");
+        return base_fail(error, BASE_EUNSUPPORTED, "'%s' has format '%.40s'; this build reads " SHARD_FORMAT ": run 'palmgrove shard' again",
+                         file, shard_name_is_plain(format, 40) ? format : "?");
     char stated[SHARD_SUM_TEXT], sum[SHARD_SUM_TEXT];
     if (!read_sum(root, "sum", stated) || !sum_object(root, sum) || strcmp(stated, sum) != 0)
         return base_fail(error, BASE_EFORMAT, "'%s' is damaged: its checksum does not match", file);

@@ -1,6 +1,6 @@
 /* shard_manifest.h - palmgrove.json of a shard directory; inside of shards.
  *
- *     {"format": "palmgrove-shard-1", "made_by": "palmgrove 0.1.0",
+ *     {"format": "palmgrove-shard-2", "made_by": "palmgrove 0.1.0",
  *      "set": ID, "source": {"path", "format"}, "recipe": "int4", "importance": SUM or null,
  *      "tp": T, "pp": P, "arch": {...},
  *      "files": [{"name", "stage", "tp_rank", "bytes", "header_sum",

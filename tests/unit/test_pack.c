@@ -133,18 +133,36 @@ static void test_layout(void **unused)
     (void)unused;
     assert_int_equal(pack_panel_bytes(PACK_F32, 10, 10), 10 * 128);
     assert_int_equal(pack_panel_bytes(PACK_BF16, 10, 10), 10 * 64);
-    assert_int_equal(pack_panel_bytes(PACK_INT8, 96, 48), 4 * 64 + 96 * 32);  /* groups 32, 16, 32, 16 */
-    assert_int_equal(pack_panel_bytes(PACK_INT4, 100, 64), 4 * 64 + 100 * 16); /* groups 32, 32, 32, 4 */
+    assert_int_equal(pack_panel_bytes(PACK_INT8, 96, 48), 4 * 64 + 24 * 128); /* groups 32, 16, 32, 16 */
+    assert_int_equal(pack_panel_bytes(PACK_INT4, 100, 64), 4 * 64 + 25 * 64); /* groups 32, 32, 32, 4 */
+    assert_int_equal(pack_panel_bytes(PACK_INT4, 14, 6), 3 * 64 + 5 * 64);    /* groups 6, 6, 2: short quads */
     assert_int_equal(pack_bytes(PACK_INT4, 33, 32, 32), 2 * (64 + 32 * 16));
 
-    unsigned char data[64 + 2 * 16] = {0};
-    pack_matrix m = {PACK_INT4, 32, 2, 2, data};
-    pack_group_set(&m, 3, 0, 0x3c00, (const int8_t[]){-8, 7}, 2);
-    pack_group_set(&m, 19, 0, 0x4000, (const int8_t[]){1, -1}, 2);
+    unsigned char data[64 + 2 * 128];
+    memset(data, 0xff, sizeof data);
+    pack_matrix m = {PACK_INT4, 32, 5, 5, data};
+    pack_panel_clear(&m, 0);
+    for (size_t i = 0; i < 64 + 2 * 64; i++)
+        assert_int_equal(data[i], i < 64 ? 0 : 0x88);
+    assert_int_equal(data[64 + 2 * 64], 0xff);
+    pack_group_set(&m, 3, 0, 0x3c00, (const int8_t[]){-8, 7, 0, 0, 2}, 5);
+    pack_group_set(&m, 19, 0, 0x4000, (const int8_t[]){1, -1, 0, 0, 3}, 5);
     assert_int_equal(data[3 * 2 + 1], 0x3c);
     assert_int_equal(data[19 * 2 + 1], 0x40);
-    assert_int_equal(data[64 + 3], 0x0 | 0x9 << 4);      /* lane 3 low, lane 19 high */
-    assert_int_equal(data[64 + 16 + 3], 0xf | 0x7 << 4);
+    assert_int_equal(data[64 + 4 * 3], 0x0 | 0x9 << 4); /* lane 3 low, lane 19 high */
+    assert_int_equal(data[64 + 4 * 3 + 1], 0xf | 0x7 << 4);
+    assert_int_equal(data[64 + 64 + 4 * 3], 0xa | 0xb << 4); /* the second quad */
+    assert_int_equal(data[64 + 64 + 4 * 3 + 1], 0x88);       /* filled up with zeros */
+
+    m.type = PACK_INT8;
+    pack_panel_clear(&m, 0);
+    for (size_t i = 0; i < sizeof data; i++)
+        assert_int_equal(data[i], i < 64 ? 0 : 128);
+    pack_group_set(&m, 19, 0, 0x4000, (const int8_t[]){-127, 127, 0, 1, 2}, 5);
+    const unsigned char quads[] = {1, 255, 128, 129};
+    assert_memory_equal(data + 64 + 4 * 19, quads, sizeof quads);
+    assert_int_equal(data[64 + 128 + 4 * 19], 130);
+    assert_int_equal(data[64 + 128 + 4 * 19 + 1], 128);
 }
 
 static void test_names(void **unused)

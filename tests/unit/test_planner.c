@@ -164,6 +164,7 @@ static void footprint_is_the_workers_own(void **state)
     static const uint32_t layouts[][2] = {{1, 1}, {2, 1}, {1, 2}, {2, 2}, {3, 1}};
     static const recipe_kind recipes[] = {RECIPE_AUTO, RECIPE_INT8, RECIPE_INT4};
     const link_limits limits = {.max_seqs = 5, .max_positions = 333, .max_step_tokens = 77, .n_kv_blocks = 50, .n_image_slots = 3};
+    const model_options options = {.limits = limits, .numerics = {.activations = MODEL_ACTIVATIONS_INT8}};
     shard_checkpoint *checkpoint = NULL;
     assert_int_equal(shard_checkpoint_open(PHANTOM, &checkpoint, NULL), BASE_OK);
     plan_model *packed = malloc(sizeof *packed);
@@ -177,7 +178,7 @@ static void footprint_is_the_workers_own(void **state)
                 par_place place = {.rank = rank, .tp = tp, .pp = pp, .tp_rank = rank % tp, .stage = rank / tp};
                 model_memory memory;
                 plan_bytes bytes;
-                assert_int_equal(model_memory_of(checkpoint, &recipe, &place, &limits, &memory, NULL), BASE_OK);
+                assert_int_equal(model_memory_of(checkpoint, &recipe, &place, &options, &memory, NULL), BASE_OK);
                 assert_int_equal(plan_rank_bytes(packed, tp, pp, rank % tp, rank / tp, &limits, &bytes, NULL), BASE_OK);
                 assert_int_equal(bytes.weights, memory.weights_bytes);
                 assert_int_equal(bytes.kv, memory.kv_bytes);

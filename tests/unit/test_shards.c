@@ -599,6 +599,20 @@ static void test_damage_is_named(void **unused)
     empty(other_dir);
 }
 
+/* The digit of "palmgrove-shard-2" in a manifest. */
+static void write_format_digit(const char *path, char digit)
+{
+    char text[512];
+    int fd = open(path, O_RDWR);
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    assert_true(fd >= 0 && n > 0);
+    text[n] = '\0';
+    const char *format = strstr(text, "palmgrove-shard-");
+    assert_non_null(format);
+    assert_int_equal(pwrite(fd, &digit, 1, format - text + (off_t)strlen("palmgrove-shard-")), 1);
+    close(fd);
+}
+
 static void test_manifest_is_checked(void **unused)
 {
     (void)unused;
@@ -630,6 +644,13 @@ static void test_manifest_is_checked(void **unused)
     assert_int_equal(shard_rank_file_open(set, 1, 2, 0, 0, &file, &error), BASE_EINVAL);
     assert_non_null(strstr(error.text, "--tp 2 --pp 1"));
     shard_set_close(&set);
+
+    /* shards whose panels lie as they did before */
+    write_format_digit(path, '1');
+    assert_int_equal(shard_set_open(set_dir, &set, &error), BASE_EUNSUPPORTED);
+    assert_non_null(strstr(error.text, "palmgrove-shard-1"));
+    assert_non_null(strstr(error.text, "run 'palmgrove shard' again"));
+    write_format_digit(path, '2');
 
     /* the manifest of another set over these files */
     move(other_dir, "palmgrove.json", set_dir, "palmgrove.json");

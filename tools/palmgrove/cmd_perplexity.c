@@ -42,6 +42,8 @@ static const option_row rows[] = {
      "type of the matrices: auto (the checkpoint's own), f32, f16, bf16, int8, int4", 0},
     {"importance", "FILE", OPTION_TEXT, TEACHER_AT(perplexity_values, importance), NULL,
      "what `palmgrove calibrate` wrote, for the quantiser", 0},
+    {"activations", "TYPE", OPTION_TEXT, TEACHER_AT(perplexity_values, activations), "int8",
+     "what int8 and int4 weights are multiplied with: int8 or f32", 0},
     {"dump-logits", "FILE", OPTION_TEXT, AT(dump), NULL, "write the log-probabilities of every position", OPTION_NO_ENVIRONMENT},
     {"against", "FILE", OPTION_TEXT, AT(against), NULL, "compare with the log-probabilities of such a dump", OPTION_NO_ENVIRONMENT},
 };

@@ -255,7 +255,7 @@ static base_status run_ranks(const plan_values *v, recipe_kind recipe, base_erro
         return status;
     status = par_world_agree(world, kern_select(v->isa, error), error);
     if (status == BASE_OK)
-        status = worker_place(world, v->threads, true, &machine, &place, remark, error);
+        status = worker_place(world, &(topo_request){.n_threads = v->threads}, true, &machine, &place, remark, error);
     if (status == BASE_OK && v->measure)
         status = measure(v, world, topo_plan_threads(place), error);
     else if (status == BASE_OK)

@@ -32,8 +32,10 @@ typedef struct serve_values {
     uint32_t queue, plans, intake_threads;
     uint32_t message_bytes;
     uint64_t image_pixels;
-    const char *chat, *weights, *importance, *isa, *log_level;
-    bool insecure, log_content, no_pin;
+    const char *chat, *weights, *importance, *activations, *isa, *log_level;
+    bool insecure, log_content, no_pin, smt, slow_cores;
+    uint32_t spare_cores;
+    const char *huge_pages;
 } serve_values;
 
 #define AT(field) offsetof(serve_values, field)
@@ -64,12 +66,20 @@ static const option_row rows[] = {
     {"weights", "TYPE", OPTION_TEXT, AT(weights), "auto", "type of the matrices: auto (the checkpoint's own), f32, f16, bf16, int8, int4",
      0},
     {"importance", "FILE", OPTION_TEXT, AT(importance), NULL, "what palmgrove calibrate measured, for better int4", 0},
+    {"activations", "TYPE", OPTION_TEXT, AT(activations), "int8",
+     "what int8 and int4 weights are multiplied with: int8 (faster) or f32; docs/QUANTISATION.md has the price", 0},
     {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512", 0},
     {"insecure", NULL, OPTION_FLAG, AT(insecure), NULL, "allow an endpoint that other machines can reach, unencrypted",
      0},
     {"log-content", NULL, OPTION_FLAG, AT(log_content), NULL,
      "allow prompts and replies in the log (they may be patient data)", 0},
     {"log-level", "LEVEL", OPTION_TEXT, AT(log_level), "info", "error, warn, info or debug", 0},
+    {"smt", NULL, OPTION_FLAG, AT(smt), NULL, "a thread for each hardware thread instead of one for each core", 0},
+    {"slow-cores", NULL, OPTION_FLAG, AT(slow_cores), NULL, "use the slower cores of a hybrid processor too", 0},
+    {"spare-cores", "N", OPTION_U32, AT(spare_cores), "0",
+     "cores of each node left to the coordinator and to MPI; they are taken from the node's first ranks", 0},
+    {"huge-pages", "WHEN", OPTION_TEXT, AT(huge_pages), "auto",
+     "memory in huge pages: auto (transparent ones), on (the reserved pool first), off", 0},
     {"no-pin", NULL, OPTION_FLAG, AT(no_pin), NULL, "do not bind threads and memory to cores", 0},
 };
 
@@ -181,10 +191,17 @@ static base_status run_worker(par_world *world, const serve_values *values, void
     shard_recipe recipe = {0};
     if (!recipe_kind_find(values->weights, &recipe.kind)) /* the same on every rank */
         return base_fail(error, BASE_EINVAL, "unknown weights '%.40s'; known are auto, f32, f16, bf16, int8, int4", values->weights);
+    model_numerics numerics = {0};
+    if (!model_activations_find(values->activations, &numerics.activations))
+        return base_fail(error, BASE_EINVAL, "unknown activations '%.40s'; known are f32, int8", values->activations);
+    model_huge_pages huge_pages;
+    if (!model_huge_pages_find(values->huge_pages, &huge_pages)) /* the same on every rank */
+        return base_fail(error, BASE_EINVAL, "unknown huge-pages '%.40s'; known are auto, on, off", values->huge_pages);
     const worker_options options = {
         .model = values->model,
         .importance = values->importance,
         .recipe = recipe,
+        .numerics = numerics,
         .context = values->context,
         .tp = values->tp,
         .pp = values->pp,
@@ -195,6 +212,10 @@ static base_status run_worker(par_world *world, const serve_values *values, void
         .n_image_slots = values->image_slots,
         .isa = values->isa,
         .pin = !values->no_pin,
+        .smt = values->smt,
+        .slow_cores = values->slow_cores,
+        .spare_cores = values->spare_cores,
+        .huge_pages = huge_pages,
         .zmq = zmq,
         .link = LINK_ENDPOINT,
     };

@@ -11,6 +11,7 @@
 #include "sharding/planner/estimate.h"
 #include "worker/kernels/linear.h"
 #include "worker/model/arena.h"
+#include "worker/team/team.h"
 #include "worker/topo/topo.h"
 
 #define MATRIX_BYTES ((size_t)256 << 20) /* of a rank: past its share of the last cache */
@@ -28,11 +29,14 @@
 typedef struct bench {
     par_world *world;
     uint32_t n_threads;
+    team *team;
     model_arena arena;
     float *x; /* [MAX_ROWS][MATRIX_K] */
     float *y; /* [MAX_ROWS][widest n] */
     int64_t *acc;
     int64_t overflow[MAX_ROWS];
+    kern_codes codes; /* of x, for int8 and int4 */
+    char *scratch;    /* [n_threads][kern_scratch_bytes] */
     /* what is running */
     pack_matrix matrix;
     uint32_t rows;
@@ -55,15 +59,18 @@ double plan_median(double *values, size_t n)
     return values[n / 2];
 }
 
+/* What the team does while the clock runs; the context is the bench. */
+typedef void work(void *context, team_member *me);
+
 /* Median microseconds of `repeats` runs, of the slowest rank; all ranks begin each together.  The first run is not counted. */
-static double time_us(bench *b, void (*run)(bench *), int repeats)
+static double time_us(bench *b, work *run, int repeats)
 {
     double times[REPEATS];
-    run(b);
+    team_run(b->team, run, b);
     for (int i = 0; i < repeats; i++) {
         par_world_max(b->world, 0);
         uint64_t start_us = base_clock_us();
-        run(b);
+        team_run(b->team, run, b);
         times[i] = (double)par_world_max(b->world, base_clock_us() - start_us);
     }
     double median = plan_median(times, (size_t)repeats);
@@ -72,26 +79,39 @@ static double time_us(bench *b, void (*run)(bench *), int repeats)
 
 /* --- memory --- */
 
-static void read_stream(bench *b)
+static void read_stream(void *context, team_member *me)
 {
+    bench *b = context;
     const uint64_t *words = (const uint64_t *)(const void *)b->arena.base;
     uint64_t sum = 0;
-#pragma omp parallel for schedule(static) reduction(+ : sum)
-    for (size_t i = 0; i < MATRIX_BYTES / sizeof *words; i++)
+    size_t begin, end;
+    team_part(me, MATRIX_BYTES / sizeof *words, 512, &begin, &end);
+    for (size_t i = begin; i < end; i++)
         sum += words[i];
-    b->acc[0] = (int64_t)sum;
+    b->acc[me->index] = (int64_t)sum;
 }
 
 /* --- kernels --- */
 
-static void run_linear(bench *b)
+/* int8 and int4 take activations of 8 bits, as they do in service unless told otherwise. */
+static kern_rows rows_of(const bench *b)
 {
-    kern_linear(&b->matrix, b->x, MATRIX_K, b->rows, b->y, b->matrix.n);
+    return (kern_rows){.x = b->x, .ldx = MATRIX_K, .m = b->rows, .codes = &b->codes, .scratch = b->scratch,
+                       .scratch_stride = kern_scratch_bytes(b->codes.n_groups)};
 }
 
-static void run_fixed(bench *b)
+static void run_linear(void *context, team_member *me)
 {
-    kern_linear_fixed(&b->matrix, b->x, MATRIX_K, b->rows, b->acc, b->matrix.n, b->overflow);
+    const bench *b = context;
+    kern_rows rows = rows_of(b);
+    kern_linear(me, &rows, &(kern_product){&b->matrix, b->y, b->matrix.n}, 1);
+}
+
+static void run_fixed(void *context, team_member *me)
+{
+    bench *b = context;
+    kern_rows rows = rows_of(b);
+    kern_linear_fixed(me, &(kern_term){&rows, &b->matrix}, 1, b->acc, b->matrix.n, b->overflow);
 }
 
 /* A matrix of this type that fills the arena (or a quarter: 64 rows take 64 times as long and do not read for it). */
@@ -126,8 +146,9 @@ static size_t output_floats(uint32_t n_threads)
 }
 
 /* One tile of 8 rows over a cache of POSITIONS on every thread; the caches lie one behind the other in the arena. */
-static void run_attention(bench *b)
+static void run_attention(void *context, team_member *me)
 {
+    const bench *b = context;
     const size_t block_floats = (size_t)KERN_PANEL * 2 * HEAD_DIM;
     uint32_t blocks[N_BLOCKS], visible[KERN_ATTENTION_ROWS];
     size_t n_caches = MATRIX_BYTES / sizeof(float) / (N_BLOCKS * block_floats);
@@ -135,24 +156,23 @@ static void run_attention(bench *b)
         blocks[i] = i;
     for (uint32_t r = 0; r < KERN_ATTENTION_ROWS; r++)
         visible[r] = POSITIONS;
-#pragma omp parallel for schedule(static)
-    for (uint32_t t = 0; t < b->n_threads; t++) {
-        kern_attention call = {
-            .base = (const float *)(const void *)b->arena.base + t % n_caches * N_BLOCKS * block_floats,
-            .blocks = blocks, .block_floats = block_floats, .dh = HEAD_DIM, .dh_padded = HEAD_DIM, .scale = 0.0625f,
-            .q = b->x, .out = b->y + (size_t)t * KERN_ATTENTION_ROWS * HEAD_DIM, .ldq = HEAD_DIM, .ldo = HEAD_DIM,
-            .n_visible = visible, .n_rows = KERN_ATTENTION_ROWS,
-        };
-        for (int repeat = 0; repeat < 16; repeat++)
-            kern_active()->attention(&call);
-    }
+    kern_attention call = {
+        .base = (const float *)(const void *)b->arena.base + me->index % n_caches * N_BLOCKS * block_floats,
+        .blocks = blocks, .block_floats = block_floats, .dh = HEAD_DIM, .dh_padded = HEAD_DIM, .scale = 0.0625f,
+        .q = b->x, .out = b->y + (size_t)me->index * KERN_ATTENTION_ROWS * HEAD_DIM, .ldq = HEAD_DIM, .ldo = HEAD_DIM,
+        .n_visible = visible, .n_rows = KERN_ATTENTION_ROWS,
+    };
+    for (int repeat = 0; repeat < 16; repeat++)
+        kern_active()->attention(&call);
 }
 
-/* A product too small to take time: what is left is starting the team. */
-static void run_calls(bench *b)
+/* A product too small to take time: what is left is the team's meeting behind it. */
+static void run_calls(void *context, team_member *me)
 {
-    for (int i = 0; i < 256; i++)
-        run_linear(b);
+    for (int i = 0; i < 256; i++) {
+        run_linear(context, me);
+        team_barrier(me);
+    }
 }
 
 /* A kernel that reads faster than the plain stream shows what the memory can do. */
@@ -188,10 +208,11 @@ static void measure_kernels(bench *b, plan_cluster *out)
 #define LARGE_VALUES ((size_t)128 << 10) /* one piece of par_sum_i64 */
 #define SUMS         32
 
-static void run_sums(bench *b)
+static void run_sums(void *context, team_member *me)
 {
+    bench *b = context;
     for (int i = 0; i < SUMS; i++)
-        par_sum_i64(b->grid, b->values, b->n_values);
+        par_sum_i64(b->grid, me, b->values, b->n_values);
 }
 
 /* Microseconds of one reduction of n values over groups of `tp` ranks. */
@@ -249,22 +270,44 @@ static base_status measure_messages(bench *b, plan_cluster *out, base_error *err
 
 /* --- the whole --- */
 
+/* Rows of x rounded to 8 bits; the unit divides by groups, so one cut serves both units. */
+static bool take_codes(bench *b)
+{
+    size_t n = kern_n_groups(MATRIX_K, FIXED_UNIT);
+    b->codes = (kern_codes){.codes = aligned_alloc(KERN_ALIGN, MAX_ROWS * n * PACK_GROUP),
+                            .scales = malloc(MAX_ROWS * n * sizeof(float)),
+                            .sums = malloc(MAX_ROWS * n * sizeof(int32_t)),
+                            .n_groups = n};
+    b->scratch = aligned_alloc(KERN_ALIGN, b->n_threads * kern_scratch_bytes(n));
+    return b->codes.codes != NULL && b->codes.scales != NULL && b->codes.sums != NULL && b->scratch != NULL;
+}
+
+static void fill_page(void *context, team_member *me)
+{
+    const bench *b = context;
+    size_t begin, end;
+    team_part(me, MATRIX_BYTES, 4096, &begin, &end); /* each thread its own: first touch places the page */
+    memset(b->arena.base + begin, FILL, end - begin);
+}
+
 static base_status take_memory(bench *b, base_error *error)
 {
     size_t n = output_floats(b->n_threads);
     b->x = calloc((size_t)MAX_ROWS * MATRIX_K, sizeof *b->x);
     b->y = calloc(n, sizeof *b->y);
     b->acc = calloc(n > LARGE_VALUES ? n : LARGE_VALUES, sizeof *b->acc);
-    bool ok = b->x != NULL && b->y != NULL && b->acc != NULL && model_arena_map(&b->arena, MATRIX_BYTES);
+    bool ok = take_codes(b) && team_create(b->n_threads, false, &b->team, error) == BASE_OK && b->x != NULL && b->y != NULL && b->acc != NULL && model_arena_map(&b->arena, MATRIX_BYTES, MODEL_HUGE_AUTO);
     base_status status = ok ? BASE_OK : base_fail(error, BASE_ENOMEM, "out of memory for the measurement");
     status = par_world_agree(b->world, status, error);
     if (status != BASE_OK)
         return status;
-#pragma omp parallel for schedule(static)
-    for (size_t page = 0; page < MATRIX_BYTES / 4096; page++) /* each thread its own: first touch places the page */
-        memset(b->arena.base + page * 4096, FILL, 4096);
+    team_run(b->team, fill_page, b);
     for (size_t i = 0; i < (size_t)MAX_ROWS * MATRIX_K; i++)
         b->x[i] = (float)(i % 17) * 1e-4f;
+    size_t groups = b->codes.n_groups;
+    for (size_t r = 0; r < MAX_ROWS; r++)
+        kern_active()->quantise(b->x + r * MATRIX_K, MATRIX_K, FIXED_UNIT, b->codes.codes + r * groups * PACK_GROUP,
+                                b->codes.scales + r * groups, b->codes.sums + r * groups);
     return BASE_OK;
 }
 
@@ -307,10 +350,15 @@ base_status plan_measure(par_world *world, uint32_t n_threads, void (*say)(const
         tell(&b, say, "messages ...");
         status = measure_messages(&b, &out, error);
     }
-    model_arena_unmap(&b.arena, MATRIX_BYTES);
+    model_arena_unmap(&b.arena);
     free(b.x);
     free(b.y);
     free(b.acc);
+    free(b.codes.codes);
+    free(b.codes.scales);
+    free(b.codes.sums);
+    free(b.scratch);
+    team_destroy(&b.team);
     if (status == BASE_OK)
         *cluster = out;
     return status;

@@ -20,6 +20,7 @@ struct teacher {
     shard_checkpoint *checkpoint;
     shard_importance *importance;
     shard_recipe recipe;
+    model_numerics numerics;
     text_tokenizer *tokenizer;
     text_ids ids; /* of the whole text, without starts */
     uint32_t tp, pp, context, step_tokens;
@@ -73,6 +74,8 @@ static base_status read_recipe(teacher *t, const teacher_options *options, base_
     if (t->checkpoint->shards != NULL && kind != RECIPE_AUTO)
         return base_fail(error, BASE_EINVAL, "'%s' is packed already; --weights is for `palmgrove shard` then", options->model);
     t->recipe.kind = kind;
+    if (options->activations != NULL && !model_activations_find(options->activations, &t->numerics.activations))
+        return base_fail(error, BASE_EINVAL, "unknown activations '%s'; known are f32, int8", options->activations);
     if (options->importance == NULL)
         return BASE_OK;
     base_status status = shard_importance_open(options->importance, &t->checkpoint->a, &t->importance, error);
@@ -141,11 +144,12 @@ static base_status load_model(teacher *t, model_probe *probe, void *context, bas
                                         .max_step_tokens = t->step_tokens,
                                         .n_kv_blocks = (t->context + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS,
                                         .n_image_slots = 1},
+                             .numerics = t->numerics,
                              .probe = probe,
                              .probe_context = context};
     par_place place = par_grid_place(t->grid);
     model_memory memory;
-    base_status status = model_memory_of(t->checkpoint, &t->recipe, &place, &options.limits, &memory, error);
+    base_status status = model_memory_of(t->checkpoint, &t->recipe, &place, &options, &memory, error);
     if (status == BASE_OK)
         status = model_create(t->checkpoint, &t->recipe, t->grid, &options, &t->m, error);
     if (status == BASE_OK)

@@ -14,7 +14,8 @@ const kern_table *kern_ref(void)
 #if defined(PALMGROVE_KERN_X86)
 extern const kern_table kern_avx2_table, kern_avx512_table;
 
-/* __builtin_cpu_supports asks the CPU and, for the wide registers, the OS (XCR0). */
+/* __builtin_cpu_supports asks the CPU and, for the wide registers, the OS (XCR0).  CPUs of 2017 with AVX-512 but without VNNI run the AVX2
+ * variant. */
 const kern_table *kern_avx2(void)
 {
     bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
@@ -23,8 +24,8 @@ const kern_table *kern_avx2(void)
 
 const kern_table *kern_avx512(void)
 {
-    bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
     return has ? &kern_avx512_table : NULL;
 }
 #else

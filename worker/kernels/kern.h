@@ -7,12 +7,15 @@
  * Packed weights: sharding/pack/pack.h.  The outputs of a panel sit in vector lanes and each accumulates alone along k, k ascending:
  *     f32, f16, bf16:  acc = fma(w, x, acc) from 0
  *     int8, int4:      per group: sum = fma(q, x, sum) from 0; then acc = fma(scale, sum, acc) from 0
+ *     the same with 8-bit activations: per group: sum of q times the row's codes, an exact integer; then
+ *                      acc = fma((float)sum, scale * row_scale, acc) from 0, the product of the scales rounded to f32
+ *                      (in fixed point the product and acc are 2^KERN_FIXED_BITS times as large throughout)
  *
  * Fixed point.  A contraction that tensor parallelism splits is a sum over canonical units of k (one head, or
  * SHARD_MLP_GROUP columns).  A unit's f32 partial is rounded once (to nearest, ties to even) to int64 with
  * KERN_FIXED_BITS fractional bits and added as an integer, so the sum depends on no order and no split.  A partial of 2^26 or more, or a
- * NaN, sets the row's overflow flag and is left out (real activations are below 2^20; sums of many units that come near the end of
- * int64 cannot arise from partials of that size).
+ * NaN, sets the row's overflow flag and leaves the row's sum without meaning: the request has to fail (real activations are below 2^20;
+ * sums of many units that come near the end of int64 cannot arise from partials of that size).
  *
  * Calls and cost: linear m x n x k does 2mnk flops and reads n*k weights once per tile of rows. */
 #ifndef PALMGROVE_KERN_H
@@ -48,9 +51,37 @@ typedef struct kern_attention {
 #define KERN_ATTENTION_ROWS 8u
 #define KERN_HEAD_DIM_MAX 256u
 
+/* Rows of activations rounded to 8 bits, in the groups of the weights they meet: a row of k columns in units of `unit` columns (pack.h) is cut
+ * into n_groups = units * ceil(unit / PACK_GROUP) groups.  Group g of row r: x is about scales[r][g] * codes[r][g][i]; the codes
+ * of a short group end in zeros; sums are of the codes.  Rows lie densely, [m]. */
+typedef struct kern_codes {
+    int8_t *codes;  /* [m][n_groups][PACK_GROUP], on a cache line */
+    float *scales;  /* [m][n_groups] */
+    int32_t *sums;  /* [m][n_groups] */
+    size_t n_groups;
+} kern_codes;
+
+/* Groups of a row. */
+static inline size_t kern_n_groups(size_t k, size_t unit)
+{
+    size_t whole = k / unit, rest = k % unit;
+    return whole * ((unit + PACK_GROUP - 1) / PACK_GROUP) + (rest + PACK_GROUP - 1) / PACK_GROUP;
+}
+
+/* Bytes of working memory that a thread gives panel_codes for rows of n_groups groups, on a cache line. */
+static inline size_t kern_scratch_bytes(size_t n_groups)
+{
+    return n_groups * PACK_GROUP * KERN_PANEL;
+}
+
 typedef void kern_panel(const void *panel, size_t k, const float *x, size_t ldx, size_t m, float *y, size_t ldy, size_t n_cols);
 typedef void kern_panel_fixed(const void *panel, size_t k, size_t unit, const float *x, size_t ldx, size_t m, int64_t *acc,
                               size_t ldacc, size_t n_cols, int64_t *overflow);
+
+typedef void kern_panel_codes(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, float *y, size_t ldy,
+                              size_t n_cols, void *scratch);
+typedef void kern_panel_codes_fixed(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, int64_t *acc,
+                                    size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch);
 
 typedef struct kern_table {
     const char *name;
@@ -62,10 +93,23 @@ typedef struct kern_table {
      * leaves the range (left alone otherwise; safe from several threads). */
     kern_panel_fixed *panel_fixed[PACK_N_TYPES];
 
+    /* The same with 8-bit activations: rows [row, row + m) of x; y, acc and overflow begin at the first of them.  PACK_INT8 and PACK_INT4
+     * only, the others are NULL. */
+    kern_panel_codes *panel_codes[PACK_N_TYPES];
+    kern_panel_codes_fixed *panel_codes_fixed[PACK_N_TYPES];
+
+    /* One row x [k] to codes, scales and sums of its groups: scale = max |x| / 127, code = x * (127 / max |x|), rounded, to the nearest
+     * integer, ties to even.  A group whose max is below 2^-100 has scale and codes 0.  A NaN or an infinity in a group makes its scale a NaN
+     * and its codes 0, so that the products' overflow is seen. */
+    void (*quantise)(const float *x, size_t k, size_t unit, int8_t *codes, float *scales, int32_t *sums);
+
     /* y = x * gain / sqrt(mean(x^2) + eps), one row of d.  Sums run in 32 strided lanes, then a binary tree.  y may be x. */
     void (*norm_rms)(const float *x, const float *gain, float eps, size_t d, float *y);
     /* y = (x - mean) * gain / sqrt(var + eps). */
     void (*norm_layer)(const float *x, const float *gain, float eps, size_t d, float *y);
+
+    /* x[d] += acc * 2^-KERN_FIXED_BITS + bias (bias [d] or NULL); one rounding of the sum to f32, one for the bias, one for x. */
+    void (*add_fixed)(float *x, size_t d, const int64_t *acc, const float *bias);
 
     /* gate = silu(gate) * up, n elements; silu(x) = x / (1 + exp(-x)). */
     void (*swiglu)(float *gate, const float *up, size_t n);

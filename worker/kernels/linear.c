@@ -1,69 +1,106 @@
 #include "worker/kernels/linear.h"
 
-/* Rows of x one thread takes at a time: a block of x stays in the core's cache while the panel streams. */
+/* Rows one thread takes at a time: a block of them stays in the core's cache while panels stream past.  Rounded rows are four times
+ * smaller, and int4 panels are unpacked once for each block. */
 #define ROW_BLOCK 64u
+#define ROW_BLOCK_CODES 128u
 
-/* The unit of work: one panel's outputs for a block of rows.  Tiles of a panel follow one another. */
+/* The unit of work: one panel's outputs for a block of rows.  The blocks of a panel follow one another. */
 typedef struct tile {
-    const void *panel;
+    size_t panel;
     size_t column, n_columns; /* first output, and how many of the panel's exist */
     size_t row, n_rows;
 } tile;
 
-static size_t n_tiles(const pack_matrix *w, size_t m)
+static bool takes_codes(const pack_matrix *w, const kern_rows *rows)
 {
-    return pack_n_panels(w->n) * ((m + ROW_BLOCK - 1) / ROW_BLOCK);
+    return rows->codes != NULL && pack_type_is_quantised(w->type);
 }
 
-static tile tile_of(const pack_matrix *w, size_t m, size_t index)
+static size_t row_block(const pack_matrix *w, const kern_rows *rows)
 {
-    size_t row_blocks = (m + ROW_BLOCK - 1) / ROW_BLOCK;
-    size_t column = index / row_blocks * KERN_PANEL, row = index % row_blocks * ROW_BLOCK;
+    return takes_codes(w, rows) ? ROW_BLOCK_CODES : ROW_BLOCK;
+}
+
+static size_t n_tiles(const pack_matrix *w, size_t m, size_t block)
+{
+    return pack_n_panels(w->n) * ((m + block - 1) / block);
+}
+
+static tile tile_of(const pack_matrix *w, size_t m, size_t block, size_t index)
+{
+    size_t n_blocks = (m + block - 1) / block, panel = index / n_blocks, row = index % n_blocks * block;
+    size_t column = panel * KERN_PANEL;
     return (tile){
-        .panel = (const char *)w->data + column / KERN_PANEL * pack_panel_bytes(w->type, w->k, w->unit),
+        .panel = panel,
         .column = column,
         .n_columns = w->n - column < KERN_PANEL ? w->n - column : KERN_PANEL,
         .row = row,
-        .n_rows = m - row < ROW_BLOCK ? m - row : ROW_BLOCK,
+        .n_rows = m - row < block ? m - row : block,
     };
 }
 
-void kern_linear(const pack_matrix *w, const float *x, size_t ldx, size_t m, float *y, size_t ldy)
+static const void *panel_of(const pack_matrix *w, size_t panel)
+{
+    return (const char *)w->data + panel * pack_panel_bytes(w->type, w->k, w->unit);
+}
+
+static char *scratch_of(const team_member *me, const kern_rows *rows)
+{
+    return rows->scratch + me->index * rows->scratch_stride;
+}
+
+static void multiply(const team_member *me, const kern_rows *rows, const kern_product *product, const tile *t)
 {
     const kern_table *kern = kern_active();
-    size_t n = n_tiles(w, m);
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < n; i++) {
-        tile t = tile_of(w, m, i);
-        const float *in = x + t.row * ldx;
-        float *out = y + t.row * ldy + t.column;
-        kern->panel[w->type](t.panel, w->k, in, ldx, t.n_rows, out, ldy, t.n_columns);
+    const pack_matrix *w = product->w;
+    const void *panel = panel_of(w, t->panel);
+    float *out = product->y + t->row * product->ldy + t->column;
+    if (takes_codes(w, rows))
+        kern->panel_codes[w->type](panel, w->k, w->unit, rows->codes, t->row, t->n_rows, out, product->ldy, t->n_columns,
+                                   scratch_of(me, rows));
+    else
+        kern->panel[w->type](panel, w->k, rows->x + t->row * rows->ldx, rows->ldx, t->n_rows, out, product->ldy, t->n_columns);
+}
+
+void kern_linear(team_member *me, const kern_rows *rows, const kern_product *products, size_t n_products)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < n_products; i++)
+        n += n_tiles(products[i].w, rows->m, row_block(products[i].w, rows));
+    for (size_t index; team_take(me, n, &index);) {
+        const kern_product *product = products;
+        for (size_t tiles; index >= (tiles = n_tiles(product->w, rows->m, row_block(product->w, rows))); product++)
+            index -= tiles;
+        tile t = tile_of(product->w, rows->m, row_block(product->w, rows), index);
+        multiply(me, rows, product, &t);
     }
 }
 
-void kern_linear_fixed(const pack_matrix *w, const float *x, size_t ldx, size_t m, int64_t *acc, size_t ldacc,
-                       int64_t *overflow)
+static void add_term(const team_member *me, const kern_term *term, const tile *t, int64_t *acc, size_t ldacc, int64_t *overflow)
 {
     const kern_table *kern = kern_active();
-    size_t n = n_tiles(w, m);
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < n; i++) {
-        tile t = tile_of(w, m, i);
-        const float *in = x + t.row * ldx;
-        int64_t *out = acc + t.row * ldacc + t.column;
-        kern->panel_fixed[w->type](t.panel, w->k, w->unit, in, ldx, t.n_rows, out, ldacc, t.n_columns, overflow + t.row);
-    }
+    const kern_rows *rows = term->rows;
+    const pack_matrix *w = term->w;
+    const void *panel = panel_of(w, t->panel);
+    if (takes_codes(w, rows))
+        kern->panel_codes_fixed[w->type](panel, w->k, w->unit, rows->codes, t->row, t->n_rows, acc, ldacc, t->n_columns, overflow,
+                                         scratch_of(me, rows));
+    else
+        kern->panel_fixed[w->type](panel, w->k, w->unit, rows->x + t->row * rows->ldx, rows->ldx, t->n_rows, acc, ldacc,
+                                   t->n_columns, overflow);
 }
 
-void kern_add_fixed(float *x, size_t m, size_t d, const int64_t *acc, const float *bias)
+/* The terms of a tile run one after the other on one thread: nobody else adds to its part of acc. */
+void kern_linear_fixed(team_member *me, const kern_term *terms, size_t n_terms, int64_t *acc, size_t ldacc, int64_t *overflow)
 {
-    const float unit = 1.0f / 68719476736.0f; /* 2^-KERN_FIXED_BITS */
-#pragma omp parallel for schedule(static)
-    for (size_t r = 0; r < m; r++)
-        for (size_t i = 0; i < d; i++) {
-            float sum = (float)acc[r * d + i] * unit;
-            if (bias != NULL)
-                sum += bias[i];
-            x[r * d + i] += sum;
-        }
+    size_t m = terms[0].rows->m, block = ROW_BLOCK_CODES;
+    for (size_t i = 0; i < n_terms; i++)
+        block = row_block(terms[i].w, terms[i].rows) < block ? row_block(terms[i].w, terms[i].rows) : block;
+    size_t n = n_tiles(terms[0].w, m, block);
+    for (size_t index; team_take(me, n, &index);) {
+        tile t = tile_of(terms[0].w, m, block, index);
+        for (size_t i = 0; i < n_terms; i++)
+            add_term(me, &terms[i], &t, acc + t.row * ldacc + t.column, ldacc, overflow + t.row);
+    }
 }

@@ -1,6 +1,8 @@
-/* linear.h - matrix products over packed weights, divided among the OpenMP team by outputs and blocks of rows.
+/* linear.h - matrix products over packed weights, divided among a rank's team by outputs and blocks of rows.
  *
- * The division changes nothing in the result: a (row, output) pair is computed whole by one thread. */
+ * The division changes nothing in the result: a (row, output) pair is computed whole by one thread.  Every member of the team calls these
+ * functions with the same arguments; none of them waits at its end, so the caller puts a barrier between what writes and
+ * what reads (team.h). */
 #ifndef PALMGROVE_LINEAR_H
 #define PALMGROVE_LINEAR_H
 
@@ -8,15 +10,35 @@
 #include <stdint.h>
 
 #include "worker/kernels/kern.h"
+#include "worker/team/team.h"
 
-/* y[m][n] = x[m][k] W^T, w not split (its unit is k); rows of x and y are ldx and ldy floats apart. */
-void kern_linear(const pack_matrix *w, const float *x, size_t ldx, size_t m, float *y, size_t ldy);
+/* m rows that meet matrices: in f32 and, where integer kernels shall be used, rounded to 8 bits too. */
+typedef struct kern_rows {
+    const float *x; /* row r at x + r * ldx */
+    size_t ldx, m;
+    const kern_codes *codes; /* NULL: every matrix takes x */
+    char *scratch;           /* [team size][scratch_stride], kern_scratch_bytes each; read with codes only */
+    size_t scratch_stride;
+} kern_rows;
 
-/* acc[m][n] += x[m][k] W^T in fixed point, a partial for each unit (kern.h); overflow [m]. */
-void kern_linear_fixed(const pack_matrix *w, const float *x, size_t ldx, size_t m, int64_t *acc, size_t ldacc,
-                       int64_t *overflow);
+/* One product: y[m][n] = rows W^T, rows of y ldy floats apart; w is not split (its unit is its k). */
+typedef struct kern_product {
+    const pack_matrix *w;
+    float *y;
+    size_t ldy;
+} kern_product;
 
-/* x[m][d] += acc * 2^-KERN_FIXED_BITS + bias (bias [d] or NULL); one rounding of the sum to f32, one for the bias, one for x. */
-void kern_add_fixed(float *x, size_t m, size_t d, const int64_t *acc, const float *bias);
+/* Several products over the same rows at once. */
+void kern_linear(team_member *me, const kern_rows *rows, const kern_product *products, size_t n_products);
+
+/* One contraction that adds to a sum. */
+typedef struct kern_term {
+    const kern_rows *rows;
+    const pack_matrix *w;
+} kern_term;
+
+/* acc[m][n] += the terms' rows W^T in fixed point, a partial for each unit of w (kern.h); overflow [m].  All terms have the same m
+ * and n, at least one term. */
+void kern_linear_fixed(team_member *me, const kern_term *terms, size_t n_terms, int64_t *acc, size_t ldacc, int64_t *overflow);
 
 #endif

@@ -1,17 +1,19 @@
 /* model.c - one rank's part of a model put together: memory, loading, and the step.
  *
- * The step's way: images -> embedding (stage 0) or receive -> layers -> send, or norm, logits, gather, sample (last stage). */
+ * The step's way: images -> embedding (stage 0) or receive -> layers -> send, or head.h (last stage).  All of it is one walk of the rank's
+ * team; what crosses ranks is member 0's. */
 #include "worker/model/model.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/base/size.h"
-#include "worker/kernels/linear.h"
-#include "worker/model/sample.h"
+#include "worker/model/head.h"
 #include "worker/model/stack.h"
 #include "worker/model/tower.h"
 #include "worker/model/weights.h"
+#include "worker/team/team.h"
+#include "worker/trace/trace.h"
 
 struct model {
     arch a;
@@ -29,13 +31,11 @@ struct model {
     model_weights weights;
     model_stack decoder;
     model_tower tower;
+    model_head head;
 
-    int32_t *feedback;      /* [max_seqs] stage 0: last sampled token of each sequence slot */
-    uint32_t *vocab_widths; /* [tp] vocabulary rows of each tensor rank */
-    uint32_t *sampled;      /* [max_seqs] slices of the plan that sample */
-    float *local_logits;    /* [max_seqs][this rank's vocabulary rows] */
-    float *logits;          /* [max_seqs][V], tensor rank 0 */
-    model_candidate *candidates; /* [V], tensor rank 0 */
+    team *team;
+    model_scratch scratch;
+    int32_t *feedback; /* [max_seqs] stage 0: last sampled token of each sequence slot */
 
     model_probe *probe;
     void *probe_context;
@@ -63,16 +63,8 @@ static void layout_workspace(model *m, model_arena *arena)
     if (m->has_tower)
         model_tower_layout(&m->tower, arena);
     m->feedback = model_arena_take(arena, m->limits.max_seqs, sizeof *m->feedback);
-    m->vocab_widths = model_arena_take(arena, m->place.tp, sizeof *m->vocab_widths);
-    if (!m->has_head)
-        return;
-    size_t n = m->limits.max_seqs, vocab = m->a.decoder.vocab_size;
-    m->sampled = model_arena_take(arena, n, sizeof *m->sampled);
-    m->local_logits = model_arena_take(arena, n, shard_range_width(m->split.vocab) * sizeof *m->local_logits);
-    if (m->place.tp_rank == 0) {
-        m->logits = model_arena_take(arena, n, vocab * sizeof *m->logits);
-        m->candidates = model_arena_take(arena, vocab, sizeof *m->candidates);
-    }
+    if (m->has_head)
+        model_head_layout(&m->head, m->place.tp, arena);
 }
 
 static model_origin origin_of(const model *m, const shard_checkpoint *checkpoint, const shard_recipe *recipe)
@@ -93,11 +85,23 @@ static base_status layout(model *m, const model_origin *origin, base_error *erro
     return BASE_OK;
 }
 
+static void init_head(model *m, const model_options *options)
+{
+    m->head = (model_head){.arch = &m->a.decoder,
+                           .output = m->a.decoder.tied_embeddings ? &m->weights.embedding : &m->weights.output,
+                           .decoder = &m->decoder,
+                           .max_seqs = m->limits.max_seqs,
+                           .vocab = m->split.vocab,
+                           .is_root = m->place.tp_rank == 0,
+                           .probe = options->probe,
+                           .probe_context = options->probe_context};
+}
+
 /* Everything that needs no memory of the arenas: who this rank is and what it will hold. */
 static base_status describe(model *m, const shard_checkpoint *checkpoint, const shard_recipe *recipe, par_grid *grid,
-                            const par_place *place, const link_limits *limits, base_error *error)
+                            const par_place *place, const model_options *options, base_error *error)
 {
-    *m = (model){.a = checkpoint->a, .place = *place, .grid = grid, .limits = complete_limits(&checkpoint->a, limits)};
+    *m = (model){.a = checkpoint->a, .place = *place, .grid = grid, .limits = complete_limits(&checkpoint->a, &options->limits)};
     base_status status = shard_split_of(&m->a, place->tp, place->pp, place->tp_rank, place->stage, &m->split, error);
     if (status == BASE_OK && checkpoint->shards != NULL)
         status = shard_rank_file_open(checkpoint->shards, place->tp, place->pp, place->tp_rank, place->stage, &m->file, error);
@@ -108,9 +112,10 @@ static base_status describe(model *m, const shard_checkpoint *checkpoint, const 
     status = model_weights_init(&m->weights, &m->a, &m->split, error);
     if (status != BASE_OK)
         return status;
-    model_stack_init(&m->decoder, &m->a.decoder.stack, &m->split.decoder, grid);
+    model_stack_init(&m->decoder, &m->a.decoder.stack, &m->split.decoder, &options->numerics, grid);
     if (m->a.has_tower)
-        model_tower_init(&m->tower, &m->a, &m->split, &m->weights, m->limits.n_image_slots, grid);
+        model_tower_init(&m->tower, &m->a, &m->split, &options->numerics, &m->weights, m->limits.n_image_slots, grid);
+    init_head(m, options);
     model_origin origin = origin_of(m, checkpoint, recipe);
     status = layout(m, &origin, error);
     m->memory = (model_memory){m->weights_arena.used, m->kv_arena.used, m->workspace_arena.used};
@@ -118,12 +123,12 @@ static base_status describe(model *m, const shard_checkpoint *checkpoint, const 
 }
 
 base_status model_memory_of(const shard_checkpoint *checkpoint, const shard_recipe *recipe, const par_place *place,
-                            const link_limits *limits, model_memory *out, base_error *error)
+                            const model_options *options, model_memory *out, base_error *error)
 {
     model *m = calloc(1, sizeof *m);
     if (m == NULL)
         return base_fail(error, BASE_ENOMEM, "out of memory for a model's description");
-    base_status status = describe(m, checkpoint, recipe, NULL, place, limits, error);
+    base_status status = describe(m, checkpoint, recipe, NULL, place, options, error);
     if (status == BASE_OK) {
         *out = m->memory;
         if (m->file != NULL)
@@ -133,7 +138,7 @@ base_status model_memory_of(const shard_checkpoint *checkpoint, const shard_reci
     return status;
 }
 
-static base_status map_arenas(model *m, base_error *error)
+static base_status map_arenas(model *m, model_huge_pages huge, base_error *error)
 {
     struct {
         model_arena *arena;
@@ -143,7 +148,7 @@ static base_status map_arenas(model *m, base_error *error)
                  {&m->kv_arena, m->memory.kv_bytes, "the KV cache; lower --kv-tokens"},
                  {&m->workspace_arena, m->memory.workspace_bytes, "the workspace; lower --step-tokens"}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (!model_arena_map(parts[i].arena, parts[i].bytes))
+        if (!model_arena_map(parts[i].arena, parts[i].bytes, huge))
             return base_fail(error, BASE_ENOMEM, "cannot take %llu bytes for %s", (unsigned long long)parts[i].bytes,
                              parts[i].what);
     return BASE_OK;
@@ -155,11 +160,59 @@ static void start(model *m)
     model_stack_start(&m->decoder, m->weights.rope_divisors);
     if (m->has_tower)
         model_tower_start(&m->tower);
-    for (uint32_t t = 0; t < m->place.tp; t++) {
+    m->head.norm = m->weights.final_norm;
+    for (uint32_t t = 0; t < m->place.tp && m->has_head; t++) {
         shard_split other; /* the layout was accepted for this rank, so it is for every rank */
         if (shard_split_of(&m->a, m->place.tp, m->place.pp, t, m->place.stage, &other, NULL) == BASE_OK)
-            m->vocab_widths[t] = shard_range_width(other.vocab);
+            m->head.widths[t] = shard_range_width(other.vocab);
     }
+}
+
+/* The team and its working memory. */
+static base_status gather_team(model *m, const model_options *options, base_error *error)
+{
+    base_status status = team_create(options->n_threads, options->crowded, &m->team, error);
+    if (status != BASE_OK || options->numerics.activations == MODEL_ACTIVATIONS_F32)
+        return status;
+    size_t stride = model_stack_scratch_bytes(&m->decoder), bytes;
+    if (m->has_tower && model_stack_scratch_bytes(&m->tower.stack) > stride)
+        stride = model_stack_scratch_bytes(&m->tower.stack);
+    m->scratch.stride = base_size_round_up(stride, KERN_ALIGN);
+    if (!base_size_mul(m->scratch.stride, team_size(m->team), &bytes))
+        return base_fail(error, BASE_ETOOBIG, "the threads' working memory does not fit this machine's addresses; lower --threads");
+    m->scratch.bytes = aligned_alloc(KERN_ALIGN, bytes);
+    if (m->scratch.bytes == NULL)
+        return base_fail(error, BASE_ENOMEM, "cannot take %zu bytes for the threads' working memory", bytes);
+    m->decoder.scratch = m->tower.stack.scratch = m->scratch;
+    return BASE_OK;
+}
+
+typedef struct page_ranges {
+    struct {
+        const char *begin; /* NULL: none */
+        size_t bytes;
+    } ranges[3];
+} page_ranges;
+
+/* A member's part of the memory that steps write, so that no step waits for the system to clear pages, and a rank on several NUMA nodes
+ * spreads it over them. */
+static void take_pages(void *context, team_member *me)
+{
+    const page_ranges *all = context;
+    for (size_t i = 0; i < sizeof all->ranges / sizeof *all->ranges; i++) {
+        size_t begin, end;
+        team_part(me, all->ranges[i].bytes, MODEL_PAGES_GRAIN, &begin, &end);
+        if (all->ranges[i].begin != NULL)
+            model_pages_take(all->ranges[i].begin + begin, end - begin);
+    }
+}
+
+static void take_memory(model *m, bool take_cache)
+{
+    page_ranges ranges = {{{m->workspace_arena.base, m->memory.workspace_bytes},
+                           {m->scratch.bytes, m->scratch.stride * team_size(m->team)},
+                           {take_cache ? m->kv_arena.base : NULL, m->memory.kv_bytes}}};
+    team_run(m->team, take_pages, &ranges);
 }
 
 base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe *recipe, par_grid *grid,
@@ -169,10 +222,12 @@ base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe 
     model *m = calloc(1, sizeof *m);
     if (m == NULL)
         return base_fail(error, BASE_ENOMEM, "out of memory for a model's description");
-    base_status status = describe(m, checkpoint, recipe, grid, &place, &options->limits, error);
+    base_status status = describe(m, checkpoint, recipe, grid, &place, options, error);
     model_origin origin = origin_of(m, checkpoint, recipe);
     if (status == BASE_OK)
-        status = map_arenas(m, error);
+        status = map_arenas(m, options->huge_pages, error);
+    if (status == BASE_OK)
+        status = gather_team(m, options, error);
     if (status == BASE_OK)
         status = layout(m, &origin, error);
     if (status == BASE_OK)
@@ -184,6 +239,7 @@ base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe 
     m->probe = m->decoder.probe = options->probe;
     m->probe_context = m->decoder.probe_context = options->probe_context;
     m->decoder.first_layer = m->split.layers.begin;
+    take_memory(m, options->take_cache);
     start(m);
     *out = m;
     return BASE_OK;
@@ -193,13 +249,20 @@ void model_destroy(model **m)
 {
     if (*m == NULL)
         return;
-    model_arena_unmap(&(*m)->weights_arena, (*m)->memory.weights_bytes);
-    model_arena_unmap(&(*m)->kv_arena, (*m)->memory.kv_bytes);
-    model_arena_unmap(&(*m)->workspace_arena, (*m)->memory.workspace_bytes);
+    model_arena_unmap(&(*m)->weights_arena);
+    model_arena_unmap(&(*m)->kv_arena);
+    model_arena_unmap(&(*m)->workspace_arena);
     model_weights_release(&(*m)->weights);
     shard_rank_file_close(&(*m)->file);
+    team_destroy(&(*m)->team);
+    free((*m)->scratch.bytes);
     free(*m);
     *m = NULL;
+}
+
+int model_huge_percent(const model *m)
+{
+    return model_arena_huge_percent(&m->weights_arena);
 }
 
 const link_limits *model_limits(const model *m)
@@ -220,35 +283,47 @@ static void show(const model *m, const char *what, uint32_t layer, const float *
 
 /* --- the step --- */
 
-/* Token ids to vectors.  The owner of a vocabulary row fills it in, the others leave zeros; or-ing the bits moves it to all.
- * Image rows are on every rank already. */
-static void embed(model *m, const link_plan *plan)
+/* Token ids to vectors.  The owner of a vocabulary row fills it in, the others leave zeros; or-ing the bits moves it to all. */
+static void embed_row(model *m, int32_t id, float *x)
 {
     size_t d = m->a.decoder.stack.d;
-    float *x = m->decoder.x, *marks = model_stack_overflow(&m->decoder);
     shard_range mine = m->split.vocab;
+    if (id < 0 || (uint32_t)id < mine.begin || (uint32_t)id >= mine.end) {
+        memset(x, 0, d * sizeof *x);
+        return;
+    }
+    pack_row_get(&m->weights.embedding, (uint32_t)id - mine.begin, x);
+    for (size_t i = 0; i < d; i++)
+        x[i] *= m->a.decoder.embedding_scale;
+}
 
-    memset(x, 0, plan->n_tokens * d * sizeof *x);
-    for (uint32_t r = 0; r < plan->n_tokens; r++) {
-        int32_t id = plan->tokens[r];
-        if (id >= 0 && (uint32_t)id >= mine.begin && (uint32_t)id < mine.end) {
-            pack_row_get(&m->weights.embedding, (uint32_t)id - mine.begin, x + r * d);
-            for (size_t i = 0; i < d; i++)
-                x[r * d + i] *= m->a.decoder.embedding_scale;
-        }
-    }
+/* Image rows are on every rank already. */
+static void place_image_row(model *m, int32_t id, uint32_t r)
+{
+    size_t d = m->a.decoder.stack.d;
+    float *mark = model_stack_overflow(&m->decoder) + r;
+    *mark = 0.0f;
+    if (id >= 0)
+        return;
+    uint32_t row = (uint32_t)(-1 - id);
+    memcpy(m->decoder.x + r * d, model_tower_row(&m->tower, row), d * sizeof(float));
+    *mark = model_tower_row_overflow(&m->tower, row) ? 1.0f : 0.0f;
+}
+
+static void embed(team_member *me, model *m, const link_plan *plan)
+{
+    size_t d = m->a.decoder.stack.d;
+    float *x = m->decoder.x;
+    for (size_t r; team_take(me, plan->n_tokens, &r);)
+        embed_row(m, plan->tokens[r], x + r * d);
+    team_barrier(me);
     if (m->place.tp > 1)
-        par_or_u32(m->grid, (uint32_t *)(void *)x, plan->n_tokens * d);
-    for (uint32_t r = 0; r < plan->n_tokens; r++) {
-        int32_t id = plan->tokens[r];
-        marks[r] = 0.0f;
-        if (id < 0) {
-            uint32_t row = (uint32_t)(-1 - id);
-            memcpy(x + r * d, model_tower_row(&m->tower, row), d * sizeof *x);
-            marks[r] = model_tower_row_overflow(&m->tower, row) ? 1.0f : 0.0f;
-        }
-    }
-    show(m, "embedding", 0, x, plan->n_tokens, d);
+        par_or_u32(m->grid, me, (uint32_t *)(void *)x, plan->n_tokens * d);
+    for (size_t r; team_take(me, plan->n_tokens, &r);)
+        place_image_row(m, plan->tokens[r], (uint32_t)r);
+    team_barrier(me);
+    if (me->index == 0)
+        show(m, "embedding", 0, x, plan->n_tokens, d);
 }
 
 /* Put the tokens that the last stage sampled where the plan left placeholders. */
@@ -261,99 +336,66 @@ static void fill_feedback(const model *m, const link_plan *plan)
     }
 }
 
-static void enter_stage(model *m, const link_plan *plan)
+static size_t stage_floats(const model *m, const link_plan *plan)
 {
-    size_t floats = plan->n_tokens * ((size_t)m->a.decoder.stack.d + 1);
+    return plan->n_tokens * ((size_t)m->a.decoder.stack.d + 1);
+}
+
+static void encode_image(team_member *me, model *m, const link_image *image)
+{
+    uint64_t begin_us = me->index == 0 ? trace_begin() : 0;
+    model_tower_encode(me, &m->tower, image->slot, image->pixels, m->probe, m->probe_context);
+    if (me->index == 0)
+        trace_end(TRACE_TOWER, begin_us, image->slot);
+}
+
+static void enter_stage(team_member *me, model *m, const link_plan *plan)
+{
     if (m->place.stage > 0) {
-        par_stage_receive(m->grid, m->decoder.x, floats);
+        if (me->index == 0)
+            par_stage_receive(m->grid, m->decoder.x, stage_floats(m, plan));
+        team_barrier(me);
         return;
     }
     for (uint32_t i = 0; i < plan->n_images; i++)
-        model_tower_encode(&m->tower, plan->images[i].slot, plan->images[i].pixels, m->probe, m->probe_context);
-    fill_feedback(m, plan);
-    embed(m, plan);
+        encode_image(me, m, &plan->images[i]);
+    embed(me, m, plan);
 }
 
-/* Logits of the last row of every slice that samples: norm, this rank's vocabulary rows, gather. */
-static void compute_logits(model *m, const link_plan *plan)
+/* What a step is about, for every member of the team. */
+typedef struct step {
+    model *m;
+    const link_plan *plan;
+    link_result *result;
+} step;
+
+static void show_layer(void *context, uint32_t il)
 {
-    size_t d = m->a.decoder.stack.d, local = shard_range_width(m->split.vocab);
-    uint32_t n = 0, end = 0;
-    for (uint32_t is = 0; is < plan->n_slices; is++) {
-        end += plan->slices[is].n_tokens;
-        if (!(plan->slices[is].flags & LINK_SLICE_SAMPLE))
-            continue;
-        m->sampled[n] = is;
-        model_stack_norm(&m->decoder, m->decoder.x + (end - 1) * d, m->weights.final_norm, m->decoder.y + n * d);
-        n++;
-    }
-    if (n == 0)
-        return;
-    const pack_matrix *output = m->a.decoder.tied_embeddings ? &m->weights.embedding : &m->weights.output;
-    kern_linear(output, m->decoder.y, d, n, m->local_logits, local);
-    for (size_t i = 0; i < n * local; i++)
-        m->local_logits[i] *= m->a.decoder.logit_scale;
-    par_gather_columns(m->grid, m->local_logits, m->vocab_widths, n, m->logits);
-    if (m->place.tp_rank == 0)
-        show(m, "logits", 0, m->logits, n, m->a.decoder.vocab_size);
+    const step *now = context;
+    const model *m = now->m;
+    show(m, "decoder", m->split.layers.begin + il, m->decoder.x, now->plan->n_tokens, m->a.decoder.stack.d);
 }
 
-static link_token sample_slice(model *m, const link_slice *slice, const float *logits)
+static void walk(void *context, team_member *me)
 {
-    uint32_t last = slice->pos + slice->n_tokens - 1;
-    size_t vocab = m->a.decoder.vocab_size;
-    link_token token = {.seq = slice->seq, .pos = last};
-    token.token = model_sample(logits, vocab, &slice->sampling, last + 1, m->candidates, &token.logprob);
-    if (slice->flags & LINK_SLICE_DIGEST)
-        token.logits_digest = model_logits_digest(logits, vocab);
-    return token;
-}
-
-/* Rows [row, row + n) of x hold a mark of overflow. */
-static bool rows_overflowed(model *m, uint32_t row, uint32_t n)
-{
-    const float *marks = model_stack_overflow(&m->decoder);
-    for (uint32_t r = row; r < row + n; r++)
-        if (marks[r] != 0.0f)
-            return true;
-    return false;
-}
-
-/* One entry per slice that sampled, and one with LINK_TOKEN_OVERFLOW per slice that left the fixed-point range. */
-static void collect_tokens(model *m, const link_plan *plan, link_result *result)
-{
-    uint32_t row = 0, next_logits = 0;
-    for (uint32_t is = 0; is < plan->n_slices; is++) {
-        const link_slice *slice = &plan->slices[is];
-        const float *logits = m->logits + (size_t)next_logits * m->a.decoder.vocab_size;
-        bool samples = (slice->flags & LINK_SLICE_SAMPLE) != 0;
-        if (rows_overflowed(m, row, slice->n_tokens))
-            result->tokens[result->n_tokens++] = (link_token){
-                .seq = slice->seq, .pos = slice->pos + slice->n_tokens - 1, .token = LINK_TOKEN_OVERFLOW};
-        else if (samples)
-            result->tokens[result->n_tokens++] = sample_slice(m, slice, logits);
-        next_logits += samples;
-        row += slice->n_tokens;
-    }
+    step *now = context;
+    model *m = now->m;
+    enter_stage(me, m, now->plan);
+    model_stack_run(me, &m->decoder, m->weights.layers, shard_range_width(m->split.layers), show_layer, now);
+    if (m->has_head)
+        model_head_run(me, &m->head, now->plan, now->result);
+    else if (me->index == 0)
+        par_stage_send(m->grid, m->decoder.x, stage_floats(m, now->plan));
 }
 
 void model_step(model *m, const link_plan *plan, link_result *result)
 {
-    size_t d = m->a.decoder.stack.d;
+    uint64_t begin_us = trace_begin();
     result->step = plan->step;
     result->n_tokens = 0;
-
     model_batch_from_plan(&m->decoder.batch, plan, &m->decoder.heads);
-    enter_stage(m, plan);
-    for (uint32_t il = 0; il < shard_range_width(m->split.layers); il++) {
-        model_stack_layer(&m->decoder, &m->weights.layers[il], il);
-        show(m, "decoder", m->split.layers.begin + il, m->decoder.x, plan->n_tokens, d);
-    }
-    if (!m->has_head) {
-        par_stage_send(m->grid, m->decoder.x, plan->n_tokens * (d + 1));
-        return;
-    }
-    compute_logits(m, plan);
-    if (m->place.tp_rank == 0)
-        collect_tokens(m, plan, result);
+    if (m->place.stage == 0)
+        fill_feedback(m, plan);
+    team_run(m->team, walk, &(step){m, plan, result});
+    trace_end(TRACE_STEP, begin_us, plan->n_tokens);
 }

@@ -1,7 +1,7 @@
 /* model.h - one rank's part of a model: weights, KV cache, workspace, and the step over them.
  *
  * Compute only: it reads a step plan and calls worker/par for what crosses ranks; it knows no requests.  Threads: the main
- * thread, which opens OpenMP teams inside the kernels.  After model_create nothing here allocates, locks or logs. */
+ * thread, which leads the rank's team through each step (worker/team).  After model_create nothing here allocates, locks or logs. */
 #ifndef PALMGROVE_MODEL_H
 #define PALMGROVE_MODEL_H
 
@@ -10,6 +10,8 @@
 #include "sharding/checkpoint.h"
 #include "sharding/recipe.h"
 #include "sharding/split.h"
+#include "worker/model/numerics.h"
+#include "worker/model/arena.h"
 #include "worker/par/par.h"
 
 typedef struct model model;
@@ -24,6 +26,11 @@ typedef void model_probe(void *context, const char *what, uint32_t layer, const 
 
 typedef struct model_options {
     link_limits limits; /* max_seqs, max_positions, max_step_tokens, n_kv_blocks, n_image_slots; the rest is filled by the model */
+    model_numerics numerics;
+    uint32_t n_threads; /* of the team; 0: as many as OpenMP would start */
+    bool crowded;       /* other ranks use the same cores (team.h) */
+    model_huge_pages huge_pages;
+    bool take_cache;    /* take the KV cache's pages now, not when they are first used */
     model_progress *progress; /* may be NULL */
     void *progress_context;
     model_probe *probe; /* NULL in service */
@@ -34,16 +41,19 @@ typedef struct model_memory {
     uint64_t weights_bytes, kv_bytes, workspace_bytes;
 } model_memory;
 
-/* What model_create will take on the rank at `place`, without taking it.  `recipe` says how weights are packed; shards are packed
- * already.  BASE_EINVAL when the layout cannot hold the model, or is not the shards' own. */
+/* What model_create will take on the rank at `place`, without taking it (but for the team's scratch, 32 bytes for each column of the
+ * widest matrix and thread).  `recipe` says how weights are packed; shards are packed already.  BASE_EINVAL when the layout cannot hold the model, or is not the shards' own. */
 base_status model_memory_of(const shard_checkpoint *checkpoint, const shard_recipe *recipe, const par_place *place,
-                            const link_limits *limits, model_memory *out, base_error *error);
+                            const model_options *options, model_memory *out, base_error *error);
 
 /* Load this rank's weights from `checkpoint` (borrowed for the call) and take all memory.  Not collective.
  * `grid` is borrowed for the model's life.  Errors: BASE_ENOMEM (what and how many bytes), BASE_EINVAL layout; those of the shard file. */
 base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe *recipe, par_grid *grid,
                          const model_options *options, model **out, base_error *error);
 void model_destroy(model **m);
+
+/* How much of the weights lies in huge pages, in percent; -1: unknown, or they are mapped from a shard file. */
+int model_huge_percent(const model *m);
 
 /* The limits in force, complete. */
 const link_limits *model_limits(const model *m);

@@ -7,39 +7,58 @@
  * The rank computes its query heads and its MLP columns; what they add goes into a fixed-point accumulator, and an exact integer sum over
  * the tensor group finishes each branch (both at once in a parallel block).
  *
+ * Every member of the rank's team walks through the same functions (worker/team); what one pass writes the next reads after a barrier.
+ * Passes over rows do all that belongs to a row at once: the end of one branch, the norm before the next, the rounding to 8 bits.
+ *
  * Workspace of one stack (floats unless noted), n rows at most max_rows, h' kv' f' the rank's part:
  *     x   [n][d] then [n] overflow marks     the residual stream; the marks travel with it between stages
  *     y   [n][d]                             normalised x
  *     q   [n][h' dh]   k, v [n][kv' dh]      projections; q is rotated in place
  *     o   [n][h' dh]                         attention output
  *     gate, up [n][f']                       MLP; the activation lands in gate (swiglu) or up (gelu)
- *     acc [n][d] then [n] overflow counts    int64 fixed point; summed over the tensor group in one call */
+ *     acc [n][d] then [n] overflow counts    int64 fixed point; summed over the tensor group in one call
+ *     y_codes, o_codes, hidden_codes         y, o and the MLP's activations in 8 bits, when the numerics say so */
 #ifndef PALMGROVE_MODEL_STACK_H
 #define PALMGROVE_MODEL_STACK_H
 
 #include "worker/model/batch.h"
+#include "worker/kernels/linear.h"
 #include "worker/model/kv.h"
+#include "worker/model/numerics.h"
 #include "worker/model/rope.h"
 #include "worker/model/weights.h"
 #include "worker/par/par.h"
+#include "worker/team/team.h"
+
+/* Working memory of the team's integer kernels; one for all stacks of a model. */
+typedef struct model_scratch {
+    char *bytes;   /* [team size][stride] */
+    size_t stride; /* kern_scratch_bytes of the longest rows */
+} model_scratch;
 
 typedef struct model_stack {
     const arch_stack *arch;
     shard_stack_split split;
     model_heads heads;
+    model_numerics numerics;
     par_grid *grid;
+    model_scratch scratch;
     model_kv kv;
     model_rope rope_global, rope_local; /* empty where no layer uses them */
     model_batch batch;
     float *x, *y, *q, *k, *v, *o, *gate, *up;
     int64_t *acc;
+    kern_codes y_codes, o_codes, hidden_codes;
     model_probe *probe; /* sees what meets the matrices (model.h); NULL in service, and for a tower */
     void *probe_context;
     uint32_t first_layer; /* of this rank, in the whole model; for the probe */
 } model_stack;
 
 /* Describe a stack: what it is and what of it this rank has.  No memory yet. */
-void model_stack_init(model_stack *s, const arch_stack *a, const shard_stack_split *split, par_grid *grid);
+void model_stack_init(model_stack *s, const arch_stack *a, const shard_stack_split *split, const model_numerics *numerics, par_grid *grid);
+
+/* Bytes of scratch that each member of the team needs for this stack's matrices. */
+size_t model_stack_scratch_bytes(const model_stack *s);
 
 /* Lay out the cache (n_layers local layers of n_blocks blocks) and the workspace (with the RoPE table of n_positions). */
 void model_stack_layout_kv(model_stack *s, uint32_t n_layers, uint32_t n_blocks, model_arena *arena);
@@ -51,11 +70,17 @@ void model_stack_start(model_stack *s, const float *divisors);
 /* The overflow marks behind the batch's rows of x: 0.0f or 1.0f each. */
 float *model_stack_overflow(model_stack *s);
 
-/* Run one layer over the batch, in place on x; its keys and values go to the cache's layer `kv_layer`.  Collective over the tensor
- * group. */
-void model_stack_layer(model_stack *s, const model_layer *layer, uint32_t kv_layer);
+/* Run layers [0, n) over the batch, in place on x; keys and values of layer i go to the cache's layer i, or all to layer 0 when the cache
+ * has one only.  Collective over the tensor group and over the team; x is visible to all members afterwards.  `done`, for probes:
+ * called by member 0 after each layer; may be NULL. */
+void model_stack_run(team_member *me, model_stack *s, const model_layer *layers, uint32_t n, void (*done)(void *context, uint32_t layer),
+                     void *done_context);
 
 /* One row through the stack's norm: y = norm(x). */
 void model_stack_norm(const model_stack *s, const float *x, const float *gain, float *y);
+
+/* The same into row r of the stack's y, rounded to 8 bits too where the numerics say so; and the first n rows of y as products take them. */
+void model_stack_norm_rounded(model_stack *s, const float *x, const float *gain, size_t r);
+kern_rows model_stack_rows(const model_stack *s, size_t n);
 
 #endif

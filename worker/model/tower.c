@@ -4,11 +4,11 @@
 
 #include "worker/kernels/linear.h"
 
-void model_tower_init(model_tower *t, const arch *a, const shard_split *split, const model_weights *weights, uint32_t n_slots,
-                      par_grid *grid)
+void model_tower_init(model_tower *t, const arch *a, const shard_split *split, const model_numerics *numerics, const model_weights *weights,
+                      uint32_t n_slots, par_grid *grid)
 {
     *t = (model_tower){.arch = &a->tower, .weights = weights, .d = a->decoder.stack.d, .n_slots = n_slots};
-    model_stack_init(&t->stack, &a->tower.stack, &split->tower, grid);
+    model_stack_init(&t->stack, &a->tower.stack, &split->tower, numerics, grid);
 }
 
 static uint32_t n_blocks(const model_tower *t)
@@ -40,66 +40,94 @@ void model_tower_start(model_tower *t)
         t->blocks[b] = b;
 }
 
-/* Pixels to patches, each channel by channel, then row by row, as a convolution's weights lie. */
-static void cut_patches(model_tower *t, const uint8_t *pixels)
+/* Pixels of patch p, channel by channel, then row by row, as a convolution's weights lie. */
+static void cut_patch(model_tower *t, const uint8_t *pixels, size_t p)
 {
     uint32_t side = t->arch->image_size, patch = t->arch->patch_size, per_row = side / patch;
-    float *out = t->patches;
-    for (uint32_t p = 0; p < t->arch->n_patches; p++)
-        for (uint32_t channel = 0; channel < 3; channel++)
-            for (uint32_t y = 0; y < patch; y++)
-                for (uint32_t x = 0; x < patch; x++) {
-                    size_t row = (size_t)(p / per_row) * patch + y, column = (size_t)(p % per_row) * patch + x;
-                    float value = (float)pixels[(row * side + column) * 3 + channel] / 255.0f;
-                    *out++ = (value - t->arch->image_mean[channel]) / t->arch->image_std[channel];
-                }
+    float *out = t->patches + p * patch_floats(t);
+    for (uint32_t channel = 0; channel < 3; channel++)
+        for (uint32_t y = 0; y < patch; y++)
+            for (uint32_t x = 0; x < patch; x++) {
+                size_t row = p / per_row * patch + y, column = p % per_row * patch + x;
+                float value = (float)pixels[(row * side + column) * 3 + channel] / 255.0f;
+                *out++ = (value - t->arch->image_mean[channel]) / t->arch->image_std[channel];
+            }
+}
+
+static kern_rows plain_rows(const float *x, size_t width, size_t n)
+{
+    return (kern_rows){.x = x, .ldx = width, .m = n};
 }
 
 /* x = patch Wp^T + bp + position */
-static void embed_patches(model_tower *t)
+static void embed_patches(team_member *me, model_tower *t, const uint8_t *pixels)
 {
     size_t n = t->arch->n_patches, w = t->arch->stack.d;
-    kern_linear(&t->weights->patch, t->patches, patch_floats(t), n, t->stack.x, w);
-    for (size_t r = 0; r < n; r++)
+    for (size_t p; team_take(me, n, &p);)
+        cut_patch(t, pixels, p);
+    team_barrier(me);
+    kern_rows rows = plain_rows(t->patches, patch_floats(t), n);
+    kern_linear(me, &rows, &(kern_product){&t->weights->patch, t->stack.x, w}, 1);
+    team_barrier(me);
+    for (size_t r; team_take(me, n, &r);) {
         for (size_t i = 0; i < w; i++)
             t->stack.x[r * w + i] = (t->stack.x[r * w + i] + t->weights->patch_bias[i]) + t->weights->position[r * w + i];
-    memset(model_stack_overflow(&t->stack), 0, n * sizeof(float));
+        model_stack_overflow(&t->stack)[r] = 0.0f;
+    }
+    team_barrier(me);
 }
 
 /* image = norm(x) Wproj^T + bproj */
-static void project(model_tower *t, float *image)
+static void project(team_member *me, model_tower *t, float *image)
 {
     size_t n = t->arch->n_patches, w = t->arch->stack.d, d = t->d;
-    for (size_t r = 0; r < n; r++)
+    for (size_t r; team_take(me, n, &r);)
         model_stack_norm(&t->stack, t->stack.x + r * w, t->weights->tower_norm, t->stack.y + r * w);
-    kern_linear(&t->weights->projector, t->stack.y, w, n, image, d);
-    for (size_t r = 0; r < n; r++)
+    team_barrier(me);
+    kern_rows rows = plain_rows(t->stack.y, w, n);
+    kern_linear(me, &rows, &(kern_product){&t->weights->projector, image, d}, 1);
+    team_barrier(me);
+    for (size_t r; team_take(me, n, &r);)
         for (size_t i = 0; i < d; i++)
             image[r * d + i] += t->weights->projector_bias[i];
 }
 
-void model_tower_encode(model_tower *t, uint32_t slot, const uint8_t *pixels, model_probe *probe, void *probe_context)
+/* What the tower shows of itself, by member 0. */
+typedef struct watch {
+    model_tower *t;
+    model_probe *probe;
+    void *context;
+} watch;
+
+static void show_layer(void *context, uint32_t il)
 {
-    size_t n = t->arch->n_patches, w = t->arch->stack.d;
+    const watch *w = context;
+    if (w->probe != NULL)
+        w->probe(w->context, "tower", il, w->t->stack.x, w->t->arch->n_patches, w->t->arch->stack.d);
+}
+
+void model_tower_encode(team_member *me, model_tower *t, uint32_t slot, const uint8_t *pixels, model_probe *probe, void *probe_context)
+{
+    size_t n = t->arch->n_patches;
     float *image = t->images + slot * n * t->d;
+    bool shows = probe != NULL && me->index == 0;
 
-    model_batch_from_image(&t->stack.batch, t->arch->n_patches, t->blocks, &t->stack.heads);
-    cut_patches(t, pixels);
-    embed_patches(t);
-    if (probe != NULL)
-        probe(probe_context, "patches", 0, t->stack.x, n, w);
-    for (uint32_t il = 0; il < t->arch->stack.n_layers; il++) {
-        model_stack_layer(&t->stack, &t->weights->tower[il], 0);
-        if (probe != NULL)
-            probe(probe_context, "tower", il, t->stack.x, n, w);
+    if (me->index == 0)
+        model_batch_from_image(&t->stack.batch, t->arch->n_patches, t->blocks, &t->stack.heads);
+    team_barrier(me);
+    embed_patches(me, t, pixels);
+    if (shows)
+        probe(probe_context, "patches", 0, t->stack.x, n, t->arch->stack.d);
+    model_stack_run(me, &t->stack, t->weights->tower, t->arch->stack.n_layers, show_layer, &(watch){t, probe, probe_context});
+    project(me, t, image);
+    if (me->index == 0) {
+        t->overflow[slot] = false;
+        for (size_t r = 0; r < n; r++)
+            t->overflow[slot] |= model_stack_overflow(&t->stack)[r] != 0.0f;
     }
-    project(t, image);
-    if (probe != NULL)
+    team_barrier(me);
+    if (shows)
         probe(probe_context, "image", 0, image, n, t->d);
-
-    t->overflow[slot] = false;
-    for (size_t r = 0; r < n; r++)
-        t->overflow[slot] |= model_stack_overflow(&t->stack)[r] != 0.0f;
 }
 
 const float *model_tower_row(const model_tower *t, uint32_t row)

@@ -19,13 +19,14 @@ typedef struct model_tower {
     bool *overflow;   /* [n_slots] */
 } model_tower;
 
-void model_tower_init(model_tower *t, const arch *a, const shard_split *split, const model_weights *weights, uint32_t n_slots,
-                      par_grid *grid);
+void model_tower_init(model_tower *t, const arch *a, const shard_split *split, const model_numerics *numerics, const model_weights *weights,
+                      uint32_t n_slots, par_grid *grid);
 void model_tower_layout(model_tower *t, model_arena *arena);
 void model_tower_start(model_tower *t);
 
-/* Encode pixels [image_size][image_size][3] into `slot`.  Collective over the tensor group. */
-void model_tower_encode(model_tower *t, uint32_t slot, const uint8_t *pixels, model_probe *probe, void *probe_context);
+/* Encode pixels [image_size][image_size][3] into `slot`.  Collective over the team and the tensor group; all members see the image
+ * afterwards. */
+void model_tower_encode(team_member *me, model_tower *t, uint32_t slot, const uint8_t *pixels, model_probe *probe, void *probe_context);
 
 /* Row `row` of the image store (slot row / n_patches), [d]. */
 const float *model_tower_row(const model_tower *t, uint32_t row);

@@ -265,14 +265,20 @@ static void reduce(par_grid *grid, void *values, size_t n, size_t element_bytes,
     }
 }
 
-void par_sum_i64(par_grid *grid, int64_t *values, size_t n)
+void par_sum_i64(par_grid *grid, team_member *me, int64_t *values, size_t n)
 {
-    reduce(grid, values, n, sizeof *values, MPI_INT64_T, MPI_SUM);
+    team_barrier(me);
+    if (me->index == 0)
+        reduce(grid, values, n, sizeof *values, MPI_INT64_T, MPI_SUM);
+    team_barrier(me);
 }
 
-void par_or_u32(par_grid *grid, uint32_t *values, size_t n)
+void par_or_u32(par_grid *grid, team_member *me, uint32_t *values, size_t n)
 {
-    reduce(grid, values, n, sizeof *values, MPI_UINT32_T, MPI_BOR);
+    team_barrier(me);
+    if (me->index == 0)
+        reduce(grid, values, n, sizeof *values, MPI_UINT32_T, MPI_BOR);
+    team_barrier(me);
 }
 
 /* One row at a time, straight into its place: no staging copy of a vocabulary-wide matrix. */

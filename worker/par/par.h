@@ -14,6 +14,7 @@
 
 #include "proto/base/buf.h"
 #include "proto/base/status.h"
+#include "worker/team/team.h"
 
 /* All the ranks the launcher started. */
 typedef struct par_world par_world;
@@ -45,6 +46,16 @@ base_status par_world_agree(par_world *world, base_status mine, base_error *erro
 void par_world_collect_text(par_world *world, const char *text, void (*line)(void *context, int rank, const char *text),
                             void *context);
 
+/* Every rank's bytes to rank 0, in rank order: calls `taker` there, several times for a rank that has many (piece behind piece), not at all for
+ * one that has none.  Collective.  BASE_ENOMEM agreed by all. */
+typedef void par_world_taker(void *context, int rank, const void *bytes, size_t size);
+base_status par_world_gather_bytes(par_world *world, const void *bytes, size_t size, par_world_taker *taker, void *context,
+                                   base_error *error);
+
+/* What to add to this rank's base_clock_us to read rank 0's, found out by messages to and fro: right to half a round trip, exactly 0 where the
+ * clocks may be the same (ranks of a node).  Collective. */
+int64_t par_world_clock_shift_us(par_world *world);
+
 /* Rank 0's bytes to everybody (`buf` is replaced on the others).  Collective.  BASE_ENOMEM agreed by all. */
 base_status par_world_broadcast(par_world *world, base_buf *buf, base_error *error);
 
@@ -64,11 +75,14 @@ par_place par_grid_place(const par_grid *grid);
 
 /* --- inside a tensor group --- */
 
+/* These two are called by every member of the rank's team with the same arguments; member 0 alone calls MPI.  They begin with a barrier, so
+ * that all members' values are there, and end with one, so that all see the result. */
+
 /* values[i] = sum over the tensor group, in place, exact.  Collective over the group. */
-void par_sum_i64(par_grid *grid, int64_t *values, size_t n);
+void par_sum_i64(par_grid *grid, team_member *me, int64_t *values, size_t n);
 /* values[i] = bitwise or over the tensor group, in place: with one owner and zeros elsewhere it moves floats
  * unchanged. */
-void par_or_u32(par_grid *grid, uint32_t *values, size_t n);
+void par_or_u32(par_grid *grid, team_member *me, uint32_t *values, size_t n);
 /* Columns of a matrix that the group holds in pieces, to tensor rank 0: row i of `full` [n_rows][sum of columns] is the
  * pieces' rows i side by side in tensor rank order.  `columns[t]` is the width of rank t's piece `local`
  * [n_rows][columns[tp_rank]]. `full` is written on tensor rank 0 only. */

@@ -1,177 +1,240 @@
-/* topo.c - the pinning plan and its application.
+/* topo.c - the pinning plan.
  *
- * A rank's share: the allowed cores in hwloc's logical order (neighbours share caches, then NUMA nodes, then packages),
+ * A rank's share: the chosen cores in hwloc's logical order (neighbours share caches, then NUMA nodes, then packages),
  * cut into `count` pieces, piece i being [i n / count, (i + 1) n / count).  When the launcher gave every rank a set of
  * its own, count is 1 and the set is taken as it is; the result is never larger than the allowed set.
  *
+ * Chosen are the allowed cores without the spare ones and, on a hybrid processor, without the slower kinds while the
+ * fast ones suffice: between two barriers a team is as slow as its slowest thread (its dynamic division of work evens
+ * out much, not all).
+ *
  * With fewer cores than ranks, pinning two ranks to one core while another idles would be worse than not pinning:
- * pipeline stages take turns.  Such a rank gets all the allowed cores of one NUMA node, and one thread. */
-#include "worker/topo/topo.h"
-
-#include <hwloc.h>
-#include <omp.h>
+ * pipeline stages take turns.  Such a rank gets all the chosen cores of one NUMA node, and one thread.  The same goes
+ * for threads of which it is not known which core will be free: overlapping sets, quotas. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct topo_machine {
-    hwloc_topology_t topology;
-};
+#include "worker/topo/topo_plan.h"
 
-struct topo_plan {
-    const topo_machine *machine; /* borrowed */
-    hwloc_cpuset_t cpus;         /* allowed CPUs of the rank's cores */
-    hwloc_nodeset_t nodes;
-    hwloc_bitmap_t cores;    /* logical core numbers */
-    hwloc_cpuset_t *threads; /* [n_threads] */
-    uint32_t n_threads;
-    bool shared;
-};
+/* --- who shares --- */
 
-base_status topo_machine_open(const char *synthetic, topo_machine **out, base_error *error)
+static bool have_common_cpus(const uint64_t *a, const uint64_t *b, uint32_t n_words)
 {
-    topo_machine *machine = calloc(1, sizeof *machine);
-    if (machine == NULL || hwloc_topology_init(&machine->topology) != 0) {
-        free(machine);
-        return base_fail(error, BASE_ENOMEM, "no memory for the machine's topology");
+    for (uint32_t i = 0; i < n_words; i++) {
+        if ((a[i] & b[i]) != 0)
+            return true;
     }
-    base_status status = BASE_OK;
-    if (synthetic != NULL && hwloc_topology_set_synthetic(machine->topology, synthetic) != 0)
-        status = base_fail(error, BASE_EINVAL, "bad synthetic topology '%s'", synthetic);
-    else if (hwloc_topology_load(machine->topology) != 0)
-        status = base_fail(error, BASE_EIO, "cannot read the machine's topology; is /sys mounted?");
-    if (status != BASE_OK) {
-        topo_machine_close(&machine);
-        return status;
-    }
-    *out = machine;
-    return BASE_OK;
+    return false;
 }
 
-void topo_machine_close(topo_machine **machine)
+static bool has_cpu_of(const uint64_t *set, uint32_t n_words, const uint64_t *mine, const topo_unit *unit)
 {
-    if (*machine == NULL)
+    for (int cpu = -1; (cpu = hwloc_bitmap_next(unit->cpus, cpu)) >= 0;) {
+        uint32_t word = (uint32_t)cpu / 64u;
+        if (word < n_words && ((set[word] & mine[word]) >> (cpu % 64) & 1u) != 0)
+            return true;
+    }
+    return false;
+}
+
+void topo_request_share(const topo_machine *machine, const uint64_t *sets, uint32_t n_words, uint32_t n_ranks,
+                        uint32_t me, topo_request *request)
+{
+    const uint64_t *mine = sets + (size_t)me * n_words;
+    bool contested = false;
+    request->index = request->count = request->fair_cores = 0;
+    for (uint32_t r = 0; r < n_ranks; r++) {
+        const uint64_t *set = sets + (size_t)r * n_words;
+        bool equal = memcmp(set, mine, n_words * sizeof *set) == 0;
+        request->index += equal && r < me;
+        request->count += equal;
+        contested |= !equal && have_common_cpus(set, mine, n_words);
+    }
+    if (!contested)
         return;
-    hwloc_topology_destroy((*machine)->topology);
-    free(*machine);
-    *machine = NULL;
-}
-
-/* What the process may use, within what the topology knows. */
-static hwloc_bitmap_t allowed_now(const topo_machine *machine)
-{
-    hwloc_bitmap_t set = hwloc_bitmap_alloc();
-    hwloc_const_cpuset_t known = hwloc_topology_get_allowed_cpuset(machine->topology);
-    if (set == NULL)
-        return NULL;
-    if (!hwloc_topology_is_thissystem(machine->topology) ||
-        hwloc_get_cpubind(machine->topology, set, HWLOC_CPUBIND_THREAD) != 0 || hwloc_bitmap_iszero(set))
-        hwloc_bitmap_copy(set, known);
-    hwloc_bitmap_and(set, set, known);
-    return set;
-}
-
-static void list_text(hwloc_const_bitmap_t set, char *text)
-{
-    text[0] = '\0';
-    if (set != NULL)
-        hwloc_bitmap_list_snprintf(text, TOPO_TEXT_MAX, set);
-}
-
-void topo_machine_allowed(const topo_machine *machine, char *text)
-{
-    hwloc_bitmap_t set = allowed_now(machine);
-    list_text(set, text);
-    hwloc_bitmap_free(set);
-}
-
-uint64_t topo_machine_allowed_key(const topo_machine *machine)
-{
-    hwloc_bitmap_t set = allowed_now(machine);
-    uint64_t key = 0xcbf29ce484222325u; /* FNV-1a over the set's words */
-    int n = set != NULL ? hwloc_bitmap_nr_ulongs(set) : 0;
-    for (int i = 0; i < n; i++) {
-        uint64_t word = hwloc_bitmap_to_ith_ulong(set, (unsigned)i);
-        for (int byte = 0; byte < 8; byte++)
-            key = (key ^ ((word >> (8 * byte)) & 0xff)) * 0x100000001b3u;
+    double part = 0.0; /* each core in equal parts to those who may use it */
+    for (uint32_t i = 0; i < machine->n_units; i++) {
+        uint32_t users = 0;
+        for (uint32_t r = 0; r < n_ranks; r++)
+            users += has_cpu_of(sets + (size_t)r * n_words, n_words, mine, &machine->units[i]);
+        part += users > 0 ? 1.0 / users : 0.0;
     }
-    hwloc_bitmap_free(set);
-    return key;
+    request->index = 0;
+    request->count = 1;
+    request->fair_cores = part < 1.0 ? 1 : (uint32_t)(part + 1e-9);
 }
 
-/* --- planning --- */
+/* --- choosing cores --- */
 
-static bool is_usable(hwloc_obj_t core, hwloc_const_bitmap_t allowed)
+/* What is out of the ordinary, for topo_plan_describe. */
+__attribute__((format(printf, 2, 3))) static void note(topo_plan *plan, const char *format, ...)
 {
-    return hwloc_bitmap_intersects(core->cpuset, allowed) != 0;
+    size_t used = strlen(plan->note);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(plan->note + used, sizeof plan->note - used, format, arguments);
+    va_end(arguments);
 }
 
-/* The nth (from 0) core that has an allowed CPU; NULL when there are fewer. */
-static hwloc_obj_t usable_core(hwloc_topology_t topology, hwloc_const_bitmap_t allowed, uint32_t nth)
+/* The units that have an allowed CPU, in order, into plan->units. */
+static base_status list_usable(topo_plan *plan, hwloc_const_bitmap_t allowed, const char *list, base_error *error)
 {
-    hwloc_obj_t core = NULL;
-    while ((core = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_CORE, core)) != NULL) {
-        if (is_usable(core, allowed) && nth-- == 0)
-            return core;
+    const topo_machine *machine = plan->machine;
+    plan->units = calloc(machine->n_units, sizeof *plan->units);
+    if (plan->units == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for the pinning plan");
+    for (uint32_t i = 0; i < machine->n_units; i++) {
+        if (hwloc_bitmap_intersects(machine->units[i].cpus, allowed))
+            plan->units[plan->n_units++] = &machine->units[i];
     }
-    return NULL;
+    return plan->n_units > 0 ? BASE_OK
+                             : base_fail(error, BASE_EINVAL, "no usable CPU in '%s'", list != NULL ? list : "the process's own set");
 }
 
-static uint32_t usable_cores(hwloc_topology_t topology, hwloc_const_bitmap_t allowed)
+static uint32_t count_to_grade(const topo_plan *plan, uint32_t grade)
 {
     uint32_t n = 0;
-    hwloc_obj_t core = NULL;
-    while ((core = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_CORE, core)) != NULL)
-        n += is_usable(core, allowed);
+    for (uint32_t i = 0; i < plan->n_units; i++)
+        n += plan->units[i]->grade <= grade;
     return n;
 }
 
-/* The share's CPUs into plan->cpus. */
-static void choose_share(topo_plan *plan, hwloc_const_bitmap_t allowed, const topo_request *request)
+/* The slowest grade that is needed for a core for each rank, or for each thread when their number was given. */
+static uint32_t grade_needed(const topo_plan *plan, const topo_request *request)
+{
+    uint64_t there = plan->n_units - request->spare_cores, wanted = request->count;
+    uint32_t grade = 0;
+    if (request->kinds == TOPO_KINDS_ALL)
+        return UINT32_MAX;
+    if (request->n_threads > 0)
+        wanted *= request->n_threads;
+    if (wanted > there)
+        wanted = there;
+    while (count_to_grade(plan, grade) < wanted)
+        grade++;
+    return grade;
+}
+
+/* Leave in plan->units what the ranks divide; the spare cores' CPUs go into plan->spare. */
+static base_status choose_units(topo_plan *plan, const topo_request *request, base_error *error)
+{
+    if (request->spare_cores >= plan->n_units)
+        return base_fail(error, BASE_EINVAL, "--spare-cores %u would leave none of the %u allowed cores for the ranks",
+                         request->spare_cores, plan->n_units);
+    uint32_t grade = grade_needed(plan, request), n = 0, n_all = plan->n_units;
+    uint32_t n_idle = n_all - count_to_grade(plan, grade);
+    uint32_t to_skip = request->spare_cores > n_idle ? request->spare_cores - n_idle : 0;
+    for (uint32_t i = 0; i < n_all; i++) {
+        const topo_unit *unit = plan->units[i];
+        bool skipped = unit->grade <= grade && to_skip > 0;
+        to_skip -= skipped;
+        if (unit->grade <= grade && !skipped)
+            plan->units[n++] = unit;
+        else if (request->spare_cores > 0)
+            hwloc_bitmap_or(plan->spare, plan->spare, unit->cpus);
+    }
+    plan->n_units = n;
+    if (n_idle > 0)
+        note(plan, ", %u slower core%s left out", n_idle, n_idle == 1 ? "" : "s");
+    return BASE_OK;
+}
+
+/* --- the share --- */
+
+static void take_units_cpus(topo_plan *plan, uint32_t begin, uint32_t end, hwloc_const_bitmap_t allowed)
+{
+    for (uint32_t i = begin; i < end; i++)
+        hwloc_bitmap_or(plan->cpus, plan->cpus, plan->units[i]->cpus);
+    hwloc_bitmap_and(plan->cpus, plan->cpus, allowed);
+}
+
+/* Keep the units that have a CPU of the share. */
+static void keep_units(topo_plan *plan)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < plan->n_units; i++) {
+        if (hwloc_bitmap_intersects(plan->units[i]->cpus, plan->cpus))
+            plan->units[n++] = plan->units[i];
+    }
+    plan->n_units = n;
+}
+
+static void cut_share(topo_plan *plan, hwloc_const_bitmap_t allowed, const topo_request *request)
 {
     hwloc_topology_t topology = plan->machine->topology;
-    uint64_t n = usable_cores(topology, allowed);
+    uint64_t n = plan->n_units;
     uint32_t begin = (uint32_t)(request->index * n / request->count);
     uint32_t end = (uint32_t)((request->index + 1u) * n / request->count);
     plan->shared = n < request->count;
     if (plan->shared) {
-        hwloc_obj_t core = usable_core(topology, allowed, begin);
-        hwloc_nodeset_t nodes = plan->nodes;
-        hwloc_cpuset_to_nodeset(topology, core->cpuset, nodes);
-        hwloc_cpuset_from_nodeset(topology, plan->cpus, nodes);
+        hwloc_const_cpuset_t first = plan->units[begin]->cpus;
+        take_units_cpus(plan, 0, plan->n_units, allowed);
+        hwloc_cpuset_to_nodeset(topology, first, plan->nodes);
+        hwloc_cpuset_from_nodeset(topology, plan->near, plan->nodes);
+        hwloc_bitmap_and(plan->cpus, plan->cpus, plan->near);
     } else {
-        for (uint32_t i = begin; i < end; i++)
-            hwloc_bitmap_or(plan->cpus, plan->cpus, usable_core(topology, allowed, i)->cpuset);
+        take_units_cpus(plan, begin, end, allowed);
     }
-    hwloc_bitmap_and(plan->cpus, plan->cpus, allowed);
+    keep_units(plan);
     hwloc_cpuset_to_nodeset(topology, plan->cpus, plan->nodes);
+    for (uint32_t i = 0; i < plan->n_units; i++)
+        hwloc_bitmap_set(plan->cores, plan->units[i]->number);
 }
 
-static void note_cores(topo_plan *plan)
+/* --- threads --- */
+
+static uint32_t threads_wanted(topo_plan *plan, const topo_request *request)
 {
-    hwloc_obj_t core = NULL;
-    while ((core = hwloc_get_next_obj_by_type(plan->machine->topology, HWLOC_OBJ_CORE, core)) != NULL) {
-        if (is_usable(core, plan->cpus))
-            hwloc_bitmap_set(plan->cores, core->logical_index);
+    uint32_t n_cpus = (uint32_t)hwloc_bitmap_weight(plan->cpus);
+    uint32_t wanted = request->smt == TOPO_SMT_ALL ? n_cpus : plan->n_units;
+    uint32_t fair = request->fair_cores, quota = request->quota_milli / 1000u;
+    if (plan->shared)
+        wanted = 1;
+    if (fair > 0) {
+        wanted = wanted < fair ? wanted : fair;
+        plan->floating = true;
+        note(plan, ", set overlaps other ranks', threads not bound to single cores");
+    }
+    if (request->quota_milli > 0 && quota < plan->n_units) {
+        wanted = quota == 0 ? 1 : wanted < quota ? wanted : quota;
+        plan->floating = true;
+        note(plan, ", quota of %u.%u CPUs, threads not bound to single cores", quota, request->quota_milli % 1000u / 100u);
+    }
+    uint32_t n_threads = request->n_threads > 0 ? request->n_threads : wanted;
+    plan->crowded = plan->shared || n_threads > n_cpus || (fair > 0 && n_threads > fair) ||
+                    (request->quota_milli > 0 && (uint64_t)n_threads * 1000u > request->quota_milli);
+    return n_threads;
+}
+
+/* Fast cores first, else in order: a team smaller than the share takes the fast ones. */
+static void sort_units(topo_plan *plan)
+{
+    for (uint32_t i = 1; i < plan->n_units; i++) {
+        const topo_unit *unit = plan->units[i];
+        uint32_t at = i;
+        for (; at > 0 && plan->units[at - 1]->grade > unit->grade; at--)
+            plan->units[at] = plan->units[at - 1];
+        plan->units[at] = unit;
     }
 }
 
 /* CPUs of thread i: a whole core for the first round over the cores, single CPUs once cores hold several threads. */
-static base_status place_thread(topo_plan *plan, uint32_t i, uint32_t n_cores, bool by_cpu, base_error *error)
+static base_status place_thread(topo_plan *plan, uint32_t i, bool by_cpu, base_error *error)
 {
     hwloc_cpuset_t set = hwloc_bitmap_alloc();
     if (set == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the pinning plan");
     plan->threads[i] = set;
-    if (plan->shared) {
+    if (plan->shared || plan->floating) {
         hwloc_bitmap_copy(set, plan->cpus);
         return BASE_OK;
     }
-    hwloc_obj_t core = usable_core(plan->machine->topology, plan->cpus, i % n_cores);
-    hwloc_bitmap_and(set, core->cpuset, plan->cpus);
+    hwloc_bitmap_and(set, plan->units[i % plan->n_units]->cpus, plan->cpus);
     if (!by_cpu)
         return BASE_OK;
-    uint32_t nth = i / n_cores % (uint32_t)hwloc_bitmap_weight(set);
+    uint32_t nth = i / plan->n_units % (uint32_t)hwloc_bitmap_weight(set);
     int cpu = hwloc_bitmap_first(set);
     while (nth-- > 0)
         cpu = hwloc_bitmap_next(set, cpu);
@@ -179,27 +242,36 @@ static base_status place_thread(topo_plan *plan, uint32_t i, uint32_t n_cores, b
     return BASE_OK;
 }
 
+/* A thread on a core much slower than another's is worth a word. */
+static void note_slow_threads(topo_plan *plan)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < plan->n_threads; i++)
+        n += plan->units[i % plan->n_units]->grade > plan->units[0]->grade;
+    if (n > 0)
+        note(plan, ", %u of the threads on slower cores", n);
+}
+
 static base_status place_threads(topo_plan *plan, const topo_request *request, base_error *error)
 {
-    uint32_t n_cores = usable_cores(plan->machine->topology, plan->cpus);
-    uint32_t n_cpus = (uint32_t)hwloc_bitmap_weight(plan->cpus);
-    uint32_t wanted = request->smt == TOPO_SMT_ALL ? n_cpus : n_cores;
-    if (plan->shared)
-        wanted = 1;
-    uint32_t n_threads = request->n_threads > 0 ? request->n_threads : wanted;
+    uint32_t n_threads = threads_wanted(plan, request);
     plan->threads = calloc(n_threads, sizeof *plan->threads);
     if (plan->threads == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for a pinning plan of %u threads", n_threads);
     plan->n_threads = n_threads;
+    sort_units(plan);
+    note_slow_threads(plan);
     base_status status = BASE_OK;
     for (uint32_t i = 0; i < n_threads && status == BASE_OK; i++)
-        status = place_thread(plan, i, n_cores, n_threads > n_cores, error);
+        status = place_thread(plan, i, n_threads > plan->n_units, error);
     return status;
 }
 
+/* --- the whole --- */
+
 static base_status allowed_of(const topo_machine *machine, const char *list, hwloc_bitmap_t *out, base_error *error)
 {
-    hwloc_bitmap_t allowed = allowed_now(machine);
+    hwloc_bitmap_t allowed = topo_machine_allowed_now(machine);
     if (allowed == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the pinning plan");
     hwloc_bitmap_t listed = list != NULL ? hwloc_bitmap_alloc() : NULL;
@@ -209,14 +281,29 @@ static base_status allowed_of(const topo_machine *machine, const char *list, hwl
     else if (listed != NULL)
         hwloc_bitmap_and(allowed, allowed, listed);
     hwloc_bitmap_free(listed);
-    if (status == BASE_OK && usable_cores(machine->topology, allowed) == 0)
-        status = base_fail(error, BASE_EINVAL, "no usable CPU in '%s'", list != NULL ? list : "the process's own set");
     if (status != BASE_OK) {
         hwloc_bitmap_free(allowed);
         return status;
     }
     *out = allowed;
     return BASE_OK;
+}
+
+static topo_plan *plan_new(const topo_machine *machine)
+{
+    topo_plan *plan = calloc(1, sizeof *plan);
+    if (plan == NULL)
+        return NULL;
+    hwloc_bitmap_t *sets[] = {&plan->cpus, &plan->spare, &plan->near, &plan->nodes, &plan->cores};
+    plan->machine = machine;
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        *sets[i] = hwloc_bitmap_alloc();
+        if (*sets[i] == NULL)
+            topo_plan_destroy(&plan);
+        if (plan == NULL)
+            return NULL;
+    }
+    return plan;
 }
 
 base_status topo_plan_create(const topo_machine *machine, const topo_request *request, topo_plan **out,
@@ -229,18 +316,14 @@ base_status topo_plan_create(const topo_machine *machine, const topo_request *re
     base_status status = allowed_of(machine, request->allowed, &allowed, error);
     if (status != BASE_OK)
         return status;
-    topo_plan *plan = calloc(1, sizeof *plan);
-    if (plan != NULL) {
-        plan->machine = machine;
-        plan->cpus = hwloc_bitmap_alloc();
-        plan->nodes = hwloc_bitmap_alloc();
-        plan->cores = hwloc_bitmap_alloc();
-    }
-    if (plan == NULL || plan->cpus == NULL || plan->nodes == NULL || plan->cores == NULL) {
-        status = base_fail(error, BASE_ENOMEM, "no memory for the pinning plan");
-    } else {
-        choose_share(plan, allowed, request);
-        note_cores(plan);
+    topo_plan *plan = plan_new(machine);
+    status = plan != NULL ? list_usable(plan, allowed, request->allowed, error)
+                          : base_fail(error, BASE_ENOMEM, "no memory for the pinning plan");
+    if (status == BASE_OK)
+        status = choose_units(plan, request, error);
+    if (status == BASE_OK) {
+        hwloc_bitmap_and(plan->spare, plan->spare, allowed);
+        cut_share(plan, allowed, request);
         status = place_threads(plan, request, error);
     }
     hwloc_bitmap_free(allowed);
@@ -260,8 +343,11 @@ void topo_plan_destroy(topo_plan **plan)
     for (uint32_t i = 0; i < p->n_threads; i++)
         hwloc_bitmap_free(p->threads[i]);
     free(p->threads);
+    free(p->units);
     hwloc_bitmap_free(p->cores);
     hwloc_bitmap_free(p->nodes);
+    hwloc_bitmap_free(p->near);
+    hwloc_bitmap_free(p->spare);
     hwloc_bitmap_free(p->cpus);
     free(p);
     *plan = NULL;
@@ -277,74 +363,46 @@ bool topo_plan_is_shared(const topo_plan *plan)
     return plan->shared;
 }
 
+bool topo_plan_is_crowded(const topo_plan *plan)
+{
+    return plan->crowded;
+}
+
 void topo_plan_cpus(const topo_plan *plan, char *text)
 {
-    list_text(plan->cpus, text);
+    topo_list_text(plan->cpus, text, TOPO_TEXT_MAX);
 }
 
 void topo_plan_thread_cpus(const topo_plan *plan, uint32_t thread, char *text)
 {
-    list_text(thread < plan->n_threads ? plan->threads[thread] : NULL, text);
+    topo_list_text(thread < plan->n_threads ? plan->threads[thread] : NULL, text, TOPO_TEXT_MAX);
+}
+
+void topo_plan_spare_cpus(const topo_plan *plan, char *text)
+{
+    topo_list_text(plan->spare, text, TOPO_TEXT_MAX);
 }
 
 void topo_plan_nodes(const topo_plan *plan, char *text)
 {
-    list_text(plan->nodes, text);
+    topo_list_text(plan->nodes, text, TOPO_TEXT_MAX);
 }
 
 void topo_plan_cores(const topo_plan *plan, char *text)
 {
-    list_text(plan->cores, text);
-}
-
-/* --- application --- */
-
-typedef struct refusals {
-    int threads, policies;
-} refusals;
-
-/* Every thread of the team binds itself and, on a share of one NUMA node, asks for memory there first (memory policies
- * are a thread's own).  With several nodes the default, memory where it is first touched, is right already. */
-static refusals bind_team(const topo_plan *plan)
-{
-    hwloc_topology_t topology = plan->machine->topology;
-    bool one_node = hwloc_bitmap_weight(plan->nodes) == 1;
-    int threads = 0, policies = 0;
-#pragma omp parallel num_threads((int)plan->n_threads) reduction(+ : threads, policies)
-    {
-        hwloc_const_cpuset_t cpus = plan->threads[omp_get_thread_num()];
-        threads += hwloc_set_cpubind(topology, cpus, HWLOC_CPUBIND_THREAD) != 0;
-        if (one_node)
-            policies += hwloc_set_membind(topology, plan->nodes, HWLOC_MEMBIND_BIND,
-                                          HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET) != 0;
-    }
-    return (refusals){threads, policies};
-}
-
-void topo_plan_apply(const topo_plan *plan, bool pin, char *remark)
-{
-    remark[0] = '\0';
-    omp_set_dynamic(0);
-    omp_set_num_threads((int)plan->n_threads);
-    if (!pin)
-        return;
-    refusals refused = bind_team(plan);
-    if (refused.threads > 0)
-        snprintf(remark, TOPO_TEXT_MAX, "the system refused to bind %d of %u threads", refused.threads,
-                 plan->n_threads);
-    else if (refused.policies > 0)
-        snprintf(remark, TOPO_TEXT_MAX, "the system refused a memory policy");
+    topo_list_text(plan->cores, text, TOPO_TEXT_MAX);
 }
 
 void topo_plan_describe(const topo_plan *plan, bool pinned, char *text)
 {
-    char cores[128], cpus[128], nodes[64];
-    hwloc_bitmap_list_snprintf(cores, sizeof cores, plan->cores);
-    hwloc_bitmap_list_snprintf(cpus, sizeof cpus, plan->cpus);
-    hwloc_bitmap_list_snprintf(nodes, sizeof nodes, plan->nodes);
-    int n = snprintf(text, TOPO_TEXT_MAX, "cores %s", cores);
-    if (strcmp(cores, cpus) != 0)
-        n += snprintf(text + n, TOPO_TEXT_MAX - (size_t)n, " (cpus %s)", cpus);
-    snprintf(text + n, TOPO_TEXT_MAX - (size_t)n, "%s%s, NUMA %s, %u thread%s", plan->shared ? " shared" : "",
-             pinned ? "" : " not pinned", nodes, plan->n_threads, plan->n_threads == 1 ? "" : "s");
+    char cores[81], cpus[81], nodes[41], spare[41];
+    topo_list_text(plan->cores, cores, sizeof cores);
+    topo_list_text(plan->cpus, cpus, sizeof cpus);
+    topo_list_text(plan->nodes, nodes, sizeof nodes);
+    topo_list_text(plan->spare, spare, sizeof spare);
+    bool has_cpus = strcmp(cores, cpus) != 0, has_spare = spare[0] != '\0';
+    snprintf(text, TOPO_TEXT_MAX, "cores %s%s%s%s%s%s, NUMA %s, %u thread%s%s%s%s", cores, has_cpus ? " (cpus " : "",
+             has_cpus ? cpus : "", has_cpus ? ")" : "", plan->shared ? " shared" : "", pinned ? "" : " not pinned", nodes,
+             plan->n_threads, plan->n_threads == 1 ? "" : "s", has_spare ? ", other threads on cpus " : "", spare,
+             plan->note);
 }

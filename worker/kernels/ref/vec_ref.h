@@ -1,4 +1,8 @@
-/* vec_ref.h - the vector vocabulary with one lane: the portable reference.  fmaf is exact by the C standard. */
+/* vec_ref.h - the vector vocabulary with one lane: the portable reference.  fmaf is exact by the C standard.
+ *
+ * Here stands what every word means; the other vec_*.h say the same with more lanes.  `vec` is VEC_LANES floats.  Packed weights come in quads
+ * (sharding/pack/pack.h): four neighbouring columns of a lane in four neighbouring bytes, lanes one after the other, so VEC_LANES lanes are
+ * 4 * VEC_LANES bytes, aligned to as many. */
 #ifndef PALMGROVE_VEC_REF_H
 #define PALMGROVE_VEC_REF_H
 
@@ -9,7 +13,8 @@
 #include "sharding/pack/half.h"
 
 #define VEC_LANES 1
-#define VEC_TILE_ROWS 1
+#define VEC_TILE_ROWS 1  /* rows of a tile of f32 activations, 1 to 8 */
+#define VEC_CODES_ROWS 1 /* rows of a tile of 8-bit activations, 1 to 8 */
 
 typedef float vec;
 
@@ -28,15 +33,16 @@ static inline vec vec_load_f16(const uint16_t *p)
     return half_from_f16(*p);
 }
 
-static inline vec vec_load_int8(const int8_t *p)
+/* Column j (a constant, 0 to 3) of quads of int8: each lane's byte j, less 128. */
+static inline vec vec_column_int8(const uint8_t *quads, int j)
 {
-    return (float)*p;
+    return (float)(quads[j] - 128);
 }
 
-/* The low or the high half of each byte, less 8. */
-static inline vec vec_load_int4(const uint8_t *p, int high)
+/* Column j of quads of int4: the low or (`high`, a constant) the high half of each lane's byte j, less 8. */
+static inline vec vec_column_int4(const uint8_t *quads, int j, int high)
 {
-    return (float)((high ? *p >> 4 : *p & 0x0f) - 8);
+    return (float)((high ? quads[j] >> 4 : quads[j] & 0x0f) - 8);
 }
 
 static inline void vec_store(float *p, vec a)
@@ -96,13 +102,121 @@ static inline vec vec_scale_exp2(vec p, vec t)
     return p;
 }
 
-/* acc[lane] += round(a[lane] * scale); false when a lane is not below `limit` in size. */
-static inline int vec_add_fixed(int64_t *acc, vec a, float scale, float limit)
+/* --- 8-bit products: weights in quads times four codes of a row, summed exactly in int32 --- */
+
+typedef int32_t vec_sums; /* VEC_LANES sums */
+typedef struct vec_codes { /* quads of weights in the form the dot product takes; the caller never looks inside */
+    int16_t q[4];
+} vec_codes;
+typedef struct vec_quad { /* four codes of a row, -127 to 127, the same for all lanes */
+    int16_t q[4];
+} vec_quad;
+
+static inline vec_quad vec_quad_set(const int8_t *x)
 {
-    if (!(fabsf(a) < limit))
-        return 0;
-    *acc += llrintf(a * scale);
-    return 1;
+    return (vec_quad){{x[0], x[1], x[2], x[3]}};
+}
+
+/* Weights as packed: byte q + 128. */
+static inline vec_codes vec_codes_int8(const uint8_t *quads)
+{
+    return (vec_codes){{quads[0], quads[1], quads[2], quads[3]}};
+}
+
+/* The low or (`high`, a constant) the high halves of VEC_LANES quads: q + 8. */
+static inline vec_codes vec_codes_int4(const uint8_t *quads, int high)
+{
+    int shift = high ? 4 : 0;
+    return (vec_codes){{quads[0] >> shift & 0x0f, quads[1] >> shift & 0x0f, quads[2] >> shift & 0x0f, quads[3] >> shift & 0x0f}};
+}
+
+/* Lay int4 codes down as quads of bytes 0 to 15 at `to` (4 * VEC_LANES bytes), and take them up again. */
+static inline void vec_codes_store(uint8_t *to, vec_codes w)
+{
+    for (int j = 0; j < 4; j++)
+        to[j] = (uint8_t)w.q[j];
+}
+
+static inline vec_codes vec_codes_wide4(const uint8_t *quads)
+{
+    return vec_codes_int8(quads);
+}
+
+/* Where the sums of a group begin: `sum` is the sum of the row's codes in the group.  A variant whose dot product keeps the bias of the packed
+ * codes begins at -bias * sum, one that takes the bias off the codes begins at 0. */
+static inline vec_sums vec_sums_int8(int32_t sum)
+{
+    return -128 * sum;
+}
+
+static inline vec_sums vec_sums_int4(int32_t sum)
+{
+    return -8 * sum;
+}
+
+/* s + the four products of each lane, w from vec_codes_int8. */
+static inline vec_sums vec_dot_int8(vec_sums s, vec_codes w, vec_quad x)
+{
+    for (int j = 0; j < 4; j++)
+        s += w.q[j] * x.q[j];
+    return s;
+}
+
+/* The same, w from vec_codes_int4 or vec_codes_wide4. */
+static inline vec_sums vec_dot_int4(vec_sums s, vec_codes w, vec_quad x)
+{
+    return vec_dot_int8(s, w, x);
+}
+
+/* Exact: sums of a group stay below 2^24. */
+static inline vec vec_from_sums(vec_sums s)
+{
+    return (float)s;
+}
+
+/* The low byte of each lane's bits, lanes one after the other at `to`. */
+static inline void vec_store_bytes(int8_t *to, vec a)
+{
+    uint32_t bits;
+    memcpy(&bits, &a, sizeof bits);
+    uint8_t byte = (uint8_t)(bits & 0xffu);
+    memcpy(to, &byte, sizeof byte);
+}
+
+/* --- fixed point --- */
+
+/* acc[lane] += a[lane] rounded to the nearest integer, ties to even; anything when a lane is not below 2^62 in size. */
+static inline void vec_add_fixed(int64_t *acc, vec a)
+{
+    *acc = (int64_t)((uint64_t)*acc + (uint64_t)llrintf(a));
+}
+
+/* Per lane the largest |a| so far as an unsigned integer, its float bits without the sign: a NaN is above every number. */
+typedef uint32_t vec_peak;
+
+static inline vec_peak vec_peak_zero(void)
+{
+    return 0;
+}
+
+static inline vec_peak vec_peak_of(vec_peak peak, vec a)
+{
+    uint32_t bits;
+    memcpy(&bits, &a, sizeof bits);
+    bits &= 0x7fffffffu;
+    return bits > peak ? bits : peak;
+}
+
+/* The largest of all lanes. */
+static inline uint32_t vec_peak_max(vec_peak peak)
+{
+    return peak;
+}
+
+/* Ask for the cache line at p, which may lie past the end of an array. */
+static inline void vec_prefetch(const void *p)
+{
+    __builtin_prefetch(p);
 }
 
 #endif

@@ -3,11 +3,12 @@
 #define PALMGROVE_VEC_AVX2_H
 
 #include <immintrin.h>
-#include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #define VEC_LANES 8
-#define VEC_TILE_ROWS 2 /* x 4 vectors of a panel: 8 accumulators of 16 registers */
+#define VEC_TILE_ROWS 2  /* x 4 vectors of a panel: 8 accumulators of 16 registers */
+#define VEC_CODES_ROWS 2 /* x 4 vectors: 8 integer accumulators; the float ones wait in memory */
 
 typedef __m256 vec;
 
@@ -27,16 +28,19 @@ static inline vec vec_load_f16(const uint16_t *p)
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 
-static inline vec vec_load_int8(const int8_t *p)
+/* 2^23 + byte, made of bits, less 2^23 + 128. */
+static inline vec vec_column_int8(const uint8_t *quads, int j)
 {
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+    __m256i column = _mm256_srli_epi32(_mm256_loadu_si256((const __m256i *)(const void *)quads), 8 * j);
+    __m256i bits = _mm256_or_si256(_mm256_and_si256(column, _mm256_set1_epi32(0xff)), _mm256_set1_epi32(0x4b000000));
+    return _mm256_sub_ps(_mm256_castsi256_ps(bits), _mm256_set1_ps(8388736.0f));
 }
 
-static inline vec vec_load_int4(const uint8_t *p, int high)
+static inline vec vec_column_int4(const uint8_t *quads, int j, int high)
 {
-    __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
-    __m256i code = high ? _mm256_srli_epi32(bytes, 4) : _mm256_and_si256(bytes, _mm256_set1_epi32(0x0f));
-    return _mm256_cvtepi32_ps(_mm256_sub_epi32(code, _mm256_set1_epi32(8)));
+    __m256i column = _mm256_srli_epi32(_mm256_loadu_si256((const __m256i *)(const void *)quads), 8 * j + (high ? 4 : 0));
+    __m256i bits = _mm256_or_si256(_mm256_and_si256(column, _mm256_set1_epi32(0x0f)), _mm256_set1_epi32(0x4b000000));
+    return _mm256_sub_ps(_mm256_castsi256_ps(bits), _mm256_set1_ps(8388616.0f));
 }
 
 static inline void vec_store(float *p, vec a)
@@ -90,19 +94,122 @@ static inline vec vec_scale_exp2(vec p, vec t)
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), shifted));
 }
 
-/* AVX2 has no float to int64 conversion: lanes go one by one. */
-static inline int vec_add_fixed(int64_t *acc, vec a, float scale, float limit)
+typedef __m256i vec_sums;
+typedef __m256i vec_codes; /* int8: signed; int4: 0 to 15 */
+typedef __m256i vec_quad;
+
+static inline vec_quad vec_quad_set(const int8_t *x)
 {
-    float lanes[VEC_LANES];
-    _mm256_storeu_ps(lanes, a);
-    int in_range = 1;
-    for (int i = 0; i < VEC_LANES; i++) {
-        if (fabsf(lanes[i]) < limit)
-            acc[i] += _mm_cvtss_si64(_mm_set_ss(lanes[i] * scale));
-        else
-            in_range = 0;
-    }
-    return in_range;
+    int32_t quad;
+    memcpy(&quad, x, sizeof quad);
+    return _mm256_set1_epi32(quad);
+}
+
+static inline vec_codes vec_codes_int8(const uint8_t *quads)
+{
+    return _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(const void *)quads), _mm256_set1_epi8((char)0x80));
+}
+
+static inline vec_codes vec_codes_int4(const uint8_t *quads, int high)
+{
+    __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)quads);
+    return _mm256_and_si256(high ? _mm256_srli_epi16(bytes, 4) : bytes, _mm256_set1_epi8(0x0f));
+}
+
+static inline void vec_codes_store(uint8_t *to, vec_codes w)
+{
+    _mm256_storeu_si256((__m256i *)(void *)to, w);
+}
+
+static inline vec_codes vec_codes_wide4(const uint8_t *quads)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)quads);
+}
+
+static inline vec_sums vec_sums_int8(int32_t sum)
+{
+    (void)sum;
+    return _mm256_setzero_si256();
+}
+
+static inline vec_sums vec_sums_int4(int32_t sum)
+{
+    return _mm256_set1_epi32(-8 * sum);
+}
+
+/* |w| times x with w's sign: pairs reach at most 2 * 128 * 127 = 32512, so nothing saturates. */
+static inline vec_sums vec_dot_int8(vec_sums s, vec_codes w, vec_quad x)
+{
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+    return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+static inline vec_sums vec_dot_int4(vec_sums s, vec_codes w, vec_quad x)
+{
+    __m256i pairs = _mm256_maddubs_epi16(w, x);
+    return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+static inline vec vec_from_sums(vec_sums s)
+{
+    return _mm256_cvtepi32_ps(s);
+}
+
+static inline void vec_store_bytes(int8_t *to, vec a)
+{
+    const __m256i low_bytes = _mm256_set1_epi32(0x0c080400);
+    __m256i fours = _mm256_shuffle_epi8(_mm256_castps_si256(a), low_bytes);
+    int32_t first = _mm256_extract_epi32(fours, 0), second = _mm256_extract_epi32(fours, 4);
+    memcpy(to, &first, sizeof first);
+    memcpy(to + 4, &second, sizeof second);
+}
+
+/* AVX2 has no conversion to int64.  For a below 2^62, a = 2^32 h + l with |l| <= 2^31: adding 1.5 * 2^52 rounds h and l to integers, which then
+ * stand in the low bits.  2^32 h is even, so l's tie is a's. */
+static inline __m256i fixed_of_doubles(__m256d a)
+{
+    const __m256d round = _mm256_set1_pd(6755399441055744.0);
+    const __m256i bias = _mm256_castpd_si256(round);
+    __m256d high = _mm256_fmadd_pd(a, _mm256_set1_pd(0x1p-32), round);
+    __m256d low = _mm256_fnmadd_pd(_mm256_sub_pd(high, round), _mm256_set1_pd(0x1p32), a);
+    __m256i low_bits = _mm256_sub_epi64(_mm256_castpd_si256(_mm256_add_pd(low, round)), bias);
+    return _mm256_add_epi64(_mm256_slli_epi64(_mm256_castpd_si256(high), 32), low_bits);
+}
+
+static inline void vec_add_fixed(int64_t *acc, vec a)
+{
+    __m256i *sums = (__m256i *)(void *)acc;
+    __m256i low = fixed_of_doubles(_mm256_cvtps_pd(_mm256_castps256_ps128(a)));
+    __m256i high = fixed_of_doubles(_mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)));
+    _mm256_storeu_si256(sums, _mm256_add_epi64(_mm256_loadu_si256(sums), low));
+    _mm256_storeu_si256(sums + 1, _mm256_add_epi64(_mm256_loadu_si256(sums + 1), high));
+}
+
+typedef __m256i vec_peak;
+
+static inline vec_peak vec_peak_zero(void)
+{
+    return _mm256_setzero_si256();
+}
+
+static inline vec_peak vec_peak_of(vec_peak peak, vec a)
+{
+    __m256i bits = _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x7fffffff));
+    return _mm256_max_epu32(peak, bits);
+}
+
+static inline uint32_t vec_peak_max(vec_peak peak)
+{
+    uint32_t lanes[VEC_LANES], max = 0;
+    _mm256_storeu_si256((__m256i *)(void *)lanes, peak);
+    for (int i = 0; i < VEC_LANES; i++)
+        max = lanes[i] > max ? lanes[i] : max;
+    return max;
+}
+
+static inline void vec_prefetch(const void *p)
+{
+    _mm_prefetch((const char *)p, _MM_HINT_T0);
 }
 
 #endif

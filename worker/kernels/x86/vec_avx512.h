@@ -1,12 +1,14 @@
-/* vec_avx512.h - the vector vocabulary with 16 lanes: AVX-512 F, DQ, BW, VL.  See ref/vec_ref.h for the meaning of each word. */
+/* vec_avx512.h - the vector vocabulary with 16 lanes: AVX-512 F, DQ, BW, VL, VNNI.  See ref/vec_ref.h for the meaning of each word. */
 #ifndef PALMGROVE_VEC_AVX512_H
 #define PALMGROVE_VEC_AVX512_H
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 #define VEC_LANES 16
-#define VEC_TILE_ROWS 8 /* x 2 vectors of a panel: 16 accumulators of 32 registers */
+#define VEC_TILE_ROWS 8  /* x 2 vectors of a panel: 16 accumulators of 32 registers */
+#define VEC_CODES_ROWS 6 /* x 2 vectors, integer and float: 24 accumulators */
 
 typedef __m512 vec;
 
@@ -26,17 +28,20 @@ static inline vec vec_load_f16(const uint16_t *p)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }
 
-static inline vec vec_load_int8(const int8_t *p)
+/* 2^23 + byte, made of bits, less 2^23 + 128. */
+static inline vec vec_column_int8(const uint8_t *quads, int j)
 {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+    __m512i column = _mm512_srli_epi32(_mm512_loadu_si512(quads), (unsigned)(8 * j));
+    __m512i bits = _mm512_ternarylogic_epi32(column, _mm512_set1_epi32(0xff), _mm512_set1_epi32(0x4b000000), 0xea);
+    return _mm512_sub_ps(_mm512_castsi512_ps(bits), _mm512_set1_ps(8388736.0f));
 }
 
-/* The permutation looks at the low four bits of an index only, so the low half needs no mask. */
-static inline vec vec_load_int4(const uint8_t *p, int high)
+/* The permutation looks at the low four bits of an index only, so nothing is masked. */
+static inline vec vec_column_int4(const uint8_t *quads, int j, int high)
 {
     const vec values = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
-    __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
-    return _mm512_permutexvar_ps(high ? _mm512_srli_epi32(bytes, 4) : bytes, values);
+    __m512i column = _mm512_srli_epi32(_mm512_loadu_si512(quads), (unsigned)(8 * j + (high ? 4 : 0)));
+    return _mm512_permutexvar_ps(column, values);
 }
 
 static inline void vec_store(float *p, vec a)
@@ -90,19 +95,96 @@ static inline vec vec_scale_exp2(vec p, vec t)
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), shifted));
 }
 
-static inline int vec_add_fixed(int64_t *acc, vec a, float scale, float limit)
+typedef __m512i vec_sums;
+typedef __m512i vec_codes; /* biased as packed: the unsigned side of vpdpbusd */
+typedef __m512i vec_quad;
+
+static inline vec_quad vec_quad_set(const int8_t *x)
 {
-    __mmask16 in_range = _mm512_cmp_ps_mask(_mm512_abs_ps(a), _mm512_set1_ps(limit), _CMP_LT_OQ);
-    vec scaled = _mm512_mul_ps(a, _mm512_set1_ps(scale));
-    __m512i low = _mm512_cvtps_epi64(_mm512_castps512_ps256(scaled));
-    __m512i high = _mm512_cvtps_epi64(_mm512_extractf32x8_ps(scaled, 1));
-    __m512i sum_low = _mm512_loadu_si512(acc);
-    __m512i sum_high = _mm512_loadu_si512(acc + 8);
-    sum_low = _mm512_mask_add_epi64(sum_low, (__mmask8)in_range, sum_low, low);
-    sum_high = _mm512_mask_add_epi64(sum_high, (__mmask8)(in_range >> 8), sum_high, high);
-    _mm512_storeu_si512(acc, sum_low);
-    _mm512_storeu_si512(acc + 8, sum_high);
-    return in_range == 0xffff;
+    int32_t quad;
+    memcpy(&quad, x, sizeof quad);
+    return _mm512_set1_epi32(quad);
+}
+
+static inline vec_codes vec_codes_int8(const uint8_t *quads)
+{
+    return _mm512_loadu_si512(quads);
+}
+
+static inline vec_codes vec_codes_int4(const uint8_t *quads, int high)
+{
+    __m512i bytes = _mm512_loadu_si512(quads);
+    return _mm512_and_si512(high ? _mm512_srli_epi16(bytes, 4) : bytes, _mm512_set1_epi8(0x0f));
+}
+
+static inline void vec_codes_store(uint8_t *to, vec_codes w)
+{
+    _mm512_storeu_si512(to, w);
+}
+
+static inline vec_codes vec_codes_wide4(const uint8_t *quads)
+{
+    return _mm512_loadu_si512(quads);
+}
+
+static inline vec_sums vec_sums_int8(int32_t sum)
+{
+    return _mm512_set1_epi32(-128 * sum);
+}
+
+static inline vec_sums vec_sums_int4(int32_t sum)
+{
+    return _mm512_set1_epi32(-8 * sum);
+}
+
+static inline vec_sums vec_dot_int8(vec_sums s, vec_codes w, vec_quad x)
+{
+    return _mm512_dpbusd_epi32(s, w, x);
+}
+
+static inline vec_sums vec_dot_int4(vec_sums s, vec_codes w, vec_quad x)
+{
+    return _mm512_dpbusd_epi32(s, w, x);
+}
+
+static inline vec vec_from_sums(vec_sums s)
+{
+    return _mm512_cvtepi32_ps(s);
+}
+
+static inline void vec_store_bytes(int8_t *to, vec a)
+{
+    _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtepi32_epi8(_mm512_castps_si512(a)));
+}
+
+static inline void vec_add_fixed(int64_t *acc, vec a)
+{
+    __m512i low = _mm512_cvtps_epi64(_mm512_castps512_ps256(a));
+    __m512i high = _mm512_cvtps_epi64(_mm512_extractf32x8_ps(a, 1));
+    _mm512_storeu_si512(acc, _mm512_add_epi64(_mm512_loadu_si512(acc), low));
+    _mm512_storeu_si512(acc + 8, _mm512_add_epi64(_mm512_loadu_si512(acc + 8), high));
+}
+
+typedef __m512i vec_peak;
+
+static inline vec_peak vec_peak_zero(void)
+{
+    return _mm512_setzero_si512();
+}
+
+static inline vec_peak vec_peak_of(vec_peak peak, vec a)
+{
+    return _mm512_max_epu32(peak, _mm512_castps_si512(_mm512_abs_ps(a)));
+}
+
+static inline uint32_t vec_peak_max(vec_peak peak)
+{
+    return _mm512_reduce_max_epu32(peak);
+}
+
+static inline void vec_prefetch(const void *p)
+{
+    _mm_prefetch((const char *)p, _MM_HINT_T0);
 }
 
 #endif

@@ -1,0 +1,294 @@
+/* body_codes.h - part of kern_body.h: rows rounded to 8 bits, and matrix products of those with packed int8 and int4 weights.
+ *
+ * A group's products are summed exactly in int32 (at most 32 * 127 * 128 < 2^24, so the sum is exact as f32 too), then one fma brings them into the
+ * row's f32 sum.  A tile is 1 to VEC_CODES_ROWS rows against one panel. */
+
+/* --- rounding rows to 8 bits --- */
+
+/* Groups whose largest element is smaller count as zeros: 127 / max would leave the range. */
+#define SMALLEST_MAX 0x1p-100f
+/* Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits. */
+#define ROUND_TO_INTEGER 12582912.0f
+
+/* The largest |x|, or a NaN where an element is no finite number. */
+static inline float group_max(const vec x[VECS])
+{
+    vec max = vec_set(0.0f), bad = vec_set(0.0f);
+    for (size_t v = 0; v < VECS; v++) {
+        max = vec_max(max, vec_max(x[v], vec_sub(vec_set(0.0f), x[v])));
+        bad = vec_fma(x[v], vec_set(0.0f), bad);
+    }
+    float maxima[VEC_LANES], bads[VEC_LANES];
+    vec_store(maxima, max);
+    vec_store(bads, bad);
+    for (size_t i = 1; i < VEC_LANES; i++) {
+        maxima[0] = maxima[i] > maxima[0] ? maxima[i] : maxima[0];
+        bads[0] += bads[i];
+    }
+    return maxima[0] + bads[0];
+}
+
+/* One group, filled up with zeros. */
+static inline void quantise_group(const float *x, int8_t *codes, float *scale, int32_t *sum)
+{
+    vec group[VECS];
+    for (size_t v = 0; v < VECS; v++)
+        group[v] = vec_load(x + v * VEC_LANES);
+    float max = group_max(group);
+    *sum = 0;
+    if (!(max >= SMALLEST_MAX)) {
+        memset(codes, 0, PACK_GROUP);
+        *scale = max < SMALLEST_MAX ? 0.0f : max; /* zeros, or a NaN */
+        return;
+    }
+    *scale = max / 127.0f;
+    vec inverse = vec_set(127.0f / max), round = vec_set(ROUND_TO_INTEGER), total = vec_set(0.0f);
+    for (size_t v = 0; v < VECS; v++) {
+        vec rounded = vec_add(vec_mul(group[v], inverse), round);
+        vec_store_bytes(codes + v * VEC_LANES, rounded);
+        total = vec_add(total, vec_sub(rounded, round)); /* integers: any order gives the same */
+    }
+    float totals[VEC_LANES];
+    vec_store(totals, total);
+    for (size_t i = 0; i < VEC_LANES; i++)
+        *sum += (int32_t)totals[i];
+}
+
+static void quantise(const float *x, size_t k, size_t unit, int8_t *codes, float *scales, int32_t *sums)
+{
+    for (size_t begin = 0; begin < k; begin += unit) {
+        size_t end = k - begin < unit ? k : begin + unit;
+        for (size_t i = begin; i < end; i += PACK_GROUP, codes += PACK_GROUP, scales++, sums++) {
+            if (end - i >= PACK_GROUP) {
+                quantise_group(x + i, codes, scales, sums);
+                continue;
+            }
+            float padded[PACK_GROUP] = {0};
+            memcpy(padded, x + i, (end - i) * sizeof *x);
+            quantise_group(padded, codes, scales, sums);
+        }
+    }
+}
+
+/* --- products --- */
+
+/* What a tile reads besides its rows.  int4 panels that meet many rows are first laid out wide: one byte a code, WIDE_GROUP bytes for each
+ * group. */
+typedef struct codes_panel {
+    const char *packed;
+    const uint8_t *wide; /* NULL: not laid out */
+    size_t k, unit;
+    const kern_codes *x;
+} codes_panel;
+
+#define WIDE_QUAD (4 * KERN_PANEL)
+#define WIDE_GROUP (PACK_GROUP * KERN_PANEL)
+#define WIDE_FROM_ROWS 8u /* so many rows pay for laying out */
+
+/* Vector v of a quad in each form, the form's quad and the bytes that its packed quads take. */
+#define CODES_int8(quad, v) vec_codes_int8((quad) + 4 * VEC_LANES * (v))
+#define CODES_int4(quad, v) vec_codes_int4((quad) + 4 * ((v) * VEC_LANES % (KERN_PANEL / 2)), (v) * VEC_LANES >= KERN_PANEL / 2)
+#define CODES_wide4(quad, v) vec_codes_wide4((quad) + 4 * VEC_LANES * (v))
+#define QUAD_wide4 QUAD_int4 /* as packed */
+#define STEP_int8 QUAD_int8
+#define STEP_int4 QUAD_int4
+#define STEP_wide4 WIDE_QUAD
+#define GROUP_AT_int8(packed, wide) ((const uint8_t *)(packed) + SCALES)
+#define GROUP_AT_int4(packed, wide) ((const uint8_t *)(packed) + SCALES)
+#define GROUP_AT_wide4(packed, wide) (wide)
+#define vec_dot_wide4 vec_dot_int4
+#define vec_sums_wide4 vec_sums_int4
+
+/* s[r] += n quads of weights times the rows' codes, rows `stride` apart. */
+#define DEFINE_ADD_QUADS(FORM)                                                                                         \
+    INLINE void add_quads_##FORM(vec_sums s[][VECS], size_t rows, const uint8_t *quads, size_t n, const int8_t *x,     \
+                                 size_t stride)                                                                        \
+    {                                                                                                                  \
+        for (size_t q = 0; q < n; q++) {                                                                               \
+            vec_codes w[VECS];                                                                                         \
+            const uint8_t *quad = quads + q * STEP_##FORM;                                                             \
+            prefetch((const char *)quad, STEP_##FORM, rows);                                                           \
+            for (size_t v = 0; v < VECS; v++)                                                                          \
+                w[v] = CODES_##FORM(quad, v);                                                                          \
+            for (size_t r = 0; r < rows; r++) {                                                                        \
+                vec_quad xr = vec_quad_set(x + r * stride + 4 * q);                                                    \
+                for (size_t v = 0; v < VECS; v++)                                                                      \
+                    s[r][v] = vec_dot_##FORM(s[r][v], w[v], xr);                                                       \
+            }                                                                                                          \
+        }                                                                                                              \
+    }                                                                                                                  \
+    /* total += one group of n_quads; `x`, `row`, `g`: the rows' codes, and the group's place in them.  The scales are times \
+     * `factor`, a power of two. */                                                                                    \
+    INLINE void add_group_##FORM(vec total[][VECS], size_t rows, const char *scales, const uint8_t *quads,             \
+                                 size_t n_quads, const kern_codes *x, size_t at, float factor)                         \
+    {                                                                                                                  \
+        vec_sums s[VEC_CODES_ROWS][VECS];                                                                              \
+        size_t stride = x->n_groups;                                                                                   \
+        for (size_t r = 0; r < rows; r++)                                                                              \
+            for (size_t v = 0; v < VECS; v++)                                                                          \
+                s[r][v] = vec_sums_##FORM(x->sums[at + r * stride]);                                                   \
+        const int8_t *codes = x->codes + at * PACK_GROUP;                                                              \
+        if (n_quads == PACK_GROUP / 4)                                                                                 \
+            add_quads_##FORM(s, rows, quads, PACK_GROUP / 4, codes, stride * PACK_GROUP);                              \
+        else                                                                                                           \
+            add_quads_##FORM(s, rows, quads, n_quads, codes, stride * PACK_GROUP);                                     \
+        vec scale[VECS];                                                                                               \
+        for (size_t v = 0; v < VECS; v++)                                                                              \
+            scale[v] = vec_mul(LOAD_f16(scales, v), vec_set(factor));                                                  \
+        for (size_t r = 0; r < rows; r++) {                                                                            \
+            vec row_scale = vec_set(x->scales[at + r * stride]);                                                       \
+            for (size_t v = 0; v < VECS; v++)                                                                          \
+                total[r][v] = vec_fma(vec_from_sums(s[r][v]), vec_mul(scale[v], row_scale), total[r][v]);              \
+        }                                                                                                              \
+    }                                                                                                                  \
+    /* total += a unit of k columns; *at, *packed and *wide move on behind it. */                                      \
+    INLINE void add_unit_##FORM(vec total[][VECS], size_t rows, const char **packed, const uint8_t **wide, size_t k,   \
+                                const kern_codes *x, size_t *at, float factor)                                         \
+    {                                                                                                                  \
+        for (size_t i = 0; i < k; i += PACK_GROUP) {                                                                   \
+            size_t n_quads = k - i < PACK_GROUP ? (k - i + 3) / 4 : PACK_GROUP / 4;                                    \
+            add_group_##FORM(total, rows, *packed, GROUP_AT_##FORM(*packed, *wide), n_quads, x, *at, factor);          \
+            *packed += SCALES + n_quads * QUAD_##FORM;                                                                 \
+            *wide += *wide != NULL ? WIDE_GROUP : 0;                                                                   \
+            ++*at;                                                                                                     \
+        }                                                                                                              \
+    }
+
+DEFINE_ADD_QUADS(int8)
+DEFINE_ADD_QUADS(int4)
+DEFINE_ADD_QUADS(wide4)
+
+typedef void tile_codes(const codes_panel *p, size_t row, float *y, size_t ldy, size_t n_cols);
+/* Returns the peak of the partials, times 2^KERN_FIXED_BITS: float bits without the sign. */
+typedef uint32_t tile_codes_fixed(const codes_panel *p, size_t row, int64_t *acc, size_t ldacc, size_t n_cols);
+
+#define DEFINE_TILE_CODES(FORM, ROWS)                                                                                  \
+    static void tile_codes_##FORM##_##ROWS(const codes_panel *p, size_t row, float *y, size_t ldy, size_t n_cols)      \
+    {                                                                                                                  \
+        vec total[ROWS][VECS];                                                                                         \
+        const char *packed = p->packed;                                                                                \
+        const uint8_t *wide = p->wide;                                                                                 \
+        const kern_codes x = *p->x;                                                                                    \
+        size_t at = row * x.n_groups;                                                                                  \
+        set_zero(total, ROWS);                                                                                         \
+        for (size_t i = 0; i < p->k; i += p->unit)                                                                     \
+            add_unit_##FORM(total, ROWS, &packed, &wide, p->k - i < p->unit ? p->k - i : p->unit, &x, &at, 1.0f);      \
+        for (size_t r = 0; r < ROWS; r++)                                                                              \
+            store_row(total[r], y + r * ldy, n_cols);                                                                  \
+    }                                                                                                                  \
+    static uint32_t tile_codes_fixed_##FORM##_##ROWS(const codes_panel *p, size_t row, int64_t *acc, size_t ldacc,     \
+                                                     size_t n_cols)                                                    \
+    {                                                                                                                  \
+        int64_t fixed[ROWS][KERN_PANEL] = {{0}};                                                                       \
+        vec_peak peak = vec_peak_zero();                                                                               \
+        const char *packed = p->packed;                                                                                \
+        const uint8_t *wide = p->wide;                                                                                 \
+        const kern_codes x = *p->x;                                                                                    \
+        size_t at = row * x.n_groups;                                                                                  \
+        for (size_t i = 0; i < p->k; i += p->unit) {                                                                   \
+            vec total[ROWS][VECS];                                                                                     \
+            set_zero(total, ROWS);                                                                                     \
+            add_unit_##FORM(total, ROWS, &packed, &wide, p->k - i < p->unit ? p->k - i : p->unit, &x, &at, FIXED_SCALE); \
+            for (size_t r = 0; r < ROWS; r++)                                                                          \
+                for (size_t v = 0; v < VECS; v++) {                                                                    \
+                    peak = vec_peak_of(peak, total[r][v]);                                                             \
+                    vec_add_fixed(fixed[r] + v * VEC_LANES, total[r][v]);                                              \
+                }                                                                                                      \
+        }                                                                                                              \
+        add_to_rows(fixed, ROWS, acc, ldacc, n_cols);                                                                  \
+        return vec_peak_max(peak);                                                                                     \
+    }
+
+EACH_HEIGHT(VEC_CODES_ROWS, DEFINE_TILE_CODES, int8)
+EACH_HEIGHT(VEC_CODES_ROWS, DEFINE_TILE_CODES, int4)
+EACH_HEIGHT(VEC_CODES_ROWS, DEFINE_TILE_CODES, wide4)
+
+#define NAME_TILE_CODES(FORM, ROWS) tile_codes_##FORM##_##ROWS,
+#define NAME_TILE_CODES_FIXED(FORM, ROWS) tile_codes_fixed_##FORM##_##ROWS,
+
+typedef struct codes_tiles {
+    tile_codes *plain[VEC_CODES_ROWS];
+    tile_codes_fixed *fixed[VEC_CODES_ROWS];
+} codes_tiles;
+
+#define CODES_TILES(FORM)                                                                                              \
+    {{EACH_HEIGHT(VEC_CODES_ROWS, NAME_TILE_CODES, FORM)}, {EACH_HEIGHT(VEC_CODES_ROWS, NAME_TILE_CODES_FIXED, FORM)}}
+static const codes_tiles tiles_int8 = CODES_TILES(int8), tiles_int4 = CODES_TILES(int4), tiles_wide4 = CODES_TILES(wide4);
+
+/* Lay an int4 panel out wide in `to`. */
+static void widen(const char *packed, size_t k, size_t unit, uint8_t *to)
+{
+    for (size_t begin = 0; begin < k; begin += unit) {
+        size_t left = k - begin < unit ? k - begin : unit;
+        for (size_t i = 0; i < left; i += PACK_GROUP, to += WIDE_GROUP) {
+            size_t n_quads = left - i < PACK_GROUP ? (left - i + 3) / 4 : PACK_GROUP / 4;
+            const uint8_t *quads = (const uint8_t *)packed + SCALES;
+            for (size_t q = 0; q < n_quads; q++)
+                for (size_t v = 0; v < VECS; v++)
+                    vec_codes_store(to + q * WIDE_QUAD + v * 4 * VEC_LANES, CODES_int4(quads + q * QUAD_int4, v));
+            packed += SCALES + n_quads * QUAD_int4;
+        }
+    }
+}
+
+static void run_codes(const codes_tiles *tiles, const codes_panel *p, size_t row, size_t m, float *y, size_t ldy, size_t n_cols)
+{
+    for (size_t r = 0, rows; r < m; r += rows) {
+        rows = tile_height(m - r, VEC_CODES_ROWS);
+        tiles->plain[rows - 1](p, row + r, y + r * ldy, ldy, n_cols);
+    }
+}
+
+static void run_codes_fixed(const codes_tiles *tiles, const codes_panel *p, size_t row, size_t m, int64_t *acc, size_t ldacc,
+                            size_t n_cols, int64_t *overflow)
+{
+    for (size_t r = 0, rows; r < m; r += rows) {
+        rows = tile_height(m - r, VEC_CODES_ROWS);
+        if (tiles->fixed[rows - 1](p, row + r, acc + r * ldacc, ldacc, n_cols) < FIXED_LIMIT_BITS)
+            continue;
+        for (size_t i = r; i < r + rows; i++) { /* whose was it?  ask each row alone */
+            int64_t unused[KERN_PANEL] = {0};
+            if (tiles->fixed[0](p, row + i, unused, 0, n_cols) >= FIXED_LIMIT_BITS)
+                mark(overflow + i);
+        }
+    }
+}
+
+static const codes_tiles *choose_int4(codes_panel *p, size_t m, void *scratch)
+{
+    if (m < WIDE_FROM_ROWS)
+        return &tiles_int4;
+    widen(p->packed, p->k, p->unit, scratch);
+    p->wide = scratch;
+    return &tiles_wide4;
+}
+
+static void panel_codes_int8(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, float *y, size_t ldy,
+                             size_t n_cols, void *scratch)
+{
+    (void)scratch;
+    const codes_panel p = {panel, NULL, k, unit, x};
+    run_codes(&tiles_int8, &p, row, m, y, ldy, n_cols);
+}
+
+static void panel_codes_int4(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, float *y, size_t ldy,
+                             size_t n_cols, void *scratch)
+{
+    codes_panel p = {panel, NULL, k, unit, x};
+    run_codes(choose_int4(&p, m, scratch), &p, row, m, y, ldy, n_cols);
+}
+
+static void panel_codes_fixed_int8(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, int64_t *acc,
+                                   size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch)
+{
+    (void)scratch;
+    const codes_panel p = {panel, NULL, k, unit, x};
+    run_codes_fixed(&tiles_int8, &p, row, m, acc, ldacc, n_cols, overflow);
+}
+
+static void panel_codes_fixed_int4(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, int64_t *acc,
+                                   size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch)
+{
+    codes_panel p = {panel, NULL, k, unit, x};
+    run_codes_fixed(choose_int4(&p, m, scratch), &p, row, m, acc, ldacc, n_cols, overflow);
+}

@@ -1,0 +1,41 @@
+#include "worker/model/numerics.h"
+
+#include <string.h>
+
+static const char *const activation_names[MODEL_N_ACTIVATIONS] = {"f32", "int8"};
+static const char *const kv_names[MODEL_N_KV_TYPES] = {"f32", "bf16", "int8"};
+
+/* The index of `name`, or n. */
+static int find(const char *const *names, int n, const char *name)
+{
+    int i = 0;
+    while (i < n && strcmp(names[i], name) != 0)
+        i++;
+    return i;
+}
+
+const char *model_activations_name(model_activations activations)
+{
+    return activation_names[activations];
+}
+
+bool model_activations_find(const char *name, model_activations *out)
+{
+    int i = find(activation_names, MODEL_N_ACTIVATIONS, name);
+    if (i < MODEL_N_ACTIVATIONS)
+        *out = (model_activations)i;
+    return i < MODEL_N_ACTIVATIONS;
+}
+
+const char *model_kv_type_name(model_kv_type type)
+{
+    return kv_names[type];
+}
+
+bool model_kv_type_find(const char *name, model_kv_type *out)
+{
+    int i = find(kv_names, MODEL_N_KV_TYPES, name);
+    if (i < MODEL_N_KV_TYPES)
+        *out = (model_kv_type)i;
+    return i < MODEL_N_KV_TYPES;
+}

@@ -1,0 +1,86 @@
+/* apply.c - putting a pinning plan into force.
+ *
+ * libgomp makes the team's threads in the first parallel region of their number and keeps them, so each binds itself
+ * here, once.  Memory policies are a thread's own too.  Nodes are handed over as sets of hwloc's, which passes as many
+ * mask words to the kernel as the highest node needs.
+ *
+ * With spare cores every thread that is not of the team (the coordinator's, MPI's and PMIx's helpers) goes there: left
+ * where the launcher put them they would now and then push a member of the team off its core, and all of the team waits
+ * for that one.  Threads made later inherit the cores of the one that makes them. */
+#include <dirent.h>
+#include <hwloc/linux.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "worker/topo/topo_plan.h"
+
+typedef struct refusals {
+    int threads, policies, others;
+} refusals;
+
+/* Every thread of the team binds itself and, on a share of one NUMA node, asks for memory there first.  With several
+ * nodes the default, memory where it is first touched, is right already.  ids [n_threads]: the threads'. */
+static refusals bind_team(const topo_plan *plan, long *ids)
+{
+    hwloc_topology_t topology = plan->machine->topology;
+    bool one_node = hwloc_bitmap_weight(plan->nodes) == 1;
+    int threads = 0, policies = 0;
+#pragma omp parallel num_threads((int)plan->n_threads) reduction(+ : threads, policies)
+    {
+        hwloc_const_cpuset_t cpus = plan->threads[omp_get_thread_num()];
+        ids[omp_get_thread_num()] = syscall(SYS_gettid);
+        threads += hwloc_set_cpubind(topology, cpus, HWLOC_CPUBIND_THREAD) != 0;
+        if (one_node)
+            policies += hwloc_set_membind(topology, plan->nodes, HWLOC_MEMBIND_BIND,
+                                          HWLOC_MEMBIND_THREAD | HWLOC_MEMBIND_BYNODESET) != 0;
+    }
+    return (refusals){.threads = threads, .policies = policies};
+}
+
+static bool is_member(const topo_plan *plan, const long *ids, long id)
+{
+    for (uint32_t i = 0; i < plan->n_threads; i++) {
+        if (ids[i] == id)
+            return true;
+    }
+    return false;
+}
+
+/* Send the process's other threads to the spare cores; returns how many could not be sent. */
+static int bind_others(const topo_plan *plan, const long *ids)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    if (tasks == NULL)
+        return 1;
+    int refused = 0;
+    for (const struct dirent *entry; (entry = readdir(tasks)) != NULL;) {
+        long id = strtol(entry->d_name, NULL, 10);
+        if (id > 0 && !is_member(plan, ids, id))
+            refused += hwloc_linux_set_tid_cpubind(plan->machine->topology, (pid_t)id, plan->spare) != 0;
+    }
+    closedir(tasks);
+    return refused;
+}
+
+void topo_plan_apply(const topo_plan *plan, bool pin, char *remark)
+{
+    remark[0] = '\0';
+    omp_set_dynamic(0);
+    omp_set_num_threads((int)plan->n_threads);
+    if (!pin)
+        return;
+    long ids[TOPO_THREADS_MAX];
+    refusals refused = bind_team(plan, ids);
+    if (!hwloc_bitmap_iszero(plan->spare))
+        refused.others = bind_others(plan, ids);
+    if (refused.threads > 0)
+        snprintf(remark, TOPO_TEXT_MAX, "the system refused to bind %d of %u threads", refused.threads,
+                 plan->n_threads);
+    else if (refused.policies > 0)
+        snprintf(remark, TOPO_TEXT_MAX, "the system refused a memory policy");
+    else if (refused.others > 0)
+        snprintf(remark, TOPO_TEXT_MAX, "the system refused to move %d threads to the spare cores", refused.others);
+}
