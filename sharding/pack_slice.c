@@ -1,7 +1,6 @@
 #include "sharding/pack_slice.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* --- scratch --- */
 

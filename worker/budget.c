@@ -16,7 +16,7 @@
 #define MARGIN_PART 20u
 
 /* A cache is taken at once while it is at most one part in this many of the available memory. */
-#define CACHE_PART 4u
+#define CACHE_PART 16u
 
 typedef struct node_needs {
     uint64_t fixed, block, available;

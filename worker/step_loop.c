@@ -14,11 +14,11 @@
  *
  * Leaving, so that no rank leaves a collective alone: rank 0 stops taking plans (on STOP, or on a failure of its own:
  * link lost, bad plan), all plans at hand run and all results are delivered, then STOP or FAILED goes down the tree
- * behind them.  A bad plan never reaches the tree.  What remains, memory running out on another rank while it decodes a
- * plan that rank 0 accepted, cannot be agreed on in time and ends the job.
+ * behind them.  A bad plan never reaches the tree.  What remains, a plan that rank 0 accepted and another rank
+ * cannot read, would be a defect or broken memory; it cannot be agreed on in time and ends the job.
  *
- * Memory: the decoded plan and result are one allocation each and freed after use; everything else is taken before
- * "ready". */
+ * Memory: everything is taken before "ready"; from then on the loop neither allocates nor, while there is work, calls
+ * the system (tests/mpi/test_quiet.c counts).  Plans and results are decoded into memory of the largest size. */
 #include "worker/step_loop.h"
 
 #include <stdlib.h>
@@ -31,12 +31,16 @@
  * what arrives is checked against the buffers. */
 enum { HEADER_BYTES = 512, SLICE_BYTES = 64, IMAGE_BYTES = 16, SAMPLED_BYTES = 32 };
 
+/* Distance of decoded plans; a multiple of malloc's alignment. */
+#define PLAN_ALIGN 64u
+
 /* Rank 0 with nothing under way rests on the link; a message wakes it at once, so this only bounds how often it looks
  * up. */
 enum { LINK_WAIT_MS = 50 };
 
 typedef struct queued_plan {
-    base_buf bytes; /* the pixels of plan.images point in here */
+    base_buf bytes; /* [plan_bytes] reserved; the pixels of plan.images point in here */
+    void *memory;   /* what plan points into; a part of loop->plans */
     link_plan plan;
     uint64_t needs; /* results that must have arrived (stage 0) */
 } queued_plan;
@@ -51,10 +55,12 @@ struct step_loop {
 
     uint32_t window;
     queued_plan *queue; /* [window] ring; plan number n at (n - 1) % window */
+    uint8_t *plans;     /* [window][bytes of a decoded plan] */
     uint64_t n_queued, n_run, n_results;
     uint64_t *sampled_by; /* [max_seqs] number of the latest plan that sampled for the slot; 0: none */
 
-    link_token *tokens; /* [max_seqs] */
+    link_token *tokens;  /* [max_seqs] of the result being made */
+    link_token *arrived; /* [max_seqs] of the result being read */
     base_buf message;   /* a result, or rank 0's last words */
     bool stopping;      /* nothing further will be queued */
     bool closed;        /* the last message has gone down the tree, or come */
@@ -75,20 +81,39 @@ static bool plan_bytes_of(const link_limits *limits, size_t *out)
     return base_size_add(total, HEADER_BYTES + limits->max_step_tokens * sizeof(int32_t), out);
 }
 
+/* Memory for a window of plans, encoded and decoded.  Pages that no plan ever reaches cost nothing. */
+static base_status take_plans(step_loop *loop, const link_limits *limits, base_error *error)
+{
+    size_t bytes, all;
+    if (!link_plan_memory_bytes(limits, &bytes) || !base_size_mul(base_size_round_up(bytes, PLAN_ALIGN), loop->window, &all))
+        return base_fail(error, BASE_ETOOBIG, "plans of %u sequences of %u positions are too large; lower --max-seqs or --context",
+                         limits->max_seqs, limits->max_positions);
+    loop->plans = calloc(1, all);
+    if (loop->plans == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for %u plans of %zu bytes", loop->window, bytes);
+    for (uint32_t i = 0; i < loop->window; i++) {
+        loop->queue[i].memory = loop->plans + i * (all / loop->window);
+        if (!base_buf_reserve(&loop->queue[i].bytes, loop->plan_bytes))
+            return base_fail(error, BASE_ENOMEM, "no memory for %u plans of %zu bytes", loop->window, loop->plan_bytes);
+    }
+    return BASE_OK;
+}
+
 static base_status take_memory(step_loop *loop, base_error *error)
 {
     const link_limits *limits = model_limits(loop->m);
     loop->queue = calloc(loop->window, sizeof *loop->queue);
     loop->sampled_by = calloc(limits->max_seqs, sizeof *loop->sampled_by);
     loop->tokens = calloc(limits->max_seqs, sizeof *loop->tokens);
-    if (loop->queue == NULL || loop->sampled_by == NULL || loop->tokens == NULL)
+    loop->arrived = calloc(limits->max_seqs, sizeof *loop->arrived);
+    if (loop->queue == NULL || loop->sampled_by == NULL || loop->tokens == NULL || loop->arrived == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the step loop");
     if (!base_buf_reserve(&loop->message, HEADER_BYTES + limits->max_seqs * (size_t)SAMPLED_BYTES))
         return base_fail(error, BASE_ENOMEM, "no memory for the step loop's messages");
     if (!plan_bytes_of(limits, &loop->plan_bytes))
         return base_fail(error, BASE_ETOOBIG, "a plan of %u images is too large; lower --image-slots",
                          limits->n_image_slots);
-    return BASE_OK;
+    return take_plans(loop, limits, error);
 }
 
 base_status step_loop_create(par_world *world, par_grid *grid, model *m, size_t stage_floats, step_loop **out,
@@ -119,13 +144,13 @@ void step_loop_destroy(step_loop **loop)
     step_loop *l = *loop;
     if (l == NULL)
         return;
-    for (uint32_t i = 0; l->queue != NULL && i < l->window; i++) {
-        link_plan_release(&l->queue[i].plan);
+    for (uint32_t i = 0; l->queue != NULL && i < l->window; i++)
         base_buf_release(&l->queue[i].bytes);
-    }
     free(l->queue);
+    free(l->plans);
     free(l->sampled_by);
     free(l->tokens);
+    free(l->arrived);
     base_buf_release(&l->message);
     free(l);
     *loop = NULL;
@@ -189,11 +214,11 @@ static bool queue_plan(step_loop *loop)
         status =
             base_fail(&error, BASE_EFORMAT, "plan: %zu bytes; the limit is %zu", entry->bytes.size, loop->plan_bytes);
     if (status == BASE_OK)
-        status = link_plan_decode(entry->bytes.data, entry->bytes.size, model_limits(loop->m), &entry->plan, &error);
+        status = link_plan_decode_into(entry->bytes.data, entry->bytes.size, model_limits(loop->m), entry->memory, &entry->plan,
+                                       &error);
     if (status == BASE_OK)
         status = note_samples(loop, entry, &error);
     if (status != BASE_OK) {
-        link_plan_release(&entry->plan);
         fail(loop, &error);
         return false;
     }
@@ -263,7 +288,8 @@ static bool take_results(step_loop *loop)
         loop->n_results++;
         base_error error = {0};
         link_result result;
-        if (link_result_decode(loop->message.data, loop->message.size, &result, &error) != BASE_OK) {
+        if (link_result_decode_into(loop->message.data, loop->message.size, loop->arrived, model_limits(loop->m)->max_seqs, &result,
+                                    &error) != BASE_OK) {
             fail(loop, &error);
             continue;
         }
@@ -273,7 +299,6 @@ static bool take_results(step_loop *loop)
             int32_t token = result.tokens[i].token;
             model_set_feedback(loop->m, result.tokens[i].seq, token == LINK_TOKEN_OVERFLOW ? 0 : token);
         }
-        link_result_release(&result);
         if (loop->place.rank == 0 && link_send(loop->link, &loop->message, &error) != BASE_OK)
             fail(loop, &error);
     }
@@ -299,7 +324,6 @@ static bool run_next(step_loop *loop)
     loop->n_run++;
     if (loop->place.stage + 1 == loop->place.pp && loop->place.tp_rank == 0)
         send_result(loop, &result);
-    link_plan_release(&entry->plan);
     return true;
 }
 

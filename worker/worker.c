@@ -32,6 +32,7 @@
 #include "worker/place.h"
 #include "worker/step_loop.h"
 #include "worker/topo/topo.h"
+#include "worker/trace_file.h"
 
 /* Digesting reads every byte of the checkpoint: beside loading, on rank 0 only. */
 typedef struct digest_job {
@@ -65,6 +66,7 @@ typedef struct worker {
     model_memory memory;
     progress loading;
     model *m;
+    worker_trace *trace;
     step_loop *loop;
     link_end *link;
 } worker;
@@ -299,6 +301,21 @@ static base_status greet(worker *w, base_error *error)
     return par_world_agree(w->world, status, error);
 }
 
+/* --- the trace --- */
+
+static base_status trace_from_here(worker *w, base_error *error)
+{
+    par_place place = par_grid_place(w->grid);
+    return worker_trace_open(w->world, &place, w->options->trace, &w->trace, error);
+}
+
+static void log_trace(void *context, int rank, const char *text)
+{
+    (void)context;
+    (void)rank;
+    base_log_info("trace: %s", text);
+}
+
 /* --- the whole --- */
 
 static base_status start(worker *w, base_error *error)
@@ -311,6 +328,8 @@ static base_status start(worker *w, base_error *error)
     if (status == BASE_OK)
         status = load_model(w, error);
     if (status == BASE_OK)
+        status = trace_from_here(w, error);
+    if (status == BASE_OK)
         status = greet(w, error);
     return status;
 }
@@ -318,6 +337,7 @@ static base_status start(worker *w, base_error *error)
 /* In reverse order of start; every part may be missing. */
 static void stop(worker *w)
 {
+    worker_trace_abandon(&w->trace);
     link_close(&w->link);
     step_loop_destroy(&w->loop);
     model_destroy(&w->m);
@@ -339,6 +359,8 @@ base_status worker_run(par_world *world, const worker_options *options, base_err
     base_status status = start(&w, error);
     if (status == BASE_OK)
         status = step_loop_run(w.loop, w.link, error);
+    if (status == BASE_OK)
+        status = worker_trace_close(&w.trace, log_trace, NULL, error);
     stop(&w);
     if (!is_front(&w)) {
         sigaction(SIGTERM, &term_before, NULL);

@@ -34,6 +34,7 @@ typedef struct worker_options {
     bool slow_cores;          /* use the slower cores of a hybrid processor too */
     uint32_t spare_cores;     /* of each node, left to the coordinator's threads and MPI's */
     model_huge_pages huge_pages;
+    const char *trace;        /* file for a trace of all ranks (trace_file.h), or NULL */
     void *zmq;                /* rank 0: context of the link */
     const char *link;         /* rank 0: the coordinator's link endpoint */
 } worker_options;

@@ -115,22 +115,46 @@ static bool has_exact_size(const base_reader *reader, const link_plan *plan, siz
            base_reader_left(reader) == total;
 }
 
-/* One allocation: slices | images | tokens | blocks | one mark per sequence slot, which *marks points at.  The counts were found
- * to be in the message, so the sums cannot wrap. */
-static bool allocate(link_plan *plan, const link_limits *limits, uint8_t **marks)
+static size_t n_marks(const link_limits *limits)
+{
+    return limits->max_seqs > limits->n_image_slots ? limits->max_seqs : limits->n_image_slots;
+}
+
+/* The counts were found to be in the message, or are within the limits, so the sums cannot wrap. */
+static size_t memory_bytes(const link_plan *plan, const link_limits *limits)
+{
+    return plan->n_slices * sizeof(link_slice) + plan->n_images * sizeof(link_image) + (size_t)plan->n_tokens * TOKEN_BYTES +
+           (size_t)plan->n_blocks * BLOCK_BYTES + n_marks(limits);
+}
+
+/* Blocks that a plan's slices can need: all slots' whole sequences. */
+static bool blocks_max(const link_limits *limits, size_t *out)
+{
+    return base_size_mul(((size_t)limits->max_positions + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS, limits->max_seqs, out);
+}
+
+bool link_plan_memory_bytes(const link_limits *limits, size_t *out)
+{
+    size_t blocks;
+    if (!blocks_max(limits, &blocks) || blocks > UINT32_MAX)
+        return false;
+    *out = memory_bytes(&(link_plan){.n_slices = limits->max_seqs, .n_images = limits->n_image_slots, .n_tokens = limits->max_step_tokens,
+                                     .n_blocks = (uint32_t)blocks},
+                        limits);
+    return true;
+}
+
+/* Divide the memory: slices | images | tokens | blocks | one mark per sequence slot, cleared, which *marks points at. */
+static void divide(uint8_t *memory, link_plan *plan, const link_limits *limits, uint8_t **marks)
 {
     size_t slices = plan->n_slices * sizeof(link_slice), images = plan->n_images * sizeof(link_image);
     size_t tokens = (size_t)plan->n_tokens * TOKEN_BYTES, blocks = (size_t)plan->n_blocks * BLOCK_BYTES;
-    size_t n_marks = limits->max_seqs > limits->n_image_slots ? limits->max_seqs : limits->n_image_slots;
-    uint8_t *memory = calloc(1, slices + images + tokens + blocks + n_marks);
-    if (memory == NULL)
-        return false;
     plan->slices = (link_slice *)(void *)memory;
     plan->images = (link_image *)(void *)(memory + slices);
     plan->tokens = (int32_t *)(void *)(memory + slices + images);
     plan->blocks = (uint32_t *)(void *)(memory + slices + images + tokens);
     *marks = memory + slices + images + tokens + blocks;
-    return true;
+    memset(*marks, 0, n_marks(limits));
 }
 
 /* ---- decoding: contents ---- */
@@ -265,32 +289,63 @@ static base_status read_images(base_reader *reader, link_plan *plan, const link_
     return BASE_OK;
 }
 
+/* What both decoders read first: the plan's counts are checked, nothing is taken. */
+static base_status read_counts(base_reader *reader, const link_limits *limits, link_plan *plan, size_t *pixel_bytes, base_error *error)
+{
+    base_status status = read_header(reader, limits, plan, error);
+    if (status == BASE_OK && !has_exact_size(reader, plan, pixel_bytes))
+        status = base_fail(error, BASE_EFORMAT, "plan: %zu bytes follow the header, which is not what its counts call for",
+                           base_reader_left(reader));
+    return status;
+}
+
+static base_status read_contents(base_reader *reader, const link_limits *limits, void *memory, link_plan *plan, size_t pixel_bytes,
+                                 base_error *error)
+{
+    uint8_t *marks;
+    divide(memory, plan, limits, &marks);
+    base_status status = read_slices(reader, plan, limits, marks, error);
+    if (status == BASE_OK)
+        status = read_tokens(reader, plan, limits, error);
+    if (status == BASE_OK)
+        status = read_blocks(reader, plan, limits, error);
+    memset(marks, 0, limits->n_image_slots);
+    if (status == BASE_OK)
+        status = read_images(reader, plan, limits, pixel_bytes, marks, error);
+    return status;
+}
+
 base_status link_plan_decode(const void *bytes, size_t size, const link_limits *limits, link_plan *out, base_error *error)
 {
     link_plan plan = {0};
     size_t pixel_bytes;
-    uint8_t *marks;
     base_reader reader = base_reader_over(bytes, size);
-    base_status status = read_header(&reader, limits, &plan, error);
+    base_status status = read_counts(&reader, limits, &plan, &pixel_bytes, error);
     if (status != BASE_OK)
         return status;
-    if (!has_exact_size(&reader, &plan, &pixel_bytes))
-        return base_fail(error, BASE_EFORMAT, "plan: %zu bytes follow the header, which is not what its counts call for",
-                         base_reader_left(&reader));
-    if (!allocate(&plan, limits, &marks))
+    void *memory = malloc(memory_bytes(&plan, limits));
+    if (memory == NULL)
         return base_fail(error, BASE_ENOMEM, "out of memory for a plan of %zu bytes", size);
-
-    status = read_slices(&reader, &plan, limits, marks, error);
-    if (status == BASE_OK)
-        status = read_tokens(&reader, &plan, limits, error);
-    if (status == BASE_OK)
-        status = read_blocks(&reader, &plan, limits, error);
-    memset(marks, 0, limits->n_image_slots);
-    if (status == BASE_OK)
-        status = read_images(&reader, &plan, limits, pixel_bytes, marks, error);
+    status = read_contents(&reader, limits, memory, &plan, pixel_bytes, error);
     if (status != BASE_OK)
-        link_plan_release(&plan);
+        free(memory);
     else
+        *out = plan;
+    return status;
+}
+
+base_status link_plan_decode_into(const void *bytes, size_t size, const link_limits *limits, void *memory, link_plan *out,
+                                  base_error *error)
+{
+    link_plan plan = {0};
+    size_t pixel_bytes, most = 0;
+    base_reader reader = base_reader_over(bytes, size);
+    base_status status = read_counts(&reader, limits, &plan, &pixel_bytes, error);
+    if (status == BASE_OK && (!blocks_max(limits, &most) || plan.n_blocks > most))
+        status = base_fail(error, BASE_EFORMAT, "plan: n_blocks is %u; all sequences together have %zu", plan.n_blocks, most);
+    if (status == BASE_OK)
+        status = read_contents(&reader, limits, memory, &plan, pixel_bytes, error);
+    if (status == BASE_OK)
         *out = plan;
     return status;
 }
@@ -333,27 +388,51 @@ static base_status read_sampled(base_reader *reader, link_result *result, base_e
     return BASE_OK;
 }
 
+static base_status read_result_header(base_reader *reader, link_result *result, base_error *error)
+{
+    uint8_t type = base_reader_u8(reader);
+    result->step = base_reader_u64(reader);
+    result->n_tokens = base_reader_u32(reader);
+    if (reader->failed || type != LINK_RESULT)
+        return base_fail(error, BASE_EFORMAT, "result: the header is cut or not a result's");
+    size_t left = base_reader_left(reader);
+    if (left % SAMPLED_BYTES != 0 || left / SAMPLED_BYTES != result->n_tokens)
+        return base_fail(error, BASE_EFORMAT, "result: %zu bytes follow the header, which is not %u tokens", left,
+                         result->n_tokens);
+    return BASE_OK;
+}
+
 base_status link_result_decode(const void *bytes, size_t size, link_result *out, base_error *error)
 {
     base_reader reader = base_reader_over(bytes, size);
-    uint8_t type = base_reader_u8(&reader);
-    link_result result = {.step = base_reader_u64(&reader)};
-    result.n_tokens = base_reader_u32(&reader);
-    if (reader.failed || type != LINK_RESULT)
-        return base_fail(error, BASE_EFORMAT, "result: the header is cut or not a result's");
-    size_t left = base_reader_left(&reader);
-    if (left % SAMPLED_BYTES != 0 || left / SAMPLED_BYTES != result.n_tokens)
-        return base_fail(error, BASE_EFORMAT, "result: %zu bytes follow the header, which is not %u tokens", left,
-                         result.n_tokens);
+    link_result result = {0};
+    base_status status = read_result_header(&reader, &result, error);
+    if (status != BASE_OK)
+        return status;
     if (result.n_tokens > 0) {
         result.tokens = calloc(result.n_tokens, sizeof *result.tokens);
         if (result.tokens == NULL)
             return base_fail(error, BASE_ENOMEM, "out of memory for a result of %u tokens", result.n_tokens);
     }
-    base_status status = read_sampled(&reader, &result, error);
+    status = read_sampled(&reader, &result, error);
     if (status != BASE_OK)
         link_result_release(&result);
     else
+        *out = result;
+    return status;
+}
+
+base_status link_result_decode_into(const void *bytes, size_t size, link_token *tokens, uint32_t n_max, link_result *out,
+                                    base_error *error)
+{
+    base_reader reader = base_reader_over(bytes, size);
+    link_result result = {.tokens = tokens};
+    base_status status = read_result_header(&reader, &result, error);
+    if (status == BASE_OK && result.n_tokens > n_max)
+        status = base_fail(error, BASE_EFORMAT, "result: n_tokens is %u; the limit is %u", result.n_tokens, n_max);
+    if (status == BASE_OK)
+        status = read_sampled(&reader, &result, error);
+    if (status == BASE_OK)
         *out = result;
     return status;
 }

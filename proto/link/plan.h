@@ -85,6 +85,13 @@ base_status link_plan_decode(const void *bytes, size_t size, const link_limits *
                              base_error *error);
 void link_plan_release(link_plan *plan);
 
+/* The same without an allocation: into memory [link_plan_memory_bytes(limits)], aligned as malloc's, of the caller's, which *out points
+ * into (no link_plan_release).  A plan with more block ids than all slots together can need is BASE_EFORMAT. */
+base_status link_plan_decode_into(const void *bytes, size_t size, const link_limits *limits, void *memory, link_plan *out,
+                                  base_error *error);
+/* False when the sum does not fit. */
+bool link_plan_memory_bytes(const link_limits *limits, size_t *out);
+
 /* What a slice gave: its sampled token, or that its activations left the fixed-point range. */
 #define LINK_TOKEN_OVERFLOW (-1) /* instead of an id, also for a slice that does not sample: its sequence cannot go on */
 typedef struct link_token {
@@ -104,5 +111,9 @@ typedef struct link_result {
 void link_result_encode(const link_result *result, base_buf *out);
 base_status link_result_decode(const void *bytes, size_t size, link_result *out, base_error *error);
 void link_result_release(link_result *result);
+
+/* The same into tokens [n_max] of the caller's, without an allocation.  More tokens than that: BASE_EFORMAT. */
+base_status link_result_decode_into(const void *bytes, size_t size, link_token *tokens, uint32_t n_max, link_result *out,
+                                    base_error *error);
 
 #endif

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "tools/palmgrove/bench/json_text.h"
-#include "tools/palmgrove/bench/spread.h"
+#include "tools/palmgrove/bench/bench_spread.h"
 #include "tools/palmgrove/bench/svg.h"
 
 /* --- JSON --- */

@@ -76,6 +76,27 @@ static void panel_run(const kern_table *kern, const pack_matrix *w, const float 
     }
 }
 
+/* kern_linear on a team of two. */
+typedef struct linear_call {
+    kern_rows rows;
+    kern_product product;
+} linear_call;
+
+static void linear_work(void *context, team_member *me)
+{
+    const linear_call *call = context;
+    kern_linear(me, &call->rows, &call->product, 1);
+}
+
+static void linear_run(const pack_matrix *w, const float *x, uint32_t m, float *y)
+{
+    team *t;
+    assert_int_equal(team_create(2, true, &t, NULL), BASE_OK);
+    linear_call call = {.rows = {.x = x, .ldx = w->k, .m = m}, .product = {.w = w, .y = y, .ldy = w->n}};
+    team_run(t, linear_work, &call);
+    team_destroy(&t);
+}
+
 static void test_linear_against_double(void **unused)
 {
     (void)unused;
@@ -84,7 +105,7 @@ static void test_linear_against_double(void **unused)
             uint32_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
             pack_matrix w = random_matrix((pack_type)type, n, k, k);
             float *x = random_floats((size_t)m * k), *y = random_floats((size_t)m * n), *row = random_floats(k);
-            kern_linear(&w, x, k, m, y, n);
+            linear_run(&w, x, m, y);
             for (uint32_t o = 0; o < n; o++) {
                 pack_row_get(&w, o, row);
                 for (uint32_t r = 0; r < m; r++) {
@@ -161,7 +182,8 @@ static void splits_exactly(pack_type type)
         assert_int_equal(overflow[r], 0);
 
     float out[M * N] = {0};
-    kern_add_fixed(out, M, N, whole, NULL);
+    for (uint32_t r = 0; r < M; r++)
+        kern_ref()->add_fixed(out + r * N, N, whole + r * N, NULL);
     for (uint32_t o = 0; o < N; o++) {
         pack_row_get(&w, o, row);
         for (uint32_t r = 0; r < M; r++) {

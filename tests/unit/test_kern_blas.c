@@ -27,6 +27,17 @@ static float *random_floats(size_t n)
     return values;
 }
 
+typedef struct linear_call {
+    kern_rows rows;
+    kern_product product;
+} linear_call;
+
+static void linear_work(void *context, team_member *me)
+{
+    const linear_call *call = context;
+    kern_linear(me, &call->rows, &call->product, 1);
+}
+
 static void compare_with_sgemm(uint32_t m, uint32_t n, uint32_t k)
 {
     float *w = random_floats((size_t)n * k), *x = random_floats((size_t)m * k);
@@ -38,7 +49,11 @@ static void compare_with_sgemm(uint32_t m, uint32_t n, uint32_t k)
         pack_panel_fill(&packed, p, w + (size_t)row * k, n - row < PACK_PANEL ? n - row : PACK_PANEL, NULL);
     }
 
-    kern_linear(&packed, x, k, m, y, n);
+    team *threads;
+    assert_int_equal(team_create(1, false, &threads, NULL), BASE_OK);
+    linear_call call = {.rows = {.x = x, .ldx = k, .m = m}, .product = {.w = &packed, .y = y, .ldy = n}};
+    team_run(threads, linear_work, &call);
+    team_destroy(&threads);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)k, 1.0f, x, (blasint)k, w, (blasint)k,
                 0.0f, witness, (blasint)n);
     for (size_t i = 0; i < (size_t)m * n; i++)

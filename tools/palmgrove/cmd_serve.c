@@ -32,7 +32,7 @@ typedef struct serve_values {
     uint32_t queue, plans, intake_threads;
     uint32_t message_bytes;
     uint64_t image_pixels;
-    const char *chat, *weights, *importance, *activations, *isa, *log_level;
+    const char *chat, *weights, *importance, *activations, *isa, *log_level, *trace;
     bool insecure, log_content, no_pin, smt, slow_cores;
     uint32_t spare_cores;
     const char *huge_pages;
@@ -80,6 +80,8 @@ static const option_row rows[] = {
      "cores of each node left to the coordinator and to MPI; they are taken from the node's first ranks", 0},
     {"huge-pages", "WHEN", OPTION_TEXT, AT(huge_pages), "auto",
      "memory in huge pages: auto (transparent ones), on (the reserved pool first), off", 0},
+    {"trace", "FILE", OPTION_TEXT, AT(trace), NULL,
+     "at the end write what every rank did when, for Perfetto or chrome://tracing, and log where each rank's time went", 0},
     {"no-pin", NULL, OPTION_FLAG, AT(no_pin), NULL, "do not bind threads and memory to cores", 0},
 };
 
@@ -216,6 +218,7 @@ static base_status run_worker(par_world *world, const serve_values *values, void
         .slow_cores = values->slow_cores,
         .spare_cores = values->spare_cores,
         .huge_pages = huge_pages,
+        .trace = values->trace,
         .zmq = zmq,
         .link = LINK_ENDPOINT,
     };

@@ -1,4 +1,4 @@
-#include "tools/palmgrove/bench/spread.h"
+#include "tools/palmgrove/bench/bench_spread.h"
 
 #include <ctype.h>
 #include <errno.h>

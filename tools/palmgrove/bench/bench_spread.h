@@ -1,6 +1,6 @@
-/* spread.h - repeated measurements as a median and quartiles; lists of sizes to measure ("1,4,16"). */
-#ifndef PALMGROVE_SPREAD_H
-#define PALMGROVE_SPREAD_H
+/* bench_spread.h - repeated measurements as a median and quartiles; lists of sizes to measure ("1,4,16"). */
+#ifndef PALMGROVE_BENCH_SPREAD_H
+#define PALMGROVE_BENCH_SPREAD_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,0 +1,185 @@
+/* bench_kernels.c - products with packed weights and attention, each alone, against the limit that binds it.
+ *
+ * Few rows (1, 4: decoding) meet a matrix as large as the rank's memory, so that it comes from memory and not from a cache.  Many rows
+ * (512: a prompt) meet a smaller one, because they compute for long on every weight they read: `n` is chosen so that a run takes about a
+ * quarter of a second.  "linear" are products whose columns no layout divides, "fixed" the sums in fixed point over units of SHARD_MLP_GROUP columns
+ * (worker/kernels/linear.h). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/size.h"
+#include "sharding/split.h"
+#include "tools/palmgrove/bench/bench.h"
+#include "worker/kernels/linear.h"
+
+#define COLUMNS     4096u
+#define PROMPT_ROWS 512u
+#define PROMPT_US   250000.0
+
+typedef struct lab {
+    bench_rank *rank;
+    const bench_limits *limits;
+    float *x;          /* [PROMPT_ROWS][COLUMNS] */
+    float *y;          /* output_values, and the same as int64 */
+    size_t output_values;
+    int64_t *overflow; /* [PROMPT_ROWS] */
+    kern_codes codes;
+    char *scratch;     /* a member's share: scratch_stride */
+    size_t scratch_stride;
+    /* what is running */
+    pack_matrix matrix;
+    bool is_fixed, has_codes;
+    uint32_t m;
+} lab;
+
+/* --- memory --- */
+
+static uint32_t unit_of(bool is_fixed)
+{
+    return is_fixed ? SHARD_MLP_GROUP : COLUMNS;
+}
+
+/* Outputs of the matrix that m rows meet. */
+static uint32_t outputs_of(const lab *l, pack_type type, bool is_fixed, uint32_t m)
+{
+    size_t panels = l->rank->memory_bytes / pack_panel_bytes(type, COLUMNS, unit_of(is_fixed));
+    if (m == PROMPT_ROWS) {
+        double gop_s = l->limits->f32_gop_s / par_world_size(l->rank->world);
+        size_t few = (size_t)(gop_s * 1e3 * PROMPT_US / (2.0 * PROMPT_ROWS * COLUMNS * PACK_PANEL)) + 1;
+        panels = few < panels ? few : panels;
+    }
+    return (uint32_t)panels * PACK_PANEL;
+}
+
+static size_t largest_output(const lab *l)
+{
+    size_t most = 0;
+    for (int type = 0; type < PACK_N_TYPES; type++) {
+        size_t few = (size_t)outputs_of(l, (pack_type)type, false, 4) * 4;
+        size_t many = (size_t)outputs_of(l, (pack_type)type, false, PROMPT_ROWS) * PROMPT_ROWS;
+        most = few > most ? few : most;
+        most = many > most ? many : most;
+    }
+    return most;
+}
+
+static void *lines(size_t n, size_t bytes)
+{
+    void *memory = aligned_alloc(KERN_ALIGN, base_size_round_up(n * bytes, KERN_ALIGN));
+    if (memory != NULL)
+        memset(memory, 0, n * bytes);
+    return memory;
+}
+
+static base_status take_memory(lab *l, base_error *error)
+{
+    size_t n_groups = kern_n_groups(COLUMNS, COLUMNS); /* as many in units of SHARD_MLP_GROUP, which groups divide */
+    l->output_values = largest_output(l);
+    l->scratch_stride = kern_scratch_bytes(n_groups);
+    l->x = lines((size_t)PROMPT_ROWS * COLUMNS, sizeof *l->x);
+    l->y = lines(l->output_values, sizeof(int64_t));
+    l->overflow = lines(PROMPT_ROWS, sizeof *l->overflow);
+    l->scratch = lines(l->rank->n_threads, l->scratch_stride);
+    l->codes = (kern_codes){.codes = lines(PROMPT_ROWS * n_groups, PACK_GROUP), .scales = lines(PROMPT_ROWS * n_groups, sizeof(float)),
+                            .sums = lines(PROMPT_ROWS * n_groups, sizeof(int32_t)), .n_groups = n_groups};
+    bool ok = l->x != NULL && l->y != NULL && l->overflow != NULL && l->scratch != NULL && l->codes.codes != NULL && l->codes.scales != NULL &&
+              l->codes.sums != NULL;
+    base_status status = ok ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to measure kernels");
+    for (size_t i = 0; ok && i < (size_t)PROMPT_ROWS * COLUMNS; i++)
+        l->x[i] = (float)(i % 17) * 1e-4f;
+    return par_world_agree(l->rank->world, status, error);
+}
+
+static void release_memory(lab *l)
+{
+    free(l->x);
+    free(l->y);
+    free(l->overflow);
+    free(l->scratch);
+    free(l->codes.codes);
+    free(l->codes.scales);
+    free(l->codes.sums);
+}
+
+/* --- running --- */
+
+static void quantise_rows(lab *l)
+{
+    for (size_t r = 0; r < PROMPT_ROWS; r++) {
+        size_t group = r * l->codes.n_groups;
+        kern_active()->quantise(l->x + r * COLUMNS, COLUMNS, unit_of(l->is_fixed), l->codes.codes + group * PACK_GROUP,
+                                l->codes.scales + group, l->codes.sums + group);
+    }
+}
+
+static void multiply(void *context, team_member *me)
+{
+    lab *l = context;
+    const kern_rows rows = {.x = l->x, .ldx = COLUMNS, .m = l->m, .codes = l->has_codes ? &l->codes : NULL, .scratch = l->scratch,
+                            .scratch_stride = l->scratch_stride};
+    const kern_product product = {.w = &l->matrix, .y = l->y, .ldy = l->matrix.n};
+    const kern_term term = {.rows = &rows, .w = &l->matrix};
+    if (l->is_fixed)
+        kern_linear_fixed(me, &term, 1, (int64_t *)(void *)l->y, l->matrix.n, l->overflow);
+    else
+        kern_linear(me, &rows, &product, 1);
+    team_barrier(me);
+}
+
+static void run_multiply(void *context)
+{
+    const lab *l = context;
+    team_run(l->rank->team, multiply, context);
+}
+
+static bench_kernel_row held_against(const lab *l, double bytes, double ops, double us, bench_bound arithmetic)
+{
+    double n_ranks = par_world_size(l->rank->world), read_us = bytes * n_ranks / (l->limits->read_gb_s * 1e3);
+    double peak = arithmetic == BENCH_INT8 ? l->limits->int8_gop_s : l->limits->f32_gop_s;
+    double compute_us = ops * n_ranks / (peak * 1e3);
+    bool reads = read_us > compute_us;
+    return (bench_kernel_row){.gb_s = bytes * n_ranks / (us * 1e3), .gop_s = ops * n_ranks / (us * 1e3),
+                              .share = (reads ? read_us : compute_us) / us, .bound = reads ? BENCH_READ : arithmetic};
+}
+
+static void measure_product(lab *l, pack_type type, bool has_codes, bool is_fixed, uint32_t m, bench_results *results)
+{
+    uint32_t unit = unit_of(is_fixed), n = outputs_of(l, type, is_fixed, m);
+    l->matrix = (pack_matrix){.type = type, .n = n, .k = COLUMNS, .unit = unit, .data = l->rank->memory.base};
+    l->m = m;
+    l->is_fixed = is_fixed;
+    l->has_codes = has_codes;
+    if (has_codes)
+        quantise_rows(l);
+    double us = bench_median_us(l->rank, run_multiply, l);
+    double bytes = (double)pack_bytes(type, n, COLUMNS, unit), ops = 2.0 * n * COLUMNS * m;
+    bench_kernel_row row = held_against(l, bytes, ops, us, has_codes ? BENCH_INT8 : BENCH_F32);
+    row.type = pack_type_name(type);
+    row.activations = model_activations_name(has_codes ? MODEL_ACTIVATIONS_INT8 : MODEL_ACTIVATIONS_F32);
+    row.what = is_fixed ? "fixed" : "linear";
+    row.rows = m;
+    results->kernels[results->n_kernels++] = row;
+}
+
+static void measure_type(lab *l, pack_type type, bool has_codes, bench_results *results)
+{
+    static const uint32_t rows[] = {1, 4, PROMPT_ROWS};
+    bench_say(l->rank, "kernels: %s weights, %s activations ...", pack_type_name(type),
+              model_activations_name(has_codes ? MODEL_ACTIVATIONS_INT8 : MODEL_ACTIVATIONS_F32));
+    for (int fixed = 0; fixed < 2; fixed++)
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+            measure_product(l, type, has_codes, fixed != 0, rows[i], results);
+}
+
+base_status bench_kernels_measure(bench_rank *rank, bench_results *results, base_error *error)
+{
+    lab l = {.rank = rank, .limits = &results->limits};
+    base_status status = take_memory(&l, error);
+    for (int type = 0; status == BASE_OK && type < PACK_N_TYPES; type++) {
+        measure_type(&l, (pack_type)type, false, results);
+        if (pack_type_is_quantised((pack_type)type))
+            measure_type(&l, (pack_type)type, true, results);
+    }
+    release_memory(&l);
+    return status;
+}
