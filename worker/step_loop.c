@@ -198,7 +198,7 @@ static base_status note_samples(step_loop *loop, queued_plan *entry, base_error 
         entry->needs = by > entry->needs ? by : entry->needs;
     }
     for (uint32_t i = 0; i < entry->plan.n_slices; i++) {
-        if ((entry->plan.slices[i].flags & LINK_SLICE_SAMPLE) != 0)
+        if (entry->plan.slices[i].n_sampled > 0)
             loop->sampled_by[entry->plan.slices[i].seq] = loop->n_queued + 1;
     }
     return BASE_OK;

@@ -28,7 +28,7 @@ typedef struct worker_options {
     uint32_t max_step_tokens; /* tokens of one plan */
     uint32_t kv_tokens;       /* KV cache capacity in tokens; 0: max_seqs x context, cut to what fits in memory */
     uint32_t n_image_slots;
-    const char *isa;          /* "auto", "ref", "avx2", "avx512" */
+    const char *isa;          /* "auto" or a name of kern_select */
     bool pin;                 /* bind threads and memory with hwloc */
     bool smt;                 /* a thread for each CPU of a core, instead of one a core */
     bool slow_cores;          /* use the slower cores of a hybrid processor too */

@@ -93,23 +93,23 @@ static void copy_tokens(sched *s, sched_seq *seq, uint32_t pos, uint32_t n_token
 }
 
 /* The blocks for these positions are owned already. */
-static void add_slice(sched *s, sched_seq *seq, uint32_t n_tokens, uint32_t flags, uint64_t now_us)
+static void add_slice(sched *s, sched_seq *seq, uint32_t n_tokens, uint32_t n_sampled, uint32_t flags, uint64_t now_us)
 {
     link_plan *plan = &s->plan;
     sched_flight *flight = &s->flights[(s->first_flight + s->n_flights) % s->options.max_plans];
     uint32_t pos = seq->n_planned, n_blocks = kv_blocks_for(pos + n_tokens);
-    if ((flags & LINK_SLICE_SAMPLE) && seq->digest)
+    if (n_sampled > 0 && seq->digest)
         flags |= LINK_SLICE_DIGEST;
     plan->slices[plan->n_slices++] = (link_slice){.seq = seq->slot, .pos = pos, .n_tokens = n_tokens,
                                                   .first_token = plan->n_tokens, .first_block = plan->n_blocks,
-                                                  .flags = flags, .sampling = seq->sampling};
+                                                  .n_sampled = n_sampled, .flags = flags, .sampling = seq->sampling};
     copy_tokens(s, seq, pos, n_tokens);
     for (uint32_t i = 0; i < n_blocks; i++)
         plan->blocks[plan->n_blocks++] = seq->table.blocks[i];
-    flight->entries[flight->n_entries++] = (sched_entry){.seq = seq, .pos = pos, .n_tokens = n_tokens, .flags = flags};
+    flight->entries[flight->n_entries++] = (sched_entry){.seq = seq, .pos = pos, .n_tokens = n_tokens, .n_sampled = n_sampled};
     seq->n_planned += n_tokens;
     seq->n_plans++;
-    seq->n_sampling += (flags & LINK_SLICE_SAMPLE) != 0;
+    seq->n_sampling += n_sampled > 0;
     seq->last_step = plan->step;
     if (seq->started_us == 0)
         seq->started_us = now_us;
@@ -180,7 +180,7 @@ static void add_decodes(sched *s, uint32_t n, bool ripe, uint64_t now_us)
         if (!can_decode(seq) || !cover(s, seq)) /* it may have been thrown out for one before it */
             continue;
         uint32_t feedback = seq->n_planned < seq->n_known ? 0 : LINK_SLICE_FEEDBACK;
-        add_slice(s, seq, 1, LINK_SLICE_SAMPLE | feedback, now_us);
+        add_slice(s, seq, 1, 1, feedback, now_us);
         n--;
     }
 }
@@ -204,7 +204,7 @@ static void add_prompts(sched *s, uint32_t budget, uint64_t now_us)
         uint32_t n = min_u32(left, budget);
         if (n == left)
             seq->state = SEQ_DECODE;
-        add_slice(s, seq, n, n == left ? LINK_SLICE_SAMPLE : 0, now_us);
+        add_slice(s, seq, n, n == left, 0, now_us);
         budget -= n;
     }
 }

@@ -419,7 +419,7 @@ static base_status check_result(const sched *s, const sched_flight *flight, cons
                          (unsigned long long)result->step);
     uint32_t n = 0;
     for (uint32_t i = 0; i < flight->n_entries; i++) {
-        bool samples = (flight->entries[i].flags & LINK_SLICE_SAMPLE) != 0;
+        bool samples = flight->entries[i].n_sampled > 0;
         const link_token *token = token_of(&flight->entries[i], result, &n);
         bool overflowed = token != NULL && token->token == LINK_TOKEN_OVERFLOW;
         if (samples != (token != NULL) && !overflowed)
@@ -476,7 +476,7 @@ static void complete_entry(sched *s, const sched_entry *entry, const link_token 
     bool is_wanted = seq->state != SEQ_DRAINING;
     seq->n_done = entry->pos + entry->n_tokens;
     return_images(s, seq);
-    if (entry->flags & LINK_SLICE_SAMPLE)
+    if (entry->n_sampled > 0)
         seq->n_sampling--;
     if (is_wanted && token != NULL && token->token == LINK_TOKEN_OVERFLOW) {
         put_failure(s, seq, BASE_ENUMERIC);

@@ -50,7 +50,7 @@ struct sched_seq {
 /* A plan in flight: whose slices it holds. */
 typedef struct sched_entry {
     sched_seq *seq;
-    uint32_t pos, n_tokens, flags;
+    uint32_t pos, n_tokens, n_sampled;
 } sched_entry;
 
 typedef struct sched_flight {

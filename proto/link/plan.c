@@ -2,7 +2,7 @@
  *
  *     plan:    type u8 | step u64 | n_slices n_tokens n_blocks n_images image_size u32 |
  *              slices | tokens i32 | blocks u32 | images
- *     slice:   seq pos n_tokens first_token first_block flags u32 | temperature f32 | top_k u32 | top_p f32 | seed u64
+ *     slice:   seq pos n_tokens first_token first_block n_sampled flags u32 | temperature f32 | top_k u32 | top_p f32 | seed u64
  *     image:   slot u32 | pixels u8 [image_size * image_size * 3]
  *     result:  type u8 | step u64 | n_tokens u32 | tokens
  *     token:   seq pos u32 | token i32 | logprob f32 | logits_digest u64
@@ -19,11 +19,11 @@
 #include "proto/link/link.h"
 
 enum {
-    SLICE_BYTES = 6 * 4 + 3 * 4 + 8,
+    SLICE_BYTES = 7 * 4 + 3 * 4 + 8,
     TOKEN_BYTES = 4,
     BLOCK_BYTES = 4,
     SAMPLED_BYTES = 4 * 4 + 8,
-    ALL_FLAGS = LINK_SLICE_SAMPLE | LINK_SLICE_FEEDBACK | LINK_SLICE_DIGEST,
+    ALL_FLAGS = LINK_SLICE_FEEDBACK | LINK_SLICE_DIGEST,
 };
 
 /* ---- encoding ---- */
@@ -35,6 +35,7 @@ static void put_slice(base_buf *out, const link_slice *slice)
     base_buf_put_u32(out, slice->n_tokens);
     base_buf_put_u32(out, slice->first_token);
     base_buf_put_u32(out, slice->first_block);
+    base_buf_put_u32(out, slice->n_sampled);
     base_buf_put_u32(out, slice->flags);
     base_buf_put_f32(out, slice->sampling.temperature);
     base_buf_put_u32(out, slice->sampling.top_k);
@@ -175,7 +176,7 @@ static base_status check_flags(const link_slice *slice, uint32_t i, base_error *
 {
     if ((slice->flags & ~(uint32_t)ALL_FLAGS) != 0)
         return base_fail(error, BASE_EFORMAT, "plan: slices[%u].flags has unknown bits: 0x%x", i, slice->flags);
-    if ((slice->flags & LINK_SLICE_DIGEST) != 0 && (slice->flags & LINK_SLICE_SAMPLE) == 0)
+    if ((slice->flags & LINK_SLICE_DIGEST) != 0 && slice->n_sampled == 0)
         return base_fail(error, BASE_EFORMAT, "plan: slices[%u].flags asks for a digest without sampling", i);
     return BASE_OK;
 }
@@ -203,8 +204,10 @@ static base_status check_slice(const link_plan *plan, const link_limits *limits,
     if (slice->first_block + n_blocks > plan->n_blocks)
         return base_fail(error, BASE_EFORMAT, "plan: slices[%u] needs blocks %u to %llu of %u", i, slice->first_block,
                          (unsigned long long)(slice->first_block + n_blocks - 1), plan->n_blocks);
+    if (slice->n_sampled > slice->n_tokens)
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].n_sampled is %u of %u tokens", i, slice->n_sampled, slice->n_tokens);
     base_status status = check_flags(slice, i, error);
-    if (status == BASE_OK && (slice->flags & LINK_SLICE_SAMPLE) != 0)
+    if (status == BASE_OK && slice->n_sampled > 0)
         status = check_sampling(&slice->sampling, i, error);
     return status;
 }
@@ -217,6 +220,7 @@ static link_slice read_slice(base_reader *reader)
     slice.n_tokens = base_reader_u32(reader);
     slice.first_token = base_reader_u32(reader);
     slice.first_block = base_reader_u32(reader);
+    slice.n_sampled = base_reader_u32(reader);
     slice.flags = base_reader_u32(reader);
     slice.sampling.temperature = base_reader_f32(reader);
     slice.sampling.top_k = base_reader_u32(reader);
@@ -228,7 +232,7 @@ static link_slice read_slice(base_reader *reader)
 static base_status read_slices(base_reader *reader, link_plan *plan, const link_limits *limits, uint8_t *seen,
                                base_error *error)
 {
-    uint32_t next_token = 0;
+    uint32_t next_token = 0, n_results = 0; /* neither can wrap: n_sampled <= n_tokens, whose sum is plan->n_tokens */
     for (uint32_t i = 0; i < plan->n_slices; i++) {
         plan->slices[i] = read_slice(reader);
         base_status status = check_slice(plan, limits, i, next_token, seen, error);
@@ -236,7 +240,10 @@ static base_status read_slices(base_reader *reader, link_plan *plan, const link_
             return status;
         seen[plan->slices[i].seq] = 1;
         next_token += plan->slices[i].n_tokens;
+        n_results += link_slice_results(&plan->slices[i]);
     }
+    if (n_results > limits->max_seqs)
+        return base_fail(error, BASE_EFORMAT, "plan: its slices sample %u tokens; the limit is %u", n_results, limits->max_seqs);
     if (next_token != plan->n_tokens)
         return base_fail(error, BASE_EFORMAT, "plan: n_tokens is %u, but the slices have %u", plan->n_tokens, next_token);
     return BASE_OK;

@@ -23,9 +23,8 @@
 #define LINK_KV_BLOCK_TOKENS 32u
 
 enum {
-    LINK_SLICE_SAMPLE = 1u << 0,   /* sample a token after the slice's last position */
-    LINK_SLICE_FEEDBACK = 1u << 1, /* tokens[0] of the slice is a placeholder for the sequence's last sampled token */
-    LINK_SLICE_DIGEST = 1u << 2,   /* with SAMPLE: return a digest of the logits' bits */
+    LINK_SLICE_FEEDBACK = 1u << 0, /* tokens[0] of the slice is a placeholder for the sequence's last sampled token */
+    LINK_SLICE_DIGEST = 1u << 1,   /* with n_sampled: return digests of the logits' bits */
 };
 
 /* How to pick a token.  The uniform number comes from a counter-based generator keyed by (seed, position). */
@@ -42,9 +41,17 @@ typedef struct link_slice {
     uint32_t n_tokens;    /* >= 1 */
     uint32_t first_token; /* index into plan.tokens */
     uint32_t first_block; /* index into plan.blocks; the slice owns ceil((pos + n_tokens) / 32) block ids from there */
+    uint32_t n_sampled;   /* sample after each of the last so many positions; 0: none, k + 1: k drafted tokens are verified */
     uint32_t flags;
-    link_sampling sampling; /* read with SAMPLE only */
+    link_sampling sampling; /* read with n_sampled only */
 } link_slice;
+
+/* Room that a slice takes in a result, and in the ranks' memory for logits: one token even when it samples none, because it may overflow.
+ * All slices of a plan together take max_seqs at most. */
+static inline uint32_t link_slice_results(const link_slice *slice)
+{
+    return slice->n_sampled > 0 ? slice->n_sampled : 1;
+}
 
 /* Run the tower on `pixels` and keep the projected vectors in image slot `slot` until another image replaces them. */
 typedef struct link_image {
@@ -64,7 +71,7 @@ typedef struct link_plan {
 
 /* The bounds a plan must respect; the replica announces them (link_hello). */
 typedef struct link_limits {
-    uint32_t max_seqs;       /* sequence slots */
+    uint32_t max_seqs;       /* sequence slots; sampled tokens of a step */
     uint32_t max_positions;  /* positions a sequence may have */
     uint32_t max_step_tokens;
     uint32_t n_kv_blocks;
@@ -92,8 +99,10 @@ base_status link_plan_decode_into(const void *bytes, size_t size, const link_lim
 /* False when the sum does not fit. */
 bool link_plan_memory_bytes(const link_limits *limits, size_t *out);
 
-/* What a slice gave: its sampled token, or that its activations left the fixed-point range. */
-#define LINK_TOKEN_OVERFLOW (-1) /* instead of an id, also for a slice that does not sample: its sequence cannot go on */
+/* What a slice gave: n_sampled tokens in the order of their positions, or that its activations left the fixed-point range.  Tokens stand in the
+ * order of the slices.  Instead of a token LINK_TOKEN_OVERFLOW says that the position, or one before it in the slice, overflowed: the sequence
+ * cannot go on from there.  A slice that samples nothing has a token only to say that, at its last position. */
+#define LINK_TOKEN_OVERFLOW (-1)
 typedef struct link_token {
     uint32_t seq;
     uint32_t pos; /* the position that was fed; the token's own position is pos + 1 */

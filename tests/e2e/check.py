@@ -4,6 +4,7 @@
 tests/shows/end-to-end runs the same checks with larger numbers."""
 import sys
 
+import checks_bench
 import checks_input
 import checks_layouts
 import checks_life
@@ -19,6 +20,8 @@ CHECKS = {
     "killed": checks_life.rank_killed,
     "demo": checks_life.demo,
     "teacher": checks_teacher.teacher,
+    "bench": checks_bench.bench_check,
+    "trace": checks_bench.trace_check,
     "idle": lambda: checks_life.idle(seconds=5),
 }
 

@@ -87,13 +87,13 @@ static inline void fake_model_step(fake_model *m, const link_plan *plan, link_re
             state = fake_mix(state, token < 0 ? m->rows[-1 - token] : (uint64_t)token);
             uint32_t pos = slice->pos + t;
             m->kv[blocks[pos / LINK_KV_BLOCK_TOKENS] * LINK_KV_BLOCK_TOKENS + pos % LINK_KV_BLOCK_TOKENS] = state;
+            if (t + slice->n_sampled < slice->n_tokens)
+                continue;
+            m->sampled[slice->seq] = fake_pick(state, &slice->sampling, m->eos_every);
+            m->tokens[result->n_tokens++] =
+                (link_token){.seq = slice->seq, .pos = pos, .token = m->sampled[slice->seq],
+                             .logits_digest = (slice->flags & LINK_SLICE_DIGEST) ? state : 0};
         }
-        if ((slice->flags & LINK_SLICE_SAMPLE) == 0)
-            continue;
-        m->sampled[slice->seq] = fake_pick(state, &slice->sampling, m->eos_every);
-        m->tokens[result->n_tokens++] =
-            (link_token){.seq = slice->seq, .pos = slice->pos + slice->n_tokens - 1, .token = m->sampled[slice->seq],
-                         .logits_digest = (slice->flags & LINK_SLICE_DIGEST) ? state : 0};
     }
 }
 

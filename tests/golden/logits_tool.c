@@ -134,7 +134,7 @@ static void plan_release(plan_memory *p)
 static void add_slice(link_plan *plan, uint32_t pos, uint32_t n)
 {
     plan->slices[plan->n_slices++] = (link_slice){
-        .pos = pos, .n_tokens = n, .first_token = plan->n_tokens, .first_block = plan->n_blocks, .flags = LINK_SLICE_SAMPLE};
+        .pos = pos, .n_tokens = n, .first_token = plan->n_tokens, .first_block = plan->n_blocks, .n_sampled = 1};
     for (uint32_t b = 0; b * LINK_KV_BLOCK_TOKENS < pos + n; b++)
         plan->blocks[plan->n_blocks++] = b;
     plan->n_tokens += n;

@@ -103,10 +103,10 @@ typedef struct prompt {
     uint8_t *pixels;
 } prompt;
 
-static void add_slice(prompt *p, uint32_t begin, uint32_t end, uint32_t flags)
+static void add_slice(prompt *p, uint32_t begin, uint32_t end, uint32_t n_sampled)
 {
     p->slices[p->plan.n_slices++] =
-        (link_slice){.pos = begin, .n_tokens = end - begin, .first_token = begin, .first_block = p->plan.n_blocks, .flags = flags};
+        (link_slice){.pos = begin, .n_tokens = end - begin, .first_token = begin, .first_block = p->plan.n_blocks, .n_sampled = n_sampled};
     for (uint32_t b = 0; b * LINK_KV_BLOCK_TOKENS < end; b++)
         p->blocks[p->plan.n_blocks++] = b;
 }
@@ -139,7 +139,7 @@ static bool make_prompt(prompt *p, comparison *c)
     c->n_kept = (uint32_t)logits->shape[0];
     for (uint32_t i = 0; i < c->n_kept; i++) {
         c->kept[i] = positions != NULL ? (uint32_t)integer(positions, i) : n - c->n_kept + i;
-        add_slice(p, at, c->kept[i] + 1, LINK_SLICE_SAMPLE);
+        add_slice(p, at, c->kept[i] + 1, 1);
         at = c->kept[i] + 1;
     }
     if (at < n)

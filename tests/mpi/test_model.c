@@ -69,28 +69,28 @@ typedef struct plan_memory {
     link_image image;
 } plan_memory;
 
-static void add_slice(plan_memory *p, uint32_t seq, uint32_t pos, uint32_t n, uint32_t flags, bool sampled)
+static void add_slice(plan_memory *p, uint32_t seq, uint32_t pos, uint32_t n, uint32_t n_sampled, uint32_t flags, bool sampled)
 {
     static const uint32_t of_seq[MAX_SEQS][4] = {{5, 0, 7, 2}, {1, 6, 3, 4}};
     link_plan *plan = &p->plan;
     plan->slices[plan->n_slices++] = (link_slice){
-        .seq = seq, .pos = pos, .n_tokens = n, .first_token = plan->n_tokens, .first_block = plan->n_blocks, .flags = flags,
+        .seq = seq, .pos = pos, .n_tokens = n, .first_token = plan->n_tokens, .first_block = plan->n_blocks, .n_sampled = n_sampled, .flags = flags,
         .sampling = {.temperature = sampled ? 1.5f : 0.0f, .top_k = 40, .top_p = 0.95f, .seed = 77},
     };
     for (uint32_t b = 0; b * LINK_KV_BLOCK_TOKENS < pos + n; b++)
         plan->blocks[plan->n_blocks++] = of_seq[seq][b];
 }
 
-static void add_prompt_slice(plan_memory *p, uint32_t pos, uint32_t n, uint32_t flags, bool sampled)
+static void add_prompt_slice(plan_memory *p, uint32_t pos, uint32_t n, bool is_last, bool sampled)
 {
-    add_slice(p, 0, pos, n, flags, sampled);
+    add_slice(p, 0, pos, n, is_last, is_last ? LINK_SLICE_DIGEST : 0, sampled);
     for (uint32_t i = 0; i < n; i++)
         p->plan.tokens[p->plan.n_tokens++] = prompt_token(pos + i);
 }
 
 static void add_mate_slice(plan_memory *p, uint32_t pos, uint32_t n)
 {
-    add_slice(p, 1, pos, n, LINK_SLICE_SAMPLE, true);
+    add_slice(p, 1, pos, n, 1, 0, true);
     for (uint32_t i = 0; i < n; i++)
         p->plan.tokens[p->plan.n_tokens++] = (int32_t)(pos + i) * 31 % 150;
 }
@@ -142,7 +142,7 @@ static void prefill(run *r, const way *w, bool sampled)
         }
         if (w->mate)
             add_mate_slice(&p, pos, n);
-        add_prompt_slice(&p, pos, n, pos + n == N_PROMPT ? LINK_SLICE_SAMPLE | LINK_SLICE_DIGEST : 0, sampled);
+        add_prompt_slice(&p, pos, n, pos + n == N_PROMPT, sampled);
         run_plan(r, &p.plan);
     }
 }
@@ -152,7 +152,7 @@ static void decode(run *r, const way *w, bool sampled)
     for (uint32_t i = 0; i < N_DECODED; i++) {
         plan_memory p;
         start_plan(r, &p);
-        add_slice(&p, 0, N_PROMPT + i, 1, LINK_SLICE_SAMPLE | LINK_SLICE_DIGEST | LINK_SLICE_FEEDBACK, sampled);
+        add_slice(&p, 0, N_PROMPT + i, 1, 1, LINK_SLICE_DIGEST | LINK_SLICE_FEEDBACK, sampled);
         p.plan.tokens[p.plan.n_tokens++] = 0;
         if (w->mate)
             add_mate_slice(&p, N_PROMPT + i, 1);
@@ -262,11 +262,10 @@ static void check_layouts(par_world *world, const char *dir, const golden *g)
 static void check_kernel_sets(par_world *world, const char *dir, const golden *g)
 {
     uint32_t n = (uint32_t)par_world_size(world);
-    run_layout(world, dir, n, 1, g, "ref", 1);
-    if (kern_avx2() != NULL)
-        run_layout(world, dir, n, 1, g, "avx2", 1);
-    if (kern_avx512() != NULL)
-        run_layout(world, dir, n, 1, g, "avx512", 1);
+    const kern_table *usable[KERN_VARIANTS];
+    size_t n_usable = kern_usable(usable);
+    for (size_t i = 0; i < n_usable; i++)
+        run_layout(world, dir, n, 1, g, usable[i]->name, 1);
 }
 
 static void case_layouts(par_world *world)

@@ -39,7 +39,8 @@ static void send_plan(front *f, uint32_t k, bool feedback)
     for (uint32_t s = 0; s < N_SEQS; s++) {
         slices[s] =
             (link_slice){.seq = s, .pos = k, .n_tokens = 1, .first_token = plan.n_tokens, .first_block = plan.n_blocks};
-        slices[s].flags = LINK_SLICE_SAMPLE | LINK_SLICE_DIGEST | (feedback ? LINK_SLICE_FEEDBACK : 0u);
+        slices[s].n_sampled = 1;
+        slices[s].flags = LINK_SLICE_DIGEST | (feedback ? LINK_SLICE_FEEDBACK : 0u);
         slices[s].sampling = (link_sampling){.temperature = 1.0f, .top_p = 1.0f, .seed = s};
         tokens[plan.n_tokens++] = (int32_t)(7 + s);
         for (uint32_t b = 0; b < BLOCKS_OF_SEQ; b++)

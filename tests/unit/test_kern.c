@@ -38,17 +38,6 @@ static float *random_floats(size_t n)
     return values;
 }
 
-/* Variants this machine can run, the reference first. */
-static size_t variants(const kern_table *out[3])
-{
-    const kern_table *all[] = {kern_ref(), kern_avx2(), kern_avx512()};
-    size_t n = 0;
-    for (size_t i = 0; i < 3; i++)
-        if (all[i] != NULL)
-            out[n++] = all[i];
-    return n;
-}
-
 static pack_matrix random_matrix(pack_type type, uint32_t n, uint32_t k, uint32_t unit)
 {
     pack_matrix m = {type, n, k, unit, calloc(1, pack_bytes(type, n, k, unit))};
@@ -124,8 +113,8 @@ static void test_linear_against_double(void **unused)
 static void test_panels_equal_on_all_variants(void **unused)
 {
     (void)unused;
-    const kern_table *kern[3];
-    size_t n_variants = variants(kern);
+    const kern_table *kern[KERN_VARIANTS];
+    size_t n_variants = kern_usable(kern);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int type = 0; type < PACK_N_TYPES; type++) {
             uint32_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
@@ -144,8 +133,8 @@ static void test_panels_equal_on_all_variants(void **unused)
 static void test_rows_do_not_matter(void **unused)
 {
     (void)unused;
-    const kern_table *kern[3];
-    size_t n_variants = variants(kern);
+    const kern_table *kern[KERN_VARIANTS];
+    size_t n_variants = kern_usable(kern);
     uint32_t m = 37, n = 70, k = 150;
     pack_matrix w = random_matrix(PACK_BF16, n, k, k);
     float *x = random_floats((size_t)m * k), *all = random_floats((size_t)m * n), *alone = random_floats(n);
@@ -162,8 +151,8 @@ static void test_rows_do_not_matter(void **unused)
 /* The fixed-point sum of a contraction is the sum of its parts, cut at any unit. */
 static void splits_exactly(pack_type type)
 {
-    const kern_table *kern[3];
-    size_t n_variants = variants(kern);
+    const kern_table *kern[KERN_VARIANTS];
+    size_t n_variants = kern_usable(kern);
     enum { M = 11, N = 32, K = 200, UNIT = 48 };
     pack_matrix w = random_matrix(type, N, K, UNIT);
     size_t unit_bytes = pack_panel_bytes(type, UNIT, UNIT);
@@ -183,7 +172,7 @@ static void splits_exactly(pack_type type)
 
     float out[M * N] = {0};
     for (uint32_t r = 0; r < M; r++)
-        kern_ref()->add_fixed(out + r * N, N, whole + r * N, NULL);
+        kern[0]->add_fixed(out + r * N, N, whole + r * N, NULL);
     for (uint32_t o = 0; o < N; o++) {
         pack_row_get(&w, o, row);
         for (uint32_t r = 0; r < M; r++) {
@@ -206,8 +195,8 @@ static void test_fixed_point_splits_exactly(void **unused)
 static void test_overflow_is_marked_per_row(void **unused)
 {
     (void)unused;
-    const kern_table *kern[3];
-    size_t n_variants = variants(kern);
+    const kern_table *kern[KERN_VARIANTS];
+    size_t n_variants = kern_usable(kern);
     const float hostile[] = {0x1p26f, -0x1p26f, INFINITY, NAN, 3e38f};
     for (size_t v = 0; v < n_variants; v++)
         for (size_t h = 0; h < sizeof hostile / sizeof *hostile; h++)
@@ -225,8 +214,8 @@ static void test_overflow_is_marked_per_row(void **unused)
 static void test_elementwise(void **unused)
 {
     (void)unused;
-    const kern_table *kern[3];
-    size_t n_variants = variants(kern);
+    const kern_table *kern[KERN_VARIANTS];
+    size_t n_variants = kern_usable(kern);
     for (size_t n = 1; n <= 129; n += n < 40 ? 1 : 31) {
         float *a = random_floats(n), *b = random_floats(n), *gain = random_floats(n);
         for (size_t i = 0; i < n; i++)
@@ -276,76 +265,6 @@ static void test_elementwise(void **unused)
     }
 }
 
-/* softmax(q K^T scale) V in double. */
-static void attention_double(const kern_attention *a, uint32_t r, double *out)
-{
-    double total = 0.0, max = -1e300;
-    for (int pass = 0; pass < 2; pass++)
-        for (uint32_t j = a->first != NULL ? a->first[r] : 0; j < a->n_visible[r]; j++) {
-            const float *block = a->base + a->blocks[j / KERN_PANEL] * a->block_floats;
-            double score = 0.0;
-            for (uint32_t i = 0; i < a->dh; i++)
-                score += (double)a->q[r * a->ldq + i] * (double)block[i * KERN_PANEL + j % KERN_PANEL];
-            score *= (double)a->scale;
-            if (pass == 0) {
-                max = score > max ? score : max;
-                continue;
-            }
-            double p = exp(score - max);
-            total += p;
-            const float *v = block + a->dh * KERN_PANEL + (j % KERN_PANEL) * a->dh_padded;
-            for (uint32_t i = 0; i < a->dh; i++)
-                out[i] += p * (double)v[i];
-        }
-    for (uint32_t i = 0; i < a->dh; i++)
-        out[i] /= total;
-}
-
-/* `window`: positions that a row sees at most; 0: all. */
-static void attention_in_window(uint32_t dh, uint32_t window)
-{
-    const kern_table *kern[3];
-    size_t n_variants = variants(kern);
-    uint32_t padded = (dh + 15) / 16 * 16, first[KERN_ATTENTION_ROWS];
-    size_t block_floats = KERN_PANEL * (dh + padded);
-    float *cache = random_floats(5 * block_floats), *q = random_floats(KERN_ATTENTION_ROWS * dh);
-    float *out = random_floats(KERN_ATTENTION_ROWS * dh), *expected = random_floats(KERN_ATTENTION_ROWS * dh);
-    const uint32_t blocks[] = {3, 0, 4, 1}, visible[KERN_ATTENTION_ROWS] = {1, 31, 32, 33, 64, 100, 127, 128};
-    for (uint32_t r = 0; r < KERN_ATTENTION_ROWS; r++)
-        first[r] = visible[r] > window ? visible[r] - window : 0;
-    kern_attention call = {cache, blocks, block_floats, dh, padded, 0.7f, q, expected, dh, dh, visible, KERN_ATTENTION_ROWS,
-                           window != 0 ? first : NULL};
-    kern[0]->attention(&call);
-    call.out = out;
-    for (size_t v = 1; v < n_variants; v++) {
-        kern[v]->attention(&call);
-        assert_memory_equal(out, expected, KERN_ATTENTION_ROWS * dh * sizeof *out);
-    }
-    for (uint32_t r = 0; r < KERN_ATTENTION_ROWS; r++) {
-        double exact[256] = {0.0};
-        attention_double(&call, r, exact);
-        for (uint32_t i = 0; i < dh; i++)
-            assert_true(fabs(exact[i] - (double)expected[r * dh + i]) <= 1e-5);
-        /* one row alone: the same bits */
-        kern_attention alone = call;
-        float single[256];
-        alone.q += r * dh, alone.out = single, alone.n_visible += r, alone.n_rows = 1;
-        alone.first = call.first != NULL ? call.first + r : NULL;
-        kern[n_variants - 1]->attention(&alone);
-        assert_memory_equal(single, expected + r * dh, dh * sizeof *single);
-    }
-    free(cache), free(q), free(out), free(expected);
-}
-
-static void test_attention(void **unused)
-{
-    (void)unused;
-    const uint32_t dims[] = {2, 10, 16, 48, 64, 256}, windows[] = {0, 1, 7, 32, 33, 70, 128};
-    for (size_t id = 0; id < sizeof dims / sizeof *dims; id++)
-        for (size_t iw = 0; iw < sizeof windows / sizeof *windows; iw++)
-            attention_in_window(dims[id], windows[iw]);
-}
-
 static void test_fmath(void **unused)
 {
     (void)unused;
@@ -378,7 +297,6 @@ int main(void)
         cmocka_unit_test(test_fixed_point_splits_exactly),
         cmocka_unit_test(test_overflow_is_marked_per_row),
         cmocka_unit_test(test_elementwise),
-        cmocka_unit_test(test_attention),
         cmocka_unit_test(test_fmath),
         cmocka_unit_test(test_select),
     };

@@ -33,18 +33,6 @@ static void *take(size_t bytes)
     return p;
 }
 
-#define MAX_VARIANTS 4
-
-/* Variants this machine can run, the reference first. */
-static size_t variants(const kern_table *out[MAX_VARIANTS])
-{
-    const kern_table *all[] = {kern_ref(), kern_avx2(), kern_avx512()};
-    size_t n = 0;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i] != NULL)
-            out[n++] = all[i];
-    return n;
-}
 
 /* --- a panel whose scales and codes are known --- */
 
@@ -237,8 +225,8 @@ static const uint32_t shapes[][4] = {/* m, n, k, unit */
 static void test_contract_and_variants(void **unused)
 {
     (void)unused;
-    const kern_table *kern[MAX_VARIANTS];
-    size_t n_variants = variants(kern);
+    const kern_table *kern[KERN_VARIANTS];
+    size_t n_variants = kern_usable(kern);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int type = PACK_INT8; type <= PACK_INT4; type++) {
             size_t m = shapes[s][0], k = shapes[s][2];
@@ -266,8 +254,8 @@ static void test_company_does_not_matter(void **unused)
 {
     (void)unused;
     enum { M = 41, K = 150, UNIT = 64 };
-    const kern_table *kern[MAX_VARIANTS];
-    size_t n_variants = variants(kern);
+    const kern_table *kern[KERN_VARIANTS];
+    size_t n_variants = kern_usable(kern);
     for (int type = PACK_INT8; type <= PACK_INT4; type++) {
         known w = known_create((pack_type)type, KERN_PANEL, K, UNIT, random_code);
         float *x = random_rows(M, K);
@@ -304,8 +292,8 @@ static void test_extreme_codes(void **unused)
 {
     (void)unused;
     enum { M = 12, K = 96 };
-    const kern_table *kern[MAX_VARIANTS];
-    size_t n_variants = variants(kern);
+    const kern_table *kern[KERN_VARIANTS];
+    size_t n_variants = kern_usable(kern);
     for (int type = PACK_INT8; type <= PACK_INT4; type++) {
         known w = known_create((pack_type)type, KERN_PANEL, K, 32, extreme_code);
         float *x = take(M * K * sizeof *x);
@@ -332,8 +320,8 @@ static void test_splits_exactly(void **unused)
 {
     (void)unused;
     enum { M = 9, K = 400, UNIT = 80, GROUPS = 3 /* of a unit */ };
-    const kern_table *kern[MAX_VARIANTS];
-    size_t n_variants = variants(kern);
+    const kern_table *kern[KERN_VARIANTS];
+    size_t n_variants = kern_usable(kern);
     for (int type = PACK_INT8; type <= PACK_INT4; type++) {
         known w = known_create((pack_type)type, KERN_PANEL, K, UNIT, random_code);
         float *x = random_rows(M, K);
@@ -398,8 +386,8 @@ static void assert_rounded(const float *x, size_t k, size_t unit, const kern_cod
 static void test_quantise(void **unused)
 {
     (void)unused;
-    const kern_table *kern[MAX_VARIANTS];
-    size_t n_variants = variants(kern);
+    const kern_table *kern[KERN_VARIANTS];
+    size_t n_variants = kern_usable(kern);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         size_t k = shapes[s][2], unit = shapes[s][3];
         float *x = random_rows(1, k);
@@ -421,8 +409,8 @@ static void test_quantise(void **unused)
 static void test_quantise_edges(void **unused)
 {
     (void)unused;
-    const kern_table *kern[MAX_VARIANTS];
-    size_t n_variants = variants(kern);
+    const kern_table *kern[KERN_VARIANTS];
+    size_t n_variants = kern_usable(kern);
     for (size_t v = 0; v < n_variants; v++) {
         float x[PACK_GROUP] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -126.5f}, scale;
         const int8_t expected[PACK_GROUP] = {127, 0, 2, 2, 0, -2, -126};
@@ -453,8 +441,8 @@ static void test_hostile_rows(void **unused)
     (void)unused;
     enum { M = 14, K = 128 };
     const float hostile[] = {NAN, -NAN, INFINITY, -INFINITY, 1e30f, 3.4e38f};
-    const kern_table *kern[MAX_VARIANTS];
-    size_t n_variants = variants(kern);
+    const kern_table *kern[KERN_VARIANTS];
+    size_t n_variants = kern_usable(kern);
     for (int type = PACK_INT8; type <= PACK_INT4; type++)
         for (size_t h = 0; h < sizeof hostile / sizeof *hostile; h++) {
             known w = known_create((pack_type)type, h % 2 == 0 ? KERN_PANEL : 7, K, 64, extreme_code);
@@ -496,8 +484,8 @@ static void test_zero_rows(void **unused)
 {
     (void)unused;
     enum { M = 3, K = 96 };
-    const kern_table *kern[MAX_VARIANTS];
-    size_t n_variants = variants(kern);
+    const kern_table *kern[KERN_VARIANTS];
+    size_t n_variants = kern_usable(kern);
     for (int type = PACK_INT8; type <= PACK_INT4; type++) {
         known w = known_create((pack_type)type, KERN_PANEL, K, K, extreme_code);
         float *x = take(M * K * sizeof *x);

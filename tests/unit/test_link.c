@@ -45,10 +45,10 @@ static void sample_init(sample *s)
     *s = (sample){
         .slices = {{.seq = 3, .pos = 30, .n_tokens = 4, .first_token = 0, .first_block = 0},
                    {.seq = 0, .pos = 32, .n_tokens = 1, .first_token = 4, .first_block = 2,
-                    .flags = LINK_SLICE_SAMPLE | LINK_SLICE_DIGEST,
+                    .n_sampled = 1, .flags = LINK_SLICE_DIGEST,
                     .sampling = {.temperature = 0.7f, .top_k = 5, .top_p = 0.5f, .seed = 99}},
                    {.seq = 1, .pos = 63, .n_tokens = 1, .first_token = 5, .first_block = 4,
-                    .flags = LINK_SLICE_SAMPLE | LINK_SLICE_FEEDBACK,
+                    .n_sampled = 1, .flags = LINK_SLICE_FEEDBACK,
                     .sampling = {.top_p = 1.0f}}},
         .tokens = {99, -4, -5, -6, 0, 0},
         .blocks = {9, 8, 7, 6, 5, 4},
@@ -90,7 +90,8 @@ static void test_plan_round_trip(void **state)
     assert_int_equal(out.step, 42);
     assert_int_equal(out.n_slices, 3);
     assert_int_equal(out.slices[0].pos, 30);
-    assert_int_equal(out.slices[1].flags, LINK_SLICE_SAMPLE | LINK_SLICE_DIGEST);
+    assert_int_equal(out.slices[1].flags, LINK_SLICE_DIGEST);
+    assert_int_equal(out.slices[1].n_sampled, 1);
     assert_true(out.slices[1].sampling.temperature == 0.7f && out.slices[1].sampling.top_p == 0.5f);
     assert_true(out.slices[1].sampling.top_k == 5 && out.slices[1].sampling.seed == 99);
     assert_int_equal(out.slices[2].first_block, 4);
@@ -131,6 +132,8 @@ static void spoil_block_wrap(sample *s) { s->slices[2].first_block = UINT32_MAX;
 static void spoil_slice_end(sample *s) { s->slices[2].pos = 64; }
 static void spoil_flags(sample *s) { s->slices[0].flags = 1u << 3; }
 static void spoil_digest(sample *s) { s->slices[0].flags = LINK_SLICE_DIGEST; }
+static void spoil_n_sampled(sample *s) { s->slices[1].n_sampled = 2; }
+static void spoil_results(sample *s) { s->slices[0].n_sampled = 3; s->slices[0].sampling.top_p = 1.0f; }
 static void spoil_temperature(sample *s) { s->slices[1].sampling.temperature = NAN; }
 static void spoil_temperature_sign(sample *s) { s->slices[1].sampling.temperature = -1.0f; }
 static void spoil_temperature_inf(sample *s) { s->slices[1].sampling.temperature = INFINITY; }
@@ -166,6 +169,8 @@ static void test_plan_refusals(void **state)
         {spoil_slice_end, "slices[2] needs blocks"},
         {spoil_flags, "slices[0].flags has unknown bits"},
         {spoil_digest, "slices[0].flags asks for a digest"},
+        {spoil_n_sampled, "slices[1].n_sampled is 2 of 1"},
+        {spoil_results, "sample 5 tokens"},
         {spoil_temperature, "slices[1].temperature"},
         {spoil_temperature_sign, "slices[1].temperature"},
         {spoil_temperature_inf, "slices[1].temperature"},

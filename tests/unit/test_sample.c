@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -104,6 +105,79 @@ static void test_shares(void **unused)
     check_shares(counts, DRAWS, of_one);
 }
 
+/* --- against sorting the whole vocabulary --- */
+
+enum { MANY = 1500 };
+
+typedef struct ranked {
+    float logit;
+    int32_t id;
+} ranked;
+
+static int by_logit(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+    if (x->logit != y->logit)
+        return x->logit > y->logit ? -1 : 1;
+    return x->id - y->id;
+}
+
+static size_t beyond(const ranked *sorted, size_t n, float temperature, double share)
+{
+    double total = 0.0, reached = 0.0;
+    for (size_t i = 0; i < n; i++)
+        total += exp((double)(sorted[i].logit - sorted[0].logit) / (double)temperature);
+    for (size_t i = 0; i < n; i++) {
+        reached += exp((double)(sorted[i].logit - sorted[0].logit) / (double)temperature);
+        if (reached > share * total)
+            return i;
+    }
+    return n - 1;
+}
+
+static int32_t sample_by_sorting(const float *logits, const link_sampling *sampling, uint32_t position)
+{
+    static ranked sorted[MANY];
+    size_t n = MANY;
+    uint32_t words[4];
+    for (int32_t i = 0; i < MANY; i++)
+        sorted[i] = (ranked){logits[i], i};
+    qsort(sorted, n, sizeof *sorted, by_logit);
+    if (sampling->top_k != 0 && sampling->top_k < n)
+        n = sampling->top_k;
+    if (sampling->top_p < 1.0f)
+        n = beyond(sorted, n, sampling->temperature, (double)sampling->top_p) + 1;
+    model_philox((const uint32_t[4]){position, 0, 0, 0}, (const uint32_t[2]){(uint32_t)sampling->seed, 0}, words);
+    uint64_t bits = ((uint64_t)words[0] << 32 | words[1]) >> 11;
+    return sorted[beyond(sorted, n, sampling->temperature, (double)bits / 9007199254740992.0)].id;
+}
+
+/* Many equal logits, so that the order among equals counts. */
+static void test_filters_agree_with_a_sort(void **unused)
+{
+    (void)unused;
+    static float logits[MANY];
+    static model_candidate scratch[MANY];
+    static const link_sampling filters[] = {
+        {.temperature = 1.0f, .top_k = 1, .top_p = 1.0f},      {.temperature = 1.0f, .top_k = 40, .top_p = 1.0f},
+        {.temperature = 0.7f, .top_k = MANY, .top_p = 1.0f},   {.temperature = 1.5f, .top_k = 2 * MANY, .top_p = 0.5f},
+        {.temperature = 1.0f, .top_p = 0.9f},                  {.temperature = 2.0f, .top_p = 0.999f},
+        {.temperature = 1.0f, .top_k = 100, .top_p = 0.3f},    {.temperature = 1.0f, .top_k = MANY - 1, .top_p = 0.95f},
+        {.temperature = 1.0f, .top_k = 3, .top_p = 0.00001f},
+    };
+    for (uint32_t f = 0; f < sizeof filters / sizeof *filters; f++) {
+        for (uint32_t position = 0; position < 40; position++) {
+            link_sampling sampling = filters[f];
+            sampling.seed = 100 + f;
+            for (uint32_t i = 0; i < MANY; i++)
+                logits[i] = (float)((i * 2654435761u + position * 40503u) >> 16 & 255u) / 32.0f;
+            float logprob;
+            assert_int_equal(model_sample(logits, MANY, &sampling, position, scratch, &logprob),
+                             sample_by_sorting(logits, &sampling, position));
+        }
+    }
+}
+
 /* A draw depends on seed and position, on nothing drawn before. */
 static void test_draws_are_keyed(void **unused)
 {
@@ -138,6 +212,7 @@ int main(void)
         cmocka_unit_test(test_philox),
         cmocka_unit_test(test_greedy_takes_the_lowest_of_equals),
         cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_filters_agree_with_a_sort),
         cmocka_unit_test(test_draws_are_keyed),
         cmocka_unit_test(test_digest),
     };

@@ -173,7 +173,7 @@ static bool send_plan(rig *r)
     r->last = *plan;
     r->last_decodes = r->last_prefill_tokens = 0;
     for (uint32_t i = 0; i < plan->n_slices; i++) {
-        bool is_decode = plan->slices[i].n_tokens == 1 && (plan->slices[i].flags & LINK_SLICE_SAMPLE);
+        bool is_decode = plan->slices[i].n_tokens == 1 && plan->slices[i].n_sampled > 0;
         r->last_decodes += is_decode;
         r->last_prefill_tokens += is_decode ? 0 : plan->slices[i].n_tokens;
     }

@@ -17,12 +17,13 @@
 #include "worker/worker.h"
 
 #define PROMPT_MAX (1u << 20)
+#define MEMORY_MAX (1u << 20) /* MiB */
 
 typedef struct bench_values {
     const char *model, *only;
     uint32_t prompt, generate, repeat, step_tokens;
     const char *batch, *depth;
-    uint32_t tp, pp, threads;
+    uint32_t tp, pp, threads, memory;
     const char *weights, *importance, *activations, *isa, *json, *plot, *trace;
     bool no_pin, quiet;
 } bench_values;
@@ -48,7 +49,9 @@ static const option_row rows[] = {
     {"importance", "FILE", OPTION_TEXT, AT(importance), NULL, "what palmgrove calibrate measured, for better int4", 0},
     {"activations", "TYPE", OPTION_TEXT, AT(activations), "int8",
      "what int8 and int4 weights are multiplied with: int8 (faster) or f32; docs/QUANTISATION.md has the price", 0},
-    {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512", 0},
+    {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512, neon, neon-dot", 0},
+    {"memory", "MIB", OPTION_U32, AT(memory), "1024",
+     "memory of a node that limits and kernels are measured over: several times its caches", OPTION_NO_ENVIRONMENT},
     {"no-pin", NULL, OPTION_FLAG, AT(no_pin), NULL, "do not bind threads and memory to cores", 0},
     {"json", "FILE", OPTION_TEXT, AT(json), NULL, "write the results as JSON (docs/PERFORMANCE.md has the fields); -: to stdout instead of the tables",
      OPTION_NO_ENVIRONMENT},
@@ -104,6 +107,8 @@ static base_status read_options(const bench_values *values, bench_engine_options
         return base_fail(error, BASE_EINVAL, "unknown activations '%.40s'; known are f32, int8", values->activations);
     if (values->prompt > PROMPT_MAX || values->generate > PROMPT_MAX || values->step_tokens > WORKER_STEP_TOKENS_MAX)
         return base_fail(error, BASE_EINVAL, "--prompt and --generate are at most %u, --step-tokens %u", PROMPT_MAX, WORKER_STEP_TOKENS_MAX);
+    if (values->memory < 1 || values->memory > MEMORY_MAX)
+        return base_fail(error, BASE_EINVAL, "--memory %u: 1 to %u MiB are possible", values->memory, MEMORY_MAX);
     base_status status = bench_list_read("--batch", values->batch, 1, WORKER_SEQS_MAX, &out->batches, error);
     if (status == BASE_OK)
         status = bench_list_read("--depth", values->depth, 0, PROMPT_MAX, &out->depths, error);
@@ -184,13 +189,13 @@ static base_status write_results(const bench_values *values, const bench_results
 
 /* --- the whole --- */
 
-static base_status measure_parts(bench_rank *rank, const parts *wanted, const bench_engine_options *options, bench_results *results,
-                                 base_error *error)
+static base_status measure_parts(bench_rank *rank, const bench_values *values, const parts *wanted, const bench_engine_options *options,
+                                 bench_results *results, base_error *error)
 {
     base_status status = BASE_OK;
     if (wanted->engine || wanted->kernels) {
         bench_say(rank, "limits ...");
-        status = bench_memory_take(rank, error);
+        status = bench_memory_take(rank, (size_t)values->memory << 20, error);
         if (status == BASE_OK) {
             bench_limits_measure(rank, &results->limits);
             results->has_limits = true;
@@ -216,7 +221,7 @@ static base_status measure_placed(const bench_values *values, const parts *wante
     status = par_world_agree(world, status, error);
     if (status == BASE_OK) {
         describe_machine(values, world, plan, &results->machine);
-        status = measure_parts(&rank, wanted, options, results, error);
+        status = measure_parts(&rank, values, wanted, options, results, error);
     }
     base_status written = BASE_OK;
     if (status == BASE_OK && par_world_rank(world) == 0)

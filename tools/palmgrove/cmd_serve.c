@@ -68,7 +68,7 @@ static const option_row rows[] = {
     {"importance", "FILE", OPTION_TEXT, AT(importance), NULL, "what palmgrove calibrate measured, for better int4", 0},
     {"activations", "TYPE", OPTION_TEXT, AT(activations), "int8",
      "what int8 and int4 weights are multiplied with: int8 (faster) or f32; docs/QUANTISATION.md has the price", 0},
-    {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512", 0},
+    {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512, neon, neon-dot", 0},
     {"insecure", NULL, OPTION_FLAG, AT(insecure), NULL, "allow an endpoint that other machines can reach, unencrypted",
      0},
     {"log-content", NULL, OPTION_FLAG, AT(log_content), NULL,

@@ -25,8 +25,12 @@ static int run(void *opaque)
            BUILD_INFO_SANITIZERS[0] != '\0' ? ", sanitizers: " : "", BUILD_INFO_SANITIZERS);
     printf("  client     libpalmgrove %s\n", pg_version());
     printf("  libraries  %s\n", BUILD_INFO_LIBRARIES);
-    printf("  kernels    ref%s%s on this machine\n", kern_avx2() != NULL ? ", avx2" : "",
-           kern_avx512() != NULL ? ", avx512" : "");
+    const kern_table *usable[KERN_VARIANTS];
+    size_t n = kern_usable(usable);
+    printf("  kernels    ");
+    for (size_t i = 0; i < n; i++)
+        printf("%s%s", i > 0 ? ", " : "", usable[i]->name);
+    printf(" on this machine\n");
     return EXIT_DONE;
 }
 

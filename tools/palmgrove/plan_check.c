@@ -80,7 +80,7 @@ static base_status load(trial *t, base_error *error)
 /* One pass of n rows from position `pos` on, which samples a token; microseconds until the last rank is through. */
 static double step_us(trial *t, uint32_t pos, uint32_t n)
 {
-    t->slice = (link_slice){.pos = pos, .n_tokens = n, .flags = LINK_SLICE_SAMPLE};
+    t->slice = (link_slice){.pos = pos, .n_tokens = n, .n_sampled = 1};
     t->plan.step++;
     t->plan.n_tokens = n;
     t->plan.n_blocks = (pos + n + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS;

@@ -20,8 +20,8 @@
 #define MAX_ROWS     64u
 #define REPEATS      7
 #define HEAD_DIM     256u
-#define POSITIONS    2048u
-#define N_BLOCKS     (POSITIONS / KERN_PANEL)
+#define N_BLOCKS     (MATRIX_BYTES / kern_block_bytes(PACK_F32, HEAD_DIM))
+#define ATTENTIONS   16 /* splits, one after the other */
 
 /* 0x3c in every byte is a plain small number in every weight type: f32 0.0115, bf16 0.0115, f16 and the scales 1.06. */
 #define FILL 0x3c
@@ -37,6 +37,7 @@ typedef struct bench {
     int64_t overflow[MAX_ROWS];
     kern_codes codes; /* of x, for int8 and int4 */
     char *scratch;    /* [n_threads][kern_scratch_bytes] */
+    float *attention; /* [n_threads][attention_floats] */
     /* what is running */
     pack_matrix matrix;
     uint32_t rows;
@@ -132,10 +133,10 @@ static double rate(bench *b, pack_type type, bool is_fixed, uint32_t rows)
     return 2.0 * b->matrix.n * MATRIX_K * rows / (us * 1e3) / b->n_threads;
 }
 
-/* The widest matrix of all types and both numbers of rows, or attention on all threads, decides the size of y and acc. */
-static size_t output_floats(uint32_t n_threads)
+/* The widest matrix of all types and both numbers of rows decides the size of y and acc. */
+static size_t output_floats(void)
 {
-    size_t most = (size_t)n_threads * KERN_ATTENTION_ROWS * HEAD_DIM;
+    size_t most = 0;
     for (int type = 0; type < PACK_N_TYPES; type++) {
         size_t n = MATRIX_BYTES / pack_panel_bytes((pack_type)type, MATRIX_K, MATRIX_K) * PACK_PANEL;
         size_t alone = n, many = n / 8 * MAX_ROWS;
@@ -145,25 +146,28 @@ static size_t output_floats(uint32_t n_threads)
     return most;
 }
 
-/* One tile of 8 rows over a cache of POSITIONS on every thread; the caches lie one behind the other in the arena. */
+/* A thread's parts and scratch. */
+static size_t attention_floats(void)
+{
+    return KERN_ATTENTION_ROWS * kern_part_floats(HEAD_DIM) + kern_attention_scratch(HEAD_DIM);
+}
+
+/* One split of a tile of KERN_ATTENTION_ROWS rows, again and again, on every thread; the threads' blocks lie one behind the other in the arena. */
 static void run_attention(void *context, team_member *me)
 {
     const bench *b = context;
-    const size_t block_floats = (size_t)KERN_PANEL * 2 * HEAD_DIM;
-    uint32_t blocks[N_BLOCKS], visible[KERN_ATTENTION_ROWS];
-    size_t n_caches = MATRIX_BYTES / sizeof(float) / (N_BLOCKS * block_floats);
-    for (uint32_t i = 0; i < N_BLOCKS; i++)
-        blocks[i] = i;
+    uint32_t blocks[KERN_SPLIT / KERN_PANEL], visible[KERN_ATTENTION_ROWS];
+    for (uint32_t i = 0; i < KERN_SPLIT / KERN_PANEL; i++)
+        blocks[i] = (me->index * (KERN_SPLIT / KERN_PANEL) + i) % N_BLOCKS;
     for (uint32_t r = 0; r < KERN_ATTENTION_ROWS; r++)
-        visible[r] = POSITIONS;
-    kern_attention call = {
-        .base = (const float *)(const void *)b->arena.base + me->index % n_caches * N_BLOCKS * block_floats,
-        .blocks = blocks, .block_floats = block_floats, .dh = HEAD_DIM, .dh_padded = HEAD_DIM, .scale = 0.0625f,
-        .q = b->x, .out = b->y + (size_t)me->index * KERN_ATTENTION_ROWS * HEAD_DIM, .ldq = HEAD_DIM, .ldo = HEAD_DIM,
-        .n_visible = visible, .n_rows = KERN_ATTENTION_ROWS,
+        visible[r] = KERN_SPLIT;
+    float *memory = b->attention + me->index * attention_floats();
+    const kern_attention call = {
+        .type = PACK_F32, .base = b->arena.base, .blocks = blocks, .dh = HEAD_DIM, .scale = 0.0625f, .q = b->x, .ldq = HEAD_DIM,
+        .n_tokens = KERN_ATTENTION_ROWS, .n_heads = 1, .n_visible = visible, .scratch = memory + KERN_ATTENTION_ROWS * kern_part_floats(HEAD_DIM),
     };
-    for (int repeat = 0; repeat < 16; repeat++)
-        kern_active()->attention(&call);
+    for (int repeat = 0; repeat < ATTENTIONS; repeat++)
+        kern_active()->attention_split(&call, 0, memory);
 }
 
 /* A product too small to take time: what is left is the team's meeting behind it. */
@@ -194,7 +198,7 @@ static void measure_kernels(bench *b, plan_cluster *out)
         out->rates[type] = (plan_rates){rate(b, t, false, 1), rate(b, t, false, MAX_ROWS), rate(b, t, true, 1),
                                         rate(b, t, true, MAX_ROWS)};
     }
-    out->attention_gflops = 16.0 * 4.0 * POSITIONS * HEAD_DIM * KERN_ATTENTION_ROWS / (time_us(b, run_attention, REPEATS) * 1e3);
+    out->attention_gflops = ATTENTIONS * 4.0 * KERN_SPLIT * HEAD_DIM * KERN_ATTENTION_ROWS / (time_us(b, run_attention, REPEATS) * 1e3);
     b->matrix = (pack_matrix){.type = PACK_F32, .n = PACK_PANEL * b->n_threads, .k = 16, .unit = 16, .data = b->arena.base};
     b->rows = 1;
     out->call_us = time_us(b, run_calls, REPEATS) / 256.0;
@@ -279,7 +283,8 @@ static bool take_codes(bench *b)
                             .sums = malloc(MAX_ROWS * n * sizeof(int32_t)),
                             .n_groups = n};
     b->scratch = aligned_alloc(KERN_ALIGN, b->n_threads * kern_scratch_bytes(n));
-    return b->codes.codes != NULL && b->codes.scales != NULL && b->codes.sums != NULL && b->scratch != NULL;
+    b->attention = aligned_alloc(KERN_ALIGN, b->n_threads * attention_floats() * sizeof(float));
+    return b->attention != NULL && b->codes.codes != NULL && b->codes.scales != NULL && b->codes.sums != NULL && b->scratch != NULL;
 }
 
 static void fill_page(void *context, team_member *me)
@@ -292,7 +297,7 @@ static void fill_page(void *context, team_member *me)
 
 static base_status take_memory(bench *b, base_error *error)
 {
-    size_t n = output_floats(b->n_threads);
+    size_t n = output_floats();
     b->x = calloc((size_t)MAX_ROWS * MATRIX_K, sizeof *b->x);
     b->y = calloc(n, sizeof *b->y);
     b->acc = calloc(n > LARGE_VALUES ? n : LARGE_VALUES, sizeof *b->acc);
@@ -358,6 +363,7 @@ base_status plan_measure(par_world *world, uint32_t n_threads, void (*say)(const
     free(b.codes.scales);
     free(b.codes.sums);
     free(b.scratch);
+    free(b.attention);
     team_destroy(&b.team);
     if (status == BASE_OK)
         *cluster = out;

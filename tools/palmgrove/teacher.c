@@ -238,7 +238,7 @@ static base_status run_step(teacher *t, uint32_t begin, uint32_t n, uint32_t n_w
 {
     uint32_t n_blocks = (begin + n + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS;
     for (uint32_t i = 0; i < n; i++)
-        t->slices[i] = (link_slice){.seq = i, .pos = begin + i, .n_tokens = 1, .first_token = i, .flags = LINK_SLICE_SAMPLE,
+        t->slices[i] = (link_slice){.seq = i, .pos = begin + i, .n_tokens = 1, .first_token = i, .n_sampled = 1,
                                     .sampling = {.top_p = 1.0f}};
     link_plan plan = {.step = ++t->n_steps, .n_slices = n, .n_tokens = n, .n_blocks = n_blocks,
                       .slices = t->slices, .tokens = t->window + begin, .blocks = t->blocks};

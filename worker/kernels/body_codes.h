@@ -159,8 +159,8 @@ DEFINE_ADD_QUADS(int4)
 DEFINE_ADD_QUADS(wide4)
 
 typedef void tile_codes(const codes_panel *p, size_t row, float *y, size_t ldy, size_t n_cols);
-/* Returns the peak of the partials, times 2^KERN_FIXED_BITS: float bits without the sign. */
-typedef uint32_t tile_codes_fixed(const codes_panel *p, size_t row, int64_t *acc, size_t ldacc, size_t n_cols);
+/* fixed[r] += the units' partials, times 2^KERN_FIXED_BITS; returns their peak: float bits without the sign. */
+typedef uint32_t tile_codes_fixed(const codes_panel *p, size_t row, int64_t fixed[][KERN_PANEL]);
 
 #define DEFINE_TILE_CODES(FORM, ROWS)                                                                                  \
     static void tile_codes_##FORM##_##ROWS(const codes_panel *p, size_t row, float *y, size_t ldy, size_t n_cols)      \
@@ -176,10 +176,8 @@ typedef uint32_t tile_codes_fixed(const codes_panel *p, size_t row, int64_t *acc
         for (size_t r = 0; r < ROWS; r++)                                                                              \
             store_row(total[r], y + r * ldy, n_cols);                                                                  \
     }                                                                                                                  \
-    static uint32_t tile_codes_fixed_##FORM##_##ROWS(const codes_panel *p, size_t row, int64_t *acc, size_t ldacc,     \
-                                                     size_t n_cols)                                                    \
+    static uint32_t tile_codes_fixed_##FORM##_##ROWS(const codes_panel *p, size_t row, int64_t fixed[][KERN_PANEL])    \
     {                                                                                                                  \
-        int64_t fixed[ROWS][KERN_PANEL] = {{0}};                                                                       \
         vec_peak peak = vec_peak_zero();                                                                               \
         const char *packed = p->packed;                                                                                \
         const uint8_t *wide = p->wide;                                                                                 \
@@ -195,7 +193,6 @@ typedef uint32_t tile_codes_fixed(const codes_panel *p, size_t row, int64_t *acc
                     vec_add_fixed(fixed[r] + v * VEC_LANES, total[r][v]);                                              \
                 }                                                                                                      \
         }                                                                                                              \
-        add_to_rows(fixed, ROWS, acc, ldacc, n_cols);                                                                  \
         return vec_peak_max(peak);                                                                                     \
     }
 
@@ -243,14 +240,15 @@ static void run_codes_fixed(const codes_tiles *tiles, const codes_panel *p, size
                             size_t n_cols, int64_t *overflow)
 {
     for (size_t r = 0, rows; r < m; r += rows) {
+        _Alignas(KERN_ALIGN) int64_t fixed[VEC_CODES_ROWS][KERN_PANEL] = {{0}};
         rows = tile_height(m - r, VEC_CODES_ROWS);
-        if (tiles->fixed[rows - 1](p, row + r, acc + r * ldacc, ldacc, n_cols) < FIXED_LIMIT_BITS)
+        uint32_t peak = tiles->fixed[rows - 1](p, row + r, fixed);
+        add_to_rows(fixed, rows, acc + r * ldacc, ldacc, n_cols);
+        if (peak < FIXED_LIMIT_BITS)
             continue;
-        for (size_t i = r; i < r + rows; i++) { /* whose was it?  ask each row alone */
-            int64_t unused[KERN_PANEL] = {0};
-            if (tiles->fixed[0](p, row + i, unused, 0, n_cols) >= FIXED_LIMIT_BITS)
+        for (size_t i = r; i < r + rows; i++) /* whose was it?  ask each row alone */
+            if (tiles->fixed[0](p, row + i, fixed) >= FIXED_LIMIT_BITS)
                 mark(overflow + i);
-        }
     }
 }
 

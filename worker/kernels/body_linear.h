@@ -147,9 +147,8 @@ INLINE void add_to_rows(int64_t sum[][KERN_PANEL], size_t rows, int64_t *acc, si
 /* --- tiles of each height, and m rows cut into them --- */
 
 typedef void tile_f32(const char *panel, size_t k, const float *x, size_t ldx, float *y, size_t ldy, size_t n_cols);
-/* Returns the peak of the partials, times 2^KERN_FIXED_BITS: float bits without the sign. */
-typedef uint32_t tile_fixed(const char *panel, size_t k, size_t unit, const float *x, size_t ldx, int64_t *acc, size_t ldacc,
-                            size_t n_cols);
+/* fixed[r] += the units' partials, times 2^KERN_FIXED_BITS; returns their peak: float bits without the sign. */
+typedef uint32_t tile_fixed(const char *panel, size_t k, size_t unit, const float *x, size_t ldx, int64_t fixed[][KERN_PANEL]);
 
 #define DEFINE_TILE(TYPE, ROWS)                                                                                        \
     static void tile_##TYPE##_##ROWS(const char *panel, size_t k, const float *x, size_t ldx, float *y, size_t ldy,    \
@@ -161,9 +160,8 @@ typedef uint32_t tile_fixed(const char *panel, size_t k, size_t unit, const floa
             store_row(sum.s[r], y + r * ldy, n_cols);                                                                  \
     }                                                                                                                  \
     static uint32_t tile_fixed_##TYPE##_##ROWS(const char *panel, size_t k, size_t unit, const float *x, size_t ldx,   \
-                                               int64_t *acc, size_t ldacc, size_t n_cols)                              \
+                                               int64_t fixed[][KERN_PANEL])                                            \
     {                                                                                                                  \
-        int64_t total[ROWS][KERN_PANEL] = {{0}};                                                                       \
         vec_peak peak = vec_peak_zero();                                                                               \
         for (size_t i = 0; i < k; i += unit) {                                                                         \
             tile_sums sum;                                                                                                  \
@@ -172,10 +170,9 @@ typedef uint32_t tile_fixed(const char *panel, size_t k, size_t unit, const floa
                 for (size_t v = 0; v < VECS; v++) {                                                                    \
                     vec scaled = vec_mul(sum.s[r][v], vec_set(FIXED_SCALE));                                           \
                     peak = vec_peak_of(peak, scaled);                                                                  \
-                    vec_add_fixed(total[r] + v * VEC_LANES, scaled);                                                   \
+                    vec_add_fixed(fixed[r] + v * VEC_LANES, scaled);                                                   \
                 }                                                                                                      \
         }                                                                                                              \
-        add_to_rows(total, ROWS, acc, ldacc, n_cols);                                                                  \
         return vec_peak_max(peak);                                                                                     \
     }
 
@@ -210,15 +207,15 @@ static inline size_t tile_height(size_t left, size_t highest)
     {                                                                                                                  \
         static tile_fixed *const tiles[] = {EACH_HEIGHT(VEC_TILE_ROWS, NAME_TILE_FIXED, TYPE)};                        \
         for (size_t r = 0, rows; r < m; r += rows) {                                                                   \
+            _Alignas(KERN_ALIGN) int64_t fixed[VEC_TILE_ROWS][KERN_PANEL] = {{0}}; \
             rows = tile_height(m - r, VEC_TILE_ROWS);                                                                  \
-            uint32_t peak = tiles[rows - 1](panel, k, unit, x + r * ldx, ldx, acc + r * ldacc, ldacc, n_cols);         \
+            uint32_t peak = tiles[rows - 1](panel, k, unit, x + r * ldx, ldx, fixed);                                  \
+            add_to_rows(fixed, rows, acc + r * ldacc, ldacc, n_cols);                                                  \
             if (peak < FIXED_LIMIT_BITS)                                                                               \
                 continue;                                                                                              \
-            for (size_t i = r; i < r + rows; i++) { /* whose was it?  ask each row alone */                            \
-                int64_t unused[KERN_PANEL] = {0};                                                                      \
-                if (tiles[0](panel, k, unit, x + i * ldx, ldx, unused, 0, n_cols) >= FIXED_LIMIT_BITS)                 \
+            for (size_t i = r; i < r + rows; i++) /* whose was it?  ask each row alone */                              \
+                if (tiles[0](panel, k, unit, x + i * ldx, ldx, fixed) >= FIXED_LIMIT_BITS)                             \
                     mark(overflow + i);                                                                                \
-            }                                                                                                          \
         }                                                                                                              \
     }
 

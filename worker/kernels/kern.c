@@ -3,68 +3,98 @@
 
 #include <string.h>
 
+#if defined(PALMGROVE_KERN_ARM)
+#include <sys/auxv.h>
+#define HWCAP_DOT_PRODUCT (1ul << 20) /* asimddp, Linux Documentation/arch/arm64/elf_hwcaps.rst */
+#endif
+
 extern const kern_table kern_ref_table;
 static const kern_table *active = &kern_ref_table;
 
-const kern_table *kern_ref(void)
+static bool always(void)
 {
-    return &kern_ref_table;
+    return true;
 }
-
-#if defined(PALMGROVE_KERN_X86)
-extern const kern_table kern_avx2_table, kern_avx512_table;
 
 /* __builtin_cpu_supports asks the CPU and, for the wide registers, the OS (XCR0).  CPUs of 2017 with AVX-512 but without VNNI run the AVX2
  * variant. */
-const kern_table *kern_avx2(void)
+#if defined(PALMGROVE_KERN_X86)
+extern const kern_table kern_avx2_table, kern_avx512_table;
+
+static bool has_avx2(void)
 {
-    bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-    return has ? &kern_avx2_table : NULL;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
 
-const kern_table *kern_avx512(void)
+static bool has_avx512(void)
 {
-    bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-    return has ? &kern_avx512_table : NULL;
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 }
-#else
-const kern_table *kern_avx2(void)
-{
-    return NULL;
-}
+#elif defined(PALMGROVE_KERN_ARM)
+extern const kern_table kern_neon_table, kern_neon_dot_table;
 
-const kern_table *kern_avx512(void)
+static bool has_dot_product(void)
 {
-    return NULL;
+    return (getauxval(AT_HWCAP) & HWCAP_DOT_PRODUCT) != 0;
 }
 #endif
 
-static const kern_table *widest(void)
+/* Every variant there is; `table` NULL: not in this build. */
+typedef struct variant {
+    const char *name;
+    const kern_table *table;
+    bool (*is_usable)(void);
+} variant;
+
+static const variant variants[KERN_VARIANTS] = {
+    {"ref", &kern_ref_table, always},
+#if defined(PALMGROVE_KERN_X86)
+    {"avx2", &kern_avx2_table, has_avx2},
+    {"avx512", &kern_avx512_table, has_avx512},
+#else
+    {"avx2", NULL, always},
+    {"avx512", NULL, always},
+#endif
+#if defined(PALMGROVE_KERN_ARM)
+    {"neon", &kern_neon_table, always},
+    {"neon-dot", &kern_neon_dot_table, has_dot_product},
+#else
+    {"neon", NULL, always},
+    {"neon-dot", NULL, always},
+#endif
+};
+
+static bool is_usable(const variant *v)
 {
-    const kern_table *table = kern_avx512();
-    if (table == NULL)
-        table = kern_avx2();
-    return table != NULL ? table : kern_ref();
+    return v->table != NULL && v->is_usable();
+}
+
+size_t kern_usable(const kern_table *out[KERN_VARIANTS])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < KERN_VARIANTS; i++)
+        if (is_usable(&variants[i]))
+            out[n++] = variants[i].table;
+    return n;
 }
 
 base_status kern_select(const char *name, base_error *error)
 {
-    const kern_table *table;
-    if (strcmp(name, "auto") == 0)
-        table = widest();
-    else if (strcmp(name, "ref") == 0)
-        table = kern_ref();
-    else if (strcmp(name, "avx2") == 0)
-        table = kern_avx2();
-    else if (strcmp(name, "avx512") == 0)
-        table = kern_avx512();
-    else
-        return base_fail(error, BASE_EINVAL, "unknown kernel set '%s'; known are auto, ref, avx2, avx512", name);
-    if (table == NULL)
-        return base_fail(error, BASE_EUNSUPPORTED, "this machine cannot run kernel set '%s'; use auto", name);
-    active = table;
-    return BASE_OK;
+    if (strcmp(name, "auto") == 0) {
+        const kern_table *usable[KERN_VARIANTS];
+        active = usable[kern_usable(usable) - 1];
+        return BASE_OK;
+    }
+    for (size_t i = 0; i < KERN_VARIANTS; i++) {
+        if (strcmp(name, variants[i].name) != 0)
+            continue;
+        if (!is_usable(&variants[i]))
+            return base_fail(error, BASE_EUNSUPPORTED, "this machine cannot run kernel set '%s'; use auto", name);
+        active = variants[i].table;
+        return BASE_OK;
+    }
+    return base_fail(error, BASE_EINVAL, "unknown kernel set '%s'; known are auto, ref, avx2, avx512, neon, neon-dot", name);
 }
 
 const kern_table *kern_active(void)

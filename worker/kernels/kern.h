@@ -32,24 +32,66 @@
 #define KERN_FIXED_BITS 36 /* step 1.5e-11, range 1.3e8 */
 #define KERN_ALIGN 64u     /* bytes: weights, KV blocks, workspace rows start on a cache line */
 
-/* How the rows of one attention call see the cache.  A block is K [dh][32] then V [32][dh_padded], f32, dh_padded a multiple of
- * 16; block b of a row's sequence is base + blocks[b] * block_floats. */
+/* Attention over the paged cache, softmax(q K^T * scale) V, for the query heads that read one KV head.
+ *
+ * A row is one query head of one token.  Positions are walked in splits of KERN_SPLIT that begin at multiples of it, whatever a row sees of
+ * them, so that one long row can be divided over threads.  A row's part of a split, over the positions it sees there, ascending:
+ *     s = (sum over i ascending of fma(K[i], q[i], sum) from 0) * scale
+ *     max = the largest s;  p = exp(s - max);  total = sum of p in 32 strided lanes, then a tree;  out = fma(p, V, out) from 0
+ * A row's parts are joined ascending.  The first is taken as it is; then, with m the larger of max and max', f = exp(max - m) and
+ * f' = exp(max' - m): total = fma(total, f, total' * f'), out = fma(out, f, out' * f'), max = m.  At last out / total.
+ * Splits of which a row sees nothing are left out.  What a row does not see is never multiplied, so neither what lies there nor other rows of
+ * the call leave a trace.  A score that is infinite or not a number makes the row's answer not a number, which the next product marks.
+ *
+ * A block of the cache holds 32 positions; dh_padded is dh rounded up to 16:
+ *     f32, bf16  K [dh][32];  V in panels of 32 dimensions (the last may be 16), each [32 positions][dimensions of the panel]
+ *     int8       codes + 128 in the same order but in quads (pack.h): K [dh / 4 rounded up][32][4 of dh], V panels
+ *                [8][dimensions][4 positions];  then f32 scales, of K [32] and of V [32].  An element is code * scale, rounded to f32
+ * bf16 and int8 are widened to f32; from there on all types are one.  Cost: 4 dh flops for each row and position. */
 typedef struct kern_attention {
-    const float *base;
+    pack_type type;   /* PACK_F32, PACK_BF16, PACK_INT8 */
+    const char *base; /* block b of the sequence is base + blocks[b] * kern_block_bytes, on a cache line */
     const uint32_t *blocks;
-    size_t block_floats;
-    uint32_t dh, dh_padded;
+    uint32_t dh;
     float scale;
-    const float *q;           /* row r at q + r * ldq, [dh] */
-    float *out;               /* row r at out + r * ldo, [dh] */
+    const float *q; /* head h of token t at q + t * ldq + h * dh */
+    float *out;     /* the same with ldo */
     size_t ldq, ldo;
-    const uint32_t *n_visible; /* row r sees positions [first[r], n_visible[r]), at least one */
-    uint32_t n_rows;           /* at most KERN_ATTENTION_ROWS */
-    const uint32_t *first;     /* NULL: all 0 */
+    uint32_t n_tokens, n_heads; /* n_tokens * n_heads rows, KERN_ATTENTION_ROWS at most; row t * n_heads + h */
+    const uint32_t *n_visible;  /* [n_tokens] token t sees positions [first[t], n_visible[t]), at least one */
+    const uint32_t *first;      /* NULL: all 0 */
+    float *scratch;             /* [kern_attention_scratch(dh)] on a cache line, the thread's own */
 } kern_attention;
 
-#define KERN_ATTENTION_ROWS 8u
+#define KERN_ATTENTION_ROWS 64u
 #define KERN_HEAD_DIM_MAX 256u
+#define KERN_SPLIT 256u /* positions; a multiple of KERN_PANEL */
+
+static inline uint32_t kern_dh_padded(uint32_t dh)
+{
+    return (dh + 15u) / 16u * 16u;
+}
+
+/* Bytes of a block of one layer and head; a multiple of KERN_ALIGN. */
+static inline size_t kern_block_bytes(pack_type type, uint32_t dh)
+{
+    size_t padded = kern_dh_padded(dh);
+    if (type == PACK_INT8)
+        return KERN_PANEL * ((dh + 3u) / 4u * 4u + padded) + 2 * KERN_PANEL * sizeof(float);
+    return KERN_PANEL * (dh + padded) * (type == PACK_BF16 ? 2u : 4u);
+}
+
+/* Floats of a row's part or sum of parts: out [dh_padded], max, total, up to a cache line.  total is 0 where the row sees nothing. */
+static inline size_t kern_part_floats(uint32_t dh)
+{
+    return kern_dh_padded(dh) + 16u;
+}
+
+/* Floats of scratch: queries, scores and one widened half of a block. */
+static inline size_t kern_attention_scratch(uint32_t dh)
+{
+    return (size_t)KERN_ATTENTION_ROWS * (kern_dh_padded(dh) + KERN_SPLIT) + (size_t)KERN_PANEL * kern_dh_padded(dh);
+}
 
 /* Rows of activations rounded to 8 bits, in the groups of the weights they meet: a row of k columns in units of `unit` columns (pack.h) is cut
  * into n_groups = units * ceil(unit / PACK_GROUP) groups.  Group g of row r: x is about scales[r][g] * codes[r][g][i]; the codes
@@ -118,8 +160,11 @@ typedef struct kern_table {
     /* x = gelu_tanh(x + bias) = v * sigmoid(2 sqrt(2/pi) (v + 0.044715 v^3)), v = x + bias; bias may be NULL. */
     void (*gelu_tanh)(float *x, const float *bias, size_t n);
 
-    /* softmax(q K^T * scale) V with a running maximum; KV blocks in order, lanes past n_visible left out. */
-    void (*attention)(const kern_attention *a);
+    /* Attention, in the order above; parts [rows][kern_part_floats].  The rows' parts of split `split`; parts joined to the sums of those before
+     * them; the answers from the sums of all. */
+    void (*attention_split)(const kern_attention *a, uint32_t split, float *parts);
+    void (*attention_join)(float *sums, const float *parts, size_t n_rows, uint32_t dh);
+    void (*attention_finish)(const kern_attention *a, const float *sums);
 
     /* sum of exp(x - max) in 32 strided lanes, then a tree. */
     float (*sum_exp)(const float *x, size_t n, float max);
@@ -127,13 +172,13 @@ typedef struct kern_table {
     void (*exp_shifted)(const float *x, size_t n, float max, float *y);
 } kern_table;
 
-/* The variants, portable reference first; each NULL where this build or this machine (CPU and OS) lacks it. */
-const kern_table *kern_ref(void);
-const kern_table *kern_avx2(void);
-const kern_table *kern_avx512(void);
+/* The variants that this build has and this machine (CPU and OS) can run into `out`, the portable reference first, wider ones later; returns
+ * how many. */
+#define KERN_VARIANTS 5
+size_t kern_usable(const kern_table *out[KERN_VARIANTS]);
 
-/* Choose the variant for the process: "auto" (the widest the machine has), "ref", "avx2", "avx512".  Once, before any other call.
- * BASE_EINVAL unknown name; BASE_EUNSUPPORTED the machine lacks it. */
+/* Choose the variant for the process: "auto" (the last of kern_usable) or a name: "ref", "avx2", "avx512", "neon", "neon-dot".  Once, before
+ * any other call.  BASE_EINVAL unknown name; BASE_EUNSUPPORTED the machine lacks it. */
 base_status kern_select(const char *name, base_error *error);
 /* The variant in use ("ref" before kern_select). */
 const kern_table *kern_active(void);

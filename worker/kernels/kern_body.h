@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "proto/base/size.h"
 #include "worker/kernels/kern.h"
 
 #define VECS (KERN_PANEL / VEC_LANES) /* vectors of a panel */
@@ -51,7 +52,9 @@ const kern_table KERN_TABLE = {
     .swiglu = swiglu,
     .geglu_tanh = geglu_tanh,
     .gelu_tanh = gelu_tanh,
-    .attention = attention,
+    .attention_split = attention_split,
+    .attention_join = attention_join,
+    .attention_finish = attention_finish,
     .sum_exp = sum_exp,
     .exp_shifted = exp_shifted,
 };

@@ -138,12 +138,12 @@ static void add_field(const char *line, share *sum)
 
 int model_arena_huge_percent(const model_arena *arena)
 {
-    FILE *file = arena->base != NULL ? fopen("/proc/self/smaps", "re") : NULL;
+    FILE *file = arena->mapped_bytes >= HUGE_MIN + HUGE_BYTES ? fopen("/proc/self/smaps", "re") : NULL;
     char line[256];
     share sum = {0};
     bool inside = false;
     if (file == NULL)
-        return -1;
+        return -1; /* nothing mapped, or no /proc */
     while (fgets(line, sizeof line, file) != NULL) {
         unsigned long long begin, end;
         if (sscanf(line, "%llx-%llx ", &begin, &end) == 2)

@@ -39,8 +39,8 @@ void model_arena_unmap(model_arena *arena);
 /* Take the pages of a range now, on the memory of the calling thread's choice; its content stays as it is. */
 void model_pages_take(const void *begin, size_t bytes);
 
-/* How many of the bytes that lie in memory, in this arena's mapping, lie in huge pages, in percent; -1: unknown, or
- * nothing was touched yet.  Reads /proc: not for the step loop. */
+/* How many of the bytes that lie in memory, in this arena's mapping, lie in huge pages, in percent; -1: unknown,
+ * nothing was touched yet, or it is too small for them.  Reads /proc: not for the step loop. */
 int model_arena_huge_percent(const model_arena *arena);
 
 #endif

@@ -19,30 +19,40 @@ void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_
     batch->tiles = model_arena_take(arena, batch->max_tiles, sizeof *batch->tiles);
 }
 
-static uint32_t tile_width(uint32_t left)
+/* Queries of a tile: as many as the kernel takes, fewer (but not below LOW_TILE) when the batch has few. */
+#define LOW_TILE 8u
+
+static uint32_t tile_queries(const model_batch *batch, uint64_t n_queries)
 {
-    return left < KERN_ATTENTION_ROWS ? left : KERN_ATTENTION_ROWS;
+    uint64_t share = n_queries / (batch->tiles_wanted > 0 ? batch->tiles_wanted : 1);
+    if (share >= KERN_ATTENTION_ROWS)
+        return KERN_ATTENTION_ROWS;
+    return share < LOW_TILE ? LOW_TILE : (uint32_t)share / LOW_TILE * LOW_TILE;
+}
+
+static uint32_t at_most(uint32_t n, uint32_t most)
+{
+    return n < most ? n : most;
 }
 
 /* Tile the query heads [begin, end) that read one KV head over rows [row, row + n). */
-static void add_tiles(model_batch *batch, uint32_t row, uint32_t n, shard_range group, uint32_t first_head, uint32_t kv_head)
+static void add_tiles(model_batch *batch, uint32_t row, uint32_t n, shard_range group, uint32_t first_head, uint32_t kv_head, uint32_t n_queries)
 {
-    uint32_t n_heads = shard_range_width(group);
-    bool across_heads = n < n_heads;
-    uint32_t n_outer = across_heads ? n : n_heads, n_inner = across_heads ? n_heads : n;
-    for (uint32_t outer = 0; outer < n_outer; outer++)
-        for (uint32_t inner = 0; inner < n_inner; inner += KERN_ATTENTION_ROWS)
+    uint32_t n_heads = shard_range_width(group), n_together = at_most(n_heads, KERN_ATTENTION_ROWS);
+    uint32_t n_tokens = n_queries > n_together ? n_queries / n_together : 1;
+    for (uint32_t head = 0; head < n_heads; head += n_together)
+        for (uint32_t it = 0; it < n; it += n_tokens)
             batch->tiles[batch->n_tiles++] = (model_tile){
-                .row = row + (across_heads ? outer : inner),
-                .head = group.begin - first_head + (across_heads ? inner : outer),
+                .row = row + it,
+                .n_rows = at_most(n - it, n_tokens),
+                .head = group.begin - first_head + head,
+                .n_heads = at_most(n_heads - head, n_together),
                 .kv_head = kv_head,
-                .n = tile_width(n_inner - inner),
-                .across_heads = across_heads,
             };
 }
 
 /* Tile all local heads over rows [row, row + n) of one sequence. */
-static void tile_rows(model_batch *batch, uint32_t row, uint32_t n, const model_heads *heads)
+static void tile_rows(model_batch *batch, uint32_t row, uint32_t n, const model_heads *heads, uint32_t n_queries)
 {
     for (uint32_t kv = heads->kv_heads.begin; kv < heads->kv_heads.end; kv++) {
         shard_range group = {kv * heads->heads_per_kv, (kv + 1) * heads->heads_per_kv};
@@ -50,7 +60,7 @@ static void tile_rows(model_batch *batch, uint32_t row, uint32_t n, const model_
             group.begin = heads->heads.begin;
         if (group.end > heads->heads.end)
             group.end = heads->heads.end;
-        add_tiles(batch, row, n, group, heads->heads.begin, kv - heads->kv_heads.begin);
+        add_tiles(batch, row, n, group, heads->heads.begin, kv - heads->kv_heads.begin, n_queries);
     }
 }
 
@@ -58,9 +68,10 @@ void model_batch_from_plan(model_batch *batch, const link_plan *plan, const mode
 {
     batch->n_rows = 0;
     batch->n_tiles = 0;
+    uint32_t n_queries = tile_queries(batch, (uint64_t)plan->n_tokens * shard_range_width(heads->heads));
     for (uint32_t is = 0; is < plan->n_slices; is++) {
         const link_slice *slice = &plan->slices[is];
-        tile_rows(batch, batch->n_rows, slice->n_tokens, heads);
+        tile_rows(batch, batch->n_rows, slice->n_tokens, heads, n_queries);
         for (uint32_t it = 0; it < slice->n_tokens; it++) {
             uint32_t row = batch->n_rows++;
             batch->pos[row] = slice->pos + it;
@@ -76,7 +87,7 @@ void model_batch_from_image(model_batch *batch, uint32_t n_patches, const uint32
 {
     batch->n_rows = n_patches;
     batch->n_tiles = 0;
-    tile_rows(batch, 0, n_patches, heads);
+    tile_rows(batch, 0, n_patches, heads, tile_queries(batch, (uint64_t)n_patches * shard_range_width(heads->heads)));
     for (uint32_t row = 0; row < n_patches; row++) {
         batch->pos[row] = row;
         batch->n_visible[row] = n_patches;

@@ -1,8 +1,8 @@
 /* batch.h - the rows of one pass through a stack, and how their attention is cut into tiles.
  *
- * A row is one position of one sequence (or one patch of an image).  Tiles are at most KERN_ATTENTION_ROWS rows that read the same
- * KV head: neighbouring tokens of one query head when prefilling, neighbouring query heads of one token when decoding.  How rows are
- * tiled changes nothing in the result (each row is computed alone), only how often a KV block is read. */
+ * A row is one position of one sequence (or one patch of an image).  A tile is some neighbouring rows of one sequence and the query heads
+ * that read one KV head, at most KERN_ATTENTION_ROWS queries: the keys and values they see are read once for all.  How rows are
+ * tiled changes nothing in the result (each query is computed as if alone), only the speed. */
 #ifndef PALMGROVE_MODEL_BATCH_H
 #define PALMGROVE_MODEL_BATCH_H
 
@@ -14,11 +14,9 @@
 #include "worker/model/arena.h"
 
 typedef struct model_tile {
-    uint32_t row;      /* first row */
-    uint32_t head;     /* first local query head */
-    uint32_t kv_head;  /* local */
-    uint32_t n;        /* rows of the tile */
-    bool across_heads; /* n heads of one row; else n rows of one head */
+    uint32_t row, n_rows;
+    uint32_t head, n_heads; /* local query heads */
+    uint32_t kv_head;       /* local */
 } model_tile;
 
 typedef struct model_batch {
@@ -30,6 +28,7 @@ typedef struct model_batch {
     const uint32_t **blocks; /* [n_rows] KV blocks of its sequence */
     model_tile *tiles;
     uint32_t n_tiles, max_tiles;
+    uint32_t tiles_wanted; /* few queries make lower tiles, so that every member of a team has some */
 } model_batch;
 
 /* The query heads of a rank and the KV heads they read: query head ih (global) reads KV head ih / heads_per_kv. */

@@ -14,17 +14,15 @@ void model_head_layout(model_head *h, uint32_t tp, model_arena *arena)
     h->candidates = model_arena_take(arena, vocab, sizeof *h->candidates);
 }
 
-/* The rows that sample: the last of each slice that asks.  All members write the same. */
+/* The rows that are sampled after: the last n_sampled of each slice. */
 static uint32_t list_rows(team_member *me, model_head *h, const link_plan *plan)
 {
     uint32_t n = 0, end = 0;
     for (uint32_t is = 0; is < plan->n_slices; is++) {
         end += plan->slices[is].n_tokens;
-        if (!(plan->slices[is].flags & LINK_SLICE_SAMPLE))
-            continue;
-        if (me->index == 0)
-            h->rows[n] = end - 1;
-        n++;
+        for (uint32_t back = plan->slices[is].n_sampled; back > 0; back--, n++)
+            if (me->index == 0)
+                h->rows[n] = end - back;
     }
     team_barrier(me);
     return n;
@@ -50,12 +48,11 @@ static void compute_logits(team_member *me, model_head *h, uint32_t n)
     trace_end(TRACE_GATHER, begin_us, n * local * sizeof *h->local_logits);
 }
 
-static link_token sample_slice(model_head *h, const link_slice *slice, const float *logits)
+static link_token sample_at(model_head *h, const link_slice *slice, uint32_t pos, const float *logits)
 {
-    uint32_t last = slice->pos + slice->n_tokens - 1;
     size_t vocab = h->arch->vocab_size;
-    link_token token = {.seq = slice->seq, .pos = last};
-    token.token = model_sample(logits, vocab, &slice->sampling, last + 1, h->candidates, &token.logprob);
+    link_token token = {.seq = slice->seq, .pos = pos};
+    token.token = model_sample(logits, vocab, &slice->sampling, pos + 1, h->candidates, &token.logprob);
     if (slice->flags & LINK_SLICE_DIGEST)
         token.logits_digest = model_logits_digest(logits, vocab);
     return token;
@@ -71,19 +68,29 @@ static bool rows_overflowed(model_head *h, uint32_t row, uint32_t n)
     return false;
 }
 
+/* The tokens of one slice, whose first row is `row` and whose logits begin at `logits`.  A row that overflowed spoils those after it, which
+ * attend to it, and leaves those before alone: what a drafted token does must not show in what comes before it. */
+static void collect_slice(model_head *h, const link_slice *slice, uint32_t row, const float *logits, link_result *result)
+{
+    uint32_t first = slice->n_tokens - link_slice_results(slice);
+    bool overflowed = rows_overflowed(h, row, first);
+    for (uint32_t i = first; i < slice->n_tokens; i++) {
+        overflowed = overflowed || rows_overflowed(h, row + i, 1);
+        if (overflowed)
+            result->tokens[result->n_tokens++] = (link_token){.seq = slice->seq, .pos = slice->pos + i, .token = LINK_TOKEN_OVERFLOW};
+        else if (slice->n_sampled > 0)
+            result->tokens[result->n_tokens++] = sample_at(h, slice, slice->pos + i, logits + (i - first) * (size_t)h->arch->vocab_size);
+    }
+}
+
 static void collect_tokens(model_head *h, const link_plan *plan, link_result *result)
 {
-    uint32_t row = 0, next_logits = 0;
+    uint32_t row = 0;
+    const float *logits = h->logits;
     for (uint32_t is = 0; is < plan->n_slices; is++) {
         const link_slice *slice = &plan->slices[is];
-        const float *logits = h->logits + (size_t)next_logits * h->arch->vocab_size;
-        bool samples = (slice->flags & LINK_SLICE_SAMPLE) != 0;
-        if (rows_overflowed(h, row, slice->n_tokens))
-            result->tokens[result->n_tokens++] = (link_token){
-                .seq = slice->seq, .pos = slice->pos + slice->n_tokens - 1, .token = LINK_TOKEN_OVERFLOW};
-        else if (samples)
-            result->tokens[result->n_tokens++] = sample_slice(h, slice, logits);
-        next_logits += samples;
+        collect_slice(h, slice, row, logits, result);
+        logits += (size_t)slice->n_sampled * h->arch->vocab_size;
         row += slice->n_tokens;
     }
 }

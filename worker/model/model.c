@@ -35,6 +35,8 @@ struct model {
 
     team *team;
     model_scratch scratch;
+    char *attention; /* memory of model_attention_init, for both stacks */
+    size_t attention_bytes;
     int32_t *feedback; /* [max_seqs] stage 0: last sampled token of each sequence slot */
 
     model_probe *probe;
@@ -168,10 +170,28 @@ static void start(model *m)
     }
 }
 
+/* Working memory of the team's attention, for decoder and tower in turn. */
+static base_status take_attention(model *m, base_error *error)
+{
+    uint32_t n = team_size(m->team), dh = m->a.decoder.stack.dh;
+    if (m->has_tower && m->a.tower.stack.dh > dh)
+        dh = m->a.tower.stack.dh;
+    m->attention_bytes = model_attention_bytes(dh, n);
+    m->attention = aligned_alloc(KERN_ALIGN, m->attention_bytes);
+    if (m->attention == NULL)
+        return base_fail(error, BASE_ENOMEM, "cannot take %zu bytes for the threads' attention", m->attention_bytes);
+    model_attention_init(&m->decoder.attention, dh, n, m->attention);
+    m->tower.stack.attention = m->decoder.attention;
+    m->decoder.batch.tiles_wanted = m->tower.stack.batch.tiles_wanted = 4 * n;
+    return BASE_OK;
+}
+
 /* The team and its working memory. */
 static base_status gather_team(model *m, const model_options *options, base_error *error)
 {
     base_status status = team_create(options->n_threads, options->crowded, &m->team, error);
+    if (status == BASE_OK)
+        status = take_attention(m, error);
     if (status != BASE_OK || options->numerics.activations == MODEL_ACTIVATIONS_F32)
         return status;
     size_t stride = model_stack_scratch_bytes(&m->decoder), bytes;
@@ -191,7 +211,7 @@ typedef struct page_ranges {
     struct {
         const char *begin; /* NULL: none */
         size_t bytes;
-    } ranges[3];
+    } ranges[4];
 } page_ranges;
 
 /* A member's part of the memory that steps write, so that no step waits for the system to clear pages, and a rank on several NUMA nodes
@@ -211,6 +231,7 @@ static void take_memory(model *m, bool take_cache)
 {
     page_ranges ranges = {{{m->workspace_arena.base, m->memory.workspace_bytes},
                            {m->scratch.bytes, m->scratch.stride * team_size(m->team)},
+                           {m->attention, m->attention_bytes},
                            {take_cache ? m->kv_arena.base : NULL, m->memory.kv_bytes}}};
     team_run(m->team, take_pages, &ranges);
 }
@@ -256,6 +277,7 @@ void model_destroy(model **m)
     shard_rank_file_close(&(*m)->file);
     team_destroy(&(*m)->team);
     free((*m)->scratch.bytes);
+    free((*m)->attention);
     free(*m);
     *m = NULL;
 }

@@ -1,6 +1,6 @@
 #include "worker/model/sample.h"
 
-#include <stdlib.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "worker/kernels/fmath.h"
@@ -38,27 +38,86 @@ static size_t argmax(const float *logits, size_t n)
     return best;
 }
 
-/* Larger values first, then lower ids: a total order, so the sort's algorithm leaves no trace. */
-static int by_value(const void *a, const void *b)
+/* --- the largest candidates, in place: a heap from which only as many are taken as the filters keep ---
+ * (qsort takes memory for arrays of this size, and sorts a vocabulary of which a few dozen tokens count.) */
+
+/* Larger values first, then lower ids: a total order, so the algorithm leaves no trace. */
+static bool comes_before(const model_candidate *a, const model_candidate *b)
 {
-    const model_candidate *x = a, *y = b;
-    if (x->value != y->value)
-        return x->value > y->value ? -1 : 1;
-    return x->id < y->id ? -1 : x->id > y->id;
+    return a->value != b->value ? a->value > b->value : a->id < b->id;
+}
+
+static void sift_down(model_candidate *heap, size_t n, size_t at)
+{
+    model_candidate moved = heap[at];
+    for (size_t child; (child = 2 * at + 1) < n; at = child) {
+        child += child + 1 < n && comes_before(&heap[child + 1], &heap[child]);
+        if (!comes_before(&heap[child], &moved))
+            break;
+        heap[at] = heap[child];
+    }
+    heap[at] = moved;
+}
+
+static void make_heap(model_candidate *heap, size_t n)
+{
+    for (size_t at = n / 2; at-- > 0;)
+        sift_down(heap, n, at);
+}
+
+/* The first of a heap of n changes places with its last, which leaves n - 1. */
+static void take_first(model_candidate *heap, size_t n)
+{
+    model_candidate first = heap[0];
+    heap[0] = heap[n - 1];
+    heap[n - 1] = first;
+    sift_down(heap, n - 1, 0);
+}
+
+static double sum_of(const model_candidate *candidates, size_t n)
+{
+    double total = 0.0;
+    for (size_t i = 0; i < n; i++)
+        total += candidates[i].value;
+    return total;
 }
 
 /* The first candidate at which the cumulative weight exceeds `share` of the total; the last one if rounding lets none. */
 static size_t first_beyond(const model_candidate *candidates, size_t n, double share)
 {
-    double total = 0.0, reached = 0.0;
-    for (size_t i = 0; i < n; i++)
-        total += candidates[i].value;
+    double total = sum_of(candidates, n), reached = 0.0;
     for (size_t i = 0; i < n; i++) {
         reached += candidates[i].value;
         if (reached > share * total)
             return i;
     }
     return n - 1;
+}
+
+static void reverse(model_candidate *candidates, size_t n)
+{
+    for (size_t i = 0; i < n / 2; i++) {
+        model_candidate swapped = candidates[i];
+        candidates[i] = candidates[n - 1 - i];
+        candidates[n - 1 - i] = swapped;
+    }
+}
+
+/* The candidates that pass top_k and top_p, in order, in a part of the array; *kept: how many.  With top_k, top_p is a share of those. */
+static const model_candidate *filter(model_candidate *candidates, size_t n, const link_sampling *sampling, size_t *kept)
+{
+    size_t most = sampling->top_k != 0 && sampling->top_k < n ? sampling->top_k : n, taken = 0;
+    bool by_count = most < n || sampling->top_p >= 1.0f;
+    double share = (double)sampling->top_p, limit = share * sum_of(candidates, n), reached = 0.0;
+    make_heap(candidates, n);
+    while (taken < most && (by_count || reached <= limit)) {
+        take_first(candidates, n - taken);
+        reached += candidates[n - ++taken].value;
+    }
+    model_candidate *largest = candidates + n - taken;
+    reverse(largest, taken);
+    *kept = by_count && share < 1.0 ? first_beyond(largest, taken, share) + 1 : taken;
+    return largest;
 }
 
 static int32_t sample_filtered(const float *logits, size_t n, float max, const link_sampling *sampling, uint32_t position,
@@ -69,13 +128,10 @@ static int32_t sample_filtered(const float *logits, size_t n, float max, const l
         kern_active()->exp_shifted(&shifted, 1, 0.0f, &weight);
         scratch[i] = (model_candidate){weight, (int32_t)i};
     }
+    const model_candidate *kept = scratch;
     if (sampling->top_k != 0 || sampling->top_p < 1.0f)
-        qsort(scratch, n, sizeof *scratch, by_value);
-    if (sampling->top_k != 0 && sampling->top_k < n)
-        n = sampling->top_k;
-    if (sampling->top_p < 1.0f)
-        n = first_beyond(scratch, n, (double)sampling->top_p) + 1;
-    return scratch[first_beyond(scratch, n, uniform_at(sampling->seed, position))].id;
+        kept = filter(scratch, n, sampling, &n);
+    return kept[first_beyond(kept, n, uniform_at(sampling->seed, position))].id;
 }
 
 int32_t model_sample(const float *logits, size_t n, const link_sampling *sampling, uint32_t position,

@@ -39,7 +39,7 @@ size_t model_stack_scratch_bytes(const model_stack *s)
 
 void model_stack_layout_kv(model_stack *s, uint32_t n_layers, uint32_t n_blocks, model_arena *arena)
 {
-    model_kv_layout(&s->kv, n_layers, shard_range_width(s->split.kv_heads), n_blocks, s->arch->dh, arena);
+    model_kv_layout(&s->kv, s->numerics.kv, n_layers, shard_range_width(s->split.kv_heads), n_blocks, s->arch->dh, arena);
 }
 
 static bool is_gated(const arch_stack *a)
@@ -187,40 +187,10 @@ static void store_row(model_stack *s, const model_layer *layer, uint32_t kv_laye
     model_kv_store(&s->kv, kv_layer, batch->blocks[r], batch->pos[r], k, v);
 }
 
-static void attend_tile(model_stack *s, bool is_local, uint32_t kv_layer, const model_tile *tile)
+static void attend(team_member *me, const model_stack *s, bool is_local, uint32_t kv_layer)
 {
-    const model_batch *batch = &s->batch;
-    size_t dh = s->arch->dh, row_floats = (size_t)shard_range_width(s->split.heads) * dh;
-    size_t offset = tile->row * row_floats + tile->head * dh;
-    const uint32_t *n_visible = batch->n_visible + tile->row, *first = is_local ? batch->first + tile->row : NULL;
-    uint32_t same_visible[KERN_ATTENTION_ROWS], same_first[KERN_ATTENTION_ROWS]; /* the heads of one token see the same positions */
-    for (uint32_t i = 0; i < tile->n && tile->across_heads; i++) {
-        same_visible[i] = *n_visible;
-        same_first[i] = first != NULL ? *first : 0;
-    }
-
-    kern_attention call = {
-        .base = model_kv_head(&s->kv, kv_layer, tile->kv_head),
-        .blocks = batch->blocks[tile->row],
-        .block_floats = s->kv.block_floats,
-        .dh = s->kv.dh,
-        .dh_padded = s->kv.dh_padded,
-        .scale = s->arch->attn_scale,
-        .q = s->q + offset,
-        .out = s->o + offset,
-        .ldq = tile->across_heads ? dh : row_floats,
-        .ldo = tile->across_heads ? dh : row_floats,
-        .n_visible = tile->across_heads ? same_visible : n_visible,
-        .first = tile->across_heads ? same_first : first,
-        .n_rows = tile->n,
-    };
-    kern_active()->attention(&call);
-}
-
-static void attend(team_member *me, model_stack *s, bool is_local, uint32_t kv_layer)
-{
-    for (size_t i; team_take(me, s->batch.n_tiles, &i);)
-        attend_tile(s, is_local, kv_layer, &s->batch.tiles[i]);
+    model_attend_rows rows = {.q = s->q, .o = s->o, .ld = q_width(s), .scale = s->arch->attn_scale};
+    model_attend(me, &s->attention, &s->batch, &s->kv, kv_layer, is_local, &rows);
 }
 
 /* --- the two branches, each ends with rows that wait to be multiplied back to the residual's width --- */
@@ -360,6 +330,8 @@ static void run_layer(team_member *me, model_stack *s, const model_layer *layer,
 void model_stack_run(team_member *me, model_stack *s, const model_layer *layers, uint32_t n, void (*done)(void *context, uint32_t layer),
                      void *done_context)
 {
+    if (me->index == 0)
+        model_attention_divide(&s->attention, &s->batch);
     for (size_t r; n > 0 && team_take(me, s->batch.n_rows, &r);)
         begin_row(s, layers[0].norm, r);
     team_barrier(me);

@@ -21,6 +21,7 @@
 #ifndef PALMGROVE_MODEL_STACK_H
 #define PALMGROVE_MODEL_STACK_H
 
+#include "worker/model/attend.h"
 #include "worker/model/batch.h"
 #include "worker/kernels/linear.h"
 #include "worker/model/kv.h"
@@ -44,6 +45,7 @@ typedef struct model_stack {
     par_grid *grid;
     model_scratch scratch;
     model_kv kv;
+    model_attention attention;
     model_rope rope_global, rope_local; /* empty where no layer uses them */
     model_batch batch;
     float *x, *y, *q, *k, *v, *o, *gate, *up;

@@ -9,6 +9,7 @@ void model_tower_init(model_tower *t, const arch *a, const shard_split *split, c
 {
     *t = (model_tower){.arch = &a->tower, .weights = weights, .d = a->decoder.stack.d, .n_slots = n_slots};
     model_stack_init(&t->stack, &a->tower.stack, &split->tower, numerics, grid);
+    t->stack.numerics.kv = MODEL_KV_F32; /* one layer's keys and values for a moment: rounding them would save nothing */
 }
 
 static uint32_t n_blocks(const model_tower *t)

@@ -324,7 +324,7 @@ uint32_t par_idle_turn(par_grid *grid)
     if (grid->idle_since_us == 0 || receiving)
         grid->idle_since_us = now_us;
     uint32_t rest_us = par_rest_us(now_us - grid->idle_since_us);
-    if (rest_us == 0)
+    if (rest_us == 0 && (grid->waiter.crowded || now_us - grid->idle_since_us >= PAR_SPIN_US))
         sched_yield();
     return rest_us;
 }

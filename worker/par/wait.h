@@ -30,6 +30,7 @@ typedef struct par_waiter {
     void *context;
 } par_waiter;
 
+#define PAR_SPIN_US     50u /* without work before the step loop yields: the next plan or result is on its way */
 #define PAR_AWAKE_US    2000u
 #define PAR_TRANSFER_US 50000u
 

@@ -38,8 +38,8 @@ typedef struct bench_rank {
 /* In every byte it is a plain small number in every weight type: f32 0.0115, bf16 0.0115, f16 and the scales 1.06. */
 #define BENCH_FILL 0x3c
 
-/* 1 GiB of a node, divided among its ranks (less where memory is short), each thread touching its own part.  Agreed.  BASE_ENOMEM. */
-base_status bench_memory_take(bench_rank *rank, base_error *error);
+/* node_bytes of a node, divided among its ranks (less where memory is short), each thread touching its own part.  Agreed.  BASE_ENOMEM. */
+base_status bench_memory_take(bench_rank *rank, size_t node_bytes, base_error *error);
 void bench_memory_release(bench_rank *rank);
 
 /* Microseconds that `run` takes, of the slowest rank; all begin together.  Collective. */

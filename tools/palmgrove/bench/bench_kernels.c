@@ -3,7 +3,10 @@
  * Few rows (1, 4: decoding) meet a matrix as large as the rank's memory, so that it comes from memory and not from a cache.  Many rows
  * (512: a prompt) meet a smaller one, because they compute for long on every weight they read: `n` is chosen so that a run takes about a
  * quarter of a second.  "linear" are products whose columns no layout divides, "fixed" the sums in fixed point over units of SHARD_MLP_GROUP columns
- * (worker/kernels/linear.h). */
+ * (worker/kernels/linear.h).
+ *
+ * Attention: the query heads of one token (decoding), or of as many as a call takes (a prompt), over one sequence whose keys and values of one
+ * KV head fill the memory. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +18,8 @@
 #define COLUMNS     4096u
 #define PROMPT_ROWS 512u
 #define PROMPT_US   250000.0
+#define HEAD_DIM    128u
+#define HEADS       8u /* query heads that read one KV head */
 
 typedef struct lab {
     bench_rank *rank;
@@ -30,6 +35,8 @@ typedef struct lab {
     pack_matrix matrix;
     bool is_fixed, has_codes;
     uint32_t m;
+    kern_attention attention;
+    size_t n_splits;
 } lab;
 
 /* --- memory --- */
@@ -171,6 +178,70 @@ static void measure_type(lab *l, pack_type type, bool has_codes, bench_results *
             measure_product(l, type, has_codes, fixed != 0, rows[i], results);
 }
 
+/* --- attention --- */
+
+static size_t split_scratch(void)
+{
+    return base_size_round_up((kern_attention_scratch(HEAD_DIM) + KERN_ATTENTION_ROWS * kern_part_floats(HEAD_DIM)) * sizeof(float), KERN_ALIGN);
+}
+
+/* A member's scratch, and behind it the parts of a split. */
+static void attend(void *context, team_member *me)
+{
+    const lab *l = context;
+    float *own = (float *)(void *)((char *)l->attention.scratch + me->index * split_scratch());
+    kern_attention call = l->attention;
+    call.scratch = own;
+    for (size_t i; team_take(me, l->n_splits, &i);)
+        kern_active()->attention_split(&call, (uint32_t)i, own + kern_attention_scratch(HEAD_DIM));
+    team_barrier(me);
+}
+
+static void run_attend(void *context)
+{
+    const lab *l = context;
+    team_run(l->rank->team, attend, context);
+}
+
+static void measure_cache(lab *l, pack_type type, uint32_t n_tokens, const uint32_t *blocks, const uint32_t *visible, bench_results *results)
+{
+    size_t block_bytes = kern_block_bytes(type, HEAD_DIM), blocks_per_split = KERN_SPLIT / KERN_PANEL;
+    float *scratch = l->attention.scratch;
+    l->n_splits = l->rank->memory_bytes / (block_bytes * blocks_per_split);
+    l->attention = (kern_attention){.type = type, .base = l->rank->memory.base, .blocks = blocks, .dh = HEAD_DIM, .scale = 0.088f, .q = l->x,
+                                    .ldq = COLUMNS, .n_tokens = n_tokens, .n_heads = HEADS, .n_visible = visible, .scratch = scratch};
+    double us = bench_median_us(l->rank, run_attend, l), positions = (double)l->n_splits * KERN_SPLIT;
+    bench_kernel_row row = held_against(l, (double)(l->n_splits * blocks_per_split * block_bytes), 4.0 * HEAD_DIM * HEADS * n_tokens * positions, us,
+                                        BENCH_F32);
+    row.type = pack_type_name(type);
+    row.activations = model_activations_name(MODEL_ACTIVATIONS_F32);
+    row.what = "attention";
+    row.rows = HEADS * n_tokens;
+    results->kernels[results->n_kernels++] = row;
+}
+
+static base_status measure_attention(lab *l, bench_results *results, base_error *error)
+{
+    static const pack_type types[] = {PACK_F32, PACK_BF16, PACK_INT8};
+    size_t n_blocks = l->rank->memory_bytes / kern_block_bytes(PACK_INT8, HEAD_DIM); /* the smallest */
+    uint32_t *blocks = calloc(n_blocks + 1, sizeof *blocks), visible[KERN_ATTENTION_ROWS / HEADS];
+    l->attention.scratch = lines(l->rank->n_threads, split_scratch());
+    base_status status = blocks != NULL && l->attention.scratch != NULL ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to measure attention");
+    status = par_world_agree(l->rank->world, status, error);
+    for (size_t i = 0; status == BASE_OK && i < n_blocks; i++)
+        blocks[i] = (uint32_t)i;
+    for (size_t i = 0; i < KERN_ATTENTION_ROWS / HEADS; i++)
+        visible[i] = (uint32_t)(n_blocks * KERN_PANEL);
+    for (size_t i = 0; status == BASE_OK && i < sizeof types / sizeof types[0]; i++) {
+        bench_say(l->rank, "kernels: attention, %s cache ...", pack_type_name(types[i]));
+        measure_cache(l, types[i], 1, blocks, visible, results);
+        measure_cache(l, types[i], KERN_ATTENTION_ROWS / HEADS, blocks, visible, results);
+    }
+    free(l->attention.scratch);
+    free(blocks);
+    return status;
+}
+
 base_status bench_kernels_measure(bench_rank *rank, bench_results *results, base_error *error)
 {
     lab l = {.rank = rank, .limits = &results->limits};
@@ -180,6 +251,8 @@ base_status bench_kernels_measure(bench_rank *rank, bench_results *results, base
         if (pack_type_is_quantised((pack_type)type))
             measure_type(&l, (pack_type)type, true, results);
     }
+    if (status == BASE_OK)
+        status = measure_attention(&l, results, error);
     release_memory(&l);
     return status;
 }

@@ -10,8 +10,7 @@
 #include "worker/kernels/peak.h"
 #include "worker/topo/topo.h"
 
-#define NODE_BYTES   ((size_t)1 << 30)
-#define LEAST_BYTES  ((size_t)16 << 20)
+#define LEAST_BYTES  ((size_t)1 << 20)
 #define TRIES        5
 #define TRY_US       20000.0 /* of the arithmetic loops, at least */
 #define MEDIAN_TRIES 9
@@ -59,9 +58,9 @@ double bench_median_us(bench_rank *rank, void (*run)(void *context), void *conte
 
 /* --- memory --- */
 
-static size_t bytes_of_rank(par_world *world)
+static size_t bytes_of_rank(par_world *world, size_t node_bytes)
 {
-    size_t bytes = NODE_BYTES / (size_t)par_world_local_size(world);
+    size_t bytes = node_bytes / (size_t)par_world_local_size(world);
     uint64_t available = topo_memory_available() / (uint64_t)par_world_local_size(world);
     while (available > 0 && bytes > available / 2 && bytes > LEAST_BYTES)
         bytes /= 2;
@@ -76,10 +75,10 @@ static void touch(void *context, team_member *me)
     memset(rank->memory.base + begin, BENCH_FILL, end - begin);
 }
 
-base_status bench_memory_take(bench_rank *rank, base_error *error)
+base_status bench_memory_take(bench_rank *rank, size_t node_bytes, base_error *error)
 {
     base_status status = BASE_OK;
-    rank->memory_bytes = bytes_of_rank(rank->world);
+    rank->memory_bytes = bytes_of_rank(rank->world, node_bytes);
     if (!model_arena_map(&rank->memory, rank->memory_bytes, MODEL_HUGE_AUTO))
         status = base_fail(error, BASE_ENOMEM, "no memory for a measurement over %zu MiB", rank->memory_bytes >> 20);
     status = par_world_agree(rank->world, status, error);
@@ -153,7 +152,7 @@ static double rate(loops *l, bool is_int8)
 {
     l->is_int8 = is_int8;
     l->n_rounds = 1024;
-    while (bench_time_us(l->rank, run_compute, l) < TRY_US)
+    while (best_us(l, run_compute) < TRY_US) /* the best: one slow run on a busy machine is not a long one */
         l->n_rounds *= 2;
     double ops = is_int8 ? l->peak->int8_ops : l->peak->f32_ops;
     double all = ops * (double)l->n_rounds * l->rank->n_threads * par_world_size(l->rank->world);

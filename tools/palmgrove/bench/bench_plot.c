@@ -71,7 +71,7 @@ static size_t series_of(const bench_kernel_row *row)
 static void draw_kernels(const bench_results *r, const scale *x, const scale *y, base_buf *out)
 {
     bool named[sizeof type_colours / sizeof type_colours[0]] = {false};
-    double legend = y->to + 90;
+    double legend = y->from - 110;
     for (size_t i = 0; i < r->n_kernels; i++) {
         const bench_kernel_row *row = &r->kernels[i];
         size_t series = series_of(row);
@@ -98,7 +98,7 @@ static double draw_roofline(const bench_results *r, double top, base_buf *out)
     draw_roof(out, &x, &y, r->limits.read_gb_s, r->limits.int8_gop_s, "int8");
     char label[64];
     snprintf(label, sizeof label, "memory %.1f GB/s", r->limits.read_gb_s);
-    svg_text(out, place(&x, 0.2), place(&y, fmax(0.5 * r->limits.read_gb_s, y.low * 2)) - 30, 11, SVG_LEFT, INK, label);
+    svg_text(out, place(&x, 0.12), place(&y, fmax(0.5 * r->limits.read_gb_s, y.low * 2)), 11, SVG_LEFT, INK, label);
     draw_kernels(r, &x, &y, out);
     return top + ROOF + 60;
 }

@@ -87,18 +87,19 @@ static int32_t token_at(const bench_steps *s, uint32_t seq, uint32_t pos)
     return (int32_t)((seq * UINT64_C(7919) + pos * UINT64_C(104729) + 17) % s->limits.vocab_size);
 }
 
-static void add_slice(bench_steps *s, uint32_t seq, uint32_t pos, uint32_t n, uint32_t flags)
+static void add_slice(bench_steps *s, uint32_t seq, uint32_t pos, uint32_t n, uint32_t n_sampled, uint32_t flags)
 {
     link_plan *plan = &s->plan;
     plan->slices[plan->n_slices++] = (link_slice){.seq = seq, .pos = pos, .n_tokens = n, .first_token = plan->n_tokens,
-                                                  .first_block = plan->n_blocks, .flags = flags, .sampling = {.top_p = 1.0f}};
+                                                  .first_block = plan->n_blocks, .n_sampled = n_sampled, .flags = flags,
+                                                  .sampling = {.top_p = 1.0f}};
     for (uint32_t i = 0; i < n; i++)
         plan->tokens[plan->n_tokens++] = token_at(s, seq, pos + i);
     for (uint32_t b = 0; b * LINK_KV_BLOCK_TOKENS < pos + n; b++)
         plan->blocks[plan->n_blocks++] = seq * s->blocks_per_seq + b;
     if ((flags & LINK_SLICE_FEEDBACK) != 0 && s->sampled_by[seq] > s->needs)
         s->needs = s->sampled_by[seq];
-    if ((flags & LINK_SLICE_SAMPLE) != 0)
+    if (n_sampled > 0)
         s->sampled_by[seq] = plan->step;
 }
 
@@ -155,7 +156,7 @@ void bench_steps_prefill(bench_steps *s, uint32_t batch, uint32_t depth, uint32_
         for (uint32_t done = 0; done < n;) {
             uint32_t rows = least(n - done, step_tokens - s->plan.n_tokens);
             bool ends = done + rows == n;
-            add_slice(s, seq, depth + done, rows, sample && ends ? LINK_SLICE_SAMPLE : 0);
+            add_slice(s, seq, depth + done, rows, sample && ends ? 1 : 0, 0);
             done += rows;
             if (s->plan.n_tokens == step_tokens || (ends && seq + 1 == batch)) {
                 run_plan(s);
@@ -183,7 +184,7 @@ void bench_steps_decode(bench_steps *s, uint32_t batch, uint32_t depth, uint32_t
         for (uint32_t g = 0; g < groups; g++) {
             begin_plan(s);
             for (uint32_t seq = batch * g / groups; seq < batch * (g + 1) / groups; seq++)
-                add_slice(s, seq, depth + i, 1, LINK_SLICE_SAMPLE | (i > 0 ? LINK_SLICE_FEEDBACK : 0u));
+                add_slice(s, seq, depth + i, 1, 1, i > 0 ? LINK_SLICE_FEEDBACK : 0u);
             run_plan(s);
         }
     drain(s);

@@ -1,0 +1,161 @@
+"""`palmgrove bench` and traces on the demonstration model: what they write parses, names everything, and is plausible."""
+import json
+import pathlib
+import subprocess
+import tempfile
+import xml.dom.minidom
+
+import harness
+import wire
+
+SIZES = ("--prompt", 24, "--generate", 6, "--repeat", 3, "--memory", 16, "--threads", 1)
+
+
+def bench(ranks, *arguments):
+    """A run's stdout."""
+    command = [harness.PALMGROVE, "bench", *map(str, arguments)]
+    if ranks > 1:
+        command = [*harness.MPIRUN, "-n", str(ranks), *command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=harness.environment())
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def check_limits(limits):
+    for name in ("read_gb_s", "f32_gop_s", "int8_gop_s"):
+        assert limits[name] > 0, limits
+    by_threads = limits["read_by_threads"]
+    assert by_threads[0]["threads"] == 1 and limits["read_gb_s"] == max(row["read_gb_s"] for row in by_threads)
+
+
+def check_spread(spread):
+    assert 0 < spread["low"] <= spread["median"] <= spread["high"], spread
+
+
+def engine_is_measured(ranks, tp, pp, folder):
+    """Every pair of batch and depth, prefill and decode; shares follow from rates, bytes and operations."""
+    plot = folder / "plot.svg"
+    results = json.loads(bench(ranks, harness.MODEL, *SIZES, "--tp", tp, "--pp", pp, "--batch", "1,3", "--depth", "0,40", "--json", "-",
+                               "--plot", plot))
+    machine, limits = results["machine"], results["limits"]
+    assert (machine["ranks"], machine["tp"], machine["pp"], machine["threads"]) == (ranks, tp, pp, 1), machine
+    assert machine["model"] == str(harness.MODEL) and 2e6 < machine["parameters"] < 3e6, machine
+    check_limits(limits)
+    rows = {(row["what"], row["batch"], row["depth"]): row for row in results["engine"]}
+    assert set(rows) == {(what, batch, depth) for what in ("prefill", "decode") for batch in (1, 3) for depth in (0, 40)}
+    for (what, batch, depth), row in rows.items():
+        assert row["tokens"] == (24 if what == "prefill" else 6)
+        check_spread(row["tokens_per_s"])
+        rate = row["tokens_per_s"]["median"]
+        share = row["bytes_per_token"] * rate / (limits["read_gb_s"] * 1e9)
+        assert abs(share - row["read_share"]) <= 1e-3 * share, row
+        peaks = limits["f32_gop_s"] * 1e9, limits["int8_gop_s"] * 1e9
+        shares = sorted(row["ops_per_token"] * rate / peak for peak in peaks)
+        assert 0.999 * shares[0] <= row["peak_share"] <= 1.001 * shares[1], row
+    one, three = rows["decode", 1, 0], rows["decode", 3, 0]
+    groups = min(3, pp)
+    assert abs(three["bytes_per_token"] / one["bytes_per_token"] - groups / 3) < 0.05, "weights are read once for all rows of a plan"
+    assert rows["decode", 1, 40]["ops_per_token"] > one["ops_per_token"], "attention grows with depth"
+    load = results["load"]
+    assert load["seconds"] > 0 and 2e6 < load["bytes"] < 2e7 * ranks, load
+    xml.dom.minidom.parse(str(plot))
+    return rows["decode", 3, 0]["tokens_per_s"]["median"]
+
+
+def kernels_are_measured(folder):
+    file, plot = folder / "kernels.json", folder / "kernels.svg"
+    text = bench(1, "--only", "kernels", "--memory", 8, "--threads", 1, "--json", file, "--plot", plot)
+    results = json.loads(file.read_text())
+    check_limits(results["limits"])
+    rows = results["kernels"]
+    seen = {(row["type"], row["activations"], row["what"], row["rows"]) for row in rows}
+    products = {(kind, activations, what, n) for kind in ("f32", "f16", "bf16", "int8", "int4") for activations in ("f32", "int8")
+                for what in ("linear", "fixed") for n in (1, 4, 512) if activations == "f32" or kind.startswith("int")}
+    assert products <= seen and len(rows) == len(seen), products - seen
+    for row in rows:
+        assert row["gb_s"] > 0 and row["gop_s"] > 0 and row["share"] > 0 and row["bound"] in ("read", "f32", "int8"), row
+        assert row["bound"] != "int8" or row["activations"] == "int8", row
+    assert results["engine"] == [] and "load" not in results and "model" not in results["machine"]
+    assert text.count("\n") > len(rows), text
+    xml.dom.minidom.parse(str(plot))
+
+
+def loading_is_measured():
+    results = json.loads(bench(2, harness.MODEL, "--only", "load", "--threads", 1, "--json", "-"))
+    assert results["load"]["gb_s"] > 0 and results["engine"] == [] and "limits" not in results, results
+
+
+def check_trace(file, ranks, tp, wanted):
+    """One JSON of all ranks: named processes, every kind of span, layers and messages inside their steps."""
+    events = json.loads(file.read_text())["traceEvents"]
+    names = {event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"}
+    assert names == {r: f"rank {r} (stage {r // tp}, tensor {r % tp})" for r in range(ranks)}, names
+    spans = [event for event in events if event["ph"] == "X"]
+    assert {span["pid"] for span in spans} == set(range(ranks))
+    for rank in range(ranks):
+        mine = [span for span in spans if span["pid"] == rank]
+        steps = sorted((span["ts"], span["ts"] + span["dur"]) for span in mine if span["name"] == "step")
+        assert steps and all(a[1] <= b[0] for a, b in zip(steps, steps[1:])), "steps of a rank follow one another"
+        layers = [span for span in mine if span["name"] == "layer"]
+        assert layers and all(any(a <= span["ts"] and span["ts"] + span["dur"] <= b for a, b in steps) for span in layers)
+    kinds = {span["name"] for span in spans}
+    assert wanted <= kinds, f"missing: {wanted - kinds}"
+    start, end = min(span["ts"] for span in spans), max(span["ts"] + span["dur"] for span in spans)
+    for rank in range(1, ranks):  # all take part in the first step, at most seconds after it began on rank 0
+        first = min(span["ts"] for span in spans if span["pid"] == rank and span["name"] == "step")
+        assert start <= first <= end
+    return len(spans)
+
+
+def service_is_traced(folder):
+    file = folder / "trace.json"
+    with harness.Server(2, 2, options=("--trace", file, "--threads", "1"), kill_s=10) as server:
+        with wire.Connection(server.endpoint) as connection:
+            connection.generate(wire.report(harness.draw(folder, 0, 1)[0]))
+        server.stop()
+        log = server.output()
+    for rank in range(4):
+        assert f"trace: rank {rank} (stage {rank // 2}, tensor {rank % 2}): " in log, log
+    for word in ("compute", "reduce", "send and receive", "idle"):
+        assert word in log
+    return check_trace(file, 4, 2, {"step", "layer", "head", "tower", "reduce", "send", "receive", "idle"})
+
+
+def bench_is_traced(folder):
+    file = folder / "bench.json"
+    bench(2, harness.MODEL, *SIZES, "--pp", 2, "--batch", 4, "--trace", file)
+    check_trace(file, 2, 1, {"step", "layer", "head", "send", "receive"})
+
+
+def refused(folder):
+    model = harness.MODEL
+    cases = [((), "which MODEL?"), ((model, "--only", "speed"), "unknown part 'speed'"), ((model, "--batch", "0"), "--batch '0'"),
+             ((model, "--depth", "1,,2"), "--depth '1,,2'"), ((model, "--repeat", 0, "--memory", 1), "--repeat 0"),
+             ((model, "--depth", 100000, "--memory", 1), "positions are more than the model's"), ((model, "--weights", "int5"), "unknown weights"),
+             ((model, "--activations", "int5"), "unknown activations"), ((model, "--isa", "mmx"), "unknown kernel set"),
+             ((folder / "nothing", "--memory", 1), "nothing"), ((model, "--memory", 0), "--memory 0"),
+             ((model, "--only", "load", "--json", folder / "no" / "file"), "cannot write"),
+             ((model, *SIZES, "--trace", folder / "no" / "file"), "cannot write the trace")]
+    for arguments, text in cases:
+        code, _, error = harness.run_palmgrove("bench", *arguments, "--quiet")
+        assert code == 1 and text in error, (arguments, code, error)
+
+
+def bench_check():
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        alone = engine_is_measured(1, 1, 1, folder)
+        together = engine_is_measured(2, 1, 2, folder)
+        engine_is_measured(2, 2, 1, folder)
+        kernels_are_measured(folder)
+        loading_is_measured()
+        refused(folder)
+    return True, f"JSON and pictures hold; decode of 3 sequences {alone:.0f} tokens/s alone, {together:.0f} in two stages"
+
+
+def trace_check():
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        n = service_is_traced(folder)
+        bench_is_traced(folder)
+    return True, f"a service of 2 x 2 ranks in {n} spans"
