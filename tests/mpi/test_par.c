@@ -98,35 +98,96 @@ static void case_node(par_world *world)
 
 /* --- tensor groups --- */
 
-static void sum_and_or(par_grid *grid, size_t n)
+/* One vector of each kind, filled and checked by member 0, combined by the team. */
+typedef struct vectors {
+    par_grid *grid;
+    size_t n;
+    int64_t *sums;
+    uint32_t *bits;
+} vectors;
+
+static void combine(void *context, team_member *me)
+{
+    vectors *v = context;
+    par_sum_i64(v->grid, me, v->sums, v->n);
+    par_or_u32(v->grid, me, v->bits, v->n);
+}
+
+static void sum_and_or(par_grid *grid, team *t, size_t n)
 {
     par_place place = par_grid_place(grid);
-    int64_t *sums = calloc(n + 1, sizeof *sums);
-    uint32_t *bits = calloc(n + 1, sizeof *bits);
+    vectors v = {grid, n, calloc(n + 1, sizeof *v.sums), calloc(n + 1, sizeof *v.bits)};
     for (size_t i = 0; i < n; i++) {
-        sums[i] = hash_of(i, place.rank) >> 4; /* large of both signs: no overflow with up to 8 ranks */
-        bits[i] = i % place.tp == place.tp_rank ? (uint32_t)hash_of(i, place.stage) : 0;
+        v.sums[i] = hash_of(i, place.rank) >> 4; /* large of both signs: no overflow with up to 8 ranks */
+        v.bits[i] = i % place.tp == place.tp_rank ? (uint32_t)hash_of(i, place.stage) : 0;
     }
-    par_sum_i64(grid, sums, n);
-    par_or_u32(grid, bits, n);
+    team_run(t, combine, &v);
     size_t wrong = 0;
     for (size_t i = 0; i < n; i++) {
         int64_t sum = 0;
-        for (uint32_t t = 0; t < place.tp; t++)
-            sum += hash_of(i, place.stage * place.tp + t) >> 4;
-        wrong += sums[i] != sum || bits[i] != (uint32_t)hash_of(i, place.stage);
+        for (uint32_t other = 0; other < place.tp; other++)
+            sum += hash_of(i, place.stage * place.tp + other) >> 4;
+        wrong += v.sums[i] != sum || v.bits[i] != (uint32_t)hash_of(i, place.stage);
     }
     CHECK(wrong == 0);
-    free(bits);
-    free(sums);
+    free(v.bits);
+    free(v.sums);
+}
+
+/* A team of n threads; ranks outnumber cores here. */
+static team *make_team(uint32_t n)
+{
+    base_error error = {0};
+    team *t = NULL;
+    CHECK(team_create(n, true, &t, &error) == BASE_OK);
+    return t;
 }
 
 static void run_sum(par_world *world, par_grid *grid)
 {
     (void)world;
     static const size_t sizes[] = {0, 1, 7, 1024, 100003, ((size_t)1 << 20) + 3}; /* the last goes in pieces */
+    team *t = make_team(1);
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-        sum_and_or(grid, sizes[i]);
+        sum_and_or(grid, t, sizes[i]);
+    team_destroy(&t);
+}
+
+/* Teams of several threads, and of different sizes on different ranks: the smallest decides how many take part. */
+static void run_sum_teams(par_world *world, par_grid *grid)
+{
+    static const size_t sizes[] = {1, 2049, 5000, 99999, 300001};
+    team *t = make_team(1 + (uint32_t)par_world_rank(world) % 2 + 1);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        sum_and_or(grid, t, sizes[i]);
+    team_destroy(&t);
+}
+
+/* Thousands of sums one right after the other: a slot that is written too early shows here. */
+static void run_many_sums(par_world *world, par_grid *grid)
+{
+    (void)world;
+    team *t = make_team(1);
+    for (size_t i = 0; i < 3000; i++)
+        sum_and_or(grid, t, 1 + (uint64_t)hash_of(i, 0) % (i % 100 == 0 ? 60000 : 97));
+    team_destroy(&t);
+}
+
+static void case_sum_teams(par_world *world)
+{
+    check_each_layout(world, run_sum_teams);
+}
+
+static void case_many_sums(par_world *world)
+{
+    check_each_layout(world, run_many_sums);
+}
+
+static void case_sum_messages(par_world *world)
+{
+    par_world_use_shared(world, false);
+    check_each_layout(world, run_sum);
+    check_each_layout(world, run_sum_teams);
 }
 
 static void case_sum(par_world *world)
@@ -291,7 +352,19 @@ typedef struct pipeline {
     uint64_t n_sent, n_run, n_results;
     base_buf message;
     float *values;
+    team *team;
 } pipeline;
+
+typedef struct few {
+    par_grid *grid;
+    int64_t *sums; /* [64] */
+} few;
+
+static void combine_few(void *context, team_member *me)
+{
+    few *f = context;
+    par_sum_i64(f->grid, me, f->sums, 64);
+}
 
 static void pipeline_step(pipeline *p)
 {
@@ -308,7 +381,7 @@ static void pipeline_step(pipeline *p)
     CHECK(p->values[0] == (float)(k + p->place.stage) && p->values[n - 1] == (float)(k + p->place.stage));
     for (size_t i = 0; i < 64; i++)
         sums[i] = (int64_t)(k + i);
-    par_sum_i64(p->grid, sums, 64);
+    team_run(p->team, combine_few, &(few){p->grid, sums});
     CHECK(sums[63] == (int64_t)((k + 63) * p->place.tp));
     for (size_t i = 0; i < n; i++)
         p->values[i] += 1.0f;
@@ -348,7 +421,7 @@ static void run_pipeline(par_world *world, par_grid *grid)
 {
     (void)world;
     const uint64_t n_plans = 150;
-    pipeline p = {.grid = grid, .place = par_grid_place(grid), .values = malloc(STAGE_FLOATS * sizeof(float))};
+    pipeline p = {.grid = grid, .team = make_team(1), .place = par_grid_place(grid), .values = malloc(STAGE_FLOATS * sizeof(float))};
     reserve(grid);
     while (p.n_run < n_plans || (p.place.stage == 0 && p.n_results < n_plans)) {
         if (pipeline_turn(&p, n_plans))
@@ -357,6 +430,7 @@ static void run_pipeline(par_world *world, par_grid *grid)
             par_idle(grid);
     }
     free(p.values);
+    team_destroy(&p.team);
     base_buf_release(&p.message);
 }
 
@@ -387,6 +461,7 @@ int main(int argc, char **argv)
 {
     static const check_case cases[] = {
         {"agree", case_agree},     {"texts", case_texts},       {"broadcast", case_broadcast}, {"node", case_node},
+        {"sum_teams", case_sum_teams}, {"many_sums", case_many_sums}, {"sum_messages", case_sum_messages},
         {"sum", case_sum},         {"columns", case_columns},   {"stages", case_stages},       {"plans", case_plans},
         {"results", case_results}, {"pipeline", case_pipeline}, {"refused", case_refused},
     };

@@ -8,7 +8,9 @@
 
 #include "proto/base/clock.h"
 #include "worker/par/mailbox.h"
+#include "worker/par/shared.h"
 #include "worker/par/world.h"
+#include "worker/trace/trace.h"
 
 /* Elements of one reduction call: the pieces stay in the cache, and bound what MPI takes for its own copy (1 MiB of
  * int64). */
@@ -25,11 +27,24 @@ struct par_grid {
     bool reserved;
     par_outbox plans_out, stage_out, results_out;
     par_inbox plans_in, results_in;
+    par_shared *shared;           /* of a tensor group on one node; NULL: messages */
+    char *reduce_copy;            /* [REDUCE_PIECE] int64, when messages add up */
     MPI_Request *column_requests; /* [tp] of par_gather_columns */
     uint64_t idle_since_us;       /* 0: not idle */
 };
 
 static void service_mailboxes(void *context);
+
+/* Are all ranks of the tensor group on this node? */
+static bool group_shares_node(const par_grid *grid)
+{
+    MPI_Comm local;
+    int n = 0;
+    par_must(MPI_Comm_split_type(grid->group, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local), "MPI_Comm_split_type");
+    par_must(MPI_Comm_size(local, &n), "MPI_Comm_size");
+    par_must(MPI_Comm_free(&local), "MPI_Comm_free");
+    return (uint32_t)n == grid->place.tp;
+}
 
 base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid **out, base_error *error)
 {
@@ -42,19 +57,24 @@ base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid
     } else {
         grid = calloc(1, sizeof *grid);
         MPI_Request *requests = malloc(tp * sizeof *requests);
-        if (grid == NULL || requests == NULL) {
+        char *copy = malloc(tp > 1 ? REDUCE_PIECE * sizeof(int64_t) : 1);
+        if (grid == NULL || requests == NULL || copy == NULL) {
             free(grid);
             free(requests);
+            free(copy);
             grid = NULL;
             status = base_fail(error, BASE_ENOMEM, "no memory for the rank grid");
         } else {
             grid->column_requests = requests;
+            grid->reduce_copy = copy;
         }
     }
     status = par_world_agree(world, status, error);
     if (status != BASE_OK) {
-        if (grid != NULL)
+        if (grid != NULL) {
             free(grid->column_requests);
+            free(grid->reduce_copy);
+        }
         free(grid);
         return status;
     }
@@ -65,6 +85,8 @@ base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid
     grid->waiter = (par_waiter){.crowded = world->waiter.crowded, .service = service_mailboxes, .context = grid};
     par_must(MPI_Comm_dup(world->comm, &grid->comm), "MPI_Comm_dup");
     par_must(MPI_Comm_split(world->comm, (int)grid->place.stage, world->rank, &grid->group), "MPI_Comm_split");
+    if (world->use_shared && group_shares_node(grid))
+        grid->shared = par_shared_create(grid->group);
     *out = grid;
     return BASE_OK;
 }
@@ -81,9 +103,11 @@ void par_grid_destroy(par_grid **grid)
         par_inbox_release(&g->results_in);
         par_inbox_release(&g->plans_in);
     }
+    par_shared_destroy(&g->shared);
     par_must(MPI_Comm_free(&g->group), "MPI_Comm_free");
     par_must(MPI_Comm_free(&g->comm), "MPI_Comm_free");
     free(g->column_requests);
+    free(g->reduce_copy);
     free(g);
     *grid = NULL;
 }
@@ -250,35 +274,65 @@ void par_stage_receive(par_grid *grid, float *values, size_t n)
 
 /* --- inside a tensor group --- */
 
-static void reduce(par_grid *grid, void *values, size_t n, size_t element_bytes, MPI_Datatype type, MPI_Op op)
+/* By messages: member 0 alone.  The values go out of a copy: in place Open MPI 4's libnbc would send everything along a tree, from a copy it adds
+ * up shares in a ring when they are large. */
+static void combine_by_messages(par_grid *grid, par_combine how, void *values, size_t n)
 {
-    if (grid->place.tp == 1) {
-        service_mailboxes(grid);
-        return;
-    }
+    size_t element = how == PAR_SUM_I64 ? sizeof(int64_t) : sizeof(uint32_t);
+    MPI_Datatype type = how == PAR_SUM_I64 ? MPI_INT64_T : MPI_UINT32_T;
     for (size_t at = 0; at < n; at += REDUCE_PIECE) {
-        int count = par_count(n - at < REDUCE_PIECE ? n - at : REDUCE_PIECE);
-        char *piece = (char *)values + at * element_bytes;
+        size_t count = n - at < REDUCE_PIECE ? n - at : REDUCE_PIECE;
+        char *piece = (char *)values + at * element;
         MPI_Request request;
-        par_must(MPI_Iallreduce(MPI_IN_PLACE, piece, count, type, op, grid->group, &request), "MPI_Iallreduce");
+        memcpy(grid->reduce_copy, piece, count * element);
+        par_must(MPI_Iallreduce(grid->reduce_copy, piece, par_count(count), type, how == PAR_SUM_I64 ? MPI_SUM : MPI_BOR, grid->group,
+                                &request),
+                 "MPI_Iallreduce");
         par_wait_transfer(&grid->waiter, &request, 1);
     }
 }
 
-void par_sum_i64(par_grid *grid, team_member *me, int64_t *values, size_t n)
+/* While a rank waits in shared memory MPI has to be called all the same: what its partner waits for may be a message that this rank has
+ * begun to send. */
+static void keep_moving(void *context)
 {
+    par_grid *grid = context;
+    int present;
+    service_mailboxes(grid);
+    par_must(MPI_Iprobe(MPI_ANY_SOURCE, PAR_TAG_TEXT, grid->comm, &present, MPI_STATUS_IGNORE), "MPI_Iprobe");
+}
+
+static void combine(par_grid *grid, team_member *me, par_combine how, void *values, size_t n)
+{
+    const par_waiter waiter = {.crowded = grid->waiter.crowded, .service = keep_moving, .context = grid};
+    uint64_t begin_us = me->index == 0 ? trace_begin() : 0;
+    if (grid->shared != NULL)
+        par_shared_begin(grid->shared, me, &waiter);
+    team_barrier(me);
+    if (grid->place.tp == 1) {
+        if (me->index == 0)
+            service_mailboxes(grid);
+        return;
+    }
+    if (me->index == 0 && grid->place.pp > 1) /* messages between stages move only while both ends call MPI */
+        service_mailboxes(grid);
+    if (grid->shared != NULL)
+        par_shared_combine(grid->shared, me, &waiter, how, values, n);
+    else if (me->index == 0)
+        combine_by_messages(grid, how, values, n);
     team_barrier(me);
     if (me->index == 0)
-        reduce(grid, values, n, sizeof *values, MPI_INT64_T, MPI_SUM);
-    team_barrier(me);
+        trace_end(TRACE_REDUCE, begin_us, n * (how == PAR_SUM_I64 ? sizeof(int64_t) : sizeof(uint32_t)));
+}
+
+void par_sum_i64(par_grid *grid, team_member *me, int64_t *values, size_t n)
+{
+    combine(grid, me, PAR_SUM_I64, values, n);
 }
 
 void par_or_u32(par_grid *grid, team_member *me, uint32_t *values, size_t n)
 {
-    team_barrier(me);
-    if (me->index == 0)
-        reduce(grid, values, n, sizeof *values, MPI_UINT32_T, MPI_BOR);
-    team_barrier(me);
+    combine(grid, me, PAR_OR_U32, values, n);
 }
 
 /* One row at a time, straight into its place: no staging copy of a vocabulary-wide matrix. */

@@ -62,6 +62,10 @@ base_status par_world_broadcast(par_world *world, base_buf *buf, base_error *err
 /* Largest value over all ranks.  Collective. */
 uint64_t par_world_max(par_world *world, uint64_t value);
 
+/* Grids made from now on may add up through the node's shared memory (they do at first), or send messages only: for tests, and for
+ * comparison. */
+void par_world_use_shared(par_world *world, bool use);
+
 /* The grid over a world: tp * pp must equal the world's size. */
 typedef struct par_grid par_grid;
 base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid **out, base_error *error);

@@ -68,6 +68,7 @@ base_status par_world_open(int *argc, char ***argv, par_world **out, base_error 
              "MPI_Comm_split_type");
     par_must(MPI_Comm_rank(world->node, &world->local_rank), "MPI_Comm_rank");
     par_must(MPI_Comm_size(world->node, &world->local_size), "MPI_Comm_size");
+    world->use_shared = true;
     world->waiter.crowded = true; /* until known: yielding is never wrong, only slower */
     world->waiter.crowded = node_is_crowded(world);
     *out = world;
@@ -92,6 +93,11 @@ void par_world_close(par_world **world)
 void par_world_abort(par_world *world, int exit_code)
 {
     MPI_Abort(world->comm, exit_code);
+}
+
+void par_world_use_shared(par_world *world, bool use)
+{
+    world->use_shared = use;
 }
 
 int par_world_rank(const par_world *world)

@@ -10,6 +10,7 @@ struct par_world {
     MPI_Comm node; /* the ranks that share this node's memory */
     int rank, size;
     int local_rank, local_size;
+    bool use_shared;
     par_waiter waiter; /* without a service: nothing flows before there is a grid */
 };
 
