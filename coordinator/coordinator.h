@@ -11,6 +11,8 @@
 
 #include "proto/base/status.h"
 
+#define COORD_SPECULATE_AUTO UINT32_MAX
+
 typedef struct coord_options {
     const char *model_dir;
     const char *const *endpoints; /* client endpoints to bind: tcp://127.0.0.1:PORT, ipc:///path ... */
@@ -24,6 +26,8 @@ typedef struct coord_options {
     uint32_t max_message_bytes;
     uint64_t max_image_pixels;
     uint32_t intake_threads;
+    bool no_prefix_cache;    /* compute every prompt anew (sched.h, rule 4) */
+    uint32_t speculate;      /* tokens drafted for a sequence at most; 0: none, COORD_SPECULATE_AUTO: what pays (sched.h, rule 5) */
     uint32_t replica_timeout_ms; /* a replica that owes results and is silent for so long counts as dead; 0: two minutes */
     bool log_content;        /* allow prompts and replies in logs */
     /* Called once on the engine thread when the replica has said hello and every endpoint is bound: the ready line. */

@@ -38,7 +38,8 @@ static base_status begin_sched(engine *e, base_error *error)
         return base_fail(error, BASE_EFORMAT, "the tokenizer has %u pieces, the model %u; do they belong together?", pieces,
                          e->hello.limits.vocab_size);
     sched_options wanted = {.limits = e->hello.limits, .n_stages = e->hello.pp, .max_plans = options->max_plans,
-                            .step_tokens = options->step_tokens, .max_queue = options->max_queue, .policy = &sched_policy_fcfs};
+                            .step_tokens = options->step_tokens, .max_queue = options->max_queue, .policy = &sched_policy_fcfs,
+                            .keep_prefixes = !options->no_prefix_cache, .speculate = options->speculate};
     return sched_create(&wanted, &e->sched, error);
 }
 
@@ -83,7 +84,7 @@ static base_status take_result(engine *e, base_error *error)
     base_status status = link_result_decode(e->message.data, e->message.size, &result, error);
     if (status != BASE_OK)
         return status;
-    status = sched_take_result(e->sched, &result, error);
+    status = sched_take_result(e->sched, &result, base_clock_us(), error);
     link_result_release(&result);
     if (status == BASE_OK)
         engine_take_events(e);

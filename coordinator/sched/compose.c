@@ -35,26 +35,50 @@ static bool is_any(const sched_seq *seq)
     return true;
 }
 
+/* Images with rows that are still to be fed. */
+static uint32_t n_images_left(const sched_seq *seq)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < seq->n_images; i++)
+        n += seq->images[i].end > seq->n_planned;
+    return n;
+}
+
 static void take_images(sched *s, sched_seq *seq)
 {
-    for (uint32_t i = 0; i < seq->n_images; i++) {
+    for (uint32_t i = seq->n_images - n_images_left(seq); i < seq->n_images; i++) {
         bool taken = sched_pool_take(&s->images, 1, &seq->images[i].slot);
         assert(taken);
         (void)taken;
     }
 }
 
+/* Count what a sequence need not compute. */
+static void note_borrowed(sched *s, sched_seq *seq, uint32_t n)
+{
+    s->prefix_requests += seq->savings.n_borrowed == 0 && n > 0;
+    s->prefix_tokens += n;
+    seq->savings.n_borrowed += n;
+}
+
 /* Rule 1.  Beside running sequences one block for each of them is left free, or a newcomer would soon be thrown out again. */
 static bool admit(sched *s, sched_seq *seq)
 {
     uint32_t positions = seq->n_known + 1;
-    if (s->slots.n_free == 0 || s->images.n_free < seq->n_images ||
-        s->blocks.n_free < kv_blocks_for(positions) + s->running.n)
+    if (s->slots.n_free == 0)
         return false;
+    uint32_t n_borrowed = sched_seq_borrow(s, seq);
+    uint32_t n_new = kv_blocks_for(positions) - seq->table.n_blocks;
+    if (s->images.n_free < n_images_left(seq) || prefix_cache_available(&s->blocks) < n_new + s->running.n) {
+        kv_table_clear(&seq->table, &s->blocks);
+        seq->n_planned = seq->n_done = 0;
+        return false;
+    }
     bool taken = kv_table_cover(&seq->table, &s->blocks, positions) && sched_pool_take(&s->slots, 1, &seq->slot);
     assert(taken);
     (void)taken;
     take_images(s, seq);
+    note_borrowed(s, seq, n_borrowed);
     seq_list_remove(&s->waiting, seq);
     seq_list_add(&s->running, seq);
     seq->state = SEQ_PREFILL;
@@ -71,13 +95,21 @@ static void admit_waiting(sched *s)
 
 /* ---- slices ---- */
 
+/* Known, or a guess, or 0 in the place of a feedback token. */
+static int32_t token_at(const sched_seq *seq, uint32_t pos)
+{
+    if (pos < seq->n_known)
+        return seq->tokens[pos];
+    return pos - seq->n_known < seq->n_draft ? seq->draft[pos - seq->n_known] : 0;
+}
+
 /* Copy tokens of the sequence into the plan: image rows are renumbered to the slots held, images met for the first time join it. */
 static void copy_tokens(sched *s, sched_seq *seq, uint32_t pos, uint32_t n_tokens)
 {
     int32_t rows = (int32_t)s->options.limits.rows_per_image;
     link_plan *plan = &s->plan;
     for (uint32_t i = 0; i < n_tokens; i++) {
-        int32_t token = pos + i < seq->n_known ? seq->tokens[pos + i] : 0; /* 0: the place of a feedback token */
+        int32_t token = token_at(seq, pos + i);
         if (token < 0) {
             int32_t row = -1 - token;
             seq_image *image = &seq->images[row / rows];
@@ -120,7 +152,7 @@ static void add_slice(sched *s, sched_seq *seq, uint32_t n_tokens, uint32_t n_sa
 /* The token to feed is known or under way, one more may be sampled, and depth allows it. */
 static bool can_decode(const sched_seq *seq)
 {
-    return seq->state == SEQ_DECODE && seq->n_sampling < SCHED_AHEAD && seq->n_planned < seq->n_known + seq->n_sampling &&
+    return seq->state == SEQ_DECODE && seq->n_draft == 0 && seq->n_sampling < SCHED_AHEAD && seq->n_planned < seq->n_known + seq->n_sampling &&
            seq->n_known + seq->n_sampling < seq->n_prompt + seq->max_tokens;
 }
 
@@ -165,23 +197,86 @@ static bool cover(sched *s, sched_seq *seq)
     return true;
 }
 
-/* Up to n decoding sequences, the longest unplanned first; `ripe` only: not those of the n_stages - 1 plans before (rule 4). */
+/* ---- drafts (rule 5) ---- */
+
+/* What the draft of the next slice may have: tokens of the answer, of the result (every running sequence may need one) and of the plan, beside
+ * `n_others` sequences that decode too. */
+static uint32_t draft_room(const sched *s, const sched_seq *seq, uint32_t n_others)
+{
+    uint32_t of_answer = seq->n_prompt + seq->max_tokens - seq->n_known - seq->n_sampling - 1;
+    uint32_t of_result = s->options.limits.max_seqs - s->running.n - s->n_drafted;
+    uint32_t of_plan = s->options.step_tokens - s->plan.n_tokens - 1 - n_others;
+    return min_u32(min_u32(of_answer, of_result), min_u32(of_plan, SCHED_DRAFT_MAX));
+}
+
+/* How many tokens to draft for a sequence.  Beside prompts rows are not free, and their plans take long. */
+static uint32_t draft_length(sched *s, const sched_seq *seq, uint32_t n_decoding, uint32_t most)
+{
+    if (s->options.speculate == 0 || seq->lead.source == DRAFT_NO_LEAD || most == 0)
+        return 0;
+    if (s->options.speculate != SCHED_SPECULATE_AUTO)
+        return min_u32(most, s->options.speculate);
+    if (s->has_prompts)
+        return 0;
+    if (n_decoding + s->n_drafted >= GAIN_ROWS_MAX)
+        return 0;
+    float chance = gain_chance(&s->gain, &seq->guesses, &seq->lead);
+    uint32_t n = gain_draft_length(&s->gain, chance, n_decoding + s->n_drafted, (float)n_decoding + s->n_hoped, most);
+    return n > 0 || gain_refuse(&s->gain) ? n : min_u32(most, GAIN_PROBE_TOKENS);
+}
+
+/* Would a draft pay once the tokens under way are known?  Then nothing more is sent before that. */
+static bool waits_for_draft(sched *s, const sched_seq *seq, uint32_t n_decoding)
+{
+    return seq->n_sampling > 0 && draft_length(s, seq, n_decoding, draft_room(s, seq, 0)) > 0;
+}
+
+/* Guess for a sequence whose last token is known; `n_others` sequences still want into the plan. */
+static void make_draft(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others)
+{
+    uint32_t n = draft_length(s, seq, n_decoding, draft_room(s, seq, n_others));
+    while (n > 0 && !kv_table_cover(&seq->table, &s->blocks, seq->n_known + n))
+        n--;
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t guess = draft_guess(&s->history, &seq->lead, seq->tokens, seq->n_known, i);
+        if (guess == DRAFT_NOTHING)
+            break;
+        seq->draft[seq->n_draft++] = guess;
+    }
+    if (seq->n_draft > 0)
+        gain_settle(&s->gain);
+    s->n_drafted += seq->n_draft;
+    s->n_hoped += (float)seq->n_draft * gain_chance(&s->gain, &seq->guesses, &seq->lead);
+    seq->savings.n_drafted += seq->n_draft;
+    s->drafted_tokens += seq->n_draft;
+}
+
+/* One slice of a sequence that decodes. */
+static void add_decode(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others, uint64_t now_us)
+{
+    if (seq->n_sampling == 0)
+        make_draft(s, seq, n_decoding, n_others);
+    uint32_t feedback = seq->n_planned < seq->n_known ? 0 : LINK_SLICE_FEEDBACK;
+    add_slice(s, seq, 1 + seq->n_draft, 1 + seq->n_draft, feedback, now_us);
+}
+
+/* Up to n decoding sequences, the longest unplanned first; `ripe` only: not those of the n_stages - 1 plans before (rule 6). */
 static void add_decodes(sched *s, uint32_t n, bool ripe, uint64_t now_us)
 {
     uint32_t n_candidates = 0;
     for (uint32_t i = 0; i < s->running.n; i++) {
         sched_seq *seq = s->running.items[i];
-        if (can_decode(seq) && (!ripe || s->plan.step - seq->last_step >= s->options.n_stages))
+        if (can_decode(seq) && (!ripe || s->plan.step - seq->last_step >= s->options.n_stages) && !waits_for_draft(s, seq, n))
             s->scratch[n_candidates++] = seq;
     }
+    uint32_t n_decoding = min_u32(n, n_candidates);
     qsort(s->scratch, n_candidates, sizeof(sched_seq *), by_last_step);
     for (uint32_t i = 0; i < n_candidates && n > 0; i++) {
         sched_seq *seq = s->scratch[i];
         if (!can_decode(seq) || !cover(s, seq)) /* it may have been thrown out for one before it */
             continue;
-        uint32_t feedback = seq->n_planned < seq->n_known ? 0 : LINK_SLICE_FEEDBACK;
-        add_slice(s, seq, 1, 1, feedback, now_us);
         n--;
+        add_decode(s, seq, n_decoding, min_u32(n, n_candidates - i - 1), now_us);
     }
 }
 
@@ -192,6 +287,13 @@ static bool has_prompt_left(const sched_seq *seq)
     return seq->state == SEQ_PREFILL && seq->n_planned < seq->n_known;
 }
 
+/* What somebody else has computed since the sequence was admitted. */
+static void join_prefix(sched *s, sched_seq *seq)
+{
+    note_borrowed(s, seq, sched_seq_borrow(s, seq));
+    sched_seq_return_images(s, seq);
+}
+
 /* A chunk of each prompt in the policy's order until the budget is used up.  A prompt's chunk ends in one plan at most once: the
  * sequence either used the rest of the budget or is past its prompt. */
 static void add_prompts(sched *s, uint32_t budget, uint64_t now_us)
@@ -200,6 +302,7 @@ static void add_prompts(sched *s, uint32_t budget, uint64_t now_us)
         sched_seq *seq = extreme(s, &s->running, false, has_prompt_left);
         if (seq == NULL)
             return;
+        join_prefix(s, seq);
         uint32_t left = seq->n_known - seq->n_planned;
         uint32_t n = min_u32(left, budget);
         if (n == left)
@@ -229,6 +332,8 @@ static void begin_plan(sched *s)
     s->plan.step = s->step + 1;
     s->plan.image_size = s->options.limits.image_size;
     s->plan.n_slices = s->plan.n_tokens = s->plan.n_blocks = s->plan.n_images = 0;
+    s->n_drafted = 0;
+    s->n_hoped = 0.0f;
 }
 
 const link_plan *sched_next_plan(sched *s, uint64_t now_us)
@@ -238,16 +343,23 @@ const link_plan *sched_next_plan(sched *s, uint64_t now_us)
     admit_waiting(s);
     begin_plan(s);
     sched_load load = load_of(s);
+    s->has_prompts = load.prefill_tokens > 0;
     sched_split split = s->options.policy->split(&load);
     uint32_t budget = s->options.step_tokens;
     uint32_t n_decode = min_u32(split.n_decode, budget);
     add_decodes(s, n_decode, true, now_us);
+    uint32_t n_decode_rows = s->plan.n_tokens;
     add_prompts(s, min_u32(split.prefill_tokens, budget - s->plan.n_tokens), now_us);
-    if (s->plan.n_slices == 0)
+    if (s->plan.n_slices == 0) {
         add_decodes(s, n_decode, false, now_us);
+        n_decode_rows = s->plan.n_tokens;
+    }
     if (s->plan.n_slices == 0)
         return NULL;
-    s->flights[(s->first_flight + s->n_flights) % s->options.max_plans].step = ++s->step;
+    sched_flight *flight = &s->flights[(s->first_flight + s->n_flights) % s->options.max_plans];
+    flight->step = ++s->step;
+    flight->sent_us = now_us;
+    flight->n_decode_rows = n_decode_rows == s->plan.n_tokens ? n_decode_rows : 0;
     s->n_flights++;
     return &s->plan;
 }

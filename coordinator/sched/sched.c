@@ -1,4 +1,4 @@
-/* sched.c - requests into the queue, results into tokens, ends and deadlines.  compose.c puts the plans together. */
+/* sched.c - requests into the queue.  compose.c puts the plans together, results.c takes their results and ends requests. */
 #include "coordinator/sched/sched.h"
 
 #include <assert.h>
@@ -11,6 +11,9 @@
 /* Bounds on what a replica may announce: far above any real one, low enough that sums of them cannot wrap. */
 enum { SEQS_MAX = 1 << 16, QUEUE_MAX = 1 << 20, STEP_TOKENS_MAX = 1 << 20, BLOCKS_MAX = 1 << 28, PLANS_MAX = 64, SLOTS_MAX = 1 << 16 };
 #define POSITIONS_MAX (1u << 26)
+
+/* Of replies that drafts are looked up in: some dozen reports, and a look-up stays far below a millisecond. */
+enum { HISTORY_TOKENS = 16384 };
 
 /* ---- lists ---- */
 
@@ -70,7 +73,7 @@ static base_status init_plan(sched *s, base_error *error)
     const link_limits *limits = &s->options.limits;
     s->plan.slices = calloc(limits->max_seqs, sizeof *s->plan.slices);
     s->plan.tokens = calloc(s->options.step_tokens, sizeof *s->plan.tokens);
-    s->plan.blocks = calloc(limits->n_kv_blocks, sizeof *s->plan.blocks);
+    s->plan.blocks = calloc(limits->max_seqs, kv_blocks_for(limits->max_positions) * sizeof *s->plan.blocks); /* they may share */
     s->plan.images = calloc(limits->n_image_slots + 1u, sizeof *s->plan.images);
     s->scratch = calloc(limits->max_seqs, sizeof(sched_seq *));
     if (!s->plan.slices || !s->plan.tokens || !s->plan.blocks || !s->plan.images || !s->scratch)
@@ -109,7 +112,9 @@ static base_status init_parts(sched *s, base_error *error)
     if (status == BASE_OK)
         status = sched_pool_init(&s->slots, limits->max_seqs, "sequence slots", error);
     if (status == BASE_OK)
-        status = sched_pool_init(&s->blocks, limits->n_kv_blocks, "cache blocks", error);
+        status = prefix_cache_init(&s->blocks, limits->n_kv_blocks, s->options.keep_prefixes, error);
+    if (status == BASE_OK)
+        status = draft_history_init(&s->history, s->options.speculate != 0 ? HISTORY_TOKENS : 0, error);
     if (status == BASE_OK)
         status = sched_pool_init(&s->images, limits->n_image_slots, "image slots", error);
     if (status == BASE_OK)
@@ -134,6 +139,8 @@ base_status sched_create(const sched_options *options, sched **out, base_error *
         s->options.max_plans = options->n_stages + 1;
     if (options->step_tokens == 0 || options->step_tokens > options->limits.max_step_tokens)
         s->options.step_tokens = options->limits.max_step_tokens;
+    if (options->speculate != SCHED_SPECULATE_AUTO && options->speculate > SCHED_DRAFT_MAX)
+        s->options.speculate = SCHED_DRAFT_MAX;
     status = init_parts(s, error);
     if (status != BASE_OK) {
         sched_destroy(&s);
@@ -143,10 +150,11 @@ base_status sched_create(const sched_options *options, sched **out, base_error *
     return BASE_OK;
 }
 
-static void seq_destroy(sched_seq *seq)
+void sched_seq_destroy(sched_seq *seq)
 {
     kv_table_release(&seq->table);
     free(seq->images);
+    free(seq->image_digests);
     free(seq->tokens);
     free(seq);
 }
@@ -155,7 +163,7 @@ static void destroy_list(sched *s, seq_list *list)
 {
     for (uint32_t i = 0; i < list->n; i++) {
         sched_seq_strip(s, list->items[i]);
-        seq_destroy(list->items[i]);
+        sched_seq_destroy(list->items[i]);
     }
     free(list->items);
 }
@@ -177,7 +185,8 @@ void sched_destroy(sched **out)
     free(s->plan.blocks);
     free(s->plan.images);
     sched_pool_release(&s->slots);
-    sched_pool_release(&s->blocks);
+    prefix_cache_release(&s->blocks);
+    draft_history_release(&s->history);
     sched_pool_release(&s->images);
     free(s);
     *out = NULL;
@@ -204,21 +213,36 @@ void sched_unreserve(sched *s)
 static base_status check_fits(const sched *s, const sched_request *r, base_error *error)
 {
     const link_limits *limits = &s->options.limits;
-    uint64_t positions = (uint64_t)r->n_tokens + r->max_tokens;
-    if (r->n_tokens == 0 || r->max_tokens == 0)
+    if (r->n_tokens <= r->n_resumed || r->max_tokens <= r->n_resumed)
         return base_fail(error, BASE_EINVAL, "a request needs at least one prompt token and one token to make");
+    uint32_t n_prompt = r->n_tokens - r->n_resumed;
+    uint64_t positions = (uint64_t)n_prompt + r->max_tokens;
     if (positions > limits->max_positions)
         return base_fail(error, BASE_ETOOBIG,
                          "%u prompt tokens and max_tokens %u exceed the context of %u; shorten the prompt or lower max_tokens",
-                         r->n_tokens, r->max_tokens, limits->max_positions);
+                         n_prompt, r->max_tokens, limits->max_positions);
     if (kv_blocks_for((uint32_t)positions) > limits->n_kv_blocks)
         return base_fail(error, BASE_ETOOBIG,
                          "%u prompt tokens and max_tokens %u exceed the cache of %llu tokens; lower max_tokens, or start the server "
                          "with a larger cache",
-                         r->n_tokens, r->max_tokens, (unsigned long long)limits->n_kv_blocks * LINK_KV_BLOCK_TOKENS);
+                         n_prompt, r->max_tokens, (unsigned long long)limits->n_kv_blocks * LINK_KV_BLOCK_TOKENS);
     if (r->n_images > limits->n_image_slots)
         return base_fail(error, BASE_ETOOBIG, "%u images in one request; this server holds %u at a time", r->n_images,
                          limits->n_image_slots);
+    return BASE_OK;
+}
+
+/* The answer's first tokens: no rows of images, and none that would have ended it. */
+static base_status check_resumed(const sched_request *r, base_error *error)
+{
+    for (uint32_t i = r->n_tokens - r->n_resumed; i < r->n_tokens; i++) {
+        bool ends = r->tokens[i] < 0;
+        for (uint32_t k = 0; k < r->n_stop_ids; k++)
+            ends = ends || r->tokens[i] == r->stop_ids[k];
+        if (ends)
+            return base_fail(error, BASE_EINVAL, "token %d, %u of the answer to go on with, ends an answer or is none; leave it out", r->tokens[i],
+                             i - (r->n_tokens - r->n_resumed));
+    }
     return BASE_OK;
 }
 
@@ -242,15 +266,17 @@ static base_status check_tokens(const sched *s, const sched_request *r, base_err
 
 static base_status alloc_seq(const sched_request *r, sched_seq **out, base_error *error)
 {
-    uint32_t positions = r->n_tokens + r->max_tokens;
+    uint32_t positions = r->n_tokens - r->n_resumed + r->max_tokens;
     sched_seq *seq = calloc(1, sizeof *seq);
     if (seq == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for a sequence");
     seq->tokens = calloc(positions, sizeof *seq->tokens);
     seq->images = calloc(r->n_images + 1u, sizeof *seq->images);
-    if (seq->tokens == NULL || seq->images == NULL ||
+    if (r->image_digests != NULL)
+        seq->image_digests = calloc(r->n_images + 1u, sizeof *seq->image_digests);
+    if (seq->tokens == NULL || seq->images == NULL || (r->image_digests != NULL && seq->image_digests == NULL) ||
         kv_table_init(&seq->table, positions, NULL) != BASE_OK) {
-        seq_destroy(seq);
+        sched_seq_destroy(seq);
         return base_fail(error, BASE_ENOMEM, "no memory for a sequence of %u tokens", positions);
     }
     *out = seq;
@@ -268,6 +294,8 @@ static void fill_images(sched_seq *seq, const sched_request *r, uint32_t rows_pe
         seq->images[i].slot = SEQ_NO_SLOT;
     }
     seq->n_images = r->n_images;
+    if (r->image_digests != NULL && r->n_images > 0)
+        memcpy(seq->image_digests, r->image_digests, r->n_images * sizeof *seq->image_digests);
 }
 
 base_status sched_submit(sched *s, const sched_request *r, uint64_t now_us, sched_seq **out, base_error *error)
@@ -276,6 +304,8 @@ base_status sched_submit(sched *s, const sched_request *r, uint64_t now_us, sche
     base_status status = check_fits(s, r, error);
     if (status == BASE_OK)
         status = check_tokens(s, r, error);
+    if (status == BASE_OK)
+        status = check_resumed(r, error);
     if (status == BASE_OK && r->deadline_us != 0 && r->deadline_us <= now_us)
         status = base_fail(error, BASE_EDEADLINE, "the deadline passed while the request was prepared");
     sched_seq *seq = NULL;
@@ -286,7 +316,8 @@ base_status sched_submit(sched *s, const sched_request *r, uint64_t now_us, sche
     memcpy(seq->tokens, r->tokens, r->n_tokens * sizeof *r->tokens);
     seq->state = SEQ_WAITING;
     seq->user = r->user;
-    seq->n_prompt = seq->n_known = r->n_tokens;
+    seq->n_known = r->n_tokens;
+    seq->n_prompt = r->n_tokens - r->n_resumed;
     seq->max_tokens = r->max_tokens;
     seq->slot = SEQ_NO_SLOT;
     seq->stop_ids = r->stop_ids;
@@ -301,215 +332,11 @@ base_status sched_submit(sched *s, const sched_request *r, uint64_t now_us, sche
     return BASE_OK;
 }
 
-/* ---- the ways out ---- */
-
-void sched_seq_strip(sched *s, sched_seq *seq)
-{
-    if (seq->slot != SEQ_NO_SLOT) {
-        sched_pool_give(&s->slots, 1, &seq->slot);
-        seq->slot = SEQ_NO_SLOT;
-    }
-    kv_table_clear(&seq->table, &s->blocks);
-    for (uint32_t i = 0; i < seq->n_images; i++) {
-        if (seq->images[i].slot != SEQ_NO_SLOT)
-            sched_pool_give(&s->images, 1, &seq->images[i].slot);
-        seq->images[i].slot = SEQ_NO_SLOT;
-        seq->images[i].planned = false;
-    }
-}
-
-void sched_seq_requeue(sched *s, sched_seq *seq)
-{
-    assert(seq->n_plans == 0);
-    sched_seq_strip(s, seq);
-    seq_list_remove(&s->running, seq);
-    seq->state = SEQ_WAITING;
-    seq->n_planned = seq->n_done = 0;
-    seq_list_add(&s->waiting, seq);
-}
-
-/* Its owner will hear no more of it; what it holds stays until no plan uses it. */
-static void end_seq(sched *s, sched_seq *seq)
-{
-    if (seq->n_plans > 0) {
-        seq->state = SEQ_DRAINING;
-        return;
-    }
-    seq_list_remove(seq->state == SEQ_WAITING ? &s->waiting : &s->running, seq);
-    sched_seq_strip(s, seq);
-    seq_destroy(seq);
-}
-
-void sched_cancel(sched *s, sched_seq *seq)
-{
-    assert(seq->state != SEQ_DRAINING);
-    end_seq(s, seq);
-}
-
-static void put_event(sched *s, sched_event event)
-{
-    assert(s->n_events < s->event_capacity);
-    s->events[s->n_events++] = event;
-}
-
-bool sched_take_event(sched *s, sched_event *out)
-{
-    if (s->next_event == s->n_events) {
-        s->next_event = s->n_events = 0;
-        return false;
-    }
-    *out = s->events[s->next_event++];
-    return true;
-}
-
-static void put_failure(sched *s, const sched_seq *seq, base_status status)
-{
-    put_event(s, (sched_event){.user = seq->user, .finish = SCHED_FAILED, .status = status, .started_us = seq->started_us});
-}
-
-static void expire_list(sched *s, seq_list *list, uint64_t now_us)
-{
-    for (uint32_t i = list->n; i-- > 0;) { /* downwards: removal moves the last one here, which was looked at already */
-        sched_seq *seq = list->items[i];
-        uint64_t deadline = seq->standing.deadline_us;
-        if (seq->state != SEQ_DRAINING && deadline != 0 && deadline <= now_us) {
-            put_failure(s, seq, BASE_EDEADLINE);
-            end_seq(s, seq);
-        }
-    }
-}
-
-void sched_expire(sched *s, uint64_t now_us)
-{
-    expire_list(s, &s->waiting, now_us);
-    expire_list(s, &s->running, now_us);
-}
-
-static uint64_t earliest(const seq_list *list, uint64_t earliest_us)
-{
-    for (uint32_t i = 0; i < list->n; i++) {
-        uint64_t deadline = list->items[i]->standing.deadline_us;
-        if (deadline != 0 && list->items[i]->state != SEQ_DRAINING && (earliest_us == 0 || deadline < earliest_us))
-            earliest_us = deadline;
-    }
-    return earliest_us;
-}
-
-uint64_t sched_next_deadline(const sched *s)
-{
-    return earliest(&s->running, earliest(&s->waiting, 0));
-}
-
-/* ---- results ---- */
-
-/* The token of the next slice of a plan, or NULL when the result has none for it: tokens stand in the order of the slices. */
-static const link_token *token_of(const sched_entry *entry, const link_result *result, uint32_t *n)
-{
-    const link_token *token = *n < result->n_tokens ? &result->tokens[*n] : NULL;
-    if (token == NULL || token->seq != entry->seq->slot || token->pos != entry->pos + entry->n_tokens - 1)
-        return NULL;
-    (*n)++;
-    return token;
-}
-
-static base_status check_result(const sched *s, const sched_flight *flight, const link_result *result, base_error *error)
-{
-    if (s->n_flights == 0 || result->step != flight->step)
-        return base_fail(error, BASE_EFORMAT, "the replica sent the result of step %llu out of turn",
-                         (unsigned long long)result->step);
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < flight->n_entries; i++) {
-        bool samples = flight->entries[i].n_sampled > 0;
-        const link_token *token = token_of(&flight->entries[i], result, &n);
-        bool overflowed = token != NULL && token->token == LINK_TOKEN_OVERFLOW;
-        if (samples != (token != NULL) && !overflowed)
-            return base_fail(error, BASE_EFORMAT, "the replica's result of step %llu does not match its plan",
-                             (unsigned long long)result->step);
-        if (token != NULL && !overflowed && (uint32_t)token->token >= s->options.limits.vocab_size)
-            return base_fail(error, BASE_EFORMAT, "the replica's result of step %llu has token %d, which is not in the vocabulary",
-                             (unsigned long long)result->step, token->token);
-    }
-    if (n != result->n_tokens)
-        return base_fail(error, BASE_EFORMAT, "the replica's result of step %llu has %u tokens, not %u",
-                         (unsigned long long)result->step, result->n_tokens, n);
-    return BASE_OK;
-}
-
-static bool is_stop(const sched_seq *seq, int32_t token)
-{
-    for (uint32_t i = 0; i < seq->n_stop_ids; i++)
-        if (seq->stop_ids[i] == token)
-            return true;
-    return false;
-}
-
-/* The sequence still counts as used by the plan whose result this is, so ending it means DRAINING; complete_entry frees it. */
-static void accept_token(sched *s, sched_seq *seq, const link_token *token)
-{
-    seq->tokens[seq->n_known++] = token->token;
-    seq->standing.n_tokens = seq->n_known;
-    sched_event event = {.user = seq->user, .token = *token, .started_us = seq->started_us};
-    if (is_stop(seq, token->token))
-        event.finish = SCHED_EOS;
-    else if (seq->n_known == seq->n_prompt + seq->max_tokens)
-        event.finish = SCHED_LENGTH;
-    put_event(s, event);
-    if (event.finish != SCHED_GOES_ON)
-        seq->state = SEQ_DRAINING;
-}
-
-static void return_images(sched *s, sched_seq *seq)
-{
-    for (uint32_t i = 0; i < seq->n_images; i++) {
-        seq_image *image = &seq->images[i];
-        if (image->slot != SEQ_NO_SLOT && image->end <= seq->n_done) {
-            sched_pool_give(&s->images, 1, &image->slot);
-            image->slot = SEQ_NO_SLOT;
-        }
-    }
-}
-
-/* One slice of a completed plan; `token` NULL: none was sampled for it. */
-static void complete_entry(sched *s, const sched_entry *entry, const link_token *token)
-{
-    sched_seq *seq = entry->seq;
-    bool is_wanted = seq->state != SEQ_DRAINING;
-    seq->n_done = entry->pos + entry->n_tokens;
-    return_images(s, seq);
-    if (entry->n_sampled > 0)
-        seq->n_sampling--;
-    if (is_wanted && token != NULL && token->token == LINK_TOKEN_OVERFLOW) {
-        put_failure(s, seq, BASE_ENUMERIC);
-        seq->state = SEQ_DRAINING;
-    } else if (is_wanted && token != NULL) {
-        accept_token(s, seq, token);
-    }
-    if (--seq->n_plans > 0)
-        return;
-    if (seq->state == SEQ_DRAINING)
-        end_seq(s, seq);
-    else if (seq->state == SEQ_PREEMPTED)
-        sched_seq_requeue(s, seq);
-}
-
-base_status sched_take_result(sched *s, const link_result *result, base_error *error)
-{
-    const sched_flight *flight = &s->flights[s->first_flight];
-    base_status status = check_result(s, flight, result, error);
-    if (status != BASE_OK)
-        return status;
-    s->first_flight = (s->first_flight + 1) % s->options.max_plans;
-    s->n_flights--;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < flight->n_entries; i++) {
-        const link_token *token = token_of(&flight->entries[i], result, &n);
-        complete_entry(s, &flight->entries[i], token);
-    }
-    return BASE_OK;
-}
-
 sched_numbers sched_numbers_of(const sched *s)
 {
     return (sched_numbers){.n_waiting = s->n_reserved + s->waiting.n, .n_running = s->running.n, .n_plans = s->n_flights,
-                           .kv_blocks_total = s->blocks.n_total, .kv_blocks_free = s->blocks.n_free, .steps = s->step};
+                           .kv_blocks_total = s->blocks.pool.n_total, .kv_blocks_free = prefix_cache_available(&s->blocks),
+                           .kv_blocks_kept = s->blocks.n_idle, .steps = s->step, .prefix_requests = s->prefix_requests,
+                           .prefix_tokens = s->prefix_tokens, .drafted_tokens = s->drafted_tokens,
+                           .accepted_tokens = s->accepted_tokens};
 }

@@ -15,7 +15,13 @@
  *     waits again; later its prompt and the tokens made so far are computed anew.  The same bits come out (DESIGN section 6).
  *  3. An image is encoded by the plan that first needs a row of it, and its slot is held until a completed plan has consumed its
  *     last row.
- *  4. Sequences that decode are spread over as many micro-batches as there are stages: a sequence enters a plan only if it was
+ *  4. Blocks computed for one sequence are lent to others that begin with the same tokens (prefix.h).  At least the last token of a prompt
+ *     is computed: its logits are wanted.  An image whose rows are all in such blocks is not encoded.
+ *  5. A sequence may be given a draft (draft.h): a slice feeds its last token and k guesses, the ranks sample after each, and the longest
+ *     run of guesses that agree with what was sampled is kept, with the token after it.  The sampler knows seed and position only, so
+ *     these are the tokens that would have come one by one.  Keys and values of wrong guesses are overwritten by what follows.
+ *     While a draft is verified nothing else of the sequence is under way.
+ *  6. Sequences that decode are spread over as many micro-batches as there are stages: a sequence enters a plan only if it was
  *     in none of the n_stages - 1 plans before, unless the plan would be empty otherwise.
  *
  * Threads: one owner. */
@@ -26,8 +32,14 @@
 #include <stdint.h>
 
 #include "coordinator/sched/policy.h"
+#include "coordinator/sched/prefix.h"
 #include "proto/base/status.h"
 #include "proto/link/plan.h"
+
+/* Tokens drafted for one slice at most. */
+#define SCHED_DRAFT_MAX 15u
+/* sched_options.speculate: as many as seem to pay (gain.h). */
+#define SCHED_SPECULATE_AUTO UINT32_MAX
 
 /* Tokens of one sequence that may be under way at the same time. */
 #define SCHED_AHEAD 2u
@@ -42,6 +54,8 @@ typedef struct sched_options {
     uint32_t step_tokens; /* budget of a plan; 0 or more than the replica's: the replica's */
     uint32_t max_queue;   /* requests that wait; at least 1 */
     const sched_policy *policy;
+    bool keep_prefixes;  /* rule 4 */
+    uint32_t speculate;  /* rule 5: 0 never, N up to N tokens whenever there is a guess, SCHED_SPECULATE_AUTO */
 } sched_options;
 
 /* Errors: BASE_EINVAL a limit is zero or absurd (named); BASE_ENOMEM. */
@@ -58,10 +72,13 @@ typedef struct sched_request {
     void *user;            /* comes back in events */
     const int32_t *tokens; /* [n_tokens] copied; >= 0 a vocabulary id, -1 - (k * rows_per_image + r) row r of image k */
     uint32_t n_tokens;     /* >= 1 */
+    uint32_t n_resumed;    /* the last so many of them are the answer's first, made before */
     const uint8_t *const *images; /* [n_images] of [image_size][image_size][3] u8; the pointers are copied, the pixels borrowed
                                      until the request has ended.  Image k's rows stand together, images in rising order */
     uint32_t n_images;
-    uint32_t max_tokens; /* >= 1 */
+    const unsigned char (*image_digests)[PREFIX_IMAGES_BYTES]; /* [n_images] copied; k names the pixels of images 0 .. k.  NULL: blocks with image
+                                                                  rows are neither lent nor borrowed */
+    uint32_t max_tokens; /* > n_resumed, which it includes */
     const int32_t *stop_ids; /* [n_stop_ids] tokens that end it; borrowed until the request has ended */
     uint32_t n_stop_ids;
     uint32_t priority;    /* larger first */
@@ -84,7 +101,7 @@ const link_plan *sched_next_plan(sched *s, uint64_t now_us);
 
 /* Take in the result of the oldest plan in flight.  BASE_EFORMAT when it is not its result: the replica is out of its mind and
  * nothing was changed. */
-base_status sched_take_result(sched *s, const link_result *result, base_error *error);
+base_status sched_take_result(sched *s, const link_result *result, uint64_t now_us, base_error *error);
 
 /* End what is past its deadline. */
 void sched_expire(sched *s, uint64_t now_us);
@@ -93,12 +110,19 @@ uint64_t sched_next_deadline(const sched *s);
 
 typedef enum sched_finish { SCHED_GOES_ON, SCHED_EOS, SCHED_LENGTH, SCHED_FAILED } sched_finish;
 
+/* What a request was spared, so far. */
+typedef struct sched_savings {
+    uint32_t n_borrowed; /* positions that were not computed because another sequence had */
+    uint32_t n_drafted, n_accepted; /* tokens */
+} sched_savings;
+
 typedef struct sched_event {
     void *user;
     sched_finish finish; /* anything but SCHED_GOES_ON ends the request */
     base_status status;  /* SCHED_FAILED: why (BASE_EDEADLINE, BASE_ENUMERIC); no token then */
     link_token token;    /* the token sampled; the end-of-text id too */
     uint64_t started_us; /* when its first plan was dispatched; 0: it never was */
+    sched_savings savings;
 } sched_event;
 
 /* The next event of sched_take_result or sched_expire; false: no more.  Take them all before the next call of either. */
@@ -108,8 +132,11 @@ typedef struct sched_numbers {
     uint32_t n_waiting; /* reserved places included */
     uint32_t n_running;
     uint32_t n_plans; /* in flight */
-    uint32_t kv_blocks_total, kv_blocks_free;
-    uint64_t steps; /* dispatched since the start */
+    uint32_t kv_blocks_total, kv_blocks_free; /* free: those included that keep something for later */
+    uint32_t kv_blocks_kept;
+    uint64_t steps; /* dispatched since the start, as all that follow */
+    uint64_t prefix_requests, prefix_tokens; /* admitted with borrowed blocks; positions not computed */
+    uint64_t drafted_tokens, accepted_tokens;
 } sched_numbers;
 
 sched_numbers sched_numbers_of(const sched *s);

@@ -1,4 +1,4 @@
-/* sched_impl.h - the scheduler's state, shared by sched.c (requests, results), compose.c (plans) and the unit
+/* sched_impl.h - the scheduler's state, shared by sched.c (requests), compose.c (plans), lend.c (shared blocks), results.c and the unit
  * test's invariant checker.  Nobody else includes it.
  *
  * Life of a sequence:
@@ -9,10 +9,13 @@
  *           (until no plan in flight uses it)
  *
  * Positions of a sequence: tokens [0, n_known) are known; [0, n_planned) were fed by plans sent; [0, n_done) by plans completed.
- * While decoding, n_planned runs ahead of n_known by the samples in flight:  n_planned <= n_known + n_sampling. */
+ * While decoding, n_planned runs ahead of n_known by the samples in flight:  n_planned <= n_known + n_sampling;  while n_draft tokens are being
+ * verified by as many:  n_planned = n_known + n_draft.  What was wrongly guessed takes n_planned and n_done back. */
 #ifndef PALMGROVE_SCHED_IMPL_H
 #define PALMGROVE_SCHED_IMPL_H
 
+#include "coordinator/sched/draft.h"
+#include "coordinator/sched/gain.h"
 #include "coordinator/sched/kv_blocks.h"
 #include "coordinator/sched/sched.h"
 
@@ -43,6 +46,13 @@ struct sched_seq {
     uint32_t n_stop_ids;
     link_sampling sampling;
     bool digest;
+    bool overflowed;     /* what it computes from now on is worth nothing to others */
+    unsigned char (*image_digests)[PREFIX_IMAGES_BYTES]; /* [n_images] owned; NULL: not known */
+    draft_lead lead;
+    gain_record guesses;
+    uint32_t n_draft;    /* guesses being verified */
+    int32_t draft[SCHED_DRAFT_MAX];
+    sched_savings savings;
     uint64_t last_step;  /* the last plan that held it */
     uint64_t started_us;
 };
@@ -54,7 +64,8 @@ typedef struct sched_entry {
 } sched_entry;
 
 typedef struct sched_flight {
-    uint64_t step;
+    uint64_t step, sent_us;
+    uint32_t n_decode_rows; /* 0: it has other rows too */
     uint32_t n_entries;
     sched_entry *entries; /* [max_seqs] */
 } sched_flight;
@@ -70,17 +81,36 @@ struct sched {
     uint64_t step, arrivals;
     uint32_t n_reserved;
     seq_list waiting, running;
-    sched_pool slots, blocks, images;
+    sched_pool slots, images;
+    prefix_cache blocks;
+    draft_history history;
+    gain gain;
+    uint64_t last_result_us;
+    uint64_t prefix_requests, prefix_tokens, drafted_tokens, accepted_tokens;
     sched_flight *flights; /* ring of max_plans, oldest at first_flight */
     uint32_t first_flight, n_flights;
     link_plan plan;       /* the one being put together; arrays sized for the largest */
+    uint32_t n_drafted;   /* in the plan */
+    float n_hoped;        /* tokens that its drafts are expected to give */
+    bool has_prompts;     /* some prompt is not computed yet */
     sched_seq **scratch;  /* [max_seqs] */
     sched_event *events;  /* [event_capacity] */
     uint32_t n_events, next_event, event_capacity;
 };
 
+/* Free a stripped sequence that is in no list. */
+void sched_seq_destroy(sched_seq *seq);
 /* Take a waiting or unused sequence off the slots, blocks and images it holds. */
 void sched_seq_strip(sched *s, sched_seq *seq);
+/* Give back the slots of images whose rows were all consumed, or need not be. */
+void sched_seq_return_images(sched *s, sched_seq *seq);
+
+/* Take the blocks that others computed for what the sequence needs next; how many positions that spares.  Nothing while plans in flight hold it, or
+ * when it has begun to compute a block. */
+uint32_t sched_seq_borrow(sched *s, sched_seq *seq);
+/* Let others have the full blocks that it has computed. */
+void sched_seq_publish(sched *s, sched_seq *seq);
+
 /* Move a stripped sequence back to the queue, to be computed anew. */
 void sched_seq_requeue(sched *s, sched_seq *seq);
 

@@ -51,7 +51,8 @@ static const preset presets[] = {
      0},
     {"llama-3.1-405b", "Llama 3.1 405B", STYLE_LLAMA, 126, 16384, 128, 8, 128, 53248, 128256, 131072, false, 5e5, 8, EYE_NONE,
      0, 0, 0},
-    {"llama-1b", "Llama 3.2 1B with an output matrix of its own", STYLE_LLAMA, 16, 2048, 32, 8, 64, 8192, 64000, 131072, false, 5e5, 32,
+    {"llama-3.2-1b", "Llama 3.2 1B", STYLE_LLAMA, 16, 2048, 32, 8, 64, 8192, 128256, 131072, true, 5e5, 32, EYE_NONE, 0, 0, 0},
+    {"llama-1b", "not published, for benchmarks: Llama 3.2 1B with half the vocabulary and an output matrix of its own", STYLE_LLAMA, 16, 2048, 32, 8, 64, 8192, 64000, 131072, false, 5e5, 32,
      EYE_NONE, 0, 0, 0},
     {"mistral-7b", "Mistral 7B v0.2 (LLaVA-Med's decoder)", STYLE_LLAMA, 32, 4096, 32, 8, 128, 14336, 32000, 32768, false, 1e6,
      1, EYE_NONE, 0, 0, 0},
@@ -181,7 +182,7 @@ static void fill_preset(const preset *p, arch *out)
 static base_status unknown_preset(const char *name, base_error *error)
 {
     const char *names[N_PRESETS];
-    char all[320] = "";
+    char all[512] = "";
     size_t used = 0;
     for (size_t i = 0; i < N_PRESETS; i++) {
         names[i] = presets[i].name;

@@ -15,9 +15,12 @@
 
 enum { FAKE_BOS = 1, FAKE_EOS = 2, FAKE_FIRST_CHAR = 3, FAKE_VOCAB = 3 + 256 };
 
+/* Seven tokens of eight follow the position, so that they can be guessed from those before; the eighth follows the state. */
+#define FAKE_PHRASES (1u << 31)
+
 typedef struct fake_model {
     link_limits limits;
-    uint32_t eos_every; /* about one token in so many ends the text; 0: none ever does */
+    uint32_t eos_every; /* about one token in so many ends the text; 0: none ever does.  With FAKE_PHRASES or-ed in, answers repeat themselves */
     uint64_t *kv;       /* [n_kv_blocks][32] */
     uint64_t *rows;     /* [n_image_slots][rows_per_image] */
     int32_t *sampled;   /* [max_seqs] */
@@ -40,12 +43,17 @@ static inline uint64_t fake_row(const link_limits *limits, const uint8_t *pixels
     return hash;
 }
 
-static inline int32_t fake_pick(uint64_t state, const link_sampling *sampling, uint32_t eos_every)
+/* After position `pos`. */
+static inline int32_t fake_pick(uint64_t state, uint32_t pos, const link_sampling *sampling, uint32_t eos_every)
 {
+    bool phrases = (eos_every & FAKE_PHRASES) != 0;
+    eos_every &= ~FAKE_PHRASES;
     if (sampling->temperature > 0.0f)
         state = fake_mix(state, sampling->seed);
     if (eos_every != 0 && (state >> 20) % eos_every == 0)
         return FAKE_EOS;
+    if (phrases && (state >> 40) % 8 != 0)
+        return FAKE_FIRST_CHAR + 'a' + (int32_t)(pos * 5 % 11);
     return FAKE_FIRST_CHAR + 'a' + (int32_t)(state % 26);
 }
 
@@ -89,7 +97,7 @@ static inline void fake_model_step(fake_model *m, const link_plan *plan, link_re
             m->kv[blocks[pos / LINK_KV_BLOCK_TOKENS] * LINK_KV_BLOCK_TOKENS + pos % LINK_KV_BLOCK_TOKENS] = state;
             if (t + slice->n_sampled < slice->n_tokens)
                 continue;
-            m->sampled[slice->seq] = fake_pick(state, &slice->sampling, m->eos_every);
+            m->sampled[slice->seq] = fake_pick(state, pos, &slice->sampling, m->eos_every);
             m->tokens[result->n_tokens++] =
                 (link_token){.seq = slice->seq, .pos = pos, .token = m->sampled[slice->seq],
                              .logits_digest = (slice->flags & LINK_SLICE_DIGEST) ? state : 0};
@@ -109,7 +117,7 @@ static inline uint32_t fake_expect(const link_limits *limits, uint32_t eos_every
                                               : (uint64_t)tokens[i]);
     }
     for (uint32_t i = 0; i < max_tokens; i++) {
-        answer[i] = fake_pick(state, sampling, eos_every);
+        answer[i] = fake_pick(state, n + i - 1, sampling, eos_every);
         if (answer[i] == FAKE_EOS)
             return i + 1;
         state = fake_mix(state, (uint64_t)answer[i]);

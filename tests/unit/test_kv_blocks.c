@@ -39,29 +39,29 @@ static void blocks_for_positions(void **state)
 static void table_grows_and_clears(void **state)
 {
     (void)state;
-    sched_pool pool;
+    prefix_cache cache;
     kv_table table, other;
-    assert_int_equal(sched_pool_init(&pool, 4, "blocks", NULL), BASE_OK);
+    assert_int_equal(prefix_cache_init(&cache, 4, false, NULL), BASE_OK);
     assert_int_equal(kv_table_init(&table, 128, NULL), BASE_OK);
     assert_int_equal(kv_table_init(&other, 128, NULL), BASE_OK);
-    assert_true(kv_table_cover(&table, &pool, 32));
-    assert_true(kv_table_cover(&table, &pool, 1)); /* covered already */
+    assert_true(kv_table_cover(&table, &cache, 32));
+    assert_true(kv_table_cover(&table, &cache, 1)); /* covered already */
     assert_int_equal(table.n_blocks, 1);
-    assert_true(kv_table_cover(&other, &pool, 33));
-    assert_false(kv_table_cover(&table, &pool, 97)); /* needs three more, one is free */
+    assert_true(kv_table_cover(&other, &cache, 33));
+    assert_false(kv_table_cover(&table, &cache, 97)); /* needs three more, one is free */
     assert_int_equal(table.n_blocks, 1);
-    assert_int_equal(pool.n_free, 1);
-    kv_table_clear(&other, &pool);
-    assert_true(kv_table_cover(&table, &pool, 97));
-    assert_int_equal(pool.n_free, 0);
+    assert_int_equal(cache.pool.n_free, 1);
+    kv_table_clear(&other, &cache);
+    assert_true(kv_table_cover(&table, &cache, 97));
+    assert_int_equal(cache.pool.n_free, 0);
     for (uint32_t i = 0; i < 4; i++)
         for (uint32_t j = 0; j < i; j++)
             assert_int_not_equal(table.blocks[i], table.blocks[j]);
-    kv_table_clear(&table, &pool);
-    assert_int_equal(pool.n_free, 4);
+    kv_table_clear(&table, &cache);
+    assert_int_equal(cache.pool.n_free, 4);
     kv_table_release(&table);
     kv_table_release(&other);
-    sched_pool_release(&pool);
+    prefix_cache_release(&cache);
 }
 
 int main(void)

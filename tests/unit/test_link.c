@@ -69,8 +69,21 @@ static base_status plan_again(const link_plan *plan, base_error *error)
     assert_false(bytes.failed);
     link_plan out;
     base_status status = link_plan_decode(bytes.data, bytes.size, &limits, &out, error);
-    if (status == BASE_OK)
+    /* and into memory of the largest size */
+    size_t memory_bytes;
+    assert_true(link_plan_memory_bytes(&limits, &memory_bytes));
+    void *memory = malloc(memory_bytes);
+    link_plan into;
+    assert_int_equal(link_plan_decode_into(bytes.data, bytes.size, &limits, memory, &into, NULL), status);
+    if (status == BASE_OK) {
+        assert_memory_equal(into.slices, out.slices, out.n_slices * sizeof *out.slices);
+        assert_memory_equal(into.tokens, out.tokens, out.n_tokens * sizeof *out.tokens);
+        assert_memory_equal(into.blocks, out.blocks, out.n_blocks * sizeof *out.blocks);
+        for (uint32_t i = 0; i < out.n_images; i++)
+            assert_true(into.images[i].slot == out.images[i].slot && into.images[i].pixels == out.images[i].pixels);
         link_plan_release(&out);
+    }
+    free(memory);
     base_buf_release(&bytes);
     return status;
 }
@@ -103,6 +116,33 @@ static void test_plan_round_trip(void **state)
     link_plan_release(&out);
     assert_null(out.slices);
     base_buf_release(&bytes);
+}
+
+/* A caller's memory is as large as the limits say, so a plan may not hold more, even if no slice uses it. */
+static void test_plan_into_memory(void **state)
+{
+    (void)state;
+    sample s;
+    sample_init(&s);
+    assert_int_equal(plan_again(&s.plan, NULL), BASE_OK);
+    uint32_t n_most = (limits.max_positions + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS * limits.max_seqs;
+    uint32_t *blocks = calloc(n_most + 1, sizeof *blocks);
+    s.plan.blocks = blocks;
+    s.plan.n_blocks = n_most;
+    assert_int_equal(plan_again(&s.plan, NULL), BASE_OK);
+    s.plan.n_blocks = n_most + 1;
+    base_buf bytes = {0};
+    base_error error = {0};
+    link_plan out;
+    size_t memory_bytes;
+    assert_true(link_plan_memory_bytes(&limits, &memory_bytes));
+    void *memory = malloc(memory_bytes);
+    link_plan_encode(&s.plan, &bytes);
+    assert_int_equal(link_plan_decode_into(bytes.data, bytes.size, &limits, memory, &out, &error), BASE_EFORMAT);
+    assert_non_null(strstr(error.text, "n_blocks"));
+    base_buf_release(&bytes);
+    free(memory);
+    free(blocks);
 }
 
 /* One thing made wrong in a good plan, and the words that must name it. */
@@ -308,6 +348,13 @@ static void test_result_round_trip(void **state)
     assert_true(out.step == 7 && out.n_tokens == 2);
     assert_true(out.tokens[0].pos == 2 && out.tokens[0].logprob == -0.5f && out.tokens[0].logits_digest == 4);
     assert_int_equal(out.tokens[1].token, INT32_MAX);
+    link_token memory[2];
+    link_result into;
+    assert_int_equal(link_result_decode_into(bytes.data, bytes.size, memory, 2, &into, NULL), BASE_OK);
+    assert_true(into.tokens == memory && into.n_tokens == 2);
+    assert_memory_equal(memory, out.tokens, sizeof memory);
+    assert_int_equal(link_result_decode_into(bytes.data, bytes.size, memory, 1, &into, NULL), BASE_EFORMAT);
+    assert_int_equal(link_result_decode_into(bytes.data, bytes.size - 1, memory, 2, &into, NULL), BASE_EFORMAT);
     link_result_release(&out);
     for (size_t size = 0; size < bytes.size; size++)
         assert_int_equal(link_result_decode(bytes.data, size, &out, NULL), BASE_EFORMAT);
@@ -358,7 +405,7 @@ static void test_hello(void **state)
     assert_string_equal(out.model_digest, hello.model_digest);
     assert_string_equal(out.isa, "avx512");
 
-    hello.protocol = 2;
+    hello.protocol = LINK_PROTOCOL + 1;
     assert_int_equal(hello_again(&hello, &out, &error), BASE_EUNSUPPORTED);
     hello = good_hello();
     hello.tp = 0;
@@ -530,6 +577,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan_round_trip),
+        cmocka_unit_test(test_plan_into_memory),
         cmocka_unit_test(test_plan_refusals),
         cmocka_unit_test(test_plan_count_limits),
         cmocka_unit_test(test_feedback_placeholder),

@@ -24,12 +24,15 @@ typedef struct job {
     uint32_t n_prompt, n_images, max_tokens;
     uint8_t pixels[4][PIXELS];
     const uint8_t *images[4];
+    unsigned char digests[4][PREFIX_IMAGES_BYTES];
+    uint32_t n_resumed; /* tokens at the end of prompt that are the answer's first */
     link_sampling sampling;
     int32_t answer[TOKENS_MAX];
     uint32_t n_answer;
     sched_finish finish;
     base_status status;
     uint64_t first_us, started_us;
+    sched_savings savings;
 } job;
 
 typedef struct rig {
@@ -47,16 +50,28 @@ typedef struct rig {
 static const link_limits SMALL = {.max_seqs = 8, .max_positions = 400, .max_step_tokens = 64, .n_kv_blocks = 40,
                                   .n_image_slots = 4, .rows_per_image = 6, .image_size = IMAGE_SIZE, .vocab_size = FAKE_VOCAB};
 
-static rig *rig_create(link_limits limits, uint32_t n_stages, uint32_t step_tokens, uint32_t max_queue, uint32_t eos_every)
+/* What a scheduler may spare its ranks. */
+typedef struct thrift {
+    bool keep_prefixes;
+    uint32_t speculate;
+} thrift;
+
+static rig *rig_create_thrifty(link_limits limits, uint32_t n_stages, uint32_t step_tokens, uint32_t max_queue, uint32_t eos_every,
+                               thrift with)
 {
     rig *r = calloc(1, sizeof *r);
     r->limits = limits;
     r->now_us = 1000;
     fake_model_init(&r->model, &limits, eos_every);
     sched_options options = {.limits = limits, .n_stages = n_stages, .step_tokens = step_tokens, .max_queue = max_queue,
-                             .policy = &sched_policy_fcfs};
+                             .policy = &sched_policy_fcfs, .keep_prefixes = with.keep_prefixes, .speculate = with.speculate};
     assert_int_equal(sched_create(&options, &r->s, NULL), BASE_OK);
     return r;
+}
+
+static rig *rig_create(link_limits limits, uint32_t n_stages, uint32_t step_tokens, uint32_t max_queue, uint32_t eos_every)
+{
+    return rig_create_thrifty(limits, n_stages, step_tokens, max_queue, eos_every, (thrift){0});
 }
 
 static void rig_destroy(rig *r)
@@ -79,22 +94,70 @@ static void count_ids(const sched_pool *pool, uint8_t *seen, const uint32_t *ids
     }
 }
 
+/* A sequence's blocks: its own are nobody else's, the others are nodes of the prefix cache, whose uses are counted in refs. */
+static void count_table(const prefix_cache *cache, const kv_table *table, uint8_t *seen, uint32_t *refs, uint32_t *n_own)
+{
+    for (uint32_t b = 0; b < table->n_blocks; b++) {
+        bool is_known = b < table->n_known;
+        if (is_known)
+            refs[table->nodes[b]]++;
+        if (is_known && table->nodes[b] == table->blocks[b])
+            continue;
+        count_ids(&cache->pool, seen, &table->blocks[b], 1);
+        (*n_own)++;
+    }
+}
+
+/* Every block is free, or some table's own, or a node with the right count of uses; the unused nodes are those of the list. */
+static void check_blocks(const rig *r)
+{
+    const sched *s = r->s;
+    const prefix_cache *cache = &s->blocks;
+    uint32_t n = cache->pool.n_total, n_accounted = cache->pool.n_free, n_idle = 0;
+    uint8_t *seen = calloc(n, 1);
+    uint32_t *refs = calloc(n, sizeof *refs);
+    count_ids(&cache->pool, seen, cache->pool.free_ids, cache->pool.n_free);
+    for (uint32_t i = 0; i < s->running.n; i++)
+        count_table(cache, &s->running.items[i]->table, seen, refs, &n_accounted);
+    for (uint32_t at = cache->oldest; cache->n_idle > 0 && at != PREFIX_NONE; at = cache->nodes[at].newer, n_idle++) {
+        count_ids(&cache->pool, seen, &at, 1);
+        assert_int_equal(refs[at], 0);
+    }
+    assert_int_equal(n_idle, cache->n_idle);
+    for (uint32_t id = 0; id < n; id++) {
+        if (refs[id] == 0)
+            continue;
+        count_ids(&cache->pool, seen, &id, 1);
+        assert_int_equal(cache->nodes[id].refs, refs[id]);
+        n_accounted++;
+    }
+    assert_int_equal(n_accounted + n_idle, n);
+    free(seen);
+    free(refs);
+}
+
+static void check_sequence(const sched_seq *seq)
+{
+    assert_int_not_equal(seq->state, SEQ_WAITING);
+    assert_true(seq->n_sampling <= SCHED_AHEAD);
+    assert_true(seq->n_draft == 0 || (seq->n_sampling == 1 && seq->n_planned == seq->n_known + seq->n_draft));
+    assert_true(seq->n_plans > 0 || (seq->state != SEQ_DRAINING && seq->state != SEQ_PREEMPTED));
+    assert_true(seq->table.n_blocks >= kv_blocks_for(seq->n_planned));
+    assert_true(seq->table.n_known * LINK_KV_BLOCK_TOKENS <= seq->n_done);
+}
+
 static void check_invariants(const rig *r)
 {
     const sched *s = r->s;
-    uint8_t *blocks = calloc(s->blocks.n_total, 1), *slots = calloc(s->slots.n_total, 1),
-            *images = calloc(s->images.n_total + 1, 1);
-    uint32_t n_blocks = s->blocks.n_free, n_slots = s->slots.n_free, n_images = s->images.n_free;
-    count_ids(&s->blocks, blocks, s->blocks.free_ids, s->blocks.n_free);
+    uint8_t *slots = calloc(s->slots.n_total, 1), *images = calloc(s->images.n_total + 1, 1);
+    uint32_t n_slots = s->slots.n_free, n_images = s->images.n_free;
     count_ids(&s->slots, slots, s->slots.free_ids, s->slots.n_free);
     count_ids(&s->images, images, s->images.free_ids, s->images.n_free);
     uint32_t n_entries = 0, n_seq_plans = 0;
     for (uint32_t i = 0; i < s->running.n; i++) {
         const sched_seq *seq = s->running.items[i];
-        assert_int_not_equal(seq->state, SEQ_WAITING);
-        count_ids(&s->blocks, blocks, seq->table.blocks, seq->table.n_blocks);
+        check_sequence(seq);
         count_ids(&s->slots, slots, &seq->slot, 1);
-        n_blocks += seq->table.n_blocks;
         n_slots++;
         for (uint32_t k = 0; k < seq->n_images; k++) {
             if (seq->images[k].slot == SEQ_NO_SLOT)
@@ -102,9 +165,6 @@ static void check_invariants(const rig *r)
             count_ids(&s->images, images, &seq->images[k].slot, 1);
             n_images++;
         }
-        assert_true(seq->n_sampling <= SCHED_AHEAD);
-        assert_true(seq->n_plans > 0 || (seq->state != SEQ_DRAINING && seq->state != SEQ_PREEMPTED));
-        assert_true(seq->table.n_blocks >= kv_blocks_for(seq->n_planned));
         n_seq_plans += seq->n_plans;
     }
     for (uint32_t i = 0; i < s->waiting.n; i++) {
@@ -115,17 +175,16 @@ static void check_invariants(const rig *r)
     for (uint32_t i = 0; i < s->n_flights; i++)
         n_entries += s->flights[(s->first_flight + i) % s->options.max_plans].n_entries;
     assert_int_equal(n_entries, n_seq_plans);
-    assert_int_equal(n_blocks, s->blocks.n_total);
     assert_int_equal(n_slots, s->slots.n_total);
     assert_int_equal(n_images, s->images.n_total);
-    free(blocks);
+    check_blocks(r);
     free(slots);
     free(images);
 }
 
 static void check_nothing_held(const rig *r)
 {
-    assert_int_equal(r->s->blocks.n_free, r->s->blocks.n_total);
+    assert_int_equal(prefix_cache_available(&r->s->blocks), r->s->blocks.pool.n_total);
     assert_int_equal(r->s->slots.n_free, r->s->slots.n_total);
     assert_int_equal(r->s->images.n_free, r->s->images.n_total);
     assert_int_equal(r->s->waiting.n + r->s->running.n, 0);
@@ -142,6 +201,7 @@ static job *job_make(rig *r, uint32_t index, uint32_t n_text, uint32_t n_images,
     for (uint32_t k = 0; k < n_images && k < 4; k++) {
         memset(j->pixels[k], (int)(salt * 7 + k), PIXELS);
         j->images[k] = j->pixels[k];
+        memset(j->digests[k], (int)(salt * 7 + k), PREFIX_IMAGES_BYTES); /* names them as well as the pixels above do */
         for (uint32_t row = 0; row < r->limits.rows_per_image; row++)
             j->prompt[j->n_prompt++] = -1 - (int32_t)(k * r->limits.rows_per_image + row);
     }
@@ -155,7 +215,8 @@ static base_status submit(rig *r, job *j, uint32_t priority, uint64_t deadline_u
     base_status status = sched_reserve(r->s, error);
     if (status != BASE_OK)
         return status;
-    sched_request request = {.user = j, .tokens = j->prompt, .n_tokens = j->n_prompt, .images = j->images, .n_images = j->n_images,
+    sched_request request = {.user = j, .tokens = j->prompt, .n_tokens = j->n_prompt, .n_resumed = j->n_resumed, .images = j->images, .n_images = j->n_images,
+                             .image_digests = (const unsigned char (*)[PREFIX_IMAGES_BYTES])j->digests,
                              .max_tokens = j->max_tokens, .stop_ids = fake_stops, .n_stop_ids = 2, .priority = priority, .deadline_us = deadline_us,
                              .sampling = j->sampling};
     status = sched_submit(r->s, &request, r->now_us, &j->seq, error);
@@ -173,7 +234,7 @@ static bool send_plan(rig *r)
     r->last = *plan;
     r->last_decodes = r->last_prefill_tokens = 0;
     for (uint32_t i = 0; i < plan->n_slices; i++) {
-        bool is_decode = plan->slices[i].n_tokens == 1 && plan->slices[i].n_sampled > 0;
+        bool is_decode = plan->slices[i].n_tokens == plan->slices[i].n_sampled;
         r->last_decodes += is_decode;
         r->last_prefill_tokens += is_decode ? 0 : plan->slices[i].n_tokens;
     }
@@ -195,6 +256,7 @@ static void take_events(rig *r)
             if (j->n_answer == 0)
                 j->first_us = r->now_us;
             j->answer[j->n_answer++] = event.token.token;
+            j->savings = event.savings;
         }
         if (event.finish != SCHED_GOES_ON) {
             j->is_alive = false;
@@ -217,7 +279,7 @@ static void complete_plan(rig *r)
     link_result result;
     fake_model_step(&r->model, &plan, &result);
     link_plan_release(&plan);
-    assert_int_equal(sched_take_result(r->s, &result, &error), BASE_OK);
+    assert_int_equal(sched_take_result(r->s, &result, r->now_us, &error), BASE_OK);
     check_invariants(r);
     take_events(r);
 }
@@ -238,12 +300,23 @@ static void run_dry(rig *r)
 static void check_answer(const rig *r, const job *j)
 {
     int32_t expected[TOKENS_MAX];
-    uint32_t n = fake_expect(&r->limits, r->model.eos_every, j->prompt, j->n_prompt, j->images, &j->sampling, j->max_tokens,
-                             expected);
+    uint32_t n_prompt = j->n_prompt - j->n_resumed;
+    uint32_t n = fake_expect(&r->limits, r->model.eos_every, j->prompt, n_prompt, j->images, &j->sampling, j->max_tokens, expected);
+    assert_memory_equal(j->prompt + n_prompt, expected, j->n_resumed * sizeof *expected);
     assert_false(j->is_alive);
-    assert_int_equal(j->n_answer, n);
-    assert_memory_equal(j->answer, expected, n * sizeof *expected);
+    assert_int_equal(j->n_resumed + j->n_answer, n);
+    assert_memory_equal(j->answer, expected + j->n_resumed, j->n_answer * sizeof *expected);
     assert_int_equal(j->finish, expected[n - 1] == FAKE_EOS ? SCHED_EOS : SCHED_LENGTH);
+}
+
+/* Hand in the first part of an answer, as after a crash. */
+static void resume_at(const rig *r, job *j, uint32_t n)
+{
+    int32_t answer[TOKENS_MAX];
+    uint32_t n_answer = fake_expect(&r->limits, r->model.eos_every, j->prompt, j->n_prompt, j->images, &j->sampling, j->max_tokens, answer);
+    j->n_resumed = n < n_answer ? n : n_answer - 1;
+    memcpy(j->prompt + j->n_prompt, answer, j->n_resumed * sizeof *answer);
+    j->n_prompt += j->n_resumed;
 }
 
 /* ---- cases ---- */
@@ -421,13 +494,13 @@ static void cancel_waits_for_the_pipeline(void **state)
     assert_int_equal(submit(r, j, 0, 0, NULL), BASE_OK);
     assert_true(send_plan(r));
     assert_true(send_plan(r));
-    uint32_t n_free = r->s->blocks.n_free;
+    uint32_t n_free = prefix_cache_available(&r->s->blocks);
     sched_cancel(r->s, j->seq);
     j->is_alive = false;
     check_invariants(r);
-    assert_int_equal(r->s->blocks.n_free, n_free);
+    assert_int_equal(prefix_cache_available(&r->s->blocks), n_free);
     complete_plan(r);
-    assert_int_equal(r->s->blocks.n_free, n_free);
+    assert_int_equal(prefix_cache_available(&r->s->blocks), n_free);
     complete_plan(r);
     check_nothing_held(r);
     assert_int_equal(j->n_answer, 0);
@@ -544,12 +617,12 @@ static void overflow_ends_its_sequence(void **state)
     assert_true(send_plan(r));
     link_token token = {.seq = 0, .pos = 7, .token = LINK_TOKEN_OVERFLOW};
     link_result result = {.step = 1, .n_tokens = 1, .tokens = &token};
-    assert_int_equal(sched_take_result(r->s, &result, NULL), BASE_OK);
+    assert_int_equal(sched_take_result(r->s, &result, r->now_us, NULL), BASE_OK);
     take_events(r);
     assert_int_equal(j->status, BASE_ENUMERIC);
     result.step = 2;
     token.pos = 9;
-    assert_int_equal(sched_take_result(r->s, &result, NULL), BASE_OK);
+    assert_int_equal(sched_take_result(r->s, &result, r->now_us, NULL), BASE_OK);
     take_events(r);
     check_nothing_held(r);
     rig_destroy(r);
@@ -565,7 +638,7 @@ static void overflow_spares_the_mates(void **state)
     assert_true(send_plan(r));
     link_token tokens[] = {{.seq = 0, .pos = 9, .token = LINK_TOKEN_OVERFLOW}, {.seq = 1, .pos = 11, .token = 5}};
     link_result result = {.step = 1, .n_tokens = 2, .tokens = tokens};
-    assert_int_equal(sched_take_result(r->s, &result, NULL), BASE_OK);
+    assert_int_equal(sched_take_result(r->s, &result, r->now_us, NULL), BASE_OK);
     take_events(r);
     assert_int_equal(bad->status, BASE_ENUMERIC);
     assert_int_equal(good->status, BASE_OK);
@@ -580,22 +653,22 @@ static void wrong_results_are_refused(void **state)
     base_error error;
     link_token token = {.seq = 0, .pos = 9, .token = FAKE_VOCAB};
     link_result result = {.step = 1, .n_tokens = 1, .tokens = &token};
-    assert_int_equal(sched_take_result(r->s, &result, &error), BASE_EFORMAT); /* nothing in flight */
+    assert_int_equal(sched_take_result(r->s, &result, r->now_us, &error), BASE_EFORMAT); /* nothing in flight */
     assert_int_equal(submit(r, job_make(r, 0, 10, 0, 20, 1), 0, 0, NULL), BASE_OK);
     assert_true(send_plan(r));
-    assert_int_equal(sched_take_result(r->s, &result, &error), BASE_EFORMAT); /* outside the vocabulary */
+    assert_int_equal(sched_take_result(r->s, &result, r->now_us, &error), BASE_EFORMAT); /* outside the vocabulary */
     token.token = 5;
     token.pos = 8;
-    assert_int_equal(sched_take_result(r->s, &result, &error), BASE_EFORMAT);
+    assert_int_equal(sched_take_result(r->s, &result, r->now_us, &error), BASE_EFORMAT);
     token.pos = 9;
     result.step = 2;
-    assert_int_equal(sched_take_result(r->s, &result, &error), BASE_EFORMAT);
+    assert_int_equal(sched_take_result(r->s, &result, r->now_us, &error), BASE_EFORMAT);
     result.step = 1;
     result.n_tokens = 0;
-    assert_int_equal(sched_take_result(r->s, &result, &error), BASE_EFORMAT);
+    assert_int_equal(sched_take_result(r->s, &result, r->now_us, &error), BASE_EFORMAT);
     result.n_tokens = 1;
     check_invariants(r);
-    assert_int_equal(sched_take_result(r->s, &result, &error), BASE_OK);
+    assert_int_equal(sched_take_result(r->s, &result, r->now_us, &error), BASE_OK);
     rig_destroy(r);
 }
 
@@ -621,15 +694,18 @@ static uint32_t next_random(uint64_t *seed, uint32_t below)
     return (uint32_t)((*seed >> 33) % below);
 }
 
-static void random_submit(rig *r, uint64_t *seed)
+/* Jobs of the same salt begin alike. */
+static void random_submit(rig *r, uint64_t *seed, uint32_t n_salts)
 {
     for (uint32_t i = 0; i < JOBS_MAX; i++) {
         job *j = &r->jobs[i];
         if (j->is_alive || j->seq != NULL)
             continue;
         j = job_make(r, i, 1 + next_random(seed, 150), next_random(seed, 6) == 0 ? 1 + next_random(seed, 3) : 0,
-                     1 + next_random(seed, 200), next_random(seed, 1000));
+                     1 + next_random(seed, 200), next_random(seed, n_salts));
         j->sampling = (link_sampling){.temperature = (float)next_random(seed, 2), .top_p = 1.0f, .seed = next_random(seed, 99)};
+        if (next_random(seed, 4) == 0)
+            resume_at(r, j, next_random(seed, 60));
         uint64_t deadline_us = next_random(seed, 10) == 0 ? r->now_us + 1 + next_random(seed, 60000) : 0;
         if (submit(r, j, next_random(seed, 5) == 0, deadline_us, NULL) != BASE_OK)
             j->seq = NULL;
@@ -664,37 +740,57 @@ static uint32_t harvest(rig *r)
     return n;
 }
 
+/* One walk of ten thousand events; returns what the scheduler saved. */
+static sched_numbers random_walk(uint32_t round, thrift with)
+{
+    link_limits limits = SMALL;
+    limits.n_kv_blocks = 12 + round * 5; /* from starving to ample */
+    uint64_t seed = 77 + round;
+    rig *r = rig_create_thrifty(limits, 1 + round % 4, 24, 12, (round % 2 == 0 ? 60 : 0) | FAKE_PHRASES, with);
+    uint32_t n_answers = 0;
+    for (int i = 0; i < 10000; i++) {
+        uint32_t what = next_random(&seed, 100);
+        r->now_us += next_random(&seed, 500);
+        if (what < 12)
+            random_submit(r, &seed, round % 3 == 0 ? 1000 : 5);
+        else if (what < 14)
+            random_cancel(r, &seed);
+        else if (what < 20)
+            sched_expire(r->s, r->now_us);
+        else if (what < 60)
+            send_plan(r);
+        else if (r->n_flights > 0)
+            complete_plan(r);
+        take_events(r);
+        check_invariants(r);
+        n_answers += harvest(r);
+    }
+    run_dry(r);
+    n_answers += harvest(r);
+    check_nothing_held(r);
+    assert_true(n_answers > 20);
+    sched_numbers numbers = sched_numbers_of(r->s);
+    rig_destroy(r);
+    return numbers;
+}
+
+/* Whatever is spared, every answer is the one that computing all of it alone gives (harvest checks each). */
 static void random_events(void **state)
 {
     (void)state;
-    for (uint32_t round = 0; round < 6; round++) {
-        link_limits limits = SMALL;
-        limits.n_kv_blocks = 12 + round * 5; /* from starving to ample */
-        uint64_t seed = 77 + round;
-        rig *r = rig_create(limits, 1 + round % 4, 24, 12, round % 2 == 0 ? 60 : 0);
-        uint32_t n_answers = 0;
-        for (int i = 0; i < 10000; i++) {
-            uint32_t what = next_random(&seed, 100);
-            r->now_us += next_random(&seed, 500);
-            if (what < 12)
-                random_submit(r, &seed);
-            else if (what < 14)
-                random_cancel(r, &seed);
-            else if (what < 20)
-                sched_expire(r->s, r->now_us);
-            else if (what < 60)
-                send_plan(r);
-            else if (r->n_flights > 0)
-                complete_plan(r);
-            take_events(r);
-            check_invariants(r);
-            n_answers += harvest(r);
+    static const thrift ways[] = {{false, 0}, {true, 0}, {false, SCHED_SPECULATE_AUTO}, {true, SCHED_SPECULATE_AUTO}, {true, 4}, {false, 15}};
+    for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+        sched_numbers sum = {0};
+        for (uint32_t round = 0; round < 6; round++) {
+            sched_numbers numbers = random_walk(round, ways[w]);
+            sum.prefix_tokens += numbers.prefix_tokens;
+            sum.drafted_tokens += numbers.drafted_tokens;
+            sum.accepted_tokens += numbers.accepted_tokens;
         }
-        run_dry(r);
-        n_answers += harvest(r);
-        check_nothing_held(r);
-        assert_true(n_answers > 20);
-        rig_destroy(r);
+        assert_int_equal(sum.prefix_tokens > 0, ways[w].keep_prefixes);
+        assert_int_equal(sum.drafted_tokens > 0, ways[w].speculate != 0);
+        assert_int_equal(sum.accepted_tokens > 0, ways[w].speculate != 0);
+        assert_true(sum.accepted_tokens <= sum.drafted_tokens);
     }
 }
 

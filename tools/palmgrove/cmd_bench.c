@@ -24,7 +24,7 @@ typedef struct bench_values {
     uint32_t prompt, generate, repeat, step_tokens;
     const char *batch, *depth;
     uint32_t tp, pp, threads, memory;
-    const char *weights, *importance, *activations, *isa, *json, *plot, *trace;
+    const char *weights, *importance, *activations, *kv_type, *isa, *huge_pages, *json, *plot, *trace;
     bool no_pin, quiet;
 } bench_values;
 
@@ -49,9 +49,13 @@ static const option_row rows[] = {
     {"importance", "FILE", OPTION_TEXT, AT(importance), NULL, "what palmgrove calibrate measured, for better int4", 0},
     {"activations", "TYPE", OPTION_TEXT, AT(activations), "int8",
      "what int8 and int4 weights are multiplied with: int8 (faster) or f32; docs/QUANTISATION.md has the price", 0},
+    {"kv-type", "TYPE", OPTION_TEXT, AT(kv_type), "f32",
+     "how keys and values are kept: f32, bf16 (half the memory) or int8 (a quarter); docs/QUANTISATION.md has the price", 0},
     {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512, neon, neon-dot", 0},
     {"memory", "MIB", OPTION_U32, AT(memory), "1024",
      "memory of a node that limits and kernels are measured over: several times its caches", OPTION_NO_ENVIRONMENT},
+    {"huge-pages", "WHEN", OPTION_TEXT, AT(huge_pages), "auto",
+     "memory in huge pages: auto (transparent ones), on (the reserved pool first), off", 0},
     {"no-pin", NULL, OPTION_FLAG, AT(no_pin), NULL, "do not bind threads and memory to cores", 0},
     {"json", "FILE", OPTION_TEXT, AT(json), NULL, "write the results as JSON (docs/PERFORMANCE.md has the fields); -: to stdout instead of the tables",
      OPTION_NO_ENVIRONMENT},
@@ -105,6 +109,10 @@ static base_status read_options(const bench_values *values, bench_engine_options
         return base_fail(error, BASE_EINVAL, "unknown weights '%.40s'; known are auto, f32, f16, bf16, int8, int4", values->weights);
     if (!model_activations_find(values->activations, &out->numerics.activations))
         return base_fail(error, BASE_EINVAL, "unknown activations '%.40s'; known are f32, int8", values->activations);
+    if (!model_kv_type_find(values->kv_type, &out->numerics.kv))
+        return base_fail(error, BASE_EINVAL, "unknown kv-type '%.40s'; known are f32, bf16, int8", values->kv_type);
+    if (!model_huge_pages_find(values->huge_pages, &out->huge_pages))
+        return base_fail(error, BASE_EINVAL, "unknown huge-pages '%.40s'; known are auto, on, off", values->huge_pages);
     if (values->prompt > PROMPT_MAX || values->generate > PROMPT_MAX || values->step_tokens > WORKER_STEP_TOKENS_MAX)
         return base_fail(error, BASE_EINVAL, "--prompt and --generate are at most %u, --step-tokens %u", PROMPT_MAX, WORKER_STEP_TOKENS_MAX);
     if (values->memory < 1 || values->memory > MEMORY_MAX)
@@ -215,7 +223,8 @@ static base_status measure_placed(const bench_values *values, const parts *wante
                                   const topo_plan *plan, base_error *error)
 {
     bench_results *results = calloc(1, sizeof *results);
-    bench_rank rank = {.world = world, .n_threads = topo_plan_threads(plan), .crowded = topo_plan_is_crowded(plan), .quiet = values->quiet};
+    bench_rank rank = {.world = world, .n_threads = topo_plan_threads(plan), .crowded = topo_plan_is_crowded(plan), .quiet = values->quiet,
+                       .huge_pages = options->huge_pages};
     base_status status = results != NULL ? team_create(rank.n_threads, rank.crowded, &rank.team, error)
                                          : base_fail(error, BASE_ENOMEM, "out of memory");
     status = par_world_agree(world, status, error);

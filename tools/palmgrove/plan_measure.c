@@ -158,7 +158,7 @@ static void run_attention(void *context, team_member *me)
     const bench *b = context;
     uint32_t blocks[KERN_SPLIT / KERN_PANEL], visible[KERN_ATTENTION_ROWS];
     for (uint32_t i = 0; i < KERN_SPLIT / KERN_PANEL; i++)
-        blocks[i] = (me->index * (KERN_SPLIT / KERN_PANEL) + i) % N_BLOCKS;
+        blocks[i] = (uint32_t)((me->index * (KERN_SPLIT / KERN_PANEL) + i) % N_BLOCKS);
     for (uint32_t r = 0; r < KERN_ATTENTION_ROWS; r++)
         visible[r] = KERN_SPLIT;
     float *memory = b->attention + me->index * attention_floats();

@@ -76,6 +76,8 @@ static base_status read_recipe(teacher *t, const teacher_options *options, base_
     t->recipe.kind = kind;
     if (options->activations != NULL && !model_activations_find(options->activations, &t->numerics.activations))
         return base_fail(error, BASE_EINVAL, "unknown activations '%s'; known are f32, int8", options->activations);
+    if (options->kv_type != NULL && !model_kv_type_find(options->kv_type, &t->numerics.kv))
+        return base_fail(error, BASE_EINVAL, "unknown kv-type '%s'; known are f32, bf16, int8", options->kv_type);
     if (options->importance == NULL)
         return BASE_OK;
     base_status status = shard_importance_open(options->importance, &t->checkpoint->a, &t->importance, error);

@@ -18,7 +18,7 @@ typedef struct teacher teacher;
 /* What the commands have in common; the first member of their values (TEACHER_ROWS). */
 typedef struct teacher_options {
     const char *model, *text;
-    const char *weights, *importance, *activations, *isa; /* the first three NULL: as the checkpoint is, none, f32 */
+    const char *weights, *importance, *activations, *kv_type, *isa; /* the first four NULL: as the checkpoint is, none, f32, f32 */
     uint32_t tp, pp, threads;
     uint32_t context, step_tokens;
     uint64_t max_tokens;

@@ -9,63 +9,166 @@
 #define HALF_PANEL (KERN_PANEL / 2)
 #define HALF_VECS (VECS / 2)
 
+_Static_assert(PACK_GROUP == KERN_PANEL, "a panel of values has one scale for each position");
+
+/* bf16 and int8 are widened in registers for tiles this low, and to memory, once for all tiles, for more rows. */
+#if VEC_TILE_ROWS > 4
+#define LOW_ROWS 4
+#else
+#define LOW_ROWS VEC_TILE_ROWS
+#endif
+
 /* --- products of a tile: y[r] = (y[r] or 0) + sum over i < n of x[r][i] * w[i], w [n][width] --- */
 
-INLINE void tile_products(const float *w, size_t vecs, size_t n, const float *x, size_t ldx, size_t rows, bool adds, vec scale, float *y,
-                          size_t ldy)
+/* The rows of a tile: x and y, and what becomes of the sums. */
+typedef struct tile {
+    const float *x;
+    size_t ldx;
+    float *y;
+    size_t ldy;
+    float scale; /* of scores */
+} tile;
+
+INLINE void begin_tile(vec s[][VECS], const tile *t, size_t rows, size_t vecs, bool adds)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t v = 0; v < vecs; v++)
+            s[r][v] = adds ? vec_load(t->y + r * t->ldy + v * VEC_LANES) : vec_set(0.0f);
+}
+
+INLINE void add_products(vec s[][VECS], const vec w[VECS], const float *x, size_t ldx, size_t rows, size_t vecs)
+{
+    for (size_t r = 0; r < rows; r++) {
+        vec xr = vec_set(x[r * ldx]);
+        for (size_t v = 0; v < vecs; v++)
+            s[r][v] = vec_fma(w[v], xr, s[r][v]);
+    }
+}
+
+INLINE void end_tile(vec s[][VECS], const tile *t, size_t rows, size_t vecs, bool adds)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t v = 0; v < vecs; v++)
+            vec_store(t->y + r * t->ldy + v * VEC_LANES, adds ? s[r][v] : vec_mul(s[r][v], vec_set(t->scale)));
+}
+
+#define LOAD_KV_f32(w, at) vec_load((const float *)(const void *)(w) + (at))
+#define LOAD_KV_bf16(w, at) vec_load_bf16((const uint16_t *)(const void *)(w) + (at))
+
+/* f32 and bf16: `rows`, `vecs` and `adds` are constants. */
+#define DEFINE_TILE_PRODUCTS(TYPE)                                                                                     \
+    INLINE void tile_products_##TYPE(const char *w, size_t n, const tile *t, size_t rows, size_t vecs, bool adds)      \
+    {                                                                                                                  \
+        vec s[VEC_TILE_ROWS][VECS];                                                                                    \
+        begin_tile(s, t, rows, vecs, adds);                                                                            \
+        for (size_t i = 0; i < n; i++) {                                                                               \
+            vec wi[VECS];                                                                                              \
+            for (size_t v = 0; v < vecs; v++)                                                                          \
+                wi[v] = LOAD_KV_##TYPE(w, (i * vecs + v) * VEC_LANES);                                                 \
+            add_products(s, wi, t->x + i, t->ldx, rows, vecs);                                                         \
+        }                                                                                                              \
+        end_tile(s, t, rows, vecs, adds);                                                                              \
+    }
+DEFINE_TILE_PRODUCTS(f32)
+DEFINE_TILE_PRODUCTS(bf16)
+
+/* Column j (a constant) of a quad of int8; keys have a scale for each lane, values one for the column. */
+INLINE void add_code_column(vec s[][VECS], const uint8_t *quad, int j, const vec *scales, bool by_lane, const tile *t, size_t i, size_t rows,
+                            size_t vecs)
+{
+    vec w[VECS];
+    for (size_t v = 0; v < vecs; v++)
+        w[v] = vec_mul(vec_column_int8(quad + 4 * VEC_LANES * v, j), scales[by_lane ? v : 0]);
+    add_products(s, w, t->x + i, t->ldx, rows, vecs);
+}
+
+/* n, a multiple of 4, columns of int8. */
+INLINE void tile_keys_int8(const uint8_t *quads, size_t n, const uint16_t *half_scales, const tile *t, size_t rows)
+{
+    vec s[VEC_TILE_ROWS][VECS], scales[VECS];
+    begin_tile(s, t, rows, VECS, false);
+    for (size_t i = 0; i < n; i += 4, quads += 4 * KERN_PANEL) {
+        for (size_t v = 0; v < VECS; v++)
+            scales[v] = vec_load_f16(half_scales + i / PACK_GROUP * KERN_PANEL + v * VEC_LANES);
+        add_code_column(s, quads, 0, scales, true, t, i, rows, VECS);
+        add_code_column(s, quads, 1, scales, true, t, i + 1, rows, VECS);
+        add_code_column(s, quads, 2, scales, true, t, i + 2, rows, VECS);
+        add_code_column(s, quads, 3, scales, true, t, i + 3, rows, VECS);
+    }
+    end_tile(s, t, rows, VECS, false);
+}
+
+/* The 32 positions of a panel of values. */
+INLINE void tile_values_int8(const uint8_t *quads, const float *scales, const tile *t, size_t rows, size_t vecs)
 {
     vec s[VEC_TILE_ROWS][VECS];
-    for (size_t r = 0; r < rows; r++)
-        for (size_t v = 0; v < vecs; v++)
-            s[r][v] = adds ? vec_load(y + r * ldy + v * VEC_LANES) : vec_set(0.0f);
-    for (size_t i = 0; i < n; i++, w += vecs * VEC_LANES) {
-        vec wi[VECS];
-        for (size_t v = 0; v < vecs; v++)
-            wi[v] = vec_load(w + v * VEC_LANES);
-        for (size_t r = 0; r < rows; r++) {
-            vec xr = vec_set(x[r * ldx + i]);
-            for (size_t v = 0; v < vecs; v++)
-                s[r][v] = vec_fma(wi[v], xr, s[r][v]);
-        }
+    begin_tile(s, t, rows, vecs, true);
+    for (size_t j = 0; j < KERN_PANEL; j += 4, quads += 4 * vecs * VEC_LANES) {
+        vec by_column[4] = {vec_set(scales[j]), vec_set(scales[j + 1]), vec_set(scales[j + 2]), vec_set(scales[j + 3])};
+        add_code_column(s, quads, 0, by_column, false, t, j, rows, vecs);
+        add_code_column(s, quads, 1, by_column + 1, false, t, j + 1, rows, vecs);
+        add_code_column(s, quads, 2, by_column + 2, false, t, j + 2, rows, vecs);
+        add_code_column(s, quads, 3, by_column + 3, false, t, j + 3, rows, vecs);
     }
-    for (size_t r = 0; r < rows; r++)
-        for (size_t v = 0; v < vecs; v++)
-            vec_store(y + r * ldy + v * VEC_LANES, adds ? s[r][v] : vec_mul(s[r][v], scale));
+    end_tile(s, t, rows, vecs, true);
 }
 
-#define CASE_SCORES(unused, ROWS)                                                                                      \
+/* One function for each of those and each height; `work` is a call of the above with ROWS. */
+#define CASE_WORK(WORK, ROWS)                                                                                          \
     case ROWS:                                                                                                         \
-        tile_products(keys, VECS, dh, q, ldq, ROWS, false, vec_set(scale), scores, KERN_SPLIT);                        \
+        WORK(ROWS);                                                                                                    \
         break;
-#define CASE_VALUES(VECTORS, ROWS)                                                                                     \
-    case ROWS:                                                                                                         \
-        tile_products(values, VECTORS, n, p, KERN_SPLIT, ROWS, true, vec_set(0.0f), out, ldo);                         \
-        break;
-
-/* scores[r][0..32) = (K^T q[r]) * scale, K [dh][32]. */
-static void tile_scores(const float *keys, size_t dh, const float *q, size_t ldq, size_t rows, float scale, float *scores)
-{
-    switch (rows) {
-        EACH_HEIGHT(VEC_TILE_ROWS, CASE_SCORES, 0)
+#define DEFINE_BY_HEIGHT(NAME, HIGHEST, WORK, ...)                                                                     \
+    static void NAME(__VA_ARGS__, const tile *t, size_t rows)                                                          \
+    {                                                                                                                  \
+        switch (rows) {                                                                                                \
+            EACH_HEIGHT(HIGHEST, CASE_WORK, WORK)                                                                      \
+        }                                                                                                              \
     }
+
+#define SCORES_f32(ROWS) tile_products_f32(w, n, t, ROWS, VECS, false)
+#define SCORES_bf16(ROWS) tile_products_bf16(w, n, t, ROWS, VECS, false)
+#define SCORES_int8(ROWS) tile_keys_int8((const uint8_t *)w, n, scales, t, ROWS)
+#define VALUES_f32(ROWS) tile_products_f32(w, n, t, ROWS, VECS, true)
+#define VALUES_bf16(ROWS) tile_products_bf16(w, n, t, ROWS, VECS, true)
+#define VALUES_int8(ROWS) tile_values_int8((const uint8_t *)w, scales, t, ROWS, VECS)
+#define HALF_f32(ROWS) tile_products_f32(w, n, t, ROWS, HALF_VECS, true)
+#define HALF_bf16(ROWS) tile_products_bf16(w, n, t, ROWS, HALF_VECS, true)
+#define HALF_int8(ROWS) tile_values_int8((const uint8_t *)w, scales, t, ROWS, HALF_VECS)
+
+DEFINE_BY_HEIGHT(scores_f32, VEC_TILE_ROWS, SCORES_f32, const char *w, size_t n)
+DEFINE_BY_HEIGHT(values_f32, VEC_TILE_ROWS, VALUES_f32, const char *w, size_t n)
+DEFINE_BY_HEIGHT(half_values_f32, VEC_TILE_ROWS, HALF_f32, const char *w, size_t n)
+DEFINE_BY_HEIGHT(scores_bf16, LOW_ROWS, SCORES_bf16, const char *w, size_t n)
+DEFINE_BY_HEIGHT(values_bf16, LOW_ROWS, VALUES_bf16, const char *w, size_t n)
+DEFINE_BY_HEIGHT(half_values_bf16, LOW_ROWS, HALF_bf16, const char *w, size_t n)
+DEFINE_BY_HEIGHT(scores_int8, LOW_ROWS, SCORES_int8, const char *w, size_t n, const uint16_t *scales)
+DEFINE_BY_HEIGHT(values_int8, LOW_ROWS, VALUES_int8, const char *w, const float *scales)
+DEFINE_BY_HEIGHT(half_values_int8, LOW_ROWS, HALF_int8, const char *w, const float *scales)
+
+/* --- half a block, as it lies or as f32 --- */
+
+/* Keys [dh][32], or panels of values. */
+typedef struct half_block {
+    pack_type type;
+    const char *data;
+    const uint16_t *scales; /* of int8 */
+} half_block;
+
+static half_block keys_of(const kern_attention *a, const char *block)
+{
+    const uint16_t *end = (const uint16_t *)(const void *)(block + kern_block_bytes(a->type, a->dh));
+    return (half_block){a->type, block, end - 2 * kern_scales(a->dh)};
 }
 
-/* out[r] += sum of p[r][j] * V[j] over n positions, V [n][32] and V [n][16]. */
-static void tile_values(const float *values, size_t n, const float *p, size_t rows, float *out, size_t ldo)
+static half_block values_of(const kern_attention *a, const char *block)
 {
-    switch (rows) {
-        EACH_HEIGHT(VEC_TILE_ROWS, CASE_VALUES, VECS)
-    }
+    const uint16_t *end = (const uint16_t *)(const void *)(block + kern_block_bytes(a->type, a->dh));
+    size_t size = a->type == PACK_F32 ? 4 : 2, keys = a->dh * size;
+    if (a->type == PACK_INT8)
+        keys = base_size_round_up(a->dh, 4);
+    return (half_block){a->type, block + keys * KERN_PANEL, end - kern_scales(a->dh)};
 }
-
-static void tile_half_values(const float *values, size_t n, const float *p, size_t rows, float *out, size_t ldo)
-{
-    switch (rows) {
-        EACH_HEIGHT(VEC_TILE_ROWS, CASE_VALUES, HALF_VECS)
-    }
-}
-
-/* --- a block as f32 --- */
 
 static void widen_bf16(const char *from, size_t n, float *to)
 {
@@ -79,14 +182,12 @@ INLINE void widen_column(const uint8_t *quads, int j, vec scale, float *to)
     vec_store(to, vec_mul(vec_column_int8(quads, j), scale));
 }
 
-/* Keys have a scale for each lane, values one for each of the four columns of a quad. */
-static void widen_keys(const char *block, uint32_t dh, const float *scales, float *to)
+static void widen_keys(const uint8_t *quads, uint32_t dh, const uint16_t *scales, float *to)
 {
-    const uint8_t *quads = (const uint8_t *)block;
     for (size_t i = 0; i < dh; i += 4, quads += 4 * KERN_PANEL, to += 4 * KERN_PANEL)
         for (size_t v = 0; v < VECS; v++) {
             const uint8_t *lanes = quads + 4 * VEC_LANES * v;
-            vec scale = vec_load(scales + v * VEC_LANES);
+            vec scale = vec_load_f16(scales + i / PACK_GROUP * KERN_PANEL + v * VEC_LANES);
             widen_column(lanes, 0, scale, to + v * VEC_LANES);
             widen_column(lanes, 1, scale, to + KERN_PANEL + v * VEC_LANES);
             widen_column(lanes, 2, scale, to + 2 * KERN_PANEL + v * VEC_LANES);
@@ -94,8 +195,16 @@ static void widen_keys(const char *block, uint32_t dh, const float *scales, floa
         }
 }
 
-static void widen_value_panel(const uint8_t *quads, size_t width, const float *scales, float *to)
+static void widen_scales(const uint16_t *halves, float *scales)
 {
+    for (size_t j = 0; j < KERN_PANEL; j += VEC_LANES)
+        vec_store(scales + j, vec_load_f16(halves + j));
+}
+
+static void widen_value_panel(const uint8_t *quads, size_t width, const uint16_t *half_scales, float *to)
+{
+    float scales[KERN_PANEL];
+    widen_scales(half_scales, scales);
     for (size_t j = 0; j < KERN_PANEL; j += 4, quads += 4 * width, to += 4 * width)
         for (size_t c = 0; c < width; c += VEC_LANES) {
             widen_column(quads + 4 * c, 0, vec_set(scales[j]), to + c);
@@ -105,42 +214,26 @@ static void widen_value_panel(const uint8_t *quads, size_t width, const float *s
         }
 }
 
-static void widen_values(const char *codes, size_t dh_padded, const float *scales, float *to)
+/* A panel of values is a group. */
+static void widen_values(const uint8_t *quads, size_t dh_padded, const uint16_t *scales, float *to)
 {
     for (size_t c = 0; c < dh_padded; c += KERN_PANEL) {
         size_t width = dh_padded - c < KERN_PANEL ? HALF_PANEL : KERN_PANEL;
-        widen_value_panel((const uint8_t *)codes + c * KERN_PANEL, width, scales, to + c * KERN_PANEL);
+        widen_value_panel(quads + c * KERN_PANEL, width, scales + c, to + c * KERN_PANEL);
     }
 }
 
-/* Where int8's scales lie: those of the keys, then those of the values. */
-static const float *scales_of(const char *block, uint32_t dh)
+/* Make half a block f32, in `room`. */
+static void widen_half(half_block *half, bool keys, uint32_t dh, float *room)
 {
-    return (const float *)(const void *)(block + kern_block_bytes(PACK_INT8, dh)) - 2 * KERN_PANEL;
-}
-
-/* A block's keys [dh][32] and values [panels] as f32, in `room` unless they lie so already. */
-static const float *keys_of(const kern_attention *a, const char *block, float *room)
-{
-    if (a->type == PACK_F32)
-        return (const float *)(const void *)block;
-    if (a->type == PACK_BF16)
-        widen_bf16(block, (size_t)a->dh * KERN_PANEL, room);
+    size_t padded = kern_dh_padded(dh);
+    if (half->type == PACK_BF16)
+        widen_bf16(half->data, (keys ? dh : padded) * KERN_PANEL, room);
+    else if (keys)
+        widen_keys((const uint8_t *)half->data, dh, half->scales, room);
     else
-        widen_keys(block, a->dh, scales_of(block, a->dh), room);
-    return room;
-}
-
-static const float *values_of(const kern_attention *a, const char *block, float *room)
-{
-    size_t padded = kern_dh_padded(a->dh), keys = (size_t)a->dh * KERN_PANEL;
-    if (a->type == PACK_F32)
-        return (const float *)(const void *)block + keys;
-    if (a->type == PACK_BF16)
-        widen_bf16(block + 2 * keys, padded * KERN_PANEL, room);
-    else
-        widen_values(block + base_size_round_up(a->dh, 4) * KERN_PANEL, padded, scales_of(block, a->dh) + KERN_PANEL, room);
-    return room;
+        widen_values((const uint8_t *)half->data, padded, half->scales, room);
+    *half = (half_block){.type = PACK_F32, .data = (const char *)room};
 }
 
 /* --- which rows see what --- */
@@ -203,23 +296,36 @@ static bool any_sees(const seen *rows, size_t n, uint32_t start)
 
 /* Read a word of every cache line of the block behind its keys.  Memory gives most when it is read in the order in which it lies, so the
  * values are brought near right after the keys, though their turn comes when all keys of the split are done. */
-static void touch_values(const attention_work *w, const char *block)
+static void touch_values(const attention_work *w, uint32_t b)
 {
-    size_t dh = w->a->dh, size = w->a->type == PACK_F32 ? 4 : w->a->type == PACK_BF16 ? 2 : 1;
-    for (size_t i = dh * KERN_PANEL * size; i < kern_block_bytes(w->a->type, w->a->dh); i += KERN_ALIGN)
-        (void)*(const volatile char *)(block + i);
+    const char *block = block_of(w, b), *end = block + kern_block_bytes(w->a->type, w->a->dh);
+    for (const char *at = values_of(w->a, block).data; at < end; at += KERN_ALIGN)
+        (void)*(const volatile char *)at;
+}
+
+static void score_tile(const half_block *keys, size_t dh, const tile *t, size_t rows)
+{
+    if (keys->type == PACK_F32)
+        scores_f32(keys->data, dh, t, rows);
+    else if (keys->type == PACK_BF16)
+        scores_bf16(keys->data, dh, t, rows);
+    else
+        scores_int8(keys->data, dh, keys->scales, t, rows);
 }
 
 static void score_block(const attention_work *w, uint32_t b)
 {
     uint32_t dh = w->a->dh, start = b * KERN_PANEL;
-    const float *keys = keys_of(w->a, block_of(w, b), w->room);
+    half_block keys = keys_of(w->a, block_of(w, b));
+    if (keys.type != PACK_F32 && (w->n_rows > LOW_ROWS || dh % 4 != 0))
+        widen_half(&keys, true, dh, w->room);
     for (size_t r = 0, n; r < w->n_rows; r += n) {
         n = tile_height(w->n_rows - r, VEC_TILE_ROWS);
+        tile t = {w->q + r * dh, dh, w->scores + r * KERN_SPLIT + start, KERN_SPLIT, w->a->scale};
         if (any_sees(w->rows + r, n, start))
-            tile_scores(keys, dh, w->q + r * dh, dh, n, w->a->scale, w->scores + r * KERN_SPLIT + start);
+            score_tile(&keys, dh, &t, n);
     }
-    touch_values(w, block_of(w, b));
+    touch_values(w, b);
 }
 
 static void fill(float *x, size_t from, size_t to, float value)
@@ -274,14 +380,30 @@ static void weigh_rows(const attention_work *w)
     }
 }
 
-/* Add positions [from, to) of a block to the parts of n rows that all see them; p and parts begin at the first row. */
-static void add_stretch(const attention_work *w, const float *values, uint32_t from, uint32_t to, const float *p, size_t n, float *parts)
+static void add_panel(const half_block *values, size_t c, size_t width, uint32_t from, uint32_t n, const tile *t, size_t rows)
 {
-    uint32_t padded = kern_dh_padded(w->a->dh), c = 0;
-    for (; c + KERN_PANEL <= padded; c += KERN_PANEL)
-        tile_values(values + c * KERN_PANEL + from * KERN_PANEL, to - from, p + from, n, parts + c, w->ld_parts);
-    if (c < padded)
-        tile_half_values(values + c * KERN_PANEL + from * HALF_PANEL, to - from, p + from, n, parts + c, w->ld_parts);
+    bool whole = width == KERN_PANEL;
+    size_t at = c * KERN_PANEL + from * width; /* elements */
+    if (values->type == PACK_F32) {
+        (whole ? values_f32 : half_values_f32)(values->data + at * sizeof(float), n, t, rows);
+    } else if (values->type == PACK_BF16) {
+        (whole ? values_bf16 : half_values_bf16)(values->data + at * sizeof(uint16_t), n, t, rows);
+    } else {
+        float scales[KERN_PANEL];
+        widen_scales(values->scales + c, scales);
+        (whole ? values_int8 : half_values_int8)(values->data + at, scales, t, rows);
+    }
+}
+
+/* Add positions [from, to) of a block to the parts of n rows that all see them; p and parts begin at the first row. */
+static void add_stretch(const attention_work *w, const half_block *values, uint32_t from, uint32_t to, const float *p, size_t n, float *parts)
+{
+    uint32_t padded = kern_dh_padded(w->a->dh);
+    for (uint32_t c = 0; c < padded; c += KERN_PANEL) {
+        uint32_t width = padded - c < KERN_PANEL ? HALF_PANEL : KERN_PANEL;
+        tile t = {p + from, KERN_SPLIT, parts + c, w->ld_parts, 0.0f};
+        add_panel(values, c, width, from, to - from, &t, n);
+    }
 }
 
 /* The next position after `at` where a row begins or ends. */
@@ -298,7 +420,7 @@ static uint32_t next_change(const seen *rows, size_t n, uint32_t at)
 }
 
 /* Rows [first, first + n) and one block's values. */
-static void add_tile(const attention_work *w, const float *values, uint32_t b, size_t first, size_t n)
+static void add_tile(const attention_work *w, const half_block *values, uint32_t b, size_t first, size_t n)
 {
     seen rows[8]; /* VEC_TILE_ROWS at most */
     const float *p = w->scores + first * KERN_SPLIT + b * KERN_PANEL;
@@ -318,10 +440,16 @@ static void add_tile(const attention_work *w, const float *values, uint32_t b, s
 
 static void add_block(const attention_work *w, uint32_t b)
 {
-    const float *values = values_of(w->a, block_of(w, b), w->room);
+    half_block values = values_of(w->a, block_of(w, b));
+    bool low = w->n_rows <= LOW_ROWS;
+    if (values.type == PACK_INT8) /* its columns come in fours: only whole blocks */
+        for (size_t r = 0; r < w->n_rows; r++)
+            low = low && w->rows[r].from <= b * KERN_PANEL && w->rows[r].to >= (b + 1) * KERN_PANEL;
+    if (values.type != PACK_F32 && !low)
+        widen_half(&values, false, w->a->dh, w->room);
     for (size_t r = 0, n; r < w->n_rows; r += n) {
         n = tile_height(w->n_rows - r, VEC_TILE_ROWS);
-        add_tile(w, values, b, r, n);
+        add_tile(w, &values, b, r, n);
     }
 }
 

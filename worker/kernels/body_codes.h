@@ -96,6 +96,9 @@ typedef struct codes_panel {
 #define GROUP_AT_int8(packed, wide) ((const uint8_t *)(packed) + SCALES)
 #define GROUP_AT_int4(packed, wide) ((const uint8_t *)(packed) + SCALES)
 #define GROUP_AT_wide4(packed, wide) (wide)
+#define WIDE_STEP_int8 0
+#define WIDE_STEP_int4 0
+#define WIDE_STEP_wide4 WIDE_GROUP
 #define vec_dot_wide4 vec_dot_int4
 #define vec_sums_wide4 vec_sums_int4
 
@@ -128,10 +131,7 @@ typedef struct codes_panel {
             for (size_t v = 0; v < VECS; v++)                                                                          \
                 s[r][v] = vec_sums_##FORM(x->sums[at + r * stride]);                                                   \
         const int8_t *codes = x->codes + at * PACK_GROUP;                                                              \
-        if (n_quads == PACK_GROUP / 4)                                                                                 \
-            add_quads_##FORM(s, rows, quads, PACK_GROUP / 4, codes, stride * PACK_GROUP);                              \
-        else                                                                                                           \
-            add_quads_##FORM(s, rows, quads, n_quads, codes, stride * PACK_GROUP);                                     \
+        add_quads_##FORM(s, rows, quads, n_quads, codes, stride * PACK_GROUP);                                         \
         vec scale[VECS];                                                                                               \
         for (size_t v = 0; v < VECS; v++)                                                                              \
             scale[v] = vec_mul(LOAD_f16(scales, v), vec_set(factor));                                                  \
@@ -145,12 +145,16 @@ typedef struct codes_panel {
     INLINE void add_unit_##FORM(vec total[][VECS], size_t rows, const char **packed, const uint8_t **wide, size_t k,   \
                                 const kern_codes *x, size_t *at, float factor)                                         \
     {                                                                                                                  \
-        for (size_t i = 0; i < k; i += PACK_GROUP) {                                                                   \
-            size_t n_quads = k - i < PACK_GROUP ? (k - i + 3) / 4 : PACK_GROUP / 4;                                    \
-            add_group_##FORM(total, rows, *packed, GROUP_AT_##FORM(*packed, *wide), n_quads, x, *at, factor);          \
+        for (size_t i = 0; i < k / PACK_GROUP; i++) {                                                                  \
+            add_group_##FORM(total, rows, *packed, GROUP_AT_##FORM(*packed, *wide), PACK_GROUP / 4, x, (*at)++, factor); \
+            *packed += SCALES + PACK_GROUP / 4 * QUAD_##FORM;                                                          \
+            *wide += WIDE_STEP_##FORM;                                                                                 \
+        }                                                                                                              \
+        if (k % PACK_GROUP != 0) {                                                                                     \
+            size_t n_quads = (k % PACK_GROUP + 3) / 4;                                                                 \
+            add_group_##FORM(total, rows, *packed, GROUP_AT_##FORM(*packed, *wide), n_quads, x, (*at)++, factor);      \
             *packed += SCALES + n_quads * QUAD_##FORM;                                                                 \
-            *wide += *wide != NULL ? WIDE_GROUP : 0;                                                                   \
-            ++*at;                                                                                                     \
+            *wide += WIDE_STEP_##FORM;                                                                                 \
         }                                                                                                              \
     }
 

@@ -46,7 +46,8 @@
  * A block of the cache holds 32 positions; dh_padded is dh rounded up to 16:
  *     f32, bf16  K [dh][32];  V in panels of 32 dimensions (the last may be 16), each [32 positions][dimensions of the panel]
  *     int8       codes + 128 in the same order but in quads (pack.h): K [dh / 4 rounded up][32][4 of dh], V panels
- *                [8][dimensions][4 positions];  then f32 scales, of K [32] and of V [32].  An element is code * scale, rounded to f32
+ *                [8][dimensions][4 positions];  then f16 scales of groups of PACK_GROUP dimensions, of K [groups][32 positions] and
+ *                of V [groups][32 positions].  An element is code * scale, rounded to f32
  * bf16 and int8 are widened to f32; from there on all types are one.  Cost: 4 dh flops for each row and position. */
 typedef struct kern_attention {
     pack_type type;   /* PACK_F32, PACK_BF16, PACK_INT8 */
@@ -72,12 +73,18 @@ static inline uint32_t kern_dh_padded(uint32_t dh)
     return (dh + 15u) / 16u * 16u;
 }
 
+/* Scales of the keys of an int8 block; the values have as many. */
+static inline size_t kern_scales(uint32_t dh)
+{
+    return (size_t)((dh + PACK_GROUP - 1) / PACK_GROUP) * KERN_PANEL;
+}
+
 /* Bytes of a block of one layer and head; a multiple of KERN_ALIGN. */
 static inline size_t kern_block_bytes(pack_type type, uint32_t dh)
 {
     size_t padded = kern_dh_padded(dh);
     if (type == PACK_INT8)
-        return KERN_PANEL * ((dh + 3u) / 4u * 4u + padded) + 2 * KERN_PANEL * sizeof(float);
+        return KERN_PANEL * ((dh + 3u) / 4u * 4u + padded) + 4 * kern_scales(dh);
     return KERN_PANEL * (dh + padded) * (type == PACK_BF16 ? 2u : 4u);
 }
 

@@ -72,38 +72,44 @@ static void store_bf16(const model_kv *kv, char *block, uint32_t lane, const flo
 
 /* --- int8 --- */
 
-/* The scale of x [n] and what turns x into codes; not finite when x is not. */
-static float scale_of(const float *x, size_t n, float *inverse)
+/* The f16 scale of a group x [n] and what turns x into codes; a NaN when x is not finite. */
+static uint16_t scale_of(const float *x, size_t n, float *inverse)
 {
     float most = 0.0f;
-    for (size_t i = 0; i < n; i++)
-        if (!(fabsf(x[i]) <= most)) /* so that a NaN stays */
-            most = fabsf(x[i]);
-    *inverse = most > 0.0f ? 127.0f / most : 0.0f;
-    return isfinite(most) ? most / 127.0f : NAN;
+    bool finite = true;
+    for (size_t i = 0; i < n; i++) {
+        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+        finite = finite && isfinite(x[i]);
+    }
+    uint16_t scale = half_to_f16(finite ? most / 127.0f : NAN);
+    float value = half_from_f16(scale);
+    *inverse = value > 0.0f ? 1.0f / value : 0.0f;
+    return scale;
 }
 
-/* x * inverse to the nearest even integer, as a biased byte; the zero code when that is none. */
+/* x * inverse to the nearest even integer of -127 to 127, as a biased byte. */
 static uint8_t code_of(float x, float inverse)
 {
     float scaled = x * inverse;
-    if (!(fabsf(scaled) <= 127.5f))
-        return 128;
-    return (uint8_t)(lrintf(scaled) + 128);
+    if (fabsf(scaled) <= 127.0f)
+        return (uint8_t)(lrintf(scaled) + 128);
+    return scaled > 0.0f ? 255 : 1; /* the scale was rounded down, or the group's scale says that it is no number */
 }
 
 static void store_int8(const model_kv *kv, char *block, uint32_t lane, const float *k, const float *v)
 {
     size_t dh = kv->dh, padded = kern_dh_padded(kv->dh);
     uint8_t *keys = (uint8_t *)block, *values = keys + base_size_round_up(dh, QUAD) * KERN_PANEL;
-    float *scales = (float *)(void *)(block + kv->block_bytes) - 2 * KERN_PANEL, inverse;
-    scales[lane] = scale_of(k, dh, &inverse);
-    for (size_t i = 0; i < dh; i++)
-        keys[(i / QUAD * KERN_PANEL + lane) * QUAD + i % QUAD] = code_of(k[i], inverse);
-    scales[KERN_PANEL + lane] = scale_of(v, dh, &inverse);
-    for (size_t i = 0; i < dh; i++) {
-        size_t c = i / KERN_PANEL * KERN_PANEL, width = panel_width(padded, c);
-        values[c * KERN_PANEL + (lane / QUAD * width + i - c) * QUAD + lane % QUAD] = code_of(v[i], inverse);
+    uint16_t *scales = (uint16_t *)(void *)(block + kv->block_bytes) - 2 * kern_scales(kv->dh);
+    float inverse;
+    for (size_t c = 0; c < dh; c += PACK_GROUP, scales += KERN_PANEL) {
+        size_t n = dh - c < PACK_GROUP ? dh - c : PACK_GROUP, width = panel_width(padded, c);
+        scales[lane] = scale_of(k + c, n, &inverse);
+        for (size_t i = c; i < c + n; i++)
+            keys[(i / QUAD * KERN_PANEL + lane) * QUAD + i % QUAD] = code_of(k[i], inverse);
+        scales[kern_scales(kv->dh) + lane] = scale_of(v + c, n, &inverse);
+        for (size_t i = 0; i < n; i++)
+            values[c * KERN_PANEL + (lane / QUAD * width + i) * QUAD + lane % QUAD] = code_of(v[c + i], inverse);
     }
 }
 

@@ -2,7 +2,7 @@
  *
  * Owns: memory for local layers and local KV heads.  Not here: which sequence has which block (coordinator/sched).
  * How a block of one layer and head lies in memory stands in kern.h (kern_attention): positions in vector lanes for the keys, dimensions for
- * the values.  bf16 rounds to nearest even; int8 has one scale, max / 127, for the keys of a position and head and one for its values. */
+ * the values.  bf16 rounds to nearest even; int8 is Q8_0 of GGUF: one f16 scale, max / 127, for 32 dimensions of a position's keys or values. */
 #ifndef PALMGROVE_MODEL_KV_H
 #define PALMGROVE_MODEL_KV_H
 

@@ -236,6 +236,12 @@ static void take_memory(model *m, bool take_cache)
     team_run(m->team, take_pages, &ranges);
 }
 
+static void take_weights_pages(void *context, team_member *me)
+{
+    const model *m = context;
+    model_weights_take_pages(me, &m->weights, &m->a, &m->split);
+}
+
 base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe *recipe, par_grid *grid,
                          const model_options *options, model **out, base_error *error)
 {
@@ -251,6 +257,8 @@ base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe 
         status = gather_team(m, options, error);
     if (status == BASE_OK)
         status = layout(m, &origin, error);
+    if (status == BASE_OK && m->file == NULL)
+        team_run(m->team, take_weights_pages, m);
     if (status == BASE_OK)
         status = model_weights_load(&m->weights, &origin, options->progress, options->progress_context, error);
     if (status != BASE_OK) {

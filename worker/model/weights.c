@@ -1,5 +1,6 @@
 #include "worker/model/weights.h"
 
+#include <omp.h>
 #include <stdlib.h>
 
 #include "sharding/pack_slice.h"
@@ -190,6 +191,8 @@ typedef struct loading {
     model_weights *weights;
     const model_origin *from;
     uint64_t done, total; /* weights of this rank */
+    shard_pack_scratch *scratches; /* [n_threads] as wide as the widest matrix */
+    int n_threads;
     model_progress *progress;
     void *progress_context;
 } loading;
@@ -212,17 +215,16 @@ static base_status pack_share(const loading *l, const shard_slice *s, const shar
 {
     uint32_t n_panels = pack_n_panels(matrix->n);
     size_t panel_bytes = pack_panel_bytes(matrix->type, matrix->k, matrix->unit);
-    shard_pack_scratch scratch = {0};
-    base_status status = shard_pack_scratch_init(&scratch, matrix->k, error);
+    shard_pack_scratch *scratch = &l->scratches[omp_get_thread_num()];
+    base_status status = BASE_OK;
 #pragma omp for schedule(dynamic)
     for (uint32_t first = 0; first < n_panels; first += PANEL_CHUNK) {
         uint32_t n = n_panels - first < PANEL_CHUNK ? n_panels - first : PANEL_CHUNK;
         pack_matrix part = *matrix;
         part.data = (char *)matrix->data + first * panel_bytes;
         if (status == BASE_OK)
-            status = shard_pack_slice(s, tensor, l->from->recipe, &part, first, n, &scratch, error);
+            status = shard_pack_slice(s, tensor, l->from->recipe, &part, first, n, scratch, error);
     }
-    shard_pack_scratch_release(&scratch);
     return status;
 }
 
@@ -231,7 +233,7 @@ static base_status pack_matrix_slice(const loading *l, const shard_slice *s, con
 {
     base_status status = BASE_OK;
     base_error first_error = {0};
-#pragma omp parallel
+#pragma omp parallel num_threads(l->n_threads)
     {
         base_error own = {0};
         base_status mine = pack_share(l, s, tensor, matrix, &own);
@@ -264,12 +266,36 @@ static base_status load_slice(void *context, const shard_slice *s, base_error *e
     return status;
 }
 
+static base_status take_scratches(loading *l, base_error *error)
+{
+    base_status status = BASE_OK;
+    l->n_threads = omp_get_max_threads();
+    l->scratches = calloc((size_t)l->n_threads, sizeof *l->scratches);
+    if (l->scratches == NULL)
+        return base_fail(error, BASE_ENOMEM, "out of memory to pack weights on %d threads", l->n_threads);
+    for (int i = 0; i < l->n_threads && status == BASE_OK; i++)
+        status = shard_pack_scratch_init(&l->scratches[i], shard_pack_widest(&l->from->checkpoint->a), error);
+    return status;
+}
+
+static void release_scratches(loading *l)
+{
+    for (int i = 0; l->scratches != NULL && i < l->n_threads; i++)
+        shard_pack_scratch_release(&l->scratches[i]);
+    free(l->scratches);
+}
+
 base_status model_weights_load(model_weights *w, const model_origin *from, model_progress *progress, void *context,
                                base_error *error)
 {
     if (from->file != NULL)
         return shard_rank_file_load(from->file, progress, context, error);
     loading l = {.weights = w, .from = from, .progress = progress, .progress_context = context};
-    base_status status = shard_slices_visit(&from->checkpoint->a, from->split, count_slice, &l, error);
-    return status != BASE_OK ? status : shard_slices_visit(&from->checkpoint->a, from->split, load_slice, &l, error);
+    base_status status = take_scratches(&l, error);
+    if (status == BASE_OK)
+        status = shard_slices_visit(&from->checkpoint->a, from->split, count_slice, &l, error);
+    if (status == BASE_OK)
+        status = shard_slices_visit(&from->checkpoint->a, from->split, load_slice, &l, error);
+    release_scratches(&l);
+    return status;
 }

@@ -13,6 +13,7 @@
 #include "sharding/split.h"
 #include "worker/model/arena.h"
 #include "worker/model/model.h"
+#include "worker/team/team.h"
 
 /* One layer, this rank's part.  h', kv', f': local heads, KV heads, MLP columns. */
 typedef struct model_layer {
@@ -61,6 +62,10 @@ void model_weights_release(model_weights *w);
 /* Give every matrix and vector its type, its shape and its memory in the arena (or only count, see arena.h); with shards, its place in
  * the rank file, and nothing is taken. */
 base_status model_weights_layout(model_weights *w, const model_origin *from, model_arena *arena, base_error *error);
+
+/* Take the pages that the matrices were laid out on, each on the memory of the member that will read it.  By the whole team; not with
+ * shards. */
+void model_weights_take_pages(team_member *me, const model_weights *w, const arch *a, const shard_split *split);
 
 /* Read and pack this rank's slices into the memory laid out, or bring the rank file into memory. */
 base_status model_weights_load(model_weights *w, const model_origin *from, model_progress *progress, void *context,

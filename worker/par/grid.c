@@ -7,31 +7,10 @@
 #include <string.h>
 
 #include "proto/base/clock.h"
-#include "worker/par/mailbox.h"
-#include "worker/par/shared.h"
-#include "worker/par/world.h"
+#include "worker/par/grid_impl.h"
 #include "worker/trace/trace.h"
 
-/* Elements of one reduction call: the pieces stay in the cache, and bound what MPI takes for its own copy (1 MiB of
- * int64). */
-#define REDUCE_PIECE ((size_t)128 << 10)
-
 enum { TREE_CHILDREN_MAX = 31, STAGE_SLOTS = 2 };
-
-struct par_grid {
-    par_world *world;
-    par_place place;
-    MPI_Comm comm;  /* the grid: plans, stages, results */
-    MPI_Comm group; /* this rank's tensor group */
-    par_waiter waiter;
-    bool reserved;
-    par_outbox plans_out, stage_out, results_out;
-    par_inbox plans_in, results_in;
-    par_shared *shared;           /* of a tensor group on one node; NULL: messages */
-    char *reduce_copy;            /* [REDUCE_PIECE] int64, when messages add up */
-    MPI_Request *column_requests; /* [tp] of par_gather_columns */
-    uint64_t idle_since_us;       /* 0: not idle */
-};
 
 static void service_mailboxes(void *context);
 
@@ -57,23 +36,23 @@ base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid
     } else {
         grid = calloc(1, sizeof *grid);
         MPI_Request *requests = malloc(tp * sizeof *requests);
-        char *copy = malloc(tp > 1 ? REDUCE_PIECE * sizeof(int64_t) : 1);
-        if (grid == NULL || requests == NULL || copy == NULL) {
+        char *pieces = malloc(tp > 1 ? 2 * PAR_PIECE_BYTES : 1);
+        if (grid == NULL || requests == NULL || pieces == NULL) {
             free(grid);
             free(requests);
-            free(copy);
+            free(pieces);
             grid = NULL;
             status = base_fail(error, BASE_ENOMEM, "no memory for the rank grid");
         } else {
             grid->column_requests = requests;
-            grid->reduce_copy = copy;
+            grid->pieces = pieces;
         }
     }
     status = par_world_agree(world, status, error);
     if (status != BASE_OK) {
         if (grid != NULL) {
             free(grid->column_requests);
-            free(grid->reduce_copy);
+            free(grid->pieces);
         }
         free(grid);
         return status;
@@ -107,7 +86,7 @@ void par_grid_destroy(par_grid **grid)
     par_must(MPI_Comm_free(&g->group), "MPI_Comm_free");
     par_must(MPI_Comm_free(&g->comm), "MPI_Comm_free");
     free(g->column_requests);
-    free(g->reduce_copy);
+    free(g->pieces);
     free(g);
     *grid = NULL;
 }
@@ -274,24 +253,6 @@ void par_stage_receive(par_grid *grid, float *values, size_t n)
 
 /* --- inside a tensor group --- */
 
-/* By messages: member 0 alone.  The values go out of a copy: in place Open MPI 4's libnbc would send everything along a tree, from a copy it adds
- * up shares in a ring when they are large. */
-static void combine_by_messages(par_grid *grid, par_combine how, void *values, size_t n)
-{
-    size_t element = how == PAR_SUM_I64 ? sizeof(int64_t) : sizeof(uint32_t);
-    MPI_Datatype type = how == PAR_SUM_I64 ? MPI_INT64_T : MPI_UINT32_T;
-    for (size_t at = 0; at < n; at += REDUCE_PIECE) {
-        size_t count = n - at < REDUCE_PIECE ? n - at : REDUCE_PIECE;
-        char *piece = (char *)values + at * element;
-        MPI_Request request;
-        memcpy(grid->reduce_copy, piece, count * element);
-        par_must(MPI_Iallreduce(grid->reduce_copy, piece, par_count(count), type, how == PAR_SUM_I64 ? MPI_SUM : MPI_BOR, grid->group,
-                                &request),
-                 "MPI_Iallreduce");
-        par_wait_transfer(&grid->waiter, &request, 1);
-    }
-}
-
 /* While a rank waits in shared memory MPI has to be called all the same: what its partner waits for may be a message that this rank has
  * begun to send. */
 static void keep_moving(void *context)
@@ -319,10 +280,10 @@ static void combine(par_grid *grid, team_member *me, par_combine how, void *valu
     if (grid->shared != NULL)
         par_shared_combine(grid->shared, me, &waiter, how, values, n);
     else if (me->index == 0)
-        combine_by_messages(grid, how, values, n);
+        par_combine_by_messages(grid, how, values, n);
     team_barrier(me);
     if (me->index == 0)
-        trace_end(TRACE_REDUCE, begin_us, n * (how == PAR_SUM_I64 ? sizeof(int64_t) : sizeof(uint32_t)));
+        trace_end(TRACE_REDUCE, begin_us, n * par_combine_element(how));
 }
 
 void par_sum_i64(par_grid *grid, team_member *me, int64_t *values, size_t n)

@@ -87,6 +87,10 @@ void par_sum_i64(par_grid *grid, team_member *me, int64_t *values, size_t n);
 /* values[i] = bitwise or over the tensor group, in place: with one owner and zeros elsewhere it moves floats
  * unchanged. */
 void par_or_u32(par_grid *grid, team_member *me, uint32_t *values, size_t n);
+/* Median microseconds over `repeats` of a sum of `bytes` (int64) over the tensor group, by par_sum_i64 with teams of one and by MPI_Allreduce, in turns
+ * on the same buffers.  Collective over the world.  BASE_ENOMEM. */
+base_status par_measure_sum(par_grid *grid, size_t bytes, uint32_t repeats, double *own_us, double *mpi_us, base_error *error);
+
 /* Columns of a matrix that the group holds in pieces, to tensor rank 0: row i of `full` [n_rows][sum of columns] is the
  * pieces' rows i side by side in tensor rank order.  `columns[t]` is the width of rank t's piece `local`
  * [n_rows][columns[tp_rank]]. `full` is written on tensor rank 0 only. */

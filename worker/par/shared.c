@@ -149,7 +149,7 @@ static void wait_for_all(awaited a, const par_waiter *waiter)
 
 /* --- combining --- */
 
-static void add_to(par_combine how, void *into, const void *from, size_t bytes)
+void par_combine_into(par_combine how, void *into, const void *from, size_t bytes)
 {
     if (how == PAR_SUM_I64) {
         uint64_t *sums = into;
@@ -181,7 +181,7 @@ static void combine_shares(par_shared *s, awaited at, const par_waiter *waiter, 
 {
     size_t begin = share_begin(bytes, s->rank, s->size), end = share_begin(bytes, s->rank + 1, s->size);
     for (int i = 1; i < s->size; i++)
-        add_to(how, slot_of(s, s->rank, &at) + begin, slot_of(s, (s->rank + i) % s->size, &at) + begin, end - begin);
+        par_combine_into(how, slot_of(s, s->rank, &at) + begin, slot_of(s, (s->rank + i) % s->size, &at) + begin, end - begin);
     atomic_store_explicit(&s->parts[s->rank]->lanes[at.lane].done, at.piece, memory_order_release);
     at.is_done = true;
     wait_for_all(at, waiter);
@@ -202,7 +202,7 @@ static void combine_piece(par_shared *s, uint32_t lane, const par_waiter *waiter
         return;
     }
     for (int i = 1; i < s->size; i++)
-        add_to(how, values, slot_of(s, (s->rank + i) % s->size, &at), bytes);
+        par_combine_into(how, values, slot_of(s, (s->rank + i) % s->size, &at), bytes);
 }
 
 /* --- lanes --- */
@@ -238,7 +238,7 @@ void par_shared_begin(par_shared *s, const team_member *me, const par_waiter *wa
 
 void par_shared_combine(par_shared *s, const team_member *me, const par_waiter *waiter, par_combine how, void *values, size_t n)
 {
-    size_t bytes = n * (how == PAR_SUM_I64 ? sizeof(int64_t) : sizeof(uint32_t));
+    size_t bytes = n * par_combine_element(how);
     size_t n_lanes = (bytes + LANE_LEAST - 1) / LANE_LEAST;
     n_lanes = n_lanes < s->n_lanes ? n_lanes : s->n_lanes;
     if (me->index >= n_lanes)

@@ -14,6 +14,7 @@
 #include <mpi.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "worker/par/wait.h"
 #include "worker/team/team.h"
@@ -21,6 +22,14 @@
 typedef struct par_shared par_shared;
 
 typedef enum par_combine { PAR_SUM_I64, PAR_OR_U32 } par_combine;
+
+static inline size_t par_combine_element(par_combine how)
+{
+    return how == PAR_SUM_I64 ? sizeof(int64_t) : sizeof(uint32_t);
+}
+
+/* into[i] combined with from[i]; `bytes` are whole elements. */
+void par_combine_into(par_combine how, void *into, const void *from, size_t bytes);
 
 /* Collective over `comm`, ranks of one node.  NULL when there is one rank only, or shared memory cannot be had (logged by the first rank):
  * messages do the work then. */

@@ -86,7 +86,8 @@ void topo_plan_cores(const topo_plan *plan, char *text);
 /* Set the size of the OpenMP team and, when `pin`, bind the calling thread and the team's threads to their CPUs and
  * prefer memory of the rank's NUMA node if it has one only (else first touch decides); with spare cores, bind the
  * process's other threads to those.  What the system refuses (containers often refuse memory policies) is told in
- * `remark` [TOPO_TEXT_MAX], empty when all went well; it costs speed, never correctness. */
+ * `remark` [TOPO_TEXT_MAX], as is an environment that makes waiting threads slow; empty when all is well.  It costs
+ * speed, never correctness. */
 void topo_plan_apply(const topo_plan *plan, bool pin, char *remark);
 
 /* "cores 0-7, NUMA 0, 8 threads" and what is out of the ordinary, for people.  `text` [TOPO_TEXT_MAX]. */

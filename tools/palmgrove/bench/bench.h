@@ -30,6 +30,7 @@ typedef struct bench_rank {
     team *team;
     uint32_t n_threads;
     bool crowded;
+    model_huge_pages huge_pages;
     model_arena memory; /* for limits and kernels: touched, every byte BENCH_FILL; empty otherwise */
     size_t memory_bytes;
     bool quiet;
@@ -142,6 +143,7 @@ typedef struct bench_engine_options {
     const char *model, *importance, *trace; /* trace: NULL for none */
     shard_recipe recipe;
     model_numerics numerics;
+    model_huge_pages huge_pages;
     uint32_t tp, pp;                 /* 0: chosen */
     uint32_t prompt, generate;       /* tokens; 0: not measured */
     bench_list batches, depths;

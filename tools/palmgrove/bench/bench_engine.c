@@ -113,7 +113,9 @@ static model_options options_of(const engine *e)
                                       .n_kv_blocks = e->max_seqs * blocks, .n_image_slots = 1},
                            .numerics = e->options->numerics,
                            .n_threads = e->rank->n_threads,
-                           .crowded = e->rank->crowded};
+                           .crowded = e->rank->crowded,
+                           .huge_pages = e->rank->huge_pages,
+                           .take_cache = true};
 }
 
 static void add_bytes(void *context, int rank, const void *bytes, size_t size)

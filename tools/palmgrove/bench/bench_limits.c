@@ -79,7 +79,7 @@ base_status bench_memory_take(bench_rank *rank, size_t node_bytes, base_error *e
 {
     base_status status = BASE_OK;
     rank->memory_bytes = bytes_of_rank(rank->world, node_bytes);
-    if (!model_arena_map(&rank->memory, rank->memory_bytes, MODEL_HUGE_AUTO))
+    if (!model_arena_map(&rank->memory, rank->memory_bytes, rank->huge_pages))
         status = base_fail(error, BASE_ENOMEM, "no memory for a measurement over %zu MiB", rank->memory_bytes >> 20);
     status = par_world_agree(rank->world, status, error);
     if (status == BASE_OK)

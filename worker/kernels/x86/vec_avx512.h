@@ -129,12 +129,12 @@ static inline vec_codes vec_codes_wide4(const uint8_t *quads)
 
 static inline vec_sums vec_sums_int8(int32_t sum)
 {
-    return _mm512_set1_epi32(-128 * sum);
+    return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_set1_epi32(sum), 7));
 }
 
 static inline vec_sums vec_sums_int4(int32_t sum)
 {
-    return _mm512_set1_epi32(-8 * sum);
+    return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_set1_epi32(sum), 3));
 }
 
 static inline vec_sums vec_dot_int8(vec_sums s, vec_codes w, vec_quad x)

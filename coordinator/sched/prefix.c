@@ -1,0 +1,187 @@
+#include "coordinator/sched/prefix.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const unsigned char no_images[PREFIX_IMAGES_BYTES];
+
+/* ---- create and destroy ---- */
+
+static uint32_t power_of_two_from(uint32_t n)
+{
+    uint32_t power = 1;
+    while (power < n)
+        power *= 2;
+    return power;
+}
+
+/* n_blocks is at most 2^28 (sched.c checks the replica's limits). */
+static base_status init_nodes(prefix_cache *cache, uint32_t n_blocks, base_error *error)
+{
+    cache->n_buckets = power_of_two_from(n_blocks);
+    cache->nodes = calloc(n_blocks, sizeof *cache->nodes);
+    cache->buckets = malloc(cache->n_buckets * sizeof *cache->buckets);
+    if (cache->nodes == NULL || cache->buckets == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory to remember %u cache blocks", n_blocks);
+    memset(cache->buckets, 0xff, cache->n_buckets * sizeof *cache->buckets); /* PREFIX_NONE */
+    return BASE_OK;
+}
+
+base_status prefix_cache_init(prefix_cache *out, uint32_t n_blocks, bool keeps, base_error *error)
+{
+    prefix_cache cache = {.oldest = PREFIX_NONE, .newest = PREFIX_NONE};
+    base_status status = sched_pool_init(&cache.pool, n_blocks, "cache blocks", error);
+    if (status == BASE_OK && keeps)
+        status = init_nodes(&cache, n_blocks, error);
+    if (status == BASE_OK)
+        *out = cache;
+    else
+        prefix_cache_release(&cache);
+    return status;
+}
+
+void prefix_cache_release(prefix_cache *cache)
+{
+    sched_pool_release(&cache->pool);
+    free(cache->nodes);
+    free(cache->buckets);
+    *cache = (prefix_cache){0};
+}
+
+uint32_t prefix_cache_available(const prefix_cache *cache)
+{
+    return cache->pool.n_free + cache->n_idle;
+}
+
+/* ---- the idle, oldest to newest ---- */
+
+static void push_idle(prefix_cache *cache, uint32_t node)
+{
+    cache->nodes[node].older = cache->newest;
+    cache->nodes[node].newer = PREFIX_NONE;
+    if (cache->newest != PREFIX_NONE)
+        cache->nodes[cache->newest].newer = node;
+    else
+        cache->oldest = node;
+    cache->newest = node;
+    cache->n_idle++;
+}
+
+static void take_idle(prefix_cache *cache, uint32_t node)
+{
+    uint32_t older = cache->nodes[node].older, newer = cache->nodes[node].newer;
+    if (older != PREFIX_NONE)
+        cache->nodes[older].newer = newer;
+    else
+        cache->oldest = newer;
+    if (newer != PREFIX_NONE)
+        cache->nodes[newer].older = older;
+    else
+        cache->newest = older;
+    cache->n_idle--;
+}
+
+void prefix_cache_use(prefix_cache *cache, uint32_t node)
+{
+    if (cache->nodes[node].refs++ == 0)
+        take_idle(cache, node);
+}
+
+void prefix_cache_leave(prefix_cache *cache, uint32_t node)
+{
+    assert(cache->nodes[node].refs > 0);
+    if (--cache->nodes[node].refs == 0)
+        push_idle(cache, node);
+}
+
+/* ---- finding ---- */
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
+    return hash ^ (hash >> 29);
+}
+
+static uint64_t hash_of(uint32_t parent, const prefix_content *content)
+{
+    uint64_t hash = mix(0x2545f4914f6cdd1du, parent), word;
+    for (uint32_t i = 0; i < LINK_KV_BLOCK_TOKENS; i++)
+        hash = mix(hash, (uint32_t)content->tokens[i]);
+    if (content->images != NULL) {
+        memcpy(&word, content->images, sizeof word);
+        hash = mix(hash, word);
+    }
+    return hash;
+}
+
+static bool has_content(const prefix_node *node, uint32_t parent, const prefix_content *content)
+{
+    const unsigned char *images = content->images != NULL ? content->images : no_images;
+    return node->parent == parent && memcmp(node->tokens, content->tokens, sizeof node->tokens) == 0 &&
+           memcmp(node->images, images, sizeof node->images) == 0;
+}
+
+static uint32_t *bucket_of(const prefix_cache *cache, uint64_t hash)
+{
+    return &cache->buckets[hash & (cache->n_buckets - 1)];
+}
+
+static uint32_t find(const prefix_cache *cache, uint32_t parent, const prefix_content *content, uint64_t hash)
+{
+    uint32_t at = *bucket_of(cache, hash);
+    while (at != PREFIX_NONE && !(cache->nodes[at].hash == hash && has_content(&cache->nodes[at], parent, content)))
+        at = cache->nodes[at].next;
+    return at;
+}
+
+uint32_t prefix_cache_find(const prefix_cache *cache, uint32_t parent, const prefix_content *content)
+{
+    return cache->nodes != NULL ? find(cache, parent, content, hash_of(parent, content)) : PREFIX_NONE;
+}
+
+/* ---- keeping and forgetting ---- */
+
+uint32_t prefix_cache_keep(prefix_cache *cache, uint32_t id, uint32_t parent, const prefix_content *content)
+{
+    uint64_t hash = hash_of(parent, content);
+    uint32_t known = find(cache, parent, content, hash), *bucket = bucket_of(cache, hash);
+    if (known != PREFIX_NONE) {
+        prefix_cache_use(cache, known);
+        return known;
+    }
+    prefix_node *node = &cache->nodes[id];
+    *node = (prefix_node){.hash = hash, .parent = parent, .refs = 1, .next = *bucket, .older = PREFIX_NONE, .newer = PREFIX_NONE};
+    memcpy(node->tokens, content->tokens, sizeof node->tokens);
+    if (content->images != NULL)
+        memcpy(node->images, content->images, sizeof node->images);
+    if (parent != PREFIX_NONE)
+        cache->nodes[parent].n_children++;
+    *bucket = id;
+    return id;
+}
+
+/* The oldest idle node becomes a free block. */
+static void forget_oldest(prefix_cache *cache)
+{
+    uint32_t id = cache->oldest;
+    prefix_node *node = &cache->nodes[id];
+    assert(node->refs == 0 && node->n_children == 0);
+    take_idle(cache, id);
+    uint32_t *link = bucket_of(cache, node->hash);
+    while (*link != id)
+        link = &cache->nodes[*link].next;
+    *link = node->next;
+    if (node->parent != PREFIX_NONE)
+        cache->nodes[node->parent].n_children--;
+    sched_pool_give(&cache->pool, 1, &id);
+}
+
+bool prefix_cache_take(prefix_cache *cache, uint32_t n, uint32_t *ids)
+{
+    if (n > prefix_cache_available(cache))
+        return false;
+    while (cache->pool.n_free < n)
+        forget_oldest(cache);
+    return sched_pool_take(&cache->pool, n, ids);
+}

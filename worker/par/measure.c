@@ -1,0 +1,82 @@
+/* measure.c - what a sum over the tensor group costs here, beside MPI's own. */
+#include "worker/par/grid_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/clock.h"
+
+/* Sums between two looks at the clock, so that a microsecond is fine enough. */
+#define BATCH_BYTES ((size_t)4 << 20)
+#define BATCH_MOST 256u
+
+typedef struct measured {
+    par_grid *grid;
+    int64_t *values, *sums;
+    size_t n;
+    uint32_t batch;
+} measured;
+
+static void sum_own(void *context, team_member *me)
+{
+    const measured *m = context;
+    for (uint32_t i = 0; i < m->batch; i++)
+        par_sum_i64(m->grid, me, m->values, m->n);
+}
+
+static void sum_mpi(const measured *m)
+{
+    for (uint32_t i = 0; i < m->batch; i++)
+        par_must(MPI_Allreduce(m->values, m->sums, par_count(m->n), MPI_INT64_T, MPI_SUM, m->grid->group), "MPI_Allreduce");
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, uint32_t n)
+{
+    qsort(values, n, sizeof *values, by_size);
+    return values[n / 2];
+}
+
+/* One batch of each kind, ranks beginning together. */
+static void measure_once(measured *m, team *t, double *own_us, double *mpi_us)
+{
+    par_must(MPI_Barrier(m->grid->group), "MPI_Barrier");
+    uint64_t start_us = base_clock_us();
+    team_run(t, sum_own, m);
+    *own_us = (double)(base_clock_us() - start_us) / m->batch;
+    par_must(MPI_Barrier(m->grid->group), "MPI_Barrier");
+    start_us = base_clock_us();
+    sum_mpi(m);
+    *mpi_us = (double)(base_clock_us() - start_us) / m->batch;
+}
+
+base_status par_measure_sum(par_grid *grid, size_t bytes, uint32_t repeats, double *own_us, double *mpi_us, base_error *error)
+{
+    size_t n = bytes / sizeof(int64_t);
+    uint32_t batch = bytes < BATCH_BYTES / BATCH_MOST ? BATCH_MOST : (uint32_t)(BATCH_BYTES / bytes + 1);
+    measured m = {.grid = grid, .values = calloc(n + 1, sizeof *m.values), .sums = calloc(n + 1, sizeof *m.sums), .n = n, .batch = batch};
+    double *times = calloc(2 * (size_t)repeats + 2, sizeof *times);
+    team *t = NULL;
+    base_status status = BASE_OK;
+    if (m.values == NULL || m.sums == NULL || times == NULL)
+        status = base_fail(error, BASE_ENOMEM, "out of memory for sums of %zu bytes", bytes);
+    if (status == BASE_OK)
+        status = team_create(1, grid->waiter.crowded, &t, error);
+    status = par_world_agree(grid->world, status, error);
+    for (uint32_t i = 0; status == BASE_OK && i <= repeats; i++) /* the first pair warms up and is written over */
+        measure_once(&m, t, &times[i == 0 ? 0 : i - 1], &times[repeats + (i == 0 ? 0 : i - 1)]);
+    if (status == BASE_OK) {
+        *own_us = median(times, repeats);
+        *mpi_us = median(times + repeats, repeats);
+    }
+    team_destroy(&t);
+    free(times);
+    free(m.values);
+    free(m.sums);
+    return status;
+}
