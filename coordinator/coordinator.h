@@ -12,6 +12,7 @@
 #include "proto/base/status.h"
 
 #define COORD_SPECULATE_AUTO UINT32_MAX
+#define COORD_SPECULATE_MAX 15u
 
 typedef struct coord_options {
     const char *model_dir;

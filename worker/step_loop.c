@@ -26,6 +26,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/size.h"
+#include "worker/trace/trace.h"
 
 /* Bytes of the fixed fields of messages, generously (a failure's text counts as header): they bound the buffers, and
  * what arrives is checked against the buffers. */
@@ -62,6 +63,7 @@ struct step_loop {
     link_token *tokens;  /* [max_seqs] of the result being made */
     link_token *arrived; /* [max_seqs] of the result being read */
     base_buf message;   /* a result, or rank 0's last words */
+    uint64_t idle_since_us; /* the end of the last step, for the trace */
     bool stopping;      /* nothing further will be queued */
     bool closed;        /* the last message has gone down the tree, or come */
     base_error failure; /* why, when not because of STOP */
@@ -320,7 +322,9 @@ static bool run_next(step_loop *loop)
     if (loop->place.stage == 0 && (loop->n_results < entry->needs || loop->n_run - loop->n_results >= loop->window))
         return false;
     link_result result = {.step = entry->plan.step, .tokens = loop->tokens};
+    trace_end(TRACE_IDLE, loop->idle_since_us, 0);
     model_step(loop->m, &entry->plan, &result);
+    loop->idle_since_us = trace_begin();
     loop->n_run++;
     if (loop->place.stage + 1 == loop->place.pp && loop->place.tp_rank == 0)
         send_result(loop, &result);
@@ -364,6 +368,7 @@ static bool rest(step_loop *loop)
 base_status step_loop_run(step_loop *loop, link_end *link, base_error *error)
 {
     loop->link = link;
+    loop->idle_since_us = trace_begin();
     bool is_front = loop->place.rank == 0;
     while (!loop->closed || !is_drained(loop)) {
         bool busy = is_front ? take_from_link(loop, 0) : take_from_tree(loop);

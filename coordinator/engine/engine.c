@@ -30,6 +30,8 @@ static void fail(engine *e, const base_error *error)
 /* Pieces that a tokenizer may know beyond the model's rows; prompts that spell one are refused (session/prompt.c). */
 enum { ADDED_PIECES = 64 };
 
+_Static_assert(COORD_SPECULATE_AUTO == SCHED_SPECULATE_AUTO && COORD_SPECULATE_MAX == SCHED_DRAFT_MAX, "one meaning in both headers");
+
 static base_status begin_sched(engine *e, base_error *error)
 {
     const coord_options *options = e->parts.options;

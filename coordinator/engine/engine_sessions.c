@@ -155,27 +155,6 @@ void engine_take_request(engine *e, session *s)
     fail_session(e, s, status, error.text);
 }
 
-void engine_take_prepared(engine *e, session *s)
-{
-    base_error error = s->error;
-    base_status status = s->given_up != BASE_OK ? base_fail(&error, s->given_up, "%s", s->given_up_text) : error.status;
-    if (status != BASE_OK) {
-        sched_unreserve(e->sched);
-        fail_session(e, s, status, error.text);
-        return;
-    }
-    uint64_t now_us = base_clock_us();
-    sched_request request = session_request_of(s, e->parts.stop_ids, e->parts.n_stop_ids);
-    status = sched_submit(e->sched, &request, now_us, &s->seq, &error);
-    if (status == BASE_OK) {
-        status = session_begin(s, e->parts.env->tokenizer, now_us, &error);
-        if (status != BASE_OK)
-            sched_cancel(e->sched, s->seq);
-    }
-    if (status != BASE_OK)
-        fail_session(e, s, status, error.text);
-}
-
 /* ---- tokens ---- */
 
 /* False: memory is out. */
@@ -203,10 +182,36 @@ static void finish_session(engine *e, session *s, wire_finish finish)
     session_move(s, SESSION_FINISHED);
     e->counts.requests_finished++;
     e->counts.prompt_tokens += s->n_prompt_tokens;
-    e->counts.completion_tokens += s->n_ids;
+    e->counts.completion_tokens += s->n_ids - (s->n_resumed < s->n_ids ? s->n_resumed : s->n_ids);
     if (e->parts.options->log_content)
         base_log_info("request '%s' answer: %.*s", s->request.request_id, (int)s->text.size, (const char *)s->text.data);
     drop_session(e, s);
+}
+
+void engine_take_prepared(engine *e, session *s)
+{
+    base_error error = s->error;
+    base_status status = s->given_up != BASE_OK ? base_fail(&error, s->given_up, "%s", s->given_up_text) : error.status;
+    if (status != BASE_OK) {
+        sched_unreserve(e->sched);
+        fail_session(e, s, status, error.text);
+        return;
+    }
+    uint64_t now_us = base_clock_us();
+    wire_finish finish = WIRE_FINISH_UNKNOWN;
+    sched_request request = session_request_of(s, e->parts.stop_ids, e->parts.n_stop_ids);
+    status = sched_check_resumed(&request, &error);
+    if (status == BASE_OK)
+        status = session_begin(s, e->parts.env->tokenizer, now_us, &finish, &error);
+    if (status != BASE_OK || finish != WIRE_FINISH_UNKNOWN)
+        sched_unreserve(e->sched);
+    else
+        status = sched_submit(e->sched, &request, now_us, &s->seq, &error);
+    session_drop_prompt(s);
+    if (status != BASE_OK)
+        fail_session(e, s, status, error.text);
+    else if (finish != WIRE_FINISH_UNKNOWN)
+        finish_session(e, s, finish);
 }
 
 static void take_token(engine *e, session *s, const sched_event *event)
@@ -268,7 +273,12 @@ static wire_stats stats_of(const engine *e, const mail *m)
         stats.running = numbers.n_running;
         stats.kv_blocks_total = numbers.kv_blocks_total;
         stats.kv_blocks_free = numbers.kv_blocks_free;
+        stats.kv_blocks_kept = numbers.kv_blocks_kept;
         stats.steps = numbers.steps;
+        stats.prefix_requests = numbers.prefix_requests;
+        stats.prefix_tokens = numbers.prefix_tokens;
+        stats.drafted_tokens = numbers.drafted_tokens;
+        stats.accepted_tokens = numbers.accepted_tokens;
     }
     return stats;
 }

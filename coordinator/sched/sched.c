@@ -232,8 +232,7 @@ static base_status check_fits(const sched *s, const sched_request *r, base_error
     return BASE_OK;
 }
 
-/* The answer's first tokens: no rows of images, and none that would have ended it. */
-static base_status check_resumed(const sched_request *r, base_error *error)
+base_status sched_check_resumed(const sched_request *r, base_error *error)
 {
     for (uint32_t i = r->n_tokens - r->n_resumed; i < r->n_tokens; i++) {
         bool ends = r->tokens[i] < 0;
@@ -305,7 +304,7 @@ base_status sched_submit(sched *s, const sched_request *r, uint64_t now_us, sche
     if (status == BASE_OK)
         status = check_tokens(s, r, error);
     if (status == BASE_OK)
-        status = check_resumed(r, error);
+        status = sched_check_resumed(r, error);
     if (status == BASE_OK && r->deadline_us != 0 && r->deadline_us <= now_us)
         status = base_fail(error, BASE_EDEADLINE, "the deadline passed while the request was prepared");
     sched_seq *seq = NULL;

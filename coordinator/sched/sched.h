@@ -87,6 +87,9 @@ typedef struct sched_request {
     bool digest;
 } sched_request;
 
+/* Are the tokens to resume after an answer's first ones?  BASE_EINVAL: one is no token, or would have ended it.  sched_submit asks too. */
+base_status sched_check_resumed(const sched_request *request, base_error *error);
+
 /* Put a prepared request into the queue; uses up one sched_reserve, also on failure.  *out is valid until the event that ends the request
  * was taken, or sched_cancel.
  * Errors: BASE_ETOOBIG it could never run (positions, cache blocks, image slots: named with both numbers); BASE_EINVAL tokens or

@@ -2,6 +2,7 @@
  * comes first: nothing is decoded for a prompt that is too long. */
 #include "coordinator/session/prompt.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -241,10 +242,22 @@ static base_status decode_one(const prompt_env *env, const wire_part *part, uint
     return BASE_OK;
 }
 
+/* The name of all images up to the one just decoded. */
+static void name_images(prompt *p, size_t image_bytes)
+{
+    crypto_generichash_state hash;
+    crypto_generichash_init(&hash, NULL, 0, PREFIX_IMAGES_BYTES);
+    if (p->n_images > 0)
+        crypto_generichash_update(&hash, p->image_digests[p->n_images - 1], PREFIX_IMAGES_BYTES);
+    crypto_generichash_update(&hash, p->images[p->n_images], image_bytes);
+    crypto_generichash_final(&hash, p->image_digests[p->n_images], PREFIX_IMAGES_BYTES);
+}
+
 static base_status decode_images(const prompt_env *env, const layout *l, prompt *p, base_error *error)
 {
     p->images = calloc(l->n_images + 1u, sizeof *p->images);
-    if (p->images == NULL)
+    p->image_digests = calloc(l->n_images + 1u, sizeof *p->image_digests);
+    if (p->images == NULL || p->image_digests == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for %u images", l->n_images);
     for (size_t i = 0; i < l->n_items; i++) {
         if (l->items[i].image == NULL)
@@ -254,6 +267,7 @@ static base_status decode_images(const prompt_env *env, const layout *l, prompt 
             base_error_prefix(error, "image %u of %u: ", p->n_images + 1, l->n_images);
             return status;
         }
+        name_images(p, (size_t)env->limits.image_size * env->limits.image_size * 3);
         p->n_images++;
     }
     return BASE_OK;
@@ -281,6 +295,7 @@ void prompt_release(prompt *p)
     for (uint32_t i = 0; i < p->n_images; i++)
         free(p->images[i]);
     free(p->images);
+    free(p->image_digests);
     text_ids_release(&p->tokens);
     *p = (prompt){0};
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "coordinator/session/chat.h"
+#include "coordinator/sched/prefix.h"
 #include "coordinator/session/exemplars.h"
 #include "coordinator/text/text.h"
 #include "proto/link/plan.h"
@@ -29,6 +30,7 @@ typedef struct prompt_env {
 typedef struct prompt {
     text_ids tokens;  /* image row r of image k as -1 - (k * rows_per_image + r) */
     uint8_t **images; /* [n_images] each [image_size][image_size][3] */
+    unsigned char (*image_digests)[PREFIX_IMAGES_BYTES]; /* [n_images] k names the pixels of images 0 .. k: BLAKE2b of the one before and the pixels */
     uint32_t n_images;
 } prompt;
 

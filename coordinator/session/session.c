@@ -92,21 +92,42 @@ static void slim_request(session *s)
     kept.generate.stop = s->stop_list;
     kept.generate.parts = NULL;
     kept.generate.n_parts = 0;
+    kept.generate.resume_ids = NULL;
+    kept.generate.n_resume_ids = 0;
     kept.owner = NULL;
     wire_request_release(&s->request);
     s->request = kept;
+}
+
+/* Append the tokens of the answer that were made before.  They belong to the message, so this comes before slim_request. */
+static base_status append_resumed(session *s, const prompt_env *env, base_error *error)
+{
+    const wire_generate *g = &s->request.generate;
+    if (g->n_resume_ids > s->max_tokens)
+        return base_fail(error, BASE_ETOOBIG, "generate.resume_ids has %zu tokens; this answer has at most %u", g->n_resume_ids,
+                         s->max_tokens);
+    for (size_t i = 0; i < g->n_resume_ids; i++) {
+        if (g->resume_ids[i] >= env->limits.vocab_size)
+            return base_fail(error, BASE_EINVAL, "generate.resume_ids[%zu] is %u; the model has %u tokens", i, g->resume_ids[i],
+                             env->limits.vocab_size);
+        if (!text_ids_push(&s->prompt.tokens, (int32_t)g->resume_ids[i]))
+            return base_fail(error, BASE_ENOMEM, "no memory for the tokens of a prompt");
+    }
+    s->n_resumed = (uint32_t)g->n_resume_ids;
+    return BASE_OK;
 }
 
 void session_prepare(session *s, const prompt_env *env)
 {
     s->error = (base_error){0};
     base_status status = prompt_build(env, &s->request.generate, &s->prompt, &s->error);
+    if (status == BASE_OK) {
+        s->n_prompt_tokens = (uint32_t)s->prompt.tokens.n;
+        s->n_image_tokens = s->prompt.n_images * env->limits.rows_per_image;
+        s->max_tokens = tokens_to_make(s, &env->limits);
+        append_resumed(s, env, &s->error);
+    }
     slim_request(s);
-    if (status != BASE_OK)
-        return;
-    s->n_prompt_tokens = (uint32_t)s->prompt.tokens.n;
-    s->n_image_tokens = s->prompt.n_images * env->limits.rows_per_image;
-    s->max_tokens = tokens_to_make(s, &env->limits);
 }
 
 sched_request session_request_of(const session *s, const int32_t *stop_ids, uint32_t n_stop_ids)
@@ -115,9 +136,11 @@ sched_request session_request_of(const session *s, const int32_t *stop_ids, uint
     return (sched_request){
         .user = (void *)(uintptr_t)s,
         .tokens = s->prompt.tokens.ids,
-        .n_tokens = s->n_prompt_tokens,
+        .n_tokens = s->n_prompt_tokens + s->n_resumed,
+        .n_resumed = s->n_resumed,
         .images = (const uint8_t *const *)s->prompt.images,
         .n_images = s->prompt.n_images,
+        .image_digests = (const unsigned char (*)[PREFIX_IMAGES_BYTES])s->prompt.image_digests,
         .max_tokens = s->max_tokens,
         .stop_ids = stop_ids,
         .n_stop_ids = n_stop_ids,
@@ -127,19 +150,6 @@ sched_request session_request_of(const session *s, const int32_t *stop_ids, uint
                      .seed = g->sampling.seed},
         .digest = g->logits_digest,
     };
-}
-
-base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t now_us, base_error *error)
-{
-    s->ids = calloc(s->max_tokens, sizeof *s->ids);
-    if (s->ids == NULL)
-        return base_fail(error, BASE_ENOMEM, "no memory for an answer of %u tokens", s->max_tokens);
-    text_stream_init(&s->stream, tokenizer);
-    text_stop_init(&s->stop, s->request.generate.stop, s->request.generate.n_stop);
-    text_ids_release(&s->prompt.tokens);
-    s->queued_us = now_us;
-    session_move(s, SESSION_SCHEDULED);
-    return BASE_OK;
 }
 
 /* ---- the answer ---- */
@@ -170,6 +180,17 @@ static void fold_digest(session *s, uint64_t value)
     }
 }
 
+/* A token of the answer, made now or before.  True when a stop string ends the answer here. */
+static bool show_token(session *s, int32_t token)
+{
+    s->ids[s->n_ids++] = (uint32_t)token;
+    base_buf delta = {0};
+    text_stream_push(&s->stream, token, &delta);
+    bool stopped = show(s, &delta);
+    base_buf_release(&delta);
+    return stopped;
+}
+
 bool session_take_token(session *s, const sched_event *event, uint64_t now_us)
 {
     if (s->state == SESSION_SCHEDULED) {
@@ -177,15 +198,42 @@ bool session_take_token(session *s, const sched_event *event, uint64_t now_us)
         s->started_us = event->started_us;
         s->first_token_us = now_us;
     }
+    s->savings = event->savings;
     fold_digest(s, event->token.logits_digest);
     if (event->finish == SCHED_EOS)
         return false;
-    s->ids[s->n_ids++] = (uint32_t)event->token.token;
-    base_buf delta = {0};
-    text_stream_push(&s->stream, event->token.token, &delta);
-    bool stopped = show(s, &delta);
-    base_buf_release(&delta);
-    return stopped;
+    return show_token(s, event->token.token);
+}
+
+/* The answer so far is as it was when its run ended; whoever resumes has seen what that streamed. */
+static wire_finish take_resumed(session *s)
+{
+    bool stopped = false;
+    for (uint32_t i = 0; i < s->n_resumed && !stopped; i++)
+        stopped = show_token(s, s->prompt.tokens.ids[s->n_prompt_tokens + i]);
+    s->text_sent = s->text.size;
+    s->n_ids_sent = s->n_ids;
+    return stopped ? WIRE_FINISH_STOP : s->n_ids == s->max_tokens ? WIRE_FINISH_LENGTH : WIRE_FINISH_UNKNOWN;
+}
+
+base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t now_us, wire_finish *finish, base_error *error)
+{
+    s->ids = calloc(s->max_tokens, sizeof *s->ids);
+    if (s->ids == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for an answer of %u tokens", s->max_tokens);
+    text_stream_init(&s->stream, tokenizer);
+    text_stop_init(&s->stop, s->request.generate.stop, s->request.generate.n_stop);
+    s->queued_us = now_us;
+    session_move(s, SESSION_SCHEDULED);
+    *finish = take_resumed(s);
+    if (*finish != WIRE_FINISH_UNKNOWN)
+        session_move(s, SESSION_DECODING);
+    return s->text.failed ? base_fail(error, BASE_ENOMEM, "no memory for the answer's text") : BASE_OK;
+}
+
+void session_drop_prompt(session *s)
+{
+    text_ids_release(&s->prompt.tokens);
 }
 
 void session_end_text(session *s)
@@ -254,6 +302,9 @@ void session_encode_result(const session *s, wire_finish finish, const session_p
                                    .queue_ms = ms_between(s->queued_us, s->started_us),
                                    .first_token_ms = ms_between(s->arrived_us, s->first_token_us),
                                    .total_ms = ms_between(s->arrived_us, now_us),
+                                   .reused_tokens = s->savings.n_borrowed,
+                                   .drafted_tokens = s->savings.n_drafted,
+                                   .accepted_tokens = s->savings.n_accepted,
                                    .model = from->model,
                                    .model_digest = from->model_digest,
                                    .build = from->version,

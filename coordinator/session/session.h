@@ -47,6 +47,7 @@ struct session {
     char stops[WIRE_STOP_MAX][WIRE_STOP_BYTES_MAX + 1]; /* copies, so that the message with its images can go */
     const char *stop_list[WIRE_STOP_MAX];
     uint32_t n_prompt_tokens, n_image_tokens, max_tokens;
+    uint32_t n_resumed; /* tokens of the answer that came with the request; they stand behind the prompt's */
 
     /* engine, from SCHEDULED on */
     sched_seq *seq;
@@ -58,6 +59,7 @@ struct session {
     uint32_t n_ids, n_ids_sent, n_events;
     uint64_t logits_digest;
     uint64_t queued_us, started_us, first_token_us;
+    sched_savings savings;
 };
 
 /* What replies say of the server; strings borrowed for the call. */
@@ -74,14 +76,19 @@ void session_move(session *s, session_state to);
 bool session_is_over(const session *s);
 
 /* PREPARING, on an intake thread: tokens and images, and the number of tokens to make: what was asked for, or the default; cut to the
- * context.  The result is left in `error`; the message is freed but for its scalars and stop strings. */
+ * context; the tokens to resume after are appended to the prompt's.  The result is left in `error`; the message is freed but for its scalars and
+ * stop strings. */
 void session_prepare(session *s, const prompt_env *env);
 
 /* The scheduler's view of a prepared session; borrows from it. */
 sched_request session_request_of(const session *s, const int32_t *stop_ids, uint32_t n_stop_ids);
 
-/* PREPARING -> SCHEDULED: ready to take tokens.  The prompt's tokens are freed (the scheduler has its copy).  Errors: BASE_ENOMEM. */
-base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t now_us, base_error *error);
+/* PREPARING -> SCHEDULED: ready to take tokens.  Those to resume after are taken in, and what they say counts as streamed.  *finish: why the
+ * answer is complete with them already (the state is DECODING then); WIRE_FINISH_UNKNOWN when it is not.  Errors: BASE_ENOMEM. */
+base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t now_us, wire_finish *finish, base_error *error);
+
+/* The scheduler has its copy of the prompt's tokens. */
+void session_drop_prompt(session *s);
 
 /* Take in a sampled token.  True when a stop string ends the answer here.  Memory failures stick in `text`. */
 bool session_take_token(session *s, const sched_event *event, uint64_t now_us);

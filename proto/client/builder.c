@@ -14,6 +14,7 @@ struct pg_request {
     wire_generate generate;           /* parts and stop are set by pg_request_view */
     wire_part parts[WIRE_PARTS_MAX];  /* strings, bytes and field arrays [WIRE_FIELDS_MAX] owned */
     char *stop[WIRE_STOP_MAX];        /* owned */
+    uint32_t *resume_ids;             /* owned */
 };
 
 pg_status pg_fail(pg_error *error, pg_status status, const char *format, ...)
@@ -69,6 +70,7 @@ void pg_request_destroy(pg_request **request)
         drop_part(&(*request)->parts[i]);
     for (size_t i = 0; i < (*request)->generate.n_stop; i++)
         free((*request)->stop[i]);
+    free((*request)->resume_ids);
     free(*request);
     *request = NULL;
 }
@@ -251,6 +253,23 @@ void pg_request_set_logits_digest(pg_request *request, bool wanted)
     request->generate.logits_digest = wanted;
 }
 
+pg_status pg_request_set_resume(pg_request *request, const uint32_t *ids, size_t n_ids)
+{
+    if (ids == NULL && n_ids > 0)
+        return stick(request, PG_EINVAL, "the tokens to resume after are NULL");
+    if (n_ids > WIRE_MAX_TOKENS_MAX)
+        return stick(request, PG_ETOOBIG, "%zu tokens to resume after; the limit is %d", n_ids, WIRE_MAX_TOKENS_MAX);
+    uint32_t *copy = calloc(n_ids + 1, sizeof *copy);
+    if (copy == NULL)
+        return stick(request, PG_ENOMEM, "out of memory for %zu tokens", n_ids);
+    if (n_ids > 0)
+        memcpy(copy, ids, n_ids * sizeof *ids);
+    free(request->resume_ids);
+    request->resume_ids = copy;
+    request->generate.n_resume_ids = n_ids;
+    return PG_OK;
+}
+
 pg_status pg_request_view(const pg_request *request, wire_generate *out, pg_error *error)
 {
     if (request->failure.status != PG_OK)
@@ -258,5 +277,6 @@ pg_status pg_request_view(const pg_request *request, wire_generate *out, pg_erro
     *out = request->generate;
     out->parts = request->parts;
     out->stop = (const char *const *)request->stop;
+    out->resume_ids = request->resume_ids;
     return PG_OK;
 }

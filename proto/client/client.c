@@ -323,6 +323,9 @@ static pg_status make_result(wire_reply *reply, pg_result **out, pg_error *error
         .isa = from->isa,
         .seed = from->seed,
         .logits_digest = from->logits_digest,
+        .reused_tokens = from->reused_tokens,
+        .drafted_tokens = from->drafted_tokens,
+        .accepted_tokens = from->accepted_tokens,
     };
     *out = &box->result;
     return PG_OK;
@@ -469,6 +472,11 @@ pg_status pg_client_stats(pg_client *client, pg_stats *out, pg_error *error)
         .kv_blocks_free = from->kv_blocks_free,
         .malformed_messages = from->malformed_messages,
         .resident_bytes = from->resident_bytes,
+        .prefix_requests = from->prefix_requests,
+        .prefix_tokens = from->prefix_tokens,
+        .drafted_tokens = from->drafted_tokens,
+        .accepted_tokens = from->accepted_tokens,
+        .kv_blocks_kept = from->kv_blocks_kept,
     };
     wire_reply_release(&reply);
     return PG_OK;

@@ -105,6 +105,11 @@ PG_API void pg_request_set_deadline_ms(pg_request *request, uint32_t deadline_ms
 PG_API void pg_request_set_stat(pg_request *request, bool stat);                   /* true: urgent, before routine work */
 PG_API void pg_request_set_logits_digest(pg_request *request, bool wanted);        /* fill pg_result.logits_digest */
 
+/* Go on after the first n_ids tokens of the answer, as an earlier run of the same request made them (pg_result.ids, or those of its stream).  The
+ * result is that of a run without interruption; what these tokens say is not streamed again.  The logits digest covers what is sampled
+ * now.  Copied; replaces what was set before; n_ids 0: from the beginning.  Errors: PG_EINVAL NULL, PG_ENOMEM; stays with the request. */
+PG_API pg_status pg_request_set_resume(pg_request *request, const uint32_t *ids, size_t n_ids);
+
 /* ---- generation ---- */
 
 typedef enum pg_finish {
@@ -126,6 +131,9 @@ typedef struct pg_result {
     const char *model, *model_digest, *version, *layout, *isa;   /* provenance: what made this answer */
     uint64_t seed;
     const char *logits_digest; /* 16 hex digits, "" unless asked for */
+    /* What was spared; may differ from run to run. */
+    uint32_t reused_tokens;    /* of the prompt: an earlier request began alike */
+    uint32_t drafted_tokens, accepted_tokens; /* guessed ahead; guessed right */
 } pg_result;
 
 PG_API void pg_result_destroy(pg_result **result);
@@ -163,6 +171,9 @@ typedef struct pg_stats {
     uint32_t kv_blocks_total, kv_blocks_free;
     uint64_t malformed_messages;
     uint64_t resident_bytes; /* of the process that holds the coordinator */
+    uint64_t prefix_requests, prefix_tokens; /* requests that began like earlier ones; positions that were not computed for it */
+    uint64_t drafted_tokens, accepted_tokens;
+    uint32_t kv_blocks_kept; /* of the free ones: hold what a later prompt may begin with */
 } pg_stats;
 
 PG_API pg_status pg_client_stats(pg_client *client, pg_stats *out, pg_error *error);

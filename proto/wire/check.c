@@ -101,6 +101,9 @@ base_status check_generate(const wire_generate *generate, base_error *error)
     if (generate->max_tokens > WIRE_MAX_TOKENS_MAX)
         return base_fail(error, BASE_ETOOBIG, "generate.max_tokens is %u; the limit is %d", generate->max_tokens,
                          WIRE_MAX_TOKENS_MAX);
+    if (generate->n_resume_ids > WIRE_MAX_TOKENS_MAX)
+        return base_fail(error, BASE_ETOOBIG, "generate.resume_ids has %zu entries; the limit is %d", generate->n_resume_ids,
+                         WIRE_MAX_TOKENS_MAX);
     if (generate->priority != WIRE_ROUTINE && generate->priority != WIRE_STAT)
         return base_fail(error, BASE_EINVAL, "generate.priority is %d; it must be 0 (ROUTINE) or 1 (STAT)",
                          (int)generate->priority);

@@ -215,6 +215,8 @@ static base_status encode_generate(const wire_generate *generate, Palmgrove__V1_
         body.deadline_ms = generate->deadline_ms;
         body.priority = (Palmgrove__V1__Priority)generate->priority;
         body.logits_digest = generate->logits_digest;
+        body.n_resume_ids = generate->n_resume_ids;
+        body.resume_ids = (uint32_t *)generate->resume_ids;
         request->body_case = PALMGROVE__V1__REQUEST__BODY_GENERATE;
         request->generate = &body;
         status = pack(&request->base, out, error);
@@ -316,6 +318,8 @@ static base_status convert_generate(message_owner *owner, const Palmgrove__V1__G
     out->deadline_ms = body->deadline_ms;
     out->priority = (wire_priority)body->priority;
     out->logits_digest = body->logits_digest;
+    out->resume_ids = body->resume_ids;
+    out->n_resume_ids = body->n_resume_ids;
     return check_generate(out, error);
 }
 
@@ -384,6 +388,9 @@ static base_status encode_result(const wire_result *result, Palmgrove__V1__Reply
     timings.queue_ms = result->queue_ms;
     timings.first_token_ms = result->first_token_ms;
     timings.total_ms = result->total_ms;
+    timings.reused_tokens = result->reused_tokens;
+    timings.drafted_tokens = result->drafted_tokens;
+    timings.accepted_tokens = result->accepted_tokens;
 
     Palmgrove__V1__Provenance provenance = PALMGROVE__V1__PROVENANCE__INIT;
     provenance.model = lend(result->model);
@@ -447,7 +454,7 @@ static base_status encode_health(const wire_health *health, Palmgrove__V1__Reply
 #define STATS_FIELDS(X)                                                                                                  \
     X(requests_admitted) X(requests_finished) X(requests_failed) X(requests_refused) X(requests_canceled) X(queued)     \
     X(running) X(prompt_tokens) X(completion_tokens) X(steps) X(kv_blocks_total) X(kv_blocks_free) X(malformed_messages) \
-    X(resident_bytes)
+    X(resident_bytes) X(prefix_requests) X(prefix_tokens) X(drafted_tokens) X(accepted_tokens) X(kv_blocks_kept)
 
 static base_status encode_stats(const wire_stats *stats, Palmgrove__V1__Reply *tree, base_buf *out, base_error *error)
 {
@@ -504,6 +511,9 @@ static void convert_result(const Palmgrove__V1__Result *body, wire_result *out)
         .queue_ms = timings->queue_ms,
         .first_token_ms = timings->first_token_ms,
         .total_ms = timings->total_ms,
+        .reused_tokens = timings->reused_tokens,
+        .drafted_tokens = timings->drafted_tokens,
+        .accepted_tokens = timings->accepted_tokens,
         .model = from->model,
         .model_digest = from->model_digest,
         .build = from->version,

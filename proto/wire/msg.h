@@ -73,6 +73,8 @@ typedef struct wire_generate {
     uint32_t deadline_ms; /* 0: none */
     wire_priority priority;
     bool logits_digest;
+    const uint32_t *resume_ids; /* [n_resume_ids] the answer's first tokens, made before */
+    size_t n_resume_ids;
 } wire_generate;
 
 typedef enum wire_request_kind {
@@ -112,6 +114,7 @@ typedef struct wire_result {
     size_t n_ids;
     uint32_t prompt_tokens, image_tokens, completion_tokens;
     double prepare_ms, queue_ms, first_token_ms, total_ms;
+    uint32_t reused_tokens, drafted_tokens, accepted_tokens;
     const char *model, *model_digest, *build /* provenance.version */, *layout, *isa;
     uint64_t seed;
     const char *logits_digest; /* 16 hex digits, or "" */
@@ -137,6 +140,8 @@ typedef struct wire_stats {
     uint64_t prompt_tokens, completion_tokens, steps;
     uint32_t kv_blocks_total, kv_blocks_free;
     uint64_t malformed_messages, resident_bytes;
+    uint64_t prefix_requests, prefix_tokens, drafted_tokens, accepted_tokens;
+    uint32_t kv_blocks_kept;
 } wire_stats;
 
 typedef enum wire_reply_kind {

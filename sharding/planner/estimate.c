@@ -4,10 +4,10 @@
 
 /* What the layer loop and the kernels do (worker/model/stack.c, worker/kernels/linear.c, worker/par/grid.c). */
 #define ROW_BLOCK       64u           /* rows of a matrix product's tile */
-#define ATTENTION_ROWS  8u            /* rows of an attention tile: KERN_ATTENTION_ROWS */
+#define ATTENTION_ROWS  8u            /* queries of an attention tile, at least, where there are more (worker/model/batch.c) */
+#define ATTENTION_SPLIT 256u          /* positions of a part of a long row: KERN_SPLIT */
 #define OTHER_CALLS     6u            /* teams a layer starts beside its matrix products: norms, cache, attention, activation, sum */
 #define REDUCE_PIECE    (128u << 10)  /* elements of one MPI_Iallreduce */
-#define VALUE_PAD       16u
 
 static double at_least(double a, double b)
 {
@@ -76,20 +76,20 @@ static void add_matrix(const plan_cluster *c, pack_type type, uint32_t n, uint32
 }
 
 /* Attention of one layer, `heads` query heads reading `kv` key/value heads. */
-static double attention_us(const plan_cluster *c, const arch_stack *stack, const shard_stack_split *split, bool is_local,
+static double attention_us(const plan_cluster *c, pack_type kv_type, const arch_stack *stack, const shard_stack_split *split, bool is_local,
                            const plan_pass *pass)
 {
     double heads = shard_range_width(split->heads), kv = shard_range_width(split->kv_heads);
     double visible = is_local && stack->window < pass->visible ? stack->window : pass->visible;
-    double share = heads / kv;
-    double outer = pass->rows_per_sequence < share ? pass->rows_per_sequence : share;
-    double inner = pass->rows_per_sequence < share ? share : pass->rows_per_sequence;
+    double queries = pass->rows_per_sequence * heads / kv, rows = ceil_div(queries, ATTENTION_ROWS);
     double n_sequences = (double)pass->rows / pass->rows_per_sequence;
-    double tiles = n_sequences * kv * outer * ceil_div(inner, ATTENTION_ROWS);
+    if (rows > pass->rows_per_sequence) /* the heads of one token stay together */
+        rows = pass->rows_per_sequence;
+    double tasks = n_sequences * kv * rows * ceil_div(visible, ATTENTION_SPLIT);
     double flops = 4.0 * visible * stack->dh * heads * pass->rows;
-    double compute_us = ceil_div(tiles, rank_cores(c)) * flops / tiles / (c->attention_gflops * 1e3);
-    double padded = (stack->dh + VALUE_PAD - 1) / VALUE_PAD * VALUE_PAD;
-    return at_least(compute_us, rank_read_us(c, n_sequences * kv * visible * (stack->dh + padded) * sizeof(float)));
+    double compute_us = ceil_div(tasks, rank_cores(c)) * flops / tasks / (c->attention_gflops * 1e3);
+    double position_bytes = (double)plan_kv_block_bytes(kv_type, stack) / LINK_KV_BLOCK_TOKENS;
+    return at_least(compute_us, rank_read_us(c, n_sequences * kv * visible * position_bytes));
 }
 
 typedef struct cost {
@@ -133,7 +133,7 @@ static void add_layers(const cost *c, const arch_stack *stack, const shard_stack
 {
     uint64_t reduced = (uint64_t)c->pass->rows * (stack->d + 1u);
     for (uint32_t il = layers.begin; il < layers.end; il++)
-        time->attention_us += attention_us(c->cluster, stack, split, arch_layer_is_local(stack, il), c->pass);
+        time->attention_us += attention_us(c->cluster, c->model->kv_type, stack, split, arch_layer_is_local(stack, il), c->pass);
     double n = shard_range_width(layers);
     time->matrix_us += n * OTHER_CALLS * c->cluster->call_us;
     time->reduce_us += n * reductions_of(stack) * plan_reduce_us(c->cluster, tp, reduced, sizeof(int64_t));

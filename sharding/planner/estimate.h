@@ -5,7 +5,8 @@
  * docs/PLANNING.md derives them; the parts:
  *
  *     matrix    max(bytes / rank bandwidth, ceil(tiles / cores) x tile / core rate), a tile being 32 outputs x at most 64 rows
- *     attention 4 flops x positions x head dimension x heads x rows, in tiles of 8; at least the KV bytes / rank bandwidth
+ *     attention 4 flops x positions x head dimension x heads x rows, in tiles of 8 queries x 256 positions; at least the KV bytes / rank
+ *               bandwidth
  *     reduction the in-place MPI_Iallreduce of Open MPI 4: a binomial tree up and one down, pieces of 1 MiB of int64
  *     hop       one message of f32 rows from stage to stage */
 #ifndef PALMGROVE_PLANNER_ESTIMATE_H

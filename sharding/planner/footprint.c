@@ -7,7 +7,7 @@
 #define CACHE_LINE        64u /* KERN_ALIGN: everything starts on one */
 #define TILE_BYTES        20u /* model_tile */
 #define CANDIDATE_BYTES   8u  /* model_candidate */
-#define VALUE_PAD         16u /* values of a KV block are padded to this many floats */
+#define VALUE_PAD         16u /* values of a KV block are padded to this many dimensions */
 
 static uint64_t add(uint64_t a, uint64_t b)
 {
@@ -145,10 +145,17 @@ static base_status add_weights(void *context, const shard_slice *slice, base_err
 
 /* --- KV cache and workspace --- */
 
-static uint64_t kv_bytes(const arch_stack *stack, uint32_t n_layers, uint32_t n_heads, uint32_t n_blocks)
+uint64_t plan_kv_block_bytes(pack_type type, const arch_stack *stack)
 {
-    uint64_t block = (uint64_t)LINK_KV_BLOCK_TOKENS * (stack->dh + rounded(stack->dh, VALUE_PAD));
-    return lines(mul(mul((uint64_t)n_layers * n_heads, n_blocks), block), sizeof(float));
+    uint64_t dh = stack->dh, padded = rounded(stack->dh, VALUE_PAD);
+    if (type == PACK_INT8) /* keys in quads; an f16 scale for each group of a position's keys and values */
+        return LINK_KV_BLOCK_TOKENS * (rounded(stack->dh, 4) + padded + 2 * sizeof(uint16_t) * (rounded(stack->dh, PACK_GROUP) / PACK_GROUP));
+    return LINK_KV_BLOCK_TOKENS * (dh + padded) * (type == PACK_BF16 ? sizeof(uint16_t) : sizeof(float));
+}
+
+static uint64_t kv_bytes(pack_type type, const arch_stack *stack, uint32_t n_layers, uint32_t n_heads, uint32_t n_blocks)
+{
+    return lines(mul(mul((uint64_t)n_layers * n_heads, n_blocks), plan_kv_block_bytes(type, stack)), 1);
 }
 
 static uint64_t rope_bytes(const arch_stack *stack, uint64_t n_positions)
@@ -194,7 +201,7 @@ static uint64_t tower_bytes(const arch *a, const shard_split *split, uint32_t n_
     const arch_tower *tower = &a->tower;
     uint64_t n = tower->n_patches;
     uint32_t n_blocks = rounded(tower->n_patches, LINK_KV_BLOCK_TOKENS) / LINK_KV_BLOCK_TOKENS;
-    uint64_t sum = kv_bytes(&tower->stack, 1, shard_range_width(split->tower.kv_heads), n_blocks);
+    uint64_t sum = kv_bytes(PACK_F32, &tower->stack, 1, shard_range_width(split->tower.kv_heads), n_blocks);
     sum = add(sum, stack_bytes(&tower->stack, &split->tower, n, 0));
     sum = add(sum, lines(n_blocks, sizeof(uint32_t)));
     sum = add(sum, lines(n, 3u * (uint64_t)tower->patch_size * tower->patch_size * sizeof(float)));
@@ -244,7 +251,7 @@ base_status plan_rank_bytes(const plan_model *model, uint32_t tp, uint32_t pp, u
         return status;
     *out = (plan_bytes){
         .weights = weights.bytes,
-        .kv = kv_bytes(&a->decoder.stack, shard_range_width(split.layers), shard_range_width(split.decoder.kv_heads),
+        .kv = kv_bytes(model->kv_type, &a->decoder.stack, shard_range_width(split.layers), shard_range_width(split.decoder.kv_heads),
                        limits->n_kv_blocks),
         .workspace = workspace_bytes(a, &split, tp, pp, tp_rank, stage, limits),
     };

@@ -17,6 +17,7 @@ typedef struct plan_model {
     const arch *a; /* borrowed */
     uint8_t types[2][ARCH_N_ROLES][ARCH_MAX_LAYERS]; /* pack_type by part, role, layer */
     uint32_t only_tp, only_pp; /* shards: the layout they were written for; 0: any */
+    pack_type kv_type; /* of the decoder's cache: PACK_F32, PACK_BF16, PACK_INT8; plan_model_init says f32 */
 } plan_model;
 
 /* `checkpoint`: its tensors have types of their own, shards are packed already; NULL: everything is bf16, as models are published.
@@ -35,6 +36,9 @@ typedef struct plan_bytes {
     uint64_t weights, kv, workspace;
 } plan_bytes;
 uint64_t plan_bytes_total(const plan_bytes *bytes);
+
+/* Bytes of a block of LINK_KV_BLOCK_TOKENS positions, one layer and KV head (kern_block_bytes of the worker). */
+uint64_t plan_kv_block_bytes(pack_type type, const arch_stack *stack);
 
 /* One rank of a grid.  `limits` as for model_memory_of: max_seqs, max_positions, max_step_tokens, n_kv_blocks, n_image_slots.
  * BASE_EINVAL the grid cannot hold the model (shard_split_of). */

@@ -25,7 +25,7 @@ static void print_head(const plan_report *r, FILE *out)
     fprintf(out, "model     %s: %.3f billion parameters", r->name, (double)n.decoder * 1e-9);
     if (n.tower > 0)
         fprintf(out, " and %.3f billion of its vision tower", (double)n.tower * 1e-9);
-    fprintf(out, "; weights %s\n", r->weights);
+    fprintf(out, "; weights %s, KV cache %s\n", r->weights, pack_type_name(r->model->kv_type));
     fprintf(out, "demand    %u sequences of %u positions; prompt %u, answer %u tokens; steps of %u\n", d->batch, d->context, d->prompt,
             d->answer, d->step_tokens);
     fprintf(out, "cluster   %u nodes x %u ranks; a node: %u cores, %.4g GB memory read at %.4g GB/s\n", c->nodes, c->ranks_per_node,
@@ -124,7 +124,8 @@ base_status plan_report_json(const plan_report *r, base_buf *out, base_error *er
     json_t *choice = json_null();
     if (r->table->chosen != PLAN_NONE)
         choice = json_integer((json_int_t)r->table->chosen);
-    json_t *json = json_pack("{ss ss sI sI so so ss so so ss}", "model", r->name, "weights", r->weights, "decoder_parameters",
+    json_t *json = json_pack("{ss ss ss sI sI so so ss so so ss}", "model", r->name, "weights", r->weights, "kv_type",
+                             pack_type_name(r->model->kv_type), "decoder_parameters",
                              (json_int_t)n.decoder, "tower_parameters", (json_int_t)n.tower, "demand", demand_json(r->demand),
                              "cluster", plan_cluster_json(r->cluster), "goal", r->goal == PLAN_LATENCY ? "latency" : "throughput",
                              "layouts", layouts, "choice", choice, "reason", r->table->reason);

@@ -75,6 +75,8 @@ static void put_server(const plan_report *r, const plan_layout *l, const char *l
         put(out, " --image-slots %u", d->image_slots);
     if (r->is_packing)
         put(out, " --weights %s", r->weights);
+    if (r->model->kv_type != PACK_F32)
+        put(out, " --kv-type %s", pack_type_name(r->model->kv_type));
     put(out, " \\\n    --endpoint tcp://127.0.0.1:7401 &\n");
 }
 

@@ -9,6 +9,7 @@ import checks_input
 import checks_layouts
 import checks_life
 import checks_teacher
+import checks_thrift
 
 CHECKS = {
     "report": lambda: checks_layouts.clients_agree(n_cases=1),
@@ -22,6 +23,7 @@ CHECKS = {
     "teacher": checks_teacher.teacher,
     "bench": checks_bench.bench_check,
     "trace": checks_bench.trace_check,
+    "thrift": checks_thrift.thrift_check,
     "idle": lambda: checks_life.idle(seconds=5),
 }
 

@@ -64,7 +64,7 @@ def engine_is_measured(ranks, tp, pp, folder):
 
 def kernels_are_measured(folder):
     file, plot = folder / "kernels.json", folder / "kernels.svg"
-    text = bench(1, "--only", "kernels", "--memory", 8, "--threads", 1, "--json", file, "--plot", plot)
+    text = bench(1, "--only", "kernels", "--memory", 2, "--threads", 1, "--json", file, "--plot", plot)
     results = json.loads(file.read_text())
     check_limits(results["limits"])
     rows = results["kernels"]
@@ -78,6 +78,13 @@ def kernels_are_measured(folder):
     assert results["engine"] == [] and "load" not in results and "model" not in results["machine"]
     assert text.count("\n") > len(rows), text
     xml.dom.minidom.parse(str(plot))
+
+
+def sums_are_measured(ranks):
+    results = json.loads(bench(ranks, "--only", "collectives", "--threads", 1, "--json", "-"))
+    rows = results["collectives"]
+    assert [row["bytes"] for row in rows] == [8 << 10, 64 << 10, 512 << 10, 4 << 20], rows
+    assert all(row["ranks"] == ranks and row["own_us"] > 0 and row["mpi_us"] > 0 for row in rows), rows
 
 
 def loading_is_measured():
@@ -148,6 +155,7 @@ def bench_check():
         together = engine_is_measured(2, 1, 2, folder)
         engine_is_measured(2, 2, 1, folder)
         kernels_are_measured(folder)
+        sums_are_measured(3)
         loading_is_measured()
         refused(folder)
     return True, f"JSON and pictures hold; decode of 3 sequences {alone:.0f} tokens/s alone, {together:.0f} in two stages"

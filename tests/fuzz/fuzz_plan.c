@@ -44,11 +44,14 @@ static void try_plan(const uint8_t *bytes, size_t size)
         require(error.text[0] != '\0');
         return;
     }
-    uint32_t n_tokens = 0, sum = 0;
+    uint32_t n_tokens = 0, n_results = 0, sum = 0;
     for (uint32_t i = 0; i < plan.n_slices; i++) {
         follow_slice(&plan, &plan.slices[i]);
         n_tokens += plan.slices[i].n_tokens;
+        n_results += link_slice_results(&plan.slices[i]);
+        require(plan.slices[i].n_sampled <= plan.slices[i].n_tokens);
     }
+    require(n_results <= limits.max_seqs);
     require(n_tokens == plan.n_tokens && n_tokens <= limits.max_step_tokens);
     for (uint32_t i = 0; i < plan.n_images; i++) {
         require(plan.images[i].slot < limits.n_image_slots);

@@ -149,7 +149,10 @@ static session *session_with(const bench *b, wire_request *request)
     session_move(s, SESSION_PREPARING);
     session_prepare(s, &b->env);
     assert_int_equal(s->error.status, BASE_OK);
-    assert_int_equal(session_begin(s, b->tokenizer, 2000, NULL), BASE_OK);
+    wire_finish finish;
+    assert_int_equal(session_begin(s, b->tokenizer, 2000, &finish, NULL), BASE_OK);
+    assert_int_equal(finish, WIRE_FINISH_UNKNOWN);
+    session_drop_prompt(s);
     return s;
 }
 

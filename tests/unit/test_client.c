@@ -55,7 +55,8 @@ static void answer_result(fake_server *s, zmq_msg_t *peer, const wire_request *r
     wire_reply reply = {.kind = WIRE_REPLY_RESULT};
     reply.result = (wire_result){.text = text, .finish = WIRE_FINISH_EOS, .ids = ids, .n_ids = 2, .prompt_tokens = 300,
                                  .image_tokens = 256, .completion_tokens = 2, .total_ms = 12.5, .model = "phantom",
-                                 .model_digest = "d1", .build = "9.9", .layout = "tp2 x pp2", .isa = "ref", .seed = 5};
+                                 .model_digest = "d1", .build = "9.9", .layout = "tp2 x pp2", .isa = "ref", .seed = 5,
+                                 .reused_tokens = 32, .drafted_tokens = 3, .accepted_tokens = 1};
     answer(s, peer, request, &reply);
 }
 
@@ -98,12 +99,12 @@ static void play_generate(fake_server *s, zmq_msg_t *peer, wire_request *request
         const wire_part *first = &g->parts[0];
         snprintf(seen, sizeof seen,
                  "parts %zu task %s field %s=%s image %zu stop %zu t %g k %u p %g seed %llu max %u deadline %u prio %d digest %d "
-                 "stream %d",
+                 "stream %d resume %zu %u",
                  g->n_parts, first->task != NULL ? first->task : "-", first->n_fields > 0 ? first->fields[0].name : "-",
                  first->n_fields > 0 ? first->fields[0].value : "-", g->n_parts > 1 ? g->parts[1].image_bytes : 0, g->n_stop,
                  (double)g->sampling.temperature, g->sampling.top_k, (double)g->sampling.top_p,
                  (unsigned long long)g->sampling.seed, g->max_tokens, g->deadline_ms, (int)g->priority, g->logits_digest,
-                 g->stream);
+                 g->stream, g->n_resume_ids, g->n_resume_ids > 1 ? g->resume_ids[1] : 0);
         answer_result(s, peer, request, seen);
     }
 }
@@ -129,7 +130,8 @@ static void play(fake_server *s, zmq_msg_t *peer, wire_request *request)
         break;
     default:
         reply.kind = WIRE_REPLY_STATS;
-        reply.stats = (wire_stats){.requests_admitted = 3, .kv_blocks_free = 4, .resident_bytes = 1ull << 33};
+        reply.stats = (wire_stats){.requests_admitted = 3, .kv_blocks_free = 4, .resident_bytes = 1ull << 33, .prefix_tokens = 5,
+                                    .kv_blocks_kept = 6};
         answer(s, peer, request, &reply);
     }
 }
@@ -255,6 +257,7 @@ static void test_stream(void **state)
         assert_string_equal(result->version, "9.9");
         assert_string_equal(result->logits_digest, "");
         assert_true(result->request_id[0] != '\0' && result->seed == 5);
+        assert_true(result->reused_tokens == 32 && result->drafted_tokens == 3 && result->accepted_tokens == 1);
         pg_result_destroy(&result);
         assert_null(result);
     }
@@ -277,10 +280,12 @@ static void test_everything_arrives(void **state)
     pg_request_set_deadline_ms(request, 1234);
     pg_request_set_stat(request, true);
     pg_request_set_logits_digest(request, true);
+    pg_request_set_resume(request, (const uint32_t[]){1}, 1); /* replaced */
+    assert_int_equal(pg_request_set_resume(request, (const uint32_t[]){4, 500}, 2), PG_OK);
     pg_result *result = NULL;
     assert_int_equal(pg_client_generate(client, request, NULL, NULL, &result, NULL), PG_OK);
     assert_string_equal(result->text, "parts 2 task report field indication=cough image 5 stop 1 t 0.5 k 40 p 0.25 seed 77 max 9 "
-                                      "deadline 1234 prio 1 digest 1 stream 0");
+                                      "deadline 1234 prio 1 digest 1 stream 0 resume 2 500");
     pg_result_destroy(&result);
     pg_request_destroy(&request);
     pg_client_close(&client);
@@ -448,6 +453,7 @@ static void test_health_and_stats(void **state)
     assert_null(health);
     assert_int_equal(pg_client_stats(client, &stats, NULL), PG_OK);
     assert_true(stats.requests_admitted == 3 && stats.kv_blocks_free == 4 && stats.resident_bytes == 1ull << 33);
+    assert_true(stats.prefix_tokens == 5 && stats.kv_blocks_kept == 6);
     pg_client_close(&client);
 }
 

@@ -23,6 +23,7 @@ static const wire_part parts[] = {
     {.kind = WIRE_PART_TEXT, .text = ""},
 };
 static const char *const stops[] = {"\n\n", "END"};
+static const uint32_t resumed[] = {5, 0, 70000};
 
 static wire_request full_request(void)
 {
@@ -39,7 +40,9 @@ static wire_request full_request(void)
                      .stream = true,
                      .deadline_ms = 30000,
                      .priority = WIRE_STAT,
-                     .logits_digest = true},
+                     .logits_digest = true,
+                     .resume_ids = resumed,
+                     .n_resume_ids = 3},
     };
 }
 
@@ -105,6 +108,8 @@ static void test_generate_round_trip(void **state)
     assert_int_equal(g->max_tokens, 128);
     assert_int_equal(g->n_stop, 2);
     assert_string_equal(g->stop[1], "END");
+    assert_int_equal(g->n_resume_ids, 3);
+    assert_memory_equal(g->resume_ids, resumed, sizeof resumed);
     assert_true(g->stream && g->logits_digest && g->deadline_ms == 30000 && g->priority == WIRE_STAT);
     wire_request_release(&out);
     assert_null(out.generate.parts);
@@ -151,7 +156,8 @@ static void test_result_round_trip(void **state)
                                  .prompt_tokens = 300, .image_tokens = 256, .completion_tokens = 3, .prepare_ms = 1.5,
                                  .queue_ms = 2.5, .first_token_ms = 3.5, .total_ms = 4.5, .model = "phantom",
                                  .model_digest = "ab", .build = "0.1.0", .layout = "tp2 x pp2", .isa = "avx2",
-                                 .seed = UINT64_MAX, .logits_digest = "0123456789abcdef"};
+                                 .seed = UINT64_MAX, .logits_digest = "0123456789abcdef", .reused_tokens = 64, .drafted_tokens = 9,
+                                 .accepted_tokens = 7};
     wire_reply out = reply_again(&reply);
     const wire_result *r = &out.result;
     assert_string_equal(r->text, "No effusion.");
@@ -166,6 +172,7 @@ static void test_result_round_trip(void **state)
     assert_string_equal(r->isa, "avx2");
     assert_true(r->seed == UINT64_MAX);
     assert_string_equal(r->logits_digest, "0123456789abcdef");
+    assert_true(r->reused_tokens == 64 && r->drafted_tokens == 9 && r->accepted_tokens == 7);
     wire_reply_release(&out);
 
     /* A server may leave out submessages, and a newer one may know other reasons: the client sees zeros and "". */
@@ -208,7 +215,7 @@ static void test_other_replies_round_trip(void **state)
     wire_reply_release(&out);
 
     reply.kind = WIRE_REPLY_STATS;
-    reply.stats = (wire_stats){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+    reply.stats = (wire_stats){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19};
     out = reply_again(&reply);
     assert_memory_equal(&out.stats, &reply.stats, sizeof reply.stats);
     wire_reply_release(&out);

@@ -166,7 +166,8 @@ static void footprint_is_the_workers_own(void **state)
     static const uint32_t layouts[][2] = {{1, 1}, {2, 1}, {1, 2}, {2, 2}, {3, 1}};
     static const recipe_kind recipes[] = {RECIPE_AUTO, RECIPE_INT8, RECIPE_INT4};
     const link_limits limits = {.max_seqs = 5, .max_positions = 333, .max_step_tokens = 77, .n_kv_blocks = 50, .n_image_slots = 3};
-    const model_options options = {.limits = limits, .numerics = {.activations = MODEL_ACTIVATIONS_INT8}};
+    static const pack_type kv_types[] = {[MODEL_KV_F32] = PACK_F32, [MODEL_KV_BF16] = PACK_BF16, [MODEL_KV_INT8] = PACK_INT8};
+    model_options options = {.limits = limits, .numerics = {.activations = MODEL_ACTIVATIONS_INT8}};
     shard_checkpoint *checkpoint = NULL;
     assert_int_equal(shard_checkpoint_open(PHANTOM, &checkpoint, NULL), BASE_OK);
     plan_model *packed = malloc(sizeof *packed);
@@ -174,6 +175,9 @@ static void footprint_is_the_workers_own(void **state)
     for (size_t ir = 0; ir < 3; ir++) {
         const shard_recipe recipe = {.kind = recipes[ir]};
         assert_int_equal(plan_model_init(packed, &checkpoint->a, checkpoint, recipes[ir], NULL), BASE_OK);
+        assert_int_equal(packed->kv_type, PACK_F32);
+        options.numerics.kv = (model_kv_type)ir; /* as many as recipes */
+        packed->kv_type = kv_types[ir];
         for (size_t il = 0; il < sizeof layouts / sizeof layouts[0]; il++) {
             uint32_t tp = layouts[il][0], pp = layouts[il][1];
             for (uint32_t rank = 0; rank < tp * pp; rank++) {
@@ -295,8 +299,8 @@ static void a_prompt_costs_its_flops(void **state)
     about(rank_time(packed, &c, prompt).attention_us, 32 * 4.0 * 64.5 * 256 * 16 * 128 / 2e3);
     const plan_pass token = {.rows = 1, .rows_per_sequence = 1, .sampled = 1, .visible = 1000};
     about(rank_time(packed, &c, token).attention_us, 32 * 4.0 * 1000 * 256 * 16 / 2e3);
-    c.cores_per_node = 8; /* 16 heads of one token are two tiles of 8: two cores work */
-    about(rank_time(packed, &c, token).attention_us, 32 * 4.0 * 1000 * 256 * 16 / 4e3);
+    c.cores_per_node = 8; /* 16 heads of one token are one tile, its 1000 positions four splits: four cores work */
+    about(rank_time(packed, &c, token).attention_us, 32 * 4.0 * 1000 * 256 * 16 / 8e3);
     free(packed);
 }
 

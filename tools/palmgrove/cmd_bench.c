@@ -25,7 +25,8 @@ typedef struct bench_values {
     const char *batch, *depth;
     uint32_t tp, pp, threads, memory;
     const char *weights, *importance, *activations, *kv_type, *isa, *huge_pages, *json, *plot, *trace;
-    bool no_pin, quiet;
+    bool no_pin, smt, slow_cores, quiet;
+    uint32_t spare_cores;
 } bench_values;
 
 #define AT(field) offsetof(bench_values, field)
@@ -52,6 +53,10 @@ static const option_row rows[] = {
     {"kv-type", "TYPE", OPTION_TEXT, AT(kv_type), "f32",
      "how keys and values are kept: f32, bf16 (half the memory) or int8 (a quarter); docs/QUANTISATION.md has the price", 0},
     {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512, neon, neon-dot", 0},
+    {"smt", NULL, OPTION_FLAG, AT(smt), NULL, "a thread for each hardware thread instead of one for each core", 0},
+    {"slow-cores", NULL, OPTION_FLAG, AT(slow_cores), NULL, "use the slower cores of a hybrid processor too", 0},
+    {"spare-cores", "N", OPTION_U32, AT(spare_cores), "0",
+     "cores of each node left to MPI; they are taken from the node's first ranks", 0},
     {"memory", "MIB", OPTION_U32, AT(memory), "1024",
      "memory of a node that limits and kernels are measured over: several times its caches", OPTION_NO_ENVIRONMENT},
     {"huge-pages", "WHEN", OPTION_TEXT, AT(huge_pages), "auto",
@@ -258,7 +263,10 @@ static base_status bench(par_world *world, void *opaque, base_error *error)
     status = par_world_agree(world, status, error);
     if (status != BASE_OK)
         return status;
-    const topo_request request = {.n_threads = values->threads, .smt = TOPO_SMT_CORES};
+    const topo_request request = {.n_threads = values->threads,
+                                  .smt = values->smt ? TOPO_SMT_ALL : TOPO_SMT_CORES,
+                                  .kinds = values->slow_cores ? TOPO_KINDS_ALL : TOPO_KINDS_FAST,
+                                  .spare_cores = values->spare_cores};
     status = worker_place(world, &request, !values->no_pin, &machine, &plan, remark, error);
     if (status == BASE_OK)
         status = measure_placed(values, &wanted, &options, world, plan, error);

@@ -50,6 +50,11 @@ static void print_stats(const pg_stats *s)
         {"kv_blocks_free", s->kv_blocks_free},
         {"malformed_messages", s->malformed_messages},
         {"resident_bytes", s->resident_bytes},
+        {"prefix_requests", s->prefix_requests},
+        {"prefix_tokens", s->prefix_tokens},
+        {"drafted_tokens", s->drafted_tokens},
+        {"accepted_tokens", s->accepted_tokens},
+        {"kv_blocks_kept", s->kv_blocks_kept},
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         printf("%-20s %llu\n", lines[i].name, (unsigned long long)lines[i].value);

@@ -16,10 +16,11 @@
 #include "tools/palmgrove/plan_check.h"
 #include "tools/palmgrove/plan_measure.h"
 #include "worker/kernels/kern.h"
+#include "worker/model/numerics.h"
 #include "worker/place.h"
 
 typedef struct plan_values {
-    const char *model, *cluster, *weights, *goal, *sbatch, *launcher, *isa;
+    const char *model, *cluster, *weights, *kv_type, *goal, *sbatch, *launcher, *isa;
     uint32_t nodes, ranks_per_node, cores, threads, tp, pp;
     float memory, memory_bandwidth, flops, network_bandwidth, network_latency;
     uint32_t context, batch, prompt, answer, step_tokens, image_slots;
@@ -48,6 +49,7 @@ static const option_row rows[] = {
     {"step-tokens", "N", OPTION_U32, AT(step_tokens), "512", "tokens of one step", 0},
     {"image-slots", "N", OPTION_U32, AT(image_slots), "32", "encoded images kept at the same time", 0},
     {"weights", "TYPE", OPTION_TEXT, AT(weights), "auto", "auto (as they are; published models: bf16), f32, f16, bf16, int8 or int4", 0},
+    {"kv-type", "TYPE", OPTION_TEXT, AT(kv_type), "f32", "how keys and values are kept: f32, bf16 or int8", 0},
     {"goal", "GOAL", OPTION_TEXT, AT(goal), "latency", "what the choice is best at: latency (one request) or throughput (a batch)", 0},
     {"sbatch", "FILE", OPTION_TEXT, AT(sbatch), "", "write a batch script for the choice", OPTION_NO_ENVIRONMENT},
     {"launcher", "NAME", OPTION_TEXT, AT(launcher), "srun", "how the script starts ranks: srun (PMIx) or mpirun", 0},
@@ -193,6 +195,7 @@ static base_status plan(const plan_values *v, recipe_kind recipe, plan_goal goal
     base_status status = cluster_of(v, &cluster, error);
     if (status == BASE_OK)
         status = subject_open(v->model, recipe, &s, error);
+    pack_type_find(v->kv_type, &s.model.kv_type); /* check_words knows it */
     plan_demand demand = demand_of(v, &s.a);
     if (status == BASE_OK)
         status = plan_table_make(&s.model, &cluster, &demand, goal, &table, error);
@@ -237,8 +240,8 @@ static base_status check(const plan_values *v, recipe_kind recipe, par_world *wo
 {
     plan_cluster cluster;
     base_status status = par_world_agree(world, cluster_of(v, &cluster, error), error);
-    const plan_check_options options = {.model = v->model, .recipe = recipe, .tp = v->tp, .pp = v->pp, .prompt = v->prompt,
-                                        .json = v->json};
+    plan_check_options options = {.model = v->model, .recipe = recipe, .tp = v->tp, .pp = v->pp, .prompt = v->prompt, .json = v->json};
+    model_kv_type_find(v->kv_type, &options.kv_type); /* check_words knows it */
     return status == BASE_OK ? plan_check(world, n_threads, &cluster, &options, say, error) : status;
 }
 
@@ -282,6 +285,9 @@ static base_status check_words(const plan_values *v, recipe_kind *recipe, plan_g
         return base_fail(error, BASE_EINVAL, "no model; name a checkpoint or one of --presets");
     if (!recipe_kind_find(v->weights, recipe))
         return base_fail(error, BASE_EINVAL, "unknown weights '%s'; known are auto, f32, f16, bf16, int8, int4", v->weights);
+    model_kv_type kv_type;
+    if (!model_kv_type_find(v->kv_type, &kv_type))
+        return base_fail(error, BASE_EINVAL, "unknown kv-type '%s'; known are f32, bf16, int8", v->kv_type);
     if (strcmp(v->goal, "latency") != 0 && strcmp(v->goal, "throughput") != 0)
         return base_fail(error, BASE_EINVAL, "unknown goal '%s'; known are latency, throughput", v->goal);
     if (strcmp(v->launcher, "srun") != 0 && strcmp(v->launcher, "mpirun") != 0)

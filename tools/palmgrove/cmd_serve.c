@@ -36,6 +36,7 @@ typedef struct serve_values {
     bool insecure, log_content, no_pin, smt, slow_cores;
     uint32_t spare_cores;
     const char *huge_pages;
+    const char *prefix_cache, *speculate;
 } serve_values;
 
 #define AT(field) offsetof(serve_values, field)
@@ -58,6 +59,10 @@ static const option_row rows[] = {
     {"image-slots", "N", OPTION_U32, AT(image_slots), "32", "encoded images kept at the same time", 0},
     {"queue", "N", OPTION_U32, AT(queue), "256", "requests that may wait; further ones are refused as busy", 0},
     {"plans", "N", OPTION_U32, AT(plans), "0", "steps under way at the same time; 0: stages + 1", 0},
+    {"prefix-cache", "WHEN", OPTION_TEXT, AT(prefix_cache), "on",
+     "keep what was computed for a prompt, for others that begin alike: on, off; answers are the same", 0},
+    {"speculate", "TOKENS", OPTION_TEXT, AT(speculate), "auto",
+     "guess tokens ahead and verify them in one step: auto (as many as pay), off, or so many at most; answers are the same", 0},
     {"intake-threads", "N", OPTION_U32, AT(intake_threads), "1", "threads that decode images and text of requests", 0},
     {"message-bytes", "N", OPTION_U32, AT(message_bytes), "33554432", "largest request", 0},
     {"image-pixels", "N", OPTION_U64, AT(image_pixels), "67108864", "largest image", 0},
@@ -135,6 +140,23 @@ static void *signal_thread(void *opaque)
     return NULL;
 }
 
+/* What the coordinator may spare the ranks. */
+static base_status read_thrift(const serve_values *values, coord_options *options, base_error *error)
+{
+    options->no_prefix_cache = strcmp(values->prefix_cache, "off") == 0;
+    if (!options->no_prefix_cache && strcmp(values->prefix_cache, "on") != 0)
+        return base_fail(error, BASE_EINVAL, "unknown prefix-cache '%.40s'; known are on, off", values->prefix_cache);
+    char *end = NULL;
+    unsigned long n = strtoul(values->speculate, &end, 10);
+    if (strcmp(values->speculate, "auto") == 0)
+        options->speculate = COORD_SPECULATE_AUTO;
+    else if (values->speculate[0] >= '1' && values->speculate[0] <= '9' && *end == '\0' && n <= COORD_SPECULATE_MAX)
+        options->speculate = (uint32_t)n;
+    else if (strcmp(values->speculate, "off") != 0)
+        return base_fail(error, BASE_EINVAL, "unknown speculate '%.40s'; known are auto, off, 1 to %u", values->speculate, COORD_SPECULATE_MAX);
+    return BASE_OK;
+}
+
 static base_status front_start(front *f, const serve_values *values, base_error *error)
 {
     const char **endpoints = calloc(values->endpoints.n + 1, sizeof *endpoints);
@@ -142,7 +164,7 @@ static base_status front_start(front *f, const serve_values *values, base_error 
         return base_fail(error, BASE_ENOMEM, "out of memory for %zu endpoints", values->endpoints.n);
     for (size_t i = 0; i < values->endpoints.n; i++)
         endpoints[i] = values->endpoints.items[i].value;
-    const coord_options options = {
+    coord_options options = {
         .model_dir = values->model,
         .endpoints = endpoints,
         .n_endpoints = values->endpoints.n,
@@ -158,7 +180,9 @@ static base_status front_start(front *f, const serve_values *values, base_error 
         .log_content = values->log_content,
         .ready = print_ready,
     };
-    base_status status = coord_start(&options, f->zmq, &f->coordinator, error);
+    base_status status = read_thrift(values, &options, error);
+    if (status == BASE_OK)
+        status = coord_start(&options, f->zmq, &f->coordinator, error);
     free(endpoints);
     if (status != BASE_OK)
         return status;

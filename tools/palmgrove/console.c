@@ -71,6 +71,10 @@ void console_print_account(FILE *out, const char *indent, const pg_result *resul
             result->total_ms);
     if (result->completion_tokens > 1 && decode_ms > 0)
         fprintf(out, " (%.0f tokens/s)", (result->completion_tokens - 1) * 1000.0 / decode_ms);
+    if (result->reused_tokens > 0)
+        fprintf(out, "; %u prompt tokens reused", result->reused_tokens);
+    if (result->drafted_tokens > 0)
+        fprintf(out, "; %u of %u guesses right", result->accepted_tokens, result->drafted_tokens);
     fprintf(out, "\n%smodel %s %.16s, palmgrove %s, %s, %s, seed %llu", indent, result->model, result->model_digest,
             result->version, result->layout, result->isa, (unsigned long long)result->seed);
     if (result->logits_digest[0] != '\0')
@@ -111,6 +115,7 @@ static void print_json(const pg_result *r)
            r->completion_tokens);
     printf(",\"prepare_ms\":%.3f,\"queue_ms\":%.3f,\"first_token_ms\":%.3f,\"total_ms\":%.3f", r->prepare_ms,
            r->queue_ms, r->first_token_ms, r->total_ms);
+    printf(",\"reused_tokens\":%u,\"drafted_tokens\":%u,\"accepted_tokens\":%u", r->reused_tokens, r->drafted_tokens, r->accepted_tokens);
     print_json_field("request_id", r->request_id);
     print_json_field("model", r->model);
     print_json_field("model_digest", r->model_digest);

@@ -62,7 +62,8 @@ static base_status take_plan(trial *t, base_error *error)
 static base_status load(trial *t, base_error *error)
 {
     const shard_recipe recipe = {.kind = t->options->recipe};
-    const model_options options = {.limits = {.max_seqs = 1, .max_positions = t->n_rows + 1, .max_step_tokens = t->n_rows,
+    const model_options options = {.numerics = {.kv = t->options->kv_type},
+                                   .limits = {.max_seqs = 1, .max_positions = t->n_rows + 1, .max_step_tokens = t->n_rows,
                                               .n_kv_blocks = t->n_rows / LINK_KV_BLOCK_TOKENS + 1}};
     base_status status = par_grid_create(t->world, t->tp, t->pp, &t->grid, error);
     if (status != BASE_OK)
@@ -129,6 +130,7 @@ static base_status compare(trial *t, const plan_cluster *cluster, base_error *er
     const plan_demand demand = {.context = t->n_rows + 1, .batch = 1, .prompt = t->n_rows, .step_tokens = t->n_rows};
     plan_speed planned;
     base_status status = plan_model_init(&described, &t->checkpoint->a, t->checkpoint, t->options->recipe, error);
+    pack_type_find(model_kv_type_name(t->options->kv_type), &described.kv_type);
     if (status == BASE_OK)
         status = plan_speed_of(&described, cluster, t->tp, t->pp, &demand, &planned, error);
     status = par_world_agree(t->world, status, error);

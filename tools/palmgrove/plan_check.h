@@ -5,10 +5,12 @@
 #include "sharding/planner/plan_cluster.h"
 #include "sharding/recipe.h"
 #include "worker/par/par.h"
+#include "worker/model/numerics.h"
 
 typedef struct plan_check_options {
     const char *model; /* checkpoint.h */
     recipe_kind recipe;
+    model_kv_type kv_type;
     uint32_t tp, pp;   /* 0: chosen */
     uint32_t prompt;   /* rows of the prefill; 0: 64 */
     bool json;

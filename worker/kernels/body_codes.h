@@ -83,7 +83,7 @@ typedef struct codes_panel {
 
 #define WIDE_QUAD (4 * KERN_PANEL)
 #define WIDE_GROUP (PACK_GROUP * KERN_PANEL)
-#define WIDE_FROM_ROWS 8u /* so many rows pay for laying out */
+#define WIDE_FROM_ROWS 64u /* so many rows pay for laying out, even where taking codes out of halves is all but free */
 
 /* Vector v of a quad in each form, the form's quad and the bytes that its packed quads take. */
 #define CODES_int8(quad, v) vec_codes_int8((quad) + 4 * VEC_LANES * (v))
@@ -110,7 +110,7 @@ typedef struct codes_panel {
         for (size_t q = 0; q < n; q++) {                                                                               \
             vec_codes w[VECS];                                                                                         \
             const uint8_t *quad = quads + q * STEP_##FORM;                                                             \
-            prefetch((const char *)quad, STEP_##FORM, rows);                                                           \
+            PREFETCH(quad, STEP_##FORM, rows);                                                           \
             for (size_t v = 0; v < VECS; v++)                                                                          \
                 w[v] = CODES_##FORM(quad, v);                                                                          \
             for (size_t r = 0; r < rows; r++) {                                                                        \
@@ -196,6 +196,7 @@ typedef uint32_t tile_codes_fixed(const codes_panel *p, size_t row, int64_t fixe
                     peak = vec_peak_of(peak, total[r][v]);                                                             \
                     vec_add_fixed(fixed[r] + v * VEC_LANES, total[r][v]);                                              \
                 }                                                                                                      \
+            forget_memory();                                                                                           \
         }                                                                                                              \
         return vec_peak_max(peak);                                                                                     \
     }

@@ -42,12 +42,10 @@ INLINE void add_column(vec s[][VECS], size_t rows, const vec w[VECS], const floa
     }
 }
 
-INLINE void prefetch(const char *p, size_t bytes, size_t rows)
-{
-    if (rows <= AHEAD_MAX_ROWS)
-        for (size_t i = 0; i < bytes; i += KERN_ALIGN)
-            vec_prefetch(p + AHEAD + i);
-}
+/* Ask for the weights AHEAD of p, in tiles of few rows.  A macro: a function that does nothing else is taken for one without effect. */
+#define PREFETCH(p, bytes, rows)                                                                                       \
+    for (size_t line = 0; (rows) <= AHEAD_MAX_ROWS && line < (bytes); line += KERN_ALIGN)                              \
+    __builtin_prefetch((const char *)(p) + AHEAD + line)
 
 /* The sums of a unit of k columns that begins at *unit, which moves on behind it. */
 #define DEFINE_UNIT_PLAIN(TYPE)                                                                                        \
@@ -58,7 +56,7 @@ INLINE void prefetch(const char *p, size_t bytes, size_t rows)
         set_zero(s, rows);                                                                                             \
         for (size_t i = 0; i < k; i++, at += COLUMN_##TYPE) {                                                          \
             vec w[VECS];                                                                                               \
-            prefetch(at, COLUMN_##TYPE, rows);                                                                         \
+            PREFETCH(at, COLUMN_##TYPE, rows);                                                                         \
             for (size_t v = 0; v < VECS; v++)                                                                          \
                 w[v] = LOAD_##TYPE(at, v);                                                                             \
             add_column(s, rows, w, x + i, ldx);                                                                        \
@@ -71,11 +69,26 @@ DEFINE_UNIT_PLAIN(f32)
 DEFINE_UNIT_PLAIN(f16)
 DEFINE_UNIT_PLAIN(bf16)
 
-/* s += the first n columns of a quad. */
+/* total += a group's sums times its scales. */
+INLINE void add_scaled(vec total[][VECS], size_t rows, const char *scales, vec s[][VECS])
+{
+    for (size_t v = 0; v < VECS; v++) {
+        vec scale = LOAD_f16(scales, v);
+        for (size_t r = 0; r < rows; r++)
+            total[r][v] = vec_fma(scale, s[r][v], total[r][v]);
+    }
+}
+
+#define GROUP_int8 (SCALES + PACK_GROUP / 4 * QUAD_int8) /* bytes of a whole group */
+#define GROUP_int4 (SCALES + PACK_GROUP / 4 * QUAD_int4)
+/* Tiles of so few rows work on two groups side by side, whose sums do not wait for one another. */
+#define IS_PAIRED(rows) ((rows) * VECS <= 4)
+
+/* s += the first n columns of a quad, all four when n is larger. */
 #define DEFINE_UNIT_QUANTISED(TYPE)                                                                                    \
     INLINE void add_quad_##TYPE(vec s[][VECS], size_t rows, const char *quad, size_t n, const float *x, size_t ldx)    \
     {                                                                                                                  \
-        prefetch(quad, QUAD_##TYPE, rows);                                                                             \
+        PREFETCH(quad, QUAD_##TYPE, rows);                                                                             \
         for (int j = 0; j < 4; j++) {                                                                                  \
             vec w[VECS];                                                                                               \
             if ((size_t)j == n)                                                                                        \
@@ -85,28 +98,39 @@ DEFINE_UNIT_PLAIN(bf16)
             add_column(s, rows, w, x + j, ldx);                                                                        \
         }                                                                                                              \
     }                                                                                                                  \
-    INLINE void unit_##TYPE(const char **unit, size_t k, const float *x, size_t ldx, size_t rows, tile_sums *out)           \
+    /* total += a whole group, or two. */                                                                              \
+    INLINE void add_whole_##TYPE(vec total[][VECS], size_t rows, const char *at, bool two, const float *x, size_t ldx) \
+    {                                                                                                                  \
+        vec first[VEC_TILE_ROWS][VECS], second[VEC_TILE_ROWS][VECS];                                                   \
+        const char *quads = at + SCALES;                                                                               \
+        set_zero(first, rows);                                                                                         \
+        set_zero(second, rows);                                                                                        \
+        for (size_t i = 0; i < PACK_GROUP; i += 4, quads += QUAD_##TYPE) {                                             \
+            add_quad_##TYPE(first, rows, quads, 4, x + i, ldx);                                                        \
+            if (two)                                                                                                   \
+                add_quad_##TYPE(second, rows, quads + GROUP_##TYPE, 4, x + PACK_GROUP + i, ldx);                       \
+        }                                                                                                              \
+        add_scaled(total, rows, at, first);                                                                            \
+        if (two)                                                                                                       \
+            add_scaled(total, rows, at + GROUP_##TYPE, second);                                                        \
+    }                                                                                                                  \
+    INLINE void unit_##TYPE(const char **unit, size_t k, const float *x, size_t ldx, size_t rows, tile_sums *out)      \
     {                                                                                                                  \
         vec total[VEC_TILE_ROWS][VECS];                                                                                \
         const char *at = *unit;                                                                                        \
+        size_t i = 0;                                                                                                  \
         set_zero(total, rows);                                                                                         \
-        for (size_t i = 0; i < k; i += PACK_GROUP) {                                                                   \
-            size_t n = k - i < PACK_GROUP ? k - i : PACK_GROUP, j = 0;                                                 \
-            const char *scales = at;                                                                                   \
+        for (; IS_PAIRED(rows) && i + 2 * PACK_GROUP <= k; i += 2 * PACK_GROUP, at += 2 * GROUP_##TYPE)                \
+            add_whole_##TYPE(total, rows, at, true, x + i, ldx);                                                       \
+        for (; i + PACK_GROUP <= k; i += PACK_GROUP, at += GROUP_##TYPE)                                               \
+            add_whole_##TYPE(total, rows, at, false, x + i, ldx);                                                      \
+        if (i < k) {                                                                                                   \
             vec s[VEC_TILE_ROWS][VECS];                                                                                \
+            const char *scales = at;                                                                                   \
             set_zero(s, rows);                                                                                         \
-            at += SCALES;                                                                                              \
-            for (; j + 4 <= n; j += 4, at += QUAD_##TYPE)                                                              \
-                add_quad_##TYPE(s, rows, at, 4, x + i + j, ldx);                                                       \
-            if (j < n) {                                                                                               \
-                add_quad_##TYPE(s, rows, at, n - j, x + i + j, ldx);                                                   \
-                at += QUAD_##TYPE;                                                                                     \
-            }                                                                                                          \
-            for (size_t v = 0; v < VECS; v++) {                                                                        \
-                vec scale = LOAD_f16(scales, v);                                                                       \
-                for (size_t r = 0; r < rows; r++)                                                                      \
-                    total[r][v] = vec_fma(scale, s[r][v], total[r][v]);                                                \
-            }                                                                                                          \
+            for (at += SCALES; i < k; i += 4, at += QUAD_##TYPE)                                                       \
+                add_quad_##TYPE(s, rows, at, k - i, x + i, ldx);                                                       \
+            add_scaled(total, rows, scales, s);                                                                        \
         }                                                                                                              \
         *unit = at;                                                                                                    \
         memcpy(out->s, total, rows * sizeof *total);                                                                   \
@@ -150,6 +174,12 @@ typedef void tile_f32(const char *panel, size_t k, const float *x, size_t ldx, f
 /* fixed[r] += the units' partials, times 2^KERN_FIXED_BITS; returns their peak: float bits without the sign. */
 typedef uint32_t tile_fixed(const char *panel, size_t k, size_t unit, const float *x, size_t ldx, int64_t fixed[][KERN_PANEL]);
 
+/* No instruction: the compiler may not carry sums over in registers, of which there are too few: it would store them twice. */
+INLINE void forget_memory(void)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
 #define DEFINE_TILE(TYPE, ROWS)                                                                                        \
     static void tile_##TYPE##_##ROWS(const char *panel, size_t k, const float *x, size_t ldx, float *y, size_t ldy,    \
                                      size_t n_cols)                                                                    \
@@ -172,6 +202,7 @@ typedef uint32_t tile_fixed(const char *panel, size_t k, size_t unit, const floa
                     peak = vec_peak_of(peak, scaled);                                                                  \
                     vec_add_fixed(fixed[r] + v * VEC_LANES, scaled);                                                   \
                 }                                                                                                      \
+            forget_memory();                                                                                           \
         }                                                                                                              \
         return vec_peak_max(peak);                                                                                     \
     }

@@ -224,7 +224,9 @@ bool par_result_poll(par_grid *grid, base_buf *result)
 
 void par_stage_send(par_grid *grid, const float *values, size_t n)
 {
+    uint64_t begin_us = trace_begin();
     par_outbox_send(&grid->stage_out, &grid->waiter, values, n * sizeof *values);
+    trace_end(TRACE_SEND, begin_us, n * sizeof *values);
 }
 
 /* Wait for the message to be announced, with naps; then for its bytes, without. */
@@ -246,9 +248,11 @@ void par_stage_receive(par_grid *grid, float *values, size_t n)
 {
     announcement a = {.comm = grid->comm, .source = (int)(grid->place.rank - grid->place.tp)};
     MPI_Request request;
+    uint64_t begin_us = trace_begin();
     par_wait_until(&grid->waiter, is_announced, &a, PAR_AWAKE_US);
     par_must(MPI_Imrecv(values, par_count(n * sizeof *values), MPI_BYTE, &a.message, &request), "MPI_Imrecv");
     par_wait_transfer(&grid->waiter, &request, 1);
+    trace_end(TRACE_RECEIVE, begin_us, n * sizeof *values);
 }
 
 /* --- inside a tensor group --- */

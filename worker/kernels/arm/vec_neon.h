@@ -190,9 +190,4 @@ static inline uint32_t vec_peak_max(vec_peak peak)
     return vmaxvq_u32(peak);
 }
 
-static inline void vec_prefetch(const void *p)
-{
-    __builtin_prefetch(p);
-}
-
 #endif

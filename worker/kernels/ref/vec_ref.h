@@ -213,10 +213,4 @@ static inline uint32_t vec_peak_max(vec_peak peak)
     return peak;
 }
 
-/* Ask for the cache line at p, which may lie past the end of an array. */
-static inline void vec_prefetch(const void *p)
-{
-    __builtin_prefetch(p);
-}
-
 #endif

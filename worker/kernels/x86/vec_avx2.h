@@ -207,9 +207,4 @@ static inline uint32_t vec_peak_max(vec_peak peak)
     return max;
 }
 
-static inline void vec_prefetch(const void *p)
-{
-    _mm_prefetch((const char *)p, _MM_HINT_T0);
-}
-
 #endif

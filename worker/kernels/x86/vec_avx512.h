@@ -182,9 +182,4 @@ static inline uint32_t vec_peak_max(vec_peak peak)
     return _mm512_reduce_max_epu32(peak);
 }
 
-static inline void vec_prefetch(const void *p)
-{
-    _mm_prefetch((const char *)p, _MM_HINT_T0);
-}
-
 #endif

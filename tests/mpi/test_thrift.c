@@ -1,0 +1,314 @@
+/* test_thrift.c - what the scheduler spares its ranks does not show in the answers, on the real engine: blocks lent by other sequences, guesses
+ * verified in one step, answers gone on with after a crash.
+ *
+ * Rank 0 drives a scheduler over the link, as the coordinator does.  A few requests, some of which begin alike or show the same image, greedy
+ * and sampled, are answered one after another by a scheduler that spares nothing; every other way of answering them must give the same tokens
+ * and the same bits of all logits they were sampled from. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "coordinator/sched/sched.h"
+#include "proto/base/clock.h"
+#include "proto/link/link.h"
+#include "tests/mpi/check.h"
+#include "tests/mpi/tiny_checkpoint.h"
+#include "worker/worker.h"
+
+#define ENDPOINT "inproc://test-link"
+
+enum { N_JOBS = 6, MAX_SEQS = 12, N_ANSWER = 60, PROMPT_MAX = 160, RECEIVE_MS = 20000, IMAGE_SIDE = 98, VOCAB = 150 };
+
+typedef struct job {
+    int32_t prompt[PROMPT_MAX + N_ANSWER];
+    uint32_t n_prompt, n_images;
+    link_sampling sampling;
+    const uint8_t *images[1];
+    unsigned char digests[1][PREFIX_IMAGES_BYTES];
+} job;
+
+typedef struct answer {
+    uint32_t n;
+    int32_t tokens[N_ANSWER];
+    uint64_t digests[N_ANSWER];
+    bool ended;
+    sched_savings savings;
+} answer;
+
+/* How a scheduler answers. */
+typedef struct way {
+    const char *name;
+    bool keep_prefixes;
+    uint32_t speculate;
+    bool together;     /* all at once, else one after another */
+    uint32_t n_rounds; /* the last is compared */
+} way;
+
+typedef struct front {
+    void *zmq;
+    link_end *link;
+    pthread_t thread;
+    link_hello hello;
+    base_buf message;
+    job jobs[N_JOBS];
+    uint8_t pixels[IMAGE_SIDE * IMAGE_SIDE * 3];
+} front;
+
+/* --- the requests --- */
+
+/* Text that repeats itself after `period`, from place `from` on shifted by `salt`. */
+static void add_text(job *j, uint32_t n, uint32_t period, uint32_t from, uint32_t salt)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = i % period;
+        j->prompt[j->n_prompt++] = (int32_t)(3 + (at * at * 7 + at * 13 + (i >= from ? salt : 0)) % (VOCAB - 3));
+    }
+}
+
+static void add_image(front *f, job *j, uint32_t rows)
+{
+    for (uint32_t r = 0; r < rows; r++)
+        j->prompt[j->n_prompt++] = -1 - (int32_t)r;
+    j->images[0] = f->pixels;
+    j->n_images = 1;
+    memset(j->digests[0], 7, PREFIX_IMAGES_BYTES);
+}
+
+static void make_jobs(front *f)
+{
+    uint32_t rows = f->hello.limits.rows_per_image;
+    for (size_t i = 0; i < sizeof f->pixels; i++)
+        f->pixels[i] = (uint8_t)(i * 2654435761u >> 13);
+    for (uint32_t i = 0; i < N_JOBS; i++) {
+        job *j = &f->jobs[i];
+        *j = (job){.sampling = {.temperature = i % 2 == 0 ? 0.0f : 0.3f, .top_k = i == 3 ? 5 : 0, .top_p = i == 1 ? 0.8f : 1.0f, .seed = 11 + i}};
+        if (i >= 4) {
+            add_text(j, 9, 9, 9, 0);
+            add_image(f, j, rows);
+        }
+        add_text(j, i >= 4 ? 40 : 100, 23, i >= 4 ? 30 : 70, i);
+    }
+}
+
+/* --- answering --- */
+
+static void submit(const front *f, sched *s, uint32_t i, const answer *resumed, uint32_t n_resumed, answer *out)
+{
+    job j = f->jobs[i];
+    *out = (answer){0};
+    for (uint32_t k = 0; k < n_resumed; k++)
+        j.prompt[j.n_prompt++] = resumed->tokens[k];
+    sched_request request = {.user = out, .tokens = j.prompt, .n_tokens = j.n_prompt, .n_resumed = n_resumed, .images = j.images,
+                             .n_images = j.n_images, .image_digests = (const unsigned char (*)[PREFIX_IMAGES_BYTES])j.digests,
+                             .max_tokens = N_ANSWER, .sampling = j.sampling, .digest = true};
+    sched_seq *seq;
+    base_error error = {0};
+    bool taken = sched_reserve(s, &error) == BASE_OK && sched_submit(s, &request, base_clock_us(), &seq, &error) == BASE_OK;
+    if (!taken)
+        fprintf(stderr, "%s\n", error.text);
+    CHECK(taken);
+    out->ended = !taken;
+    /* the images' pixels are those of f, which outlives this copy */
+}
+
+static void take_events(sched *s)
+{
+    sched_event event;
+    while (sched_take_event(s, &event)) {
+        answer *a = event.user;
+        CHECK(event.finish != SCHED_FAILED && a->n < N_ANSWER);
+        if (event.finish != SCHED_FAILED && a->n < N_ANSWER) {
+            a->tokens[a->n] = event.token.token;
+            a->digests[a->n++] = event.token.logits_digest;
+        }
+        a->savings = event.savings;
+        a->ended = event.finish != SCHED_GOES_ON;
+    }
+}
+
+/* Until nothing is under way; false when the replica has gone. */
+static bool run_dry(front *f, sched *s)
+{
+    for (;;) {
+        const link_plan *plan;
+        while ((plan = sched_next_plan(s, base_clock_us())) != NULL) {
+            base_buf_clear(&f->message);
+            link_plan_encode(plan, &f->message);
+            CHECK(link_send(f->link, &f->message, NULL) == BASE_OK);
+        }
+        if (sched_numbers_of(s).n_plans == 0)
+            return true;
+        link_result result;
+        base_error error = {0};
+        bool readable = link_receive(f->link, &f->message, RECEIVE_MS, &error) == BASE_OK &&
+                        link_result_decode(f->message.data, f->message.size, &result, &error) == BASE_OK;
+        CHECK(readable);
+        if (!readable)
+            return false;
+        CHECK(sched_take_result(s, &result, base_clock_us(), &error) == BASE_OK);
+        link_result_release(&result);
+        take_events(s);
+    }
+}
+
+static sched *open_sched(const front *f, const way *w)
+{
+    sched_options options = {.limits = f->hello.limits, .n_stages = f->hello.pp, .max_queue = 2 * N_JOBS, .policy = &sched_policy_fcfs,
+                             .keep_prefixes = w->keep_prefixes, .speculate = w->speculate};
+    sched *s = NULL;
+    CHECK(sched_create(&options, &s, NULL) == BASE_OK);
+    return s;
+}
+
+static bool answer_all(front *f, const way *w, answer answers[N_JOBS], sched_numbers *numbers)
+{
+    sched *s = open_sched(f, w);
+    bool alive = s != NULL;
+    for (uint32_t round = 0; alive && round < w->n_rounds; round++)
+        for (uint32_t i = 0; alive && i < N_JOBS; i++) {
+            submit(f, s, i, NULL, 0, &answers[i]);
+            if (!w->together || i + 1 == N_JOBS)
+                alive = run_dry(f, s);
+        }
+    if (s != NULL)
+        *numbers = sched_numbers_of(s);
+    sched_destroy(&s);
+    return alive;
+}
+
+/* --- comparing --- */
+
+static void compare(const char *name, const answer *a, const answer *expected, uint32_t from)
+{
+    bool same = a->ended && a->n == expected->n - from &&
+                memcmp(a->tokens, expected->tokens + from, a->n * sizeof *a->tokens) == 0 &&
+                memcmp(a->digests, expected->digests + from, a->n * sizeof *a->digests) == 0;
+    if (!same)
+        fprintf(stderr, "%s: %u of %u tokens, or other bits\n", name, a->n, expected->n - from);
+    CHECK(same);
+}
+
+static const way ways[] = {
+    {"together", false, 0, true, 1},
+    {"prefixes", true, 0, false, 1},
+    {"prefixes, twice", true, 0, true, 2},
+    {"speculation", false, SCHED_SPECULATE_AUTO, false, 1},
+    {"four guesses", false, 4, true, 1},
+    {"all guesses", false, SCHED_DRAFT_MAX, false, 1},
+    {"everything", true, SCHED_SPECULATE_AUTO, true, 2},
+    {"everything, forced", true, 6, true, 2},
+};
+enum { N_WAYS = sizeof ways / sizeof *ways };
+
+/* A fresh scheduler goes on from the middle. */
+static bool check_resume(front *f, const answer expected[N_JOBS])
+{
+    static const way thrifty = {"resumed", true, SCHED_SPECULATE_AUTO, true, 1};
+    static const uint32_t places[] = {1, 17, N_ANSWER - 1};
+    bool alive = true;
+    for (size_t p = 0; alive && p < sizeof places / sizeof *places; p++) {
+        sched *s = open_sched(f, &thrifty);
+        answer answers[N_JOBS];
+        for (uint32_t i = 0; i < N_JOBS; i++)
+            submit(f, s, i, &expected[i], places[p], &answers[i]);
+        alive = run_dry(f, s);
+        for (uint32_t i = 0; alive && i < N_JOBS; i++)
+            compare("resumed", &answers[i], &expected[i], places[p]);
+        sched_destroy(&s);
+    }
+    return alive;
+}
+
+static void check_ways(front *f)
+{
+    static const way alone = {"alone", false, 0, false, 1};
+    static answer expected[N_JOBS], answers[N_JOBS];
+    sched_numbers numbers = {0};
+    uint64_t n_drafted = 0, n_accepted = 0;
+    bool alive = answer_all(f, &alone, expected, &numbers);
+    CHECK(numbers.prefix_tokens == 0 && numbers.drafted_tokens == 0);
+    for (size_t w = 0; alive && w < N_WAYS; w++) {
+        alive = answer_all(f, &ways[w], answers, &numbers);
+        for (uint32_t i = 0; alive && i < N_JOBS; i++)
+            compare(ways[w].name, &answers[i], &expected[i], 0);
+        CHECK((numbers.prefix_tokens > 0) == ways[w].keep_prefixes);
+        CHECK(ways[w].speculate != 0 || numbers.drafted_tokens == 0);
+        n_drafted += numbers.drafted_tokens;
+        n_accepted += numbers.accepted_tokens;
+    }
+    CHECK(n_accepted > 0 && n_accepted < n_drafted); /* right guesses and wrong ones were made */
+    if (alive)
+        check_resume(f, expected);
+}
+
+/* --- both sides --- */
+
+static void *front_run(void *context)
+{
+    front *f = context;
+    bool greeted = link_receive(f->link, &f->message, RECEIVE_MS, NULL) == BASE_OK &&
+                   link_hello_decode(f->message.data, f->message.size, &f->hello, NULL) == BASE_OK;
+    CHECK(greeted && f->hello.limits.image_size == IMAGE_SIDE && f->hello.limits.vocab_size == VOCAB);
+    if (greeted) {
+        make_jobs(f);
+        check_ways(f);
+    }
+    base_buf_clear(&f->message);
+    link_stop_encode(&f->message);
+    CHECK(link_send(f->link, &f->message, NULL) == BASE_OK);
+    base_buf_release(&f->message);
+    return NULL;
+}
+
+static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t pp)
+{
+    bool is_front = par_world_rank(world) == 0;
+    front *f = calloc(1, sizeof *f);
+    base_error error = {0};
+    worker_options options = {.model = dir, .isa = "auto", .tp = tp, .pp = pp, .n_threads = 1, .max_seqs = MAX_SEQS, .max_step_tokens = 48,
+                              .n_image_slots = 3, .link = ENDPOINT};
+    if (is_front) {
+        options.zmq = f->zmq = zmq_ctx_new();
+        CHECK(link_bind(f->zmq, ENDPOINT, &f->link, NULL) == BASE_OK);
+        CHECK(pthread_create(&f->thread, NULL, front_run, f) == 0);
+    }
+    CHECK(worker_run(world, &options, &error) == BASE_OK);
+    if (is_front) {
+        pthread_join(f->thread, NULL);
+        link_close(&f->link);
+        zmq_ctx_term(f->zmq);
+    }
+    free(f);
+}
+
+static void case_answers(par_world *world)
+{
+    char dir[] = "/tmp/palmgrove-thrift-XXXXXX", path[64];
+    base_buf name = {0};
+    if (par_world_rank(world) == 0) {
+        CHECK(mkdtemp(dir) != NULL && tiny_checkpoint_write(dir, true));
+        base_buf_put(&name, dir, sizeof dir);
+    }
+    CHECK(par_world_broadcast(world, &name, NULL) == BASE_OK);
+    memcpy(dir, name.data, sizeof dir);
+    base_buf_release(&name);
+    uint32_t n = (uint32_t)par_world_size(world);
+    for (uint32_t tp = 1; tp <= n; tp++)
+        if (n % tp == 0)
+            run_layout(world, dir, tp, n / tp);
+    if (par_world_max(world, 0) == 0 && par_world_rank(world) == 0) { /* nobody reads it any more */
+        const char *files[] = {"config.json", "model.safetensors"};
+        for (int i = 0; i < 2; i++) {
+            snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+            unlink(path);
+        }
+        rmdir(dir);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const check_case cases[] = {{"answers", case_answers}};
+    return check_main(argc, argv, cases, sizeof cases / sizeof cases[0]);
+}

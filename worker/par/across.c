@@ -1,0 +1,303 @@
+#include "worker/par/across.h"
+
+#include <stdlib.h>
+
+#include "proto/base/size.h"
+#include "worker/par/mailbox.h"
+#include "worker/par/wire.h"
+
+#define LINE 64u
+#define WHOLE_MOST  ((size_t)32 << 10) /* bytes that a rank would receive in one round */
+#define SLICE_LEAST ((size_t)2 << 10)  /* shorter slices cost more in messages than doubling does in bytes */
+
+typedef enum way { WHOLE, DOUBLING, SLICES } way;
+
+typedef struct flight {
+    way way;
+    par_combine how;
+    unsigned char *values;
+    size_t n;
+    unsigned char *out, *in, *sum_out, *sum_in; /* messages: first round, second round (slices) */
+    MPI_Request *sends, *receives, *sum_sends, *sum_receives; /* [size - 1] each */
+} flight;
+
+struct par_across {
+    MPI_Comm comm;
+    int rank, size;
+    par_wire wire;
+    unsigned char *memory;
+    MPI_Request *requests;
+    flight flights[PAR_FLIGHTS];
+};
+
+/* --- making it --- */
+
+/* Room for a piece's messages, cut into as many slices as there are ranks. */
+static size_t room_bytes(size_t piece_bytes, int size)
+{
+    size_t whole = par_wire_most(PAR_OR_U32, piece_bytes / sizeof(uint32_t)); /* more blocks than sums have */
+    size_t others = (size_t)size - 1;
+    size_t all_whole = others * (par_wire_most(PAR_OR_U32, WHOLE_MOST / sizeof(uint32_t) / others) + LINE);
+    size_t sliced = whole + (size_t)size * 4 * LINE;
+    return base_size_round_up(sliced > all_whole ? sliced : all_whole, LINE);
+}
+
+base_status par_across_create(MPI_Comm comm, size_t piece_bytes, par_wire wire, par_across **out, base_error *error)
+{
+    *out = NULL;
+    par_across *a = calloc(1, sizeof *a);
+    if (a == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for sums over nodes");
+    a->comm = comm;
+    a->wire = wire;
+    par_must(MPI_Comm_size(comm, &a->size), "MPI_Comm_size");
+    par_must(MPI_Comm_rank(comm, &a->rank), "MPI_Comm_rank");
+    size_t room = room_bytes(piece_bytes, a->size), n = (size_t)a->size;
+    a->memory = aligned_alloc(LINE, PAR_FLIGHTS * 4 * room);
+    a->requests = calloc(PAR_FLIGHTS * 4 * n, sizeof *a->requests);
+    if (a->memory == NULL || a->requests == NULL) {
+        par_across_destroy(&a);
+        return base_fail(error, BASE_ENOMEM, "no memory for sums over %zu nodes (%zu bytes)", n, PAR_FLIGHTS * 4 * room);
+    }
+    for (size_t i = 0; i < PAR_FLIGHTS; i++) {
+        unsigned char *memory = a->memory + i * 4 * room;
+        MPI_Request *requests = a->requests + i * 4 * n;
+        a->flights[i] = (flight){.out = memory,
+                                 .in = memory + room,
+                                 .sum_out = memory + 2 * room,
+                                 .sum_in = memory + 3 * room,
+                                 .sends = requests,
+                                 .receives = requests + n,
+                                 .sum_sends = requests + 2 * n,
+                                 .sum_receives = requests + 3 * n};
+    }
+    *out = a;
+    return BASE_OK;
+}
+
+void par_across_destroy(par_across **across)
+{
+    if (*across == NULL)
+        return;
+    free((*across)->memory);
+    free((*across)->requests);
+    free(*across);
+    *across = NULL;
+}
+
+/* --- messages --- */
+
+static MPI_Request send(const par_across *a, int to, int tag, const void *message, size_t bytes)
+{
+    MPI_Request request;
+    par_must(MPI_Isend(message, par_count(bytes), MPI_BYTE, to, tag, a->comm, &request), "MPI_Isend");
+    return request;
+}
+
+static MPI_Request receive(const par_across *a, int from, int tag, void *message, size_t most)
+{
+    MPI_Request request;
+    par_must(MPI_Irecv(message, par_count(most), MPI_BYTE, from, tag, a->comm, &request), "MPI_Irecv");
+    return request;
+}
+
+/* The partner of turn i: nobody is everybody's first. */
+static int partner(const par_across *a, int i)
+{
+    return (a->rank + 1 + i) % a->size;
+}
+
+/* Bytes between the messages of neighbours in a room. */
+static size_t stride_bytes(par_combine how, size_t n)
+{
+    return base_size_round_up(par_wire_most(how, n), LINE);
+}
+
+/* Keep what the others will read: rounded, if the wire rounds. */
+static void settle(const par_across *a, const flight *f, const unsigned char *message, size_t n, void *values)
+{
+    if (a->wire != PAR_WIRE_EXACT)
+        par_wire_take(f->how, message, n, values);
+}
+
+/* --- whole --- */
+
+static void begin_whole(par_across *a, flight *f)
+{
+    size_t most = par_wire_most(f->how, f->n), stride = stride_bytes(f->how, f->n);
+    for (int i = 0; i < a->size - 1; i++)
+        f->receives[i] = receive(a, partner(a, i), PAR_TAG_SUM, f->in + (size_t)i * stride, most);
+    size_t bytes = par_wire_put(a->wire, f->how, f->values, f->n, f->out);
+    for (int i = 0; i < a->size - 1; i++)
+        f->sends[i] = send(a, partner(a, i), PAR_TAG_SUM, f->out, bytes);
+    settle(a, f, f->out, f->n, f->values);
+}
+
+static void end_whole(par_across *a, flight *f, const par_waiter *waiter)
+{
+    par_wait_transfer(waiter, f->receives, (size_t)a->size - 1);
+    for (int i = 0; i < a->size - 1; i++)
+        par_wire_combine(f->how, f->in + (size_t)i * stride_bytes(f->how, f->n), f->n, f->values);
+    par_wait_transfer(waiter, f->sends, (size_t)a->size - 1);
+}
+
+/* --- slices --- */
+
+/* Where rank r's slice begins: whole cache lines. */
+static size_t slice_begin(const par_across *a, const flight *f, int r)
+{
+    size_t unit = LINE / par_combine_element(f->how);
+    return r == a->size ? f->n : f->n / unit * (size_t)r / (size_t)a->size * unit;
+}
+
+static size_t slice_width(const par_across *a, const flight *f, int r)
+{
+    return slice_begin(a, f, r + 1) - slice_begin(a, f, r);
+}
+
+static unsigned char *slice_of(const par_across *a, const flight *f, int r)
+{
+    return f->values + slice_begin(a, f, r) * par_combine_element(f->how);
+}
+
+/* All sums of slices are awaited from the start, so that none arrives unexpected. */
+static void begin_slices(par_across *a, flight *f)
+{
+    size_t own = slice_width(a, f, a->rank);
+    unsigned char *in = f->in, *sum_in = f->sum_in, *out = f->out;
+    for (int i = 0; i < a->size - 1; i++) {
+        int other = partner(a, i);
+        size_t theirs = slice_width(a, f, other);
+        f->receives[i] = receive(a, other, PAR_TAG_SUM, in, par_wire_most(f->how, own));
+        f->sum_receives[i] = receive(a, other, PAR_TAG_SUMMED, sum_in, par_wire_most(f->how, theirs));
+        in += stride_bytes(f->how, own);
+        sum_in += stride_bytes(f->how, theirs);
+    }
+    for (int i = 0; i < a->size - 1; i++) {
+        int other = partner(a, i);
+        size_t theirs = slice_width(a, f, other);
+        f->sends[i] = send(a, other, PAR_TAG_SUM, out, par_wire_put(a->wire, f->how, slice_of(a, f, other), theirs, out));
+        out += stride_bytes(f->how, theirs);
+    }
+}
+
+static void middle_slices(par_across *a, flight *f, const par_waiter *waiter)
+{
+    size_t own = slice_width(a, f, a->rank);
+    unsigned char *values = slice_of(a, f, a->rank);
+    par_wait_transfer(waiter, f->receives, (size_t)a->size - 1);
+    for (int i = 0; i < a->size - 1; i++)
+        par_wire_combine(f->how, f->in + (size_t)i * stride_bytes(f->how, own), own, values);
+    size_t bytes = par_wire_put(a->wire, f->how, values, own, f->sum_out);
+    for (int i = 0; i < a->size - 1; i++)
+        f->sum_sends[i] = send(a, partner(a, i), PAR_TAG_SUMMED, f->sum_out, bytes);
+    settle(a, f, f->sum_out, own, values);
+}
+
+static void end_slices(par_across *a, flight *f, const par_waiter *waiter)
+{
+    const unsigned char *in = f->sum_in;
+    par_wait_transfer(waiter, f->sum_receives, (size_t)a->size - 1);
+    for (int i = 0; i < a->size - 1; i++) {
+        size_t theirs = slice_width(a, f, partner(a, i));
+        par_wire_take(f->how, in, theirs, slice_of(a, f, partner(a, i)));
+        in += stride_bytes(f->how, theirs);
+    }
+    par_wait_transfer(waiter, f->sends, (size_t)a->size - 1);
+    par_wait_transfer(waiter, f->sum_sends, (size_t)a->size - 1);
+}
+
+/* --- doubling --- */
+
+static void send_all(par_across *a, flight *f, int to)
+{
+    f->sends[0] = send(a, to, PAR_TAG_SUM, f->out, par_wire_put(a->wire, f->how, f->values, f->n, f->out));
+    settle(a, f, f->out, f->n, f->values);
+}
+
+static void await_from(par_across *a, flight *f, int from)
+{
+    f->receives[0] = receive(a, from, PAR_TAG_SUM, f->in, par_wire_most(f->how, f->n));
+}
+
+/* A rank beyond the power of two: its values to the partner, the result back. */
+static void hand_over(par_across *a, flight *f, int to, const par_waiter *waiter)
+{
+    await_from(a, f, to);
+    send_all(a, f, to);
+    par_wait_transfer(waiter, f->sends, 1);
+    par_wait_transfer(waiter, f->receives, 1);
+    par_wire_take(f->how, f->in, f->n, f->values);
+}
+
+static void end_doubling(par_across *a, flight *f, const par_waiter *waiter)
+{
+    int power = 1;
+    while (power * 2 <= a->size)
+        power *= 2;
+    if (a->rank >= power) {
+        hand_over(a, f, a->rank - power, waiter);
+        return;
+    }
+    bool has_guest = a->rank + power < a->size;
+    if (has_guest) {
+        await_from(a, f, a->rank + power);
+        par_wait_transfer(waiter, f->receives, 1);
+        par_wire_combine(f->how, f->in, f->n, f->values);
+    }
+    for (int bit = 1; bit < power; bit *= 2) {
+        await_from(a, f, a->rank ^ bit);
+        send_all(a, f, a->rank ^ bit);
+        par_wait_transfer(waiter, f->receives, 1);
+        par_wait_transfer(waiter, f->sends, 1);
+        par_wire_combine(f->how, f->in, f->n, f->values);
+    }
+    if (has_guest) {
+        send_all(a, f, a->rank + power);
+        par_wait_transfer(waiter, f->sends, 1);
+    } else if (power < a->size && a->wire != PAR_WIRE_EXACT) { /* a guest reads it rounded, so everybody does */
+        par_wire_put(a->wire, f->how, f->values, f->n, f->out);
+        settle(a, f, f->out, f->n, f->values);
+    }
+}
+
+/* --- the three turns of a piece --- */
+
+static way choose_way(const par_across *a, par_combine how, size_t n)
+{
+    size_t bytes = n * par_combine_element(how), others = (size_t)a->size - 1;
+    if (others == 1 || bytes * others <= WHOLE_MOST)
+        return WHOLE;
+    return bytes < SLICE_LEAST * (size_t)a->size ? DOUBLING : SLICES;
+}
+
+void par_across_begin(par_across *a, uint64_t index, par_combine how, void *values, size_t n)
+{
+    flight *f = &a->flights[index % PAR_FLIGHTS];
+    f->way = choose_way(a, how, n);
+    f->how = how;
+    f->values = values;
+    f->n = n;
+    if (f->way == WHOLE)
+        begin_whole(a, f);
+    else if (f->way == SLICES)
+        begin_slices(a, f);
+}
+
+void par_across_middle(par_across *a, uint64_t index, const par_waiter *waiter)
+{
+    flight *f = &a->flights[index % PAR_FLIGHTS];
+    if (f->way == SLICES)
+        middle_slices(a, f, waiter);
+}
+
+void par_across_end(par_across *a, uint64_t index, const par_waiter *waiter)
+{
+    flight *f = &a->flights[index % PAR_FLIGHTS];
+    if (f->way == WHOLE)
+        end_whole(a, f, waiter);
+    else if (f->way == SLICES)
+        end_slices(a, f, waiter);
+    else
+        end_doubling(a, f, waiter);
+}

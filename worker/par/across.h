@@ -1,0 +1,38 @@
+/* across.h - sums over nodes, by messages.
+ *
+ * One rank of each node takes part (several such sets of ranks may each serve a slice of the vector: hierarchy.h).  Any number of nodes; by
+ * the piece's size:
+ *     whole      everybody sends its piece to everybody: one round, the least latency.  Two nodes always, more while it is little in all
+ *     doubling   recursive doubling: ceil(log2 N) rounds of the whole piece; ranks beyond the power of two hand theirs to a partner first
+ *                and get the result back.  Short pieces and many nodes
+ *     slices     reduce-scatter and all-gather in two rounds: everybody sends slice i to rank i, which adds them up and sends the
+ *                sum to everybody.  2 (N - 1) / N of the piece a rank, the least there is, whatever N
+ * (Thakur, Rabenseifner, Gropp, "Optimization of Collective Communication Operations in MPICH", 2005; direct messages take the place of their
+ * rings, because a CPU cluster's switch lets all pairs talk and a ring's N - 1 latencies in a row are what hurts.)
+ * Values travel as wire.h writes them.  With PAR_WIRE_BF16 every rank still ends with the same bits: whoever sends a value on keeps what
+ * it sent.
+ *
+ * Up to PAR_FLIGHTS pieces are under way at a time: piece i begins, piece i - 1 is in the middle and piece i - 2 ends. */
+#ifndef PALMGROVE_PAR_ACROSS_H
+#define PALMGROVE_PAR_ACROSS_H
+
+#include <mpi.h>
+
+#include "worker/par/shared.h"
+#include "worker/par/wait.h"
+
+typedef struct par_across par_across;
+
+enum { PAR_FLIGHTS = 3 };
+
+/* Over `comm` (borrowed), for pieces of at most `piece_bytes`.  Errors: BASE_ENOMEM, NULL in *out.  Not collective. */
+base_status par_across_create(MPI_Comm comm, size_t piece_bytes, par_wire wire, par_across **out, base_error *error);
+void par_across_destroy(par_across **across);
+
+/* Piece number `index` of a vector: values[n], the caller's until its end, combined in place.  Main thread, in this order for each piece, all
+ * ranks alike; `middle` and `end` wait. */
+void par_across_begin(par_across *a, uint64_t index, par_combine how, void *values, size_t n);
+void par_across_middle(par_across *a, uint64_t index, const par_waiter *waiter);
+void par_across_end(par_across *a, uint64_t index, const par_waiter *waiter);
+
+#endif
