@@ -19,18 +19,25 @@ enum { SLOT = 1, IMAGE_SIDE = 98, MAX_TOKENS = 128, MAX_SEQS = 4 };
 typedef struct golden {
     bool bf16; /* the checkpoint's type; else f32 */
     recipe_kind weights;
+    model_numerics numerics;
     bool sampled;
     uint64_t digest;
 } golden;
 
 static const golden goldens[] = {
-    {true, RECIPE_AUTO, false, UINT64_C(0x11b0d9445b0f1dcb)},
-    {true, RECIPE_AUTO, true, UINT64_C(0xcaac00cc045b3d81)},
-    {false, RECIPE_AUTO, false, UINT64_C(0xe155d5641b460cd9)},
-    {false, RECIPE_AUTO, true, UINT64_C(0x49030ffee8d6ad83)},
-    {false, RECIPE_F16, false, UINT64_C(0x28e87bae4b0e51a2)},
-    {false, RECIPE_INT8, false, UINT64_C(0x0a5ecec7be13885d)},
-    {false, RECIPE_INT4, false, UINT64_C(0xdcb7a0e8cd9f4051)},
+    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0x11ec78fe4bfd2af2)},
+    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, true, UINT64_C(0x5b17554cdcc25aef)},
+    {false, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0x4a153451536dc0fb)},
+    {false, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, true, UINT64_C(0x28aaea70e7f30764)},
+    {false, RECIPE_F16, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0xc0a0020130394d38)},
+    {false, RECIPE_INT8, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0x272fab352dca235e)},
+    {false, RECIPE_INT4, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0x0b4713d832125c48)},
+    {false, RECIPE_INT8, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, false, UINT64_C(0x9d14a14fb23e0040)},
+    {false, RECIPE_INT8, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, true, UINT64_C(0x2c4b66cb70e538a5)},
+    {false, RECIPE_INT4, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, false, UINT64_C(0x1218499cb0b61c59)},
+    {false, RECIPE_INT4, {MODEL_ACTIVATIONS_INT8, MODEL_KV_BF16}, true, UINT64_C(0x867042171bfdef23)},
+    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_BF16}, false, UINT64_C(0x39f366e48389ea06)},
+    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_INT8}, true, UINT64_C(0xfa944986bc4c0e5f)},
 };
 enum { N_GOLDENS = sizeof goldens / sizeof *goldens };
 
@@ -165,11 +172,11 @@ static void decode(run *r, const way *w, bool sampled)
 static const link_limits limits = {.max_seqs = MAX_SEQS, .max_positions = 128, .max_step_tokens = MAX_TOKENS, .n_kv_blocks = 8,
                                    .n_image_slots = 2};
 
-static bool open_model(run *r, const char *dir, recipe_kind weights, base_error *error)
+static bool open_model(run *r, const char *dir, const golden *g, uint32_t n_threads, base_error *error)
 {
     shard_checkpoint *checkpoint = NULL;
-    const shard_recipe recipe = {.kind = weights};
-    model_options options = {.limits = limits};
+    const shard_recipe recipe = {.kind = g->weights};
+    model_options options = {.limits = limits, .numerics = g->numerics, .n_threads = n_threads, .crowded = true};
     bool ok = shard_checkpoint_open(dir, &checkpoint, error) == BASE_OK &&
               model_create(checkpoint, &recipe, r->grid, &options, &r->m, error) == BASE_OK;
     shard_checkpoint_close(&checkpoint);
@@ -215,8 +222,9 @@ static void remove_checkpoint(par_world *world, const char *dir)
 static const way ways[] = {{33, true}, {MAX_TOKENS / 2, false}, {1, false}, {7, true}};
 enum { N_WAYS = sizeof ways / sizeof *ways };
 
-/* Run the first n_ways of running a request in one layout. */
-static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t pp, const golden *g, const char *isa, size_t n_ways)
+/* Run the first n_ways of running a request in one layout, with teams of n_threads. */
+static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t pp, const golden *g, const char *isa, size_t n_ways,
+                       uint32_t n_threads)
 {
     base_error error = {0};
     run r = {0};
@@ -224,7 +232,7 @@ static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t 
     CHECK(par_grid_create(world, tp, pp, &r.grid, &error) == BASE_OK);
     for (size_t i = 0; i < sizeof r.pixels; i++)
         r.pixels[i] = (uint8_t)(i * 2654435761u >> 13);
-    bool ok = open_model(&r, dir, g->weights, &error);
+    bool ok = open_model(&r, dir, g, n_threads, &error);
     if (!ok)
         fprintf(stderr, "layout %u x %u: %s\n", tp, pp, error.text);
     CHECK(ok);
@@ -232,7 +240,7 @@ static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t 
         uint64_t digest = digest_of(&r, &ways[i], g->sampled);
         bool equal = digest == g->digest || par_grid_place(r.grid).stage != 0;
         if (!equal)
-            fprintf(stderr, "tp %u pp %u %s, chunk %u%s: digest %016llx\n", tp, pp, isa, ways[i].chunk,
+            fprintf(stderr, "tp %u pp %u %s, %u threads, chunk %u%s: digest %016llx\n", tp, pp, isa, n_threads, ways[i].chunk,
                     ways[i].mate ? ", with a mate" : "", (unsigned long long)digest);
         CHECK(equal);
     }
@@ -256,7 +264,7 @@ static void check_layouts(par_world *world, const char *dir, const golden *g)
     uint32_t n = (uint32_t)par_world_size(world);
     for (uint32_t tp = 1; tp <= n; tp++)
         if (n % tp == 0)
-            run_layout(world, dir, tp, n / tp, g, "auto", N_WAYS);
+            run_layout(world, dir, tp, n / tp, g, "auto", N_WAYS, 1);
 }
 
 static void check_kernel_sets(par_world *world, const char *dir, const golden *g)
@@ -265,12 +273,24 @@ static void check_kernel_sets(par_world *world, const char *dir, const golden *g
     const kern_table *usable[KERN_VARIANTS];
     size_t n_usable = kern_usable(usable);
     for (size_t i = 0; i < n_usable; i++)
-        run_layout(world, dir, n, 1, g, usable[i]->name, 1);
+        run_layout(world, dir, n, 1, g, usable[i]->name, 1, 1);
+}
+
+static void check_threads(par_world *world, const char *dir, const golden *g)
+{
+    uint32_t n = (uint32_t)par_world_size(world);
+    for (uint32_t n_threads = 2; n_threads <= 3; n_threads++)
+        run_layout(world, dir, n, 1, g, "auto", 2, n_threads);
 }
 
 static void case_layouts(par_world *world)
 {
     for_each_golden(world, check_layouts);
+}
+
+static void case_threads(par_world *world)
+{
+    for_each_golden(world, check_threads);
 }
 
 static void case_kernels(par_world *world)
@@ -286,10 +306,11 @@ static void print_digest(par_world *world, const char *dir, const golden *g)
     CHECK(par_grid_create(world, 1, 1, &r.grid, &error) == BASE_OK);
     for (size_t i = 0; i < sizeof r.pixels; i++)
         r.pixels[i] = (uint8_t)(i * 2654435761u >> 13);
-    CHECK(open_model(&r, dir, g->weights, &error));
+    CHECK(open_model(&r, dir, g, 1, &error));
     static const char *const kinds[RECIPE_N_KINDS] = {"AUTO", "F32", "F16", "BF16", "INT8", "INT4"};
-    printf("    {%s, RECIPE_%s, %s, UINT64_C(0x%016llx)},\n", g->bf16 ? "true" : "false", kinds[g->weights],
-           g->sampled ? "true" : "false",
+    static const char *const activations[MODEL_N_ACTIVATIONS] = {"F32", "INT8"}, *const kvs[MODEL_N_KV_TYPES] = {"F32", "BF16", "INT8"};
+    printf("    {%s, RECIPE_%s, {MODEL_ACTIVATIONS_%s, MODEL_KV_%s}, %s, UINT64_C(0x%016llx)},\n", g->bf16 ? "true" : "false",
+           kinds[g->weights], activations[g->numerics.activations], kvs[g->numerics.kv], g->sampled ? "true" : "false",
            (unsigned long long)digest_of(&r, &ways[0], g->sampled));
     model_destroy(&r.m);
     par_grid_destroy(&r.grid);
@@ -303,6 +324,6 @@ static void case_print(par_world *world)
 
 int main(int argc, char **argv)
 {
-    const check_case cases[] = {{"layouts", case_layouts}, {"kernels", case_kernels}, {"print", case_print}};
+    const check_case cases[] = {{"layouts", case_layouts}, {"threads", case_threads}, {"kernels", case_kernels}, {"print", case_print}};
     return check_main(argc, argv, cases, sizeof cases / sizeof *cases);
 }

@@ -1,6 +1,6 @@
 /* cmd_bench.c - what this machine reaches of what it could: palmgrove bench.
  *
- * Order: threads placed as in service; limits (and kernels) over memory of their own, which is given back; then the model. */
+ * Order: threads placed as in service; limits and kernels over memory of their own, which is kept for measuring limits again beside the model. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,18 +209,17 @@ static base_status measure_parts(bench_rank *rank, const bench_values *values, c
     if (wanted->engine || wanted->kernels) {
         bench_say(rank, "limits ...");
         status = bench_memory_take(rank, (size_t)values->memory << 20, error);
-        if (status == BASE_OK) {
+        if (status == BASE_OK)
             bench_limits_measure(rank, &results->limits);
-            results->has_limits = true;
-        }
-        if (status == BASE_OK && wanted->kernels)
-            status = bench_kernels_measure(rank, results, error);
-        bench_memory_release(rank);
+        results->has_limits = status == BASE_OK;
     }
+    if (status == BASE_OK && wanted->kernels)
+        status = bench_kernels_measure(rank, results, error);
     if (status == BASE_OK && wanted->collectives)
         status = bench_collectives_measure(rank, results, error);
     if (status == BASE_OK && (wanted->engine || wanted->load))
         status = bench_engine_measure(rank, options, !wanted->engine, results, error);
+    bench_memory_release(rank);
     return status;
 }
 

@@ -11,13 +11,6 @@
 
 _Static_assert(PACK_GROUP == KERN_PANEL, "a panel of values has one scale for each position");
 
-/* bf16 and int8 are widened in registers for tiles this low, and to memory, once for all tiles, for more rows. */
-#if VEC_TILE_ROWS > 4
-#define LOW_ROWS 4
-#else
-#define LOW_ROWS VEC_TILE_ROWS
-#endif
-
 /* --- products of a tile: y[r] = (y[r] or 0) + sum over i < n of x[r][i] * w[i], w [n][width] --- */
 
 /* The rows of a tile: x and y, and what becomes of the sums. */
@@ -139,12 +132,12 @@ INLINE void tile_values_int8(const uint8_t *quads, const float *scales, const ti
 DEFINE_BY_HEIGHT(scores_f32, VEC_TILE_ROWS, SCORES_f32, const char *w, size_t n)
 DEFINE_BY_HEIGHT(values_f32, VEC_TILE_ROWS, VALUES_f32, const char *w, size_t n)
 DEFINE_BY_HEIGHT(half_values_f32, VEC_TILE_ROWS, HALF_f32, const char *w, size_t n)
-DEFINE_BY_HEIGHT(scores_bf16, LOW_ROWS, SCORES_bf16, const char *w, size_t n)
-DEFINE_BY_HEIGHT(values_bf16, LOW_ROWS, VALUES_bf16, const char *w, size_t n)
-DEFINE_BY_HEIGHT(half_values_bf16, LOW_ROWS, HALF_bf16, const char *w, size_t n)
-DEFINE_BY_HEIGHT(scores_int8, LOW_ROWS, SCORES_int8, const char *w, size_t n, const uint16_t *scales)
-DEFINE_BY_HEIGHT(values_int8, LOW_ROWS, VALUES_int8, const char *w, const float *scales)
-DEFINE_BY_HEIGHT(half_values_int8, LOW_ROWS, HALF_int8, const char *w, const float *scales)
+DEFINE_BY_HEIGHT(scores_bf16, VEC_TILE_ROWS, SCORES_bf16, const char *w, size_t n)
+DEFINE_BY_HEIGHT(values_bf16, VEC_TILE_ROWS, VALUES_bf16, const char *w, size_t n)
+DEFINE_BY_HEIGHT(half_values_bf16, VEC_TILE_ROWS, HALF_bf16, const char *w, size_t n)
+DEFINE_BY_HEIGHT(scores_int8, VEC_TILE_ROWS, SCORES_int8, const char *w, size_t n, const uint16_t *scales)
+DEFINE_BY_HEIGHT(values_int8, VEC_TILE_ROWS, VALUES_int8, const char *w, const float *scales)
+DEFINE_BY_HEIGHT(half_values_int8, VEC_TILE_ROWS, HALF_int8, const char *w, const float *scales)
 
 /* --- half a block, as it lies or as f32 --- */
 
@@ -317,7 +310,7 @@ static void score_block(const attention_work *w, uint32_t b)
 {
     uint32_t dh = w->a->dh, start = b * KERN_PANEL;
     half_block keys = keys_of(w->a, block_of(w, b));
-    if (keys.type != PACK_F32 && (w->n_rows > LOW_ROWS || dh % 4 != 0))
+    if (keys.type != PACK_F32 && (w->n_rows > VEC_TILE_ROWS || dh % 4 != 0)) /* once for all tiles */
         widen_half(&keys, true, dh, w->room);
     for (size_t r = 0, n; r < w->n_rows; r += n) {
         n = tile_height(w->n_rows - r, VEC_TILE_ROWS);
@@ -441,7 +434,7 @@ static void add_tile(const attention_work *w, const half_block *values, uint32_t
 static void add_block(const attention_work *w, uint32_t b)
 {
     half_block values = values_of(w->a, block_of(w, b));
-    bool low = w->n_rows <= LOW_ROWS;
+    bool low = w->n_rows <= VEC_TILE_ROWS;
     if (values.type == PACK_INT8) /* its columns come in fours: only whole blocks */
         for (size_t r = 0; r < w->n_rows; r++)
             low = low && w->rows[r].from <= b * KERN_PANEL && w->rows[r].to >= (b + 1) * KERN_PANEL;

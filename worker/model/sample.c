@@ -6,6 +6,11 @@
 #include "worker/kernels/fmath.h"
 #include "worker/kernels/kern.h"
 
+enum { MAX_LANES = 16, WEIGHED_AT_ONCE = 256 };
+
+/* Sums of a vocabulary's weights in another order differ by far less than this. */
+#define SUM_MARGIN (1.0 + 1e-9)
+
 void model_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 {
     uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]}, k[2] = {key[0], key[1]};
@@ -29,17 +34,36 @@ static double uniform_at(uint64_t seed, uint32_t position)
     return (double)bits * (1.0 / 9007199254740992.0);
 }
 
-static size_t argmax(const float *logits, size_t n)
+/* The largest of all, in lanes that a compiler turns into vectors.  NaN is never larger. */
+static float max_of(const float *logits, size_t n)
 {
-    size_t best = 0;
-    for (size_t i = 1; i < n; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return best;
+    float lanes[MAX_LANES], max = logits[0];
+    for (size_t j = 0; j < MAX_LANES; j++)
+        lanes[j] = max;
+    size_t i = 0;
+    for (; i + MAX_LANES <= n; i += MAX_LANES)
+        for (size_t j = 0; j < MAX_LANES; j++)
+            lanes[j] = logits[i + j] > lanes[j] ? logits[i + j] : lanes[j];
+    for (size_t j = 0; j < MAX_LANES; j++)
+        max = lanes[j] > max ? lanes[j] : max;
+    for (; i < n; i++)
+        max = logits[i] > max ? logits[i] : max;
+    return max;
 }
 
-/* --- the largest candidates, in place: a heap from which only as many are taken as the filters keep ---
- * (qsort takes memory for arrays of this size, and sorts a vocabulary of which a few dozen tokens count.) */
+/* The lowest id among equals. */
+static size_t argmax(const float *logits, size_t n)
+{
+    float max = max_of(logits, n);
+    for (size_t i = 0; i < n; i++)
+        if (logits[i] == max)
+            return i;
+    return 0; /* the first is NaN */
+}
+
+/* --- the largest candidates, in place: those that may count are gathered, then taken off a heap until the filters are satisfied ---
+ * (qsort takes memory for arrays of this size, and sorts a vocabulary of which a few dozen tokens count; a heap of all of Gemma's 262,144
+ * takes as long as a step of a small model.) */
 
 /* Larger values first, then lower ids: a total order, so the algorithm leaves no trace. */
 static bool comes_before(const model_candidate *a, const model_candidate *b)
@@ -103,14 +127,55 @@ static void reverse(model_candidate *candidates, size_t n)
     }
 }
 
+/* Weights lie in [0, 1], so that their bits, read as integers, rise with them; the upper ones name a bucket. */
+enum { BUCKET_SHIFT = 20, N_BUCKETS = (0x3f800000 >> BUCKET_SHIFT) + 1 };
+
+static uint32_t bucket_of(float weight)
+{
+    uint32_t bits;
+    memcpy(&bits, &weight, sizeof bits);
+    bits >>= BUCKET_SHIFT;
+    return bits < N_BUCKETS ? bits : N_BUCKETS - 1; /* NaN */
+}
+
+/* The lowest of the highest buckets that together hold `most` candidates (by_count), or surely more weight than `limit`. */
+static uint32_t lowest_bucket(const model_candidate *candidates, size_t n, size_t most, bool by_count, double limit)
+{
+    uint32_t counts[N_BUCKETS] = {0};
+    double sums[N_BUCKETS] = {0.0}, sum = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bucket = bucket_of(candidates[i].value);
+        counts[bucket]++;
+        sums[bucket] += candidates[i].value;
+    }
+    size_t count = 0;
+    uint32_t bucket = N_BUCKETS;
+    while (bucket > 0 && (by_count ? count < most : !(sum > limit * SUM_MARGIN))) {
+        count += counts[--bucket];
+        sum += sums[bucket];
+    }
+    return bucket;
+}
+
+/* Gather the candidates of the highest buckets in front; how many. */
+static size_t gather(model_candidate *candidates, size_t n, uint32_t lowest)
+{
+    size_t n_gathered = 0;
+    for (size_t i = 0; i < n; i++)
+        if (bucket_of(candidates[i].value) >= lowest)
+            candidates[n_gathered++] = candidates[i];
+    return n_gathered;
+}
+
 /* The candidates that pass top_k and top_p, in order, in a part of the array; *kept: how many.  With top_k, top_p is a share of those. */
 static const model_candidate *filter(model_candidate *candidates, size_t n, const link_sampling *sampling, size_t *kept)
 {
     size_t most = sampling->top_k != 0 && sampling->top_k < n ? sampling->top_k : n, taken = 0;
     bool by_count = most < n || sampling->top_p >= 1.0f;
     double share = (double)sampling->top_p, limit = share * sum_of(candidates, n), reached = 0.0;
+    n = gather(candidates, n, lowest_bucket(candidates, n, most, by_count, limit));
     make_heap(candidates, n);
-    while (taken < most && (by_count || reached <= limit)) {
+    while (taken < n && taken < most && (by_count || !(reached > limit))) {
         take_first(candidates, n - taken);
         reached += candidates[n - ++taken].value;
     }
@@ -120,14 +185,24 @@ static const model_candidate *filter(model_candidate *candidates, size_t n, cons
     return largest;
 }
 
+/* All tokens with their weights, exp((logit - max) / temperature). */
+static void weigh(const float *logits, size_t n, float max, float temperature, model_candidate *out)
+{
+    float shifted[WEIGHED_AT_ONCE], weights[WEIGHED_AT_ONCE];
+    for (size_t begin = 0; begin < n; begin += WEIGHED_AT_ONCE) {
+        size_t count = n - begin < WEIGHED_AT_ONCE ? n - begin : WEIGHED_AT_ONCE;
+        for (size_t i = 0; i < count; i++)
+            shifted[i] = (logits[begin + i] - max) / temperature;
+        kern_active()->exp_shifted(shifted, count, 0.0f, weights);
+        for (size_t i = 0; i < count; i++)
+            out[begin + i] = (model_candidate){weights[i], (int32_t)(begin + i)};
+    }
+}
+
 static int32_t sample_filtered(const float *logits, size_t n, float max, const link_sampling *sampling, uint32_t position,
                                model_candidate *scratch)
 {
-    for (size_t i = 0; i < n; i++) {
-        float shifted = (logits[i] - max) / sampling->temperature, weight;
-        kern_active()->exp_shifted(&shifted, 1, 0.0f, &weight);
-        scratch[i] = (model_candidate){weight, (int32_t)i};
-    }
+    weigh(logits, n, max, sampling->temperature, scratch);
     const model_candidate *kept = scratch;
     if (sampling->top_k != 0 || sampling->top_p < 1.0f)
         kept = filter(scratch, n, sampling, &n);

@@ -45,9 +45,6 @@ void bench_memory_release(bench_rank *rank);
 
 /* Microseconds that `run` takes, of the slowest rank; all begin together.  Collective. */
 double bench_time_us(bench_rank *rank, void (*run)(void *context), void *context);
-/* The median of at least three runs (after one that does not count), more while they take less than half a second together. */
-double bench_median_us(bench_rank *rank, void (*run)(void *context), void *context);
-
 /* What is being measured, on rank 0's stderr. */
 void bench_say(const bench_rank *rank, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -63,10 +60,13 @@ typedef struct bench_limits {
         double read_gb_s; /* of all ranks */
     } by_threads[BENCH_THREADS_MAX];
     size_t n_by_threads;
+    uint32_t n_readers;   /* threads that read fastest */
+    size_t n_rounds[2];   /* of the loops of peak.h: f32, int8 */
 } bench_limits;
 
 typedef enum bench_bound { BENCH_READ, BENCH_F32, BENCH_INT8 } bench_bound;
 const char *bench_bound_name(bench_bound bound); /* "read", "f32", "int8"; static */
+double bench_limit_of(const bench_limits *limits, bench_bound bound);
 
 /* A product or attention alone. */
 typedef struct bench_kernel_row {
@@ -83,7 +83,7 @@ typedef struct bench_engine_row {
     uint32_t tokens, batch, depth;
     bench_spread tokens_per_s;
     double bytes_per_token, ops_per_token;
-    double read_share, peak_share;
+    double read_share, peak_share; /* medians over the runs, each held against the limits as they were around it */
 } bench_engine_row;
 
 typedef struct bench_collective_row {
@@ -130,10 +130,12 @@ base_status bench_plot(const bench_results *results, base_buf *out, base_error *
 
 /* --- the parts; collective, agreed --- */
 
-/* Needs the rank's memory. */
+/* These need the rank's memory.  The first takes the best of several tries; the second measures one limit once more and returns what it is now,
+ * GB/s or Gop/s of all ranks, raising it in `limits` when that is more. */
 void bench_limits_measure(bench_rank *rank, bench_limits *out);
+double bench_limit_now(bench_rank *rank, bench_limits *limits, bench_bound bound);
 
-/* Needs the rank's memory.  BASE_ENOMEM. */
+/* Needs the rank's memory and limits.  BASE_ENOMEM. */
 base_status bench_kernels_measure(bench_rank *rank, bench_results *results, base_error *error);
 
 /* Sums over all ranks as one tensor group; nothing to measure with one rank. */
@@ -150,7 +152,7 @@ typedef struct bench_engine_options {
     uint32_t repeats, step_tokens;   /* step_tokens 0: chosen */
 } bench_engine_options;
 
-/* Load the model, measure prefill and decode (unless only loading is asked for), fill in the machine's model and layout.  Errors: those of
+/* With `only_load` nothing else is needed; else the rank's memory and limits.  Load the model, measure prefill and decode (unless only loading is asked for), fill in the machine's model and layout.  Errors: those of
  * opening and loading a model; BASE_ENUMERIC an activation left the range. */
 base_status bench_engine_measure(bench_rank *rank, const bench_engine_options *options, bool only_load, bench_results *results,
                                  base_error *error);

@@ -3,9 +3,9 @@
  * Every pair of a depth and a batch size is one measurement of each kind: the cache is filled to the depth first (what a measurement before has
  * filled stays), then n tokens a sequence are prefilled or decoded, `repeats` times, after a short run that does not count.
  *
- * Shares.  What a step must read (weights once, keys and values once) and compute is known from the dimensions (bench_work.h); read_share is
- * those bytes a second over the measured bandwidth, peak_share the time that the operations take at the measured rates (8-bit products at the 8-bit
- * rate, all else at f32's) over the time they took. */
+ * Shares.  What a step must read (weights once, keys and values once) and compute is known from the dimensions (bench_work.h).  The time
+ * that reading takes at the measured bandwidth, and computing at the measured rates (8-bit products at the 8-bit rate, all else at f32's), over
+ * the time that a run took; the limits are measured before and after each run. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -197,12 +197,15 @@ static void note_filled(engine *e, uint32_t n)
             e->filled[seq] = e->row.depth + n;
 }
 
-/* Bytes and operations of one run, by the row's kind, and the shares that follow from its median. */
-static void judge(engine *e)
+/* What one run reads and computes. */
+typedef struct cost {
+    double bytes, f32_ops, int8_ops;
+} cost;
+
+static cost cost_of_run(const engine *e)
 {
-    bench_engine_row *row = &e->row;
+    const bench_engine_row *row = &e->row;
     const bench_work *w = &e->work;
-    const bench_limits *limits = &e->results->limits;
     double n = (double)row->batch * row->tokens, visible = row->depth + (row->tokens + 1) / 2.0;
     double plans, head_plans, head_rows, kv_reads;
     if (row->decode) {
@@ -214,29 +217,56 @@ static void judge(engine *e)
         head_plans = plans < row->batch ? plans : row->batch;
         kv_reads = plans;
     }
-    double bytes = plans * w->layer_bytes + head_plans * w->head_bytes + kv_reads * bench_work_attention_bytes(w, visible);
-    double f32_ops = n * (w->layer_f32_ops + bench_work_attention_ops(w, visible)) + head_rows * w->head_f32_ops;
-    double int8_ops = n * w->layer_int8_ops + head_rows * w->head_int8_ops;
-    double seconds = n / row->tokens_per_s.median;
-    row->bytes_per_token = bytes / n;
-    row->ops_per_token = (f32_ops + int8_ops) / n;
-    row->read_share = bytes / (limits->read_gb_s * 1e9) / seconds;
-    row->peak_share = (f32_ops / limits->f32_gop_s + int8_ops / limits->int8_gop_s) * 1e-9 / seconds;
+    return (cost){.bytes = plans * w->layer_bytes + head_plans * w->head_bytes + kv_reads * bench_work_attention_bytes(w, visible),
+                  .f32_ops = n * (w->layer_f32_ops + bench_work_attention_ops(w, visible)) + head_rows * w->head_f32_ops,
+                  .int8_ops = n * w->layer_int8_ops + head_rows * w->head_int8_ops};
+}
+
+/* The least microseconds that a run can take by what memory and cores give now. */
+typedef struct least_us {
+    double read, compute;
+} least_us;
+
+static least_us least_now(engine *e, const cost *c)
+{
+    bench_limits *limits = &e->results->limits;
+    double read = bench_limit_now(e->rank, limits, BENCH_READ) * 1e3;
+    double f32 = bench_limit_now(e->rank, limits, BENCH_F32) * 1e3, int8 = bench_limit_now(e->rank, limits, BENCH_INT8) * 1e3;
+    return (least_us){c->bytes / read, c->f32_ops / f32 + c->int8_ops / int8};
+}
+
+static void repeat(engine *e, void (*run)(void *context))
+{
+    double rates[REPEATS_MAX], reads[REPEATS_MAX], peaks[REPEATS_MAX];
+    uint32_t repeats = e->options->repeats;
+    const cost c = cost_of_run(e);
+    double n = (double)e->row.batch * e->row.tokens;
+    least_us before = least_now(e, &c);
+    for (uint32_t i = 0; i < repeats; i++) {
+        double us = bench_time_us(e->rank, run, e);
+        least_us after = least_now(e, &c);
+        rates[i] = n * 1e6 / us;
+        reads[i] = 0.5 * (before.read + after.read) / us;
+        peaks[i] = 0.5 * (before.compute + after.compute) / us;
+        before = after;
+    }
+    e->row.tokens_per_s = bench_spread_of(rates, repeats);
+    e->row.read_share = bench_spread_of(reads, repeats).median;
+    e->row.peak_share = bench_spread_of(peaks, repeats).median;
+    e->row.bytes_per_token = c.bytes / n;
+    e->row.ops_per_token = (c.f32_ops + c.int8_ops) / n;
 }
 
 static void measure(engine *e, bool decode, uint32_t n, uint32_t batch, uint32_t depth)
 {
-    double rates[REPEATS_MAX];
+    void (*run)(void *context) = decode ? run_decode : run_prefill;
     bench_say(e->rank, "%s of %u tokens, batch %u, depth %u ...", decode ? "decode" : "prefill", n, batch, depth);
     fill_cache(e, batch, depth);
     e->row = (bench_engine_row){.decode = decode, .tokens = n < WARM_TOKENS ? n : WARM_TOKENS, .batch = batch, .depth = depth};
-    (decode ? run_decode : run_prefill)(e); /* does not count */
+    run(e); /* does not count */
     e->row.tokens = n;
-    for (uint32_t i = 0; i < e->options->repeats; i++)
-        rates[i] = (double)batch * n * 1e6 / bench_time_us(e->rank, decode ? run_decode : run_prefill, e);
+    repeat(e, run);
     note_filled(e, n);
-    e->row.tokens_per_s = bench_spread_of(rates, e->options->repeats);
-    judge(e);
     e->results->engine[e->results->n_engine++] = e->row;
 }
 

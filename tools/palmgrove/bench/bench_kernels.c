@@ -18,12 +18,14 @@
 #define COLUMNS     4096u
 #define PROMPT_ROWS 512u
 #define PROMPT_US   250000.0
+#define RUNS_MAX    9
+#define RUNS_US     500000.0 /* then three runs are enough */
 #define HEAD_DIM    128u
 #define HEADS       8u /* query heads that read one KV head */
 
 typedef struct lab {
     bench_rank *rank;
-    const bench_limits *limits;
+    bench_limits *limits;
     float *x;          /* [PROMPT_ROWS][COLUMNS] */
     float *y;          /* output_values, and the same as int64 */
     size_t output_values;
@@ -139,14 +141,27 @@ static void run_multiply(void *context)
     team_run(l->rank->team, multiply, context);
 }
 
-static bench_kernel_row held_against(const lab *l, double bytes, double ops, double us, bench_bound arithmetic)
+/* Time what takes `bytes` and `ops` on this rank, in turns with the limit that binds it. */
+static bench_kernel_row hold_against(lab *l, void (*run)(void *context), double bytes, double ops, bench_bound arithmetic)
 {
-    double n_ranks = par_world_size(l->rank->world), read_us = bytes * n_ranks / (l->limits->read_gb_s * 1e3);
-    double peak = arithmetic == BENCH_INT8 ? l->limits->int8_gop_s : l->limits->f32_gop_s;
-    double compute_us = ops * n_ranks / (peak * 1e3);
-    bool reads = read_us > compute_us;
-    return (bench_kernel_row){.gb_s = bytes * n_ranks / (us * 1e3), .gop_s = ops * n_ranks / (us * 1e3),
-                              .share = (reads ? read_us : compute_us) / us, .bound = reads ? BENCH_READ : arithmetic};
+    double times[RUNS_MAX], shares[RUNS_MAX], sum_us = 0.0, n_ranks = par_world_size(l->rank->world);
+    bool reads = bytes / bench_limit_of(l->limits, BENCH_READ) > ops / bench_limit_of(l->limits, arithmetic);
+    bench_kernel_row row = {.bound = reads ? BENCH_READ : arithmetic};
+    size_t n = 0;
+    run(l);
+    double before = bench_limit_now(l->rank, l->limits, row.bound);
+    for (; n < RUNS_MAX && (n < 3 || sum_us < RUNS_US); n++) { /* times are the same on every rank, so all leave together */
+        times[n] = bench_time_us(l->rank, run, l);
+        double after = bench_limit_now(l->rank, l->limits, row.bound);
+        shares[n] = (reads ? bytes : ops) * n_ranks / (times[n] * 1e3) / (0.5 * (before + after));
+        sum_us += times[n];
+        before = after;
+    }
+    double us = bench_spread_of(times, n).median;
+    row.gb_s = bytes * n_ranks / (us * 1e3);
+    row.gop_s = ops * n_ranks / (us * 1e3);
+    row.share = bench_spread_of(shares, n).median;
+    return row;
 }
 
 static void measure_product(lab *l, pack_type type, bool has_codes, bool is_fixed, uint32_t m, bench_results *results)
@@ -158,9 +173,8 @@ static void measure_product(lab *l, pack_type type, bool has_codes, bool is_fixe
     l->has_codes = has_codes;
     if (has_codes)
         quantise_rows(l);
-    double us = bench_median_us(l->rank, run_multiply, l);
     double bytes = (double)pack_bytes(type, n, COLUMNS, unit), ops = 2.0 * n * COLUMNS * m;
-    bench_kernel_row row = held_against(l, bytes, ops, us, has_codes ? BENCH_INT8 : BENCH_F32);
+    bench_kernel_row row = hold_against(l, run_multiply, bytes, ops, has_codes ? BENCH_INT8 : BENCH_F32);
     row.type = pack_type_name(type);
     row.activations = model_activations_name(has_codes ? MODEL_ACTIVATIONS_INT8 : MODEL_ACTIVATIONS_F32);
     row.what = is_fixed ? "fixed" : "linear";
@@ -210,9 +224,9 @@ static void measure_cache(lab *l, pack_type type, uint32_t n_tokens, const uint3
     l->n_splits = l->rank->memory_bytes / (block_bytes * blocks_per_split);
     l->attention = (kern_attention){.type = type, .base = l->rank->memory.base, .blocks = blocks, .dh = HEAD_DIM, .scale = 0.088f, .q = l->x,
                                     .ldq = COLUMNS, .n_tokens = n_tokens, .n_heads = HEADS, .n_visible = visible, .scratch = scratch};
-    double us = bench_median_us(l->rank, run_attend, l), positions = (double)l->n_splits * KERN_SPLIT;
-    bench_kernel_row row = held_against(l, (double)(l->n_splits * blocks_per_split * block_bytes), 4.0 * HEAD_DIM * HEADS * n_tokens * positions, us,
-                                        BENCH_F32);
+    double bytes = (double)(l->n_splits * blocks_per_split * block_bytes);
+    double ops = 4.0 * HEAD_DIM * HEADS * n_tokens * (double)l->n_splits * KERN_SPLIT;
+    bench_kernel_row row = hold_against(l, run_attend, bytes, ops, BENCH_F32);
     row.type = pack_type_name(type);
     row.activations = model_activations_name(MODEL_ACTIVATIONS_F32);
     row.what = "attention";

@@ -1,6 +1,7 @@
 /* bench_limits.c - the measured limits: memory bandwidth by threads, f32 and int8 rates of all cores at once.
  *
- * A limit is the best of several tries: whatever makes one slower is not the machine's limit. */
+ * A limit is the best of all tries: whatever makes one slower is not the machine's limit.  Shares are another matter: on a machine that others
+ * use too what is measured now has to be held against what the machine gives now, so limits are measured again between the runs. */
 #include <stdarg.h>
 #include <string.h>
 
@@ -10,11 +11,9 @@
 #include "worker/kernels/peak.h"
 #include "worker/topo/topo.h"
 
-#define LEAST_BYTES  ((size_t)1 << 20)
-#define TRIES        5
-#define TRY_US       20000.0 /* of the arithmetic loops, at least */
-#define MEDIAN_TRIES 9
-#define MEDIAN_US    500000.0
+#define LEAST_BYTES ((size_t)1 << 20)
+#define TRIES       5
+#define TRY_US      20000.0 /* of the arithmetic loops, at least */
 
 const char *bench_bound_name(bench_bound bound)
 {
@@ -42,18 +41,6 @@ double bench_time_us(bench_rank *rank, void (*run)(void *context), void *context
     run(context);
     uint64_t us = par_world_max(rank->world, base_clock_us() - start_us);
     return us > 0 ? (double)us : 1.0;
-}
-
-double bench_median_us(bench_rank *rank, void (*run)(void *context), void *context)
-{
-    double times[MEDIAN_TRIES], sum_us = 0.0;
-    size_t n = 0;
-    run(context);
-    while (n < MEDIAN_TRIES && (n < 3 || sum_us < MEDIAN_US)) { /* times are the same on every rank, so all leave together */
-        times[n] = bench_time_us(rank, run, context);
-        sum_us += times[n++];
-    }
-    return bench_spread_of(times, n).median;
 }
 
 /* --- memory --- */
@@ -147,22 +134,27 @@ static double best_us(loops *l, void (*run)(void *context))
     return best;
 }
 
-/* Operations a microsecond of all ranks, in Gop/s. */
-static double rate(loops *l, bool is_int8)
+/* Gop/s of all ranks, when a run takes `us`. */
+static double compute_rate(const loops *l, double us)
+{
+    double ops = l->is_int8 ? l->peak->int8_ops : l->peak->f32_ops;
+    return ops * (double)l->n_rounds * l->rank->n_threads * par_world_size(l->rank->world) / (us * 1e3);
+}
+
+static double read_rate(const loops *l, double us)
+{
+    return (double)l->rank->memory_bytes * par_world_size(l->rank->world) / (us * 1e3);
+}
+
+static void measure_peak(loops *l, bool is_int8, bench_limits *out)
 {
     l->is_int8 = is_int8;
     l->n_rounds = 1024;
-    while (best_us(l, run_compute) < TRY_US) /* the best: one slow run on a busy machine is not a long one */
+    double us = best_us(l, run_compute);
+    for (; us < TRY_US; us = best_us(l, run_compute)) /* the best: one slow run on a busy machine is not a long one */
         l->n_rounds *= 2;
-    double ops = is_int8 ? l->peak->int8_ops : l->peak->f32_ops;
-    double all = ops * (double)l->n_rounds * l->rank->n_threads * par_world_size(l->rank->world);
-    return all / (best_us(l, run_compute) * 1e3);
-}
-
-static double read_rate(loops *l, uint32_t n_readers)
-{
-    l->n_readers = n_readers;
-    return (double)l->rank->memory_bytes * par_world_size(l->rank->world) / (best_us(l, run_read) * 1e3);
+    out->n_rounds[is_int8] = l->n_rounds;
+    *(is_int8 ? &out->int8_gop_s : &out->f32_gop_s) = compute_rate(l, us);
 }
 
 void bench_limits_measure(bench_rank *rank, bench_limits *out)
@@ -170,13 +162,39 @@ void bench_limits_measure(bench_rank *rank, bench_limits *out)
     loops l = {.rank = rank, .peak = peak_active()};
     *out = (bench_limits){.int8_name = l.peak->int8_name};
     for (uint32_t n = 1; out->n_by_threads < BENCH_THREADS_MAX; n = n * 2 < rank->n_threads ? n * 2 : rank->n_threads) {
-        double gb_s = read_rate(&l, n);
+        l.n_readers = n;
+        double gb_s = read_rate(&l, best_us(&l, run_read));
         out->by_threads[out->n_by_threads].threads = n;
         out->by_threads[out->n_by_threads++].read_gb_s = gb_s;
-        out->read_gb_s = gb_s > out->read_gb_s ? gb_s : out->read_gb_s;
+        if (gb_s > out->read_gb_s) {
+            out->read_gb_s = gb_s;
+            out->n_readers = n;
+        }
         if (n == rank->n_threads)
             break;
     }
-    out->f32_gop_s = rate(&l, false);
-    out->int8_gop_s = rate(&l, true);
+    measure_peak(&l, false, out);
+    measure_peak(&l, true, out);
+}
+
+static double *limit_at(bench_limits *limits, bench_bound bound)
+{
+    return bound == BENCH_READ ? &limits->read_gb_s : bound == BENCH_F32 ? &limits->f32_gop_s : &limits->int8_gop_s;
+}
+
+double bench_limit_of(const bench_limits *limits, bench_bound bound)
+{
+    bench_limits copy = *limits;
+    return *limit_at(&copy, bound);
+}
+
+double bench_limit_now(bench_rank *rank, bench_limits *limits, bench_bound bound)
+{
+    loops l = {.rank = rank, .peak = peak_active(), .n_readers = limits->n_readers, .is_int8 = bound == BENCH_INT8,
+               .n_rounds = limits->n_rounds[bound == BENCH_INT8]};
+    double us = bench_time_us(rank, bound == BENCH_READ ? run_read : run_compute, &l);
+    double now = bound == BENCH_READ ? read_rate(&l, us) : compute_rate(&l, us);
+    double *limit = limit_at(limits, bound);
+    *limit = now > *limit ? now : *limit;
+    return now;
 }
