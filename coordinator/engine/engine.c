@@ -42,6 +42,9 @@ static base_status begin_sched(engine *e, base_error *error)
     sched_options wanted = {.limits = e->hello.limits, .n_stages = e->hello.pp, .max_plans = options->max_plans,
                             .step_tokens = options->step_tokens, .max_queue = options->max_queue, .policy = &sched_policy_fcfs,
                             .keep_prefixes = !options->no_prefix_cache, .speculate = options->speculate};
+    e->tokens = calloc(e->hello.limits.max_seqs, sizeof *e->tokens);
+    if (e->tokens == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for results of %u tokens", e->hello.limits.max_seqs);
     return sched_create(&wanted, &e->sched, error);
 }
 
@@ -83,11 +86,10 @@ static base_status take_result(engine *e, base_error *error)
     link_result result;
     if (e->sched == NULL)
         return base_fail(error, BASE_EFORMAT, "the replica sent a result before its hello");
-    base_status status = link_result_decode(e->message.data, e->message.size, &result, error);
-    if (status != BASE_OK)
-        return status;
-    status = sched_take_result(e->sched, &result, base_clock_us(), error);
-    link_result_release(&result);
+    base_status status =
+        link_result_decode_into(e->message.data, e->message.size, e->tokens, e->hello.limits.max_seqs, &result, error);
+    if (status == BASE_OK)
+        status = sched_take_result(e->sched, &result, base_clock_us(), error);
     if (status == BASE_OK)
         engine_take_events(e);
     return status;
@@ -308,6 +310,7 @@ static void engine_free(engine **out)
     engine *e = *out;
     sched_destroy(&e->sched);
     base_buf_release(&e->message);
+    free(e->tokens);
     mailbox_release(&e->started_box);
     free(e);
     *out = NULL;

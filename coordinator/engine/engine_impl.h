@@ -25,6 +25,7 @@ struct engine {
     uint64_t started_us, heard_us; /* heard: the replica, or the first plan after a pause */
     uint64_t trim_us;    /* when to give free memory back to the system; 0: nothing to give */
     base_buf message;    /* one link message, in or out */
+    link_token *tokens;  /* [max_seqs] of the result being read */
     mailbox started_box;
     mail started;
     pthread_t thread;

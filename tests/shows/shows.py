@@ -58,7 +58,7 @@ def main(promises, description, clean_up=lambda: None):
     args = cli.parse_args()
     if args.list:
         for name, is_long, promise, _ in promises:
-            print(f"{name:16}{'(--full) ' if is_long else ''}{promise}")
+            print(f"{name:24}{'(--full) ' if is_long else ''}{promise}")
         return 0
     unknown = set(args.only or ()) - {name for name, *_ in promises}
     if unknown:

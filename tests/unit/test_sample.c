@@ -178,6 +178,24 @@ static void test_filters_agree_with_a_sort(void **unused)
     }
 }
 
+/* What a broken model gives is some token of the vocabulary. */
+static void test_nan_gives_a_token(void **unused)
+{
+    (void)unused;
+    static const link_sampling filters[] = {{.temperature = 0.0f, .top_p = 1.0f}, {.temperature = 1.0f, .top_p = 1.0f}, {.temperature = 1.0f, .top_p = 0.5f},
+                                            {.temperature = 1.0f, .top_k = 2, .top_p = 0.5f}};
+    for (size_t f = 0; f < sizeof filters / sizeof *filters; f++)
+        for (int at = 0; at <= N; at++) {
+            float logits[N], logprob;
+            model_candidate scratch[N];
+            fill_logits(logits);
+            for (int i = 0; i < N; i++)
+                logits[i] = i == at || at == N ? NAN : logits[i];
+            int32_t token = model_sample(logits, N, &filters[f], 3, scratch, &logprob);
+            assert_true(token >= 0 && token < N);
+        }
+}
+
 /* A draw depends on seed and position, on nothing drawn before. */
 static void test_draws_are_keyed(void **unused)
 {
@@ -213,6 +231,7 @@ int main(void)
         cmocka_unit_test(test_greedy_takes_the_lowest_of_equals),
         cmocka_unit_test(test_shares),
         cmocka_unit_test(test_filters_agree_with_a_sort),
+        cmocka_unit_test(test_nan_gives_a_token),
         cmocka_unit_test(test_draws_are_keyed),
         cmocka_unit_test(test_digest),
     };

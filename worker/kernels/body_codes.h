@@ -110,7 +110,6 @@ typedef struct codes_panel {
         for (size_t q = 0; q < n; q++) {                                                                               \
             vec_codes w[VECS];                                                                                         \
             const uint8_t *quad = quads + q * STEP_##FORM;                                                             \
-            PREFETCH(quad, STEP_##FORM, rows);                                                           \
             for (size_t v = 0; v < VECS; v++)                                                                          \
                 w[v] = CODES_##FORM(quad, v);                                                                          \
             for (size_t r = 0; r < rows; r++) {                                                                        \

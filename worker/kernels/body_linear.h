@@ -69,22 +69,7 @@ DEFINE_UNIT_PLAIN(f32)
 DEFINE_UNIT_PLAIN(f16)
 DEFINE_UNIT_PLAIN(bf16)
 
-/* total += a group's sums times its scales. */
-INLINE void add_scaled(vec total[][VECS], size_t rows, const char *scales, vec s[][VECS])
-{
-    for (size_t v = 0; v < VECS; v++) {
-        vec scale = LOAD_f16(scales, v);
-        for (size_t r = 0; r < rows; r++)
-            total[r][v] = vec_fma(scale, s[r][v], total[r][v]);
-    }
-}
-
-#define GROUP_int8 (SCALES + PACK_GROUP / 4 * QUAD_int8) /* bytes of a whole group */
-#define GROUP_int4 (SCALES + PACK_GROUP / 4 * QUAD_int4)
-/* Tiles of so few rows work on two groups side by side, whose sums do not wait for one another. */
-#define IS_PAIRED(rows) ((rows) * VECS <= 4)
-
-/* s += the first n columns of a quad, all four when n is larger. */
+/* s += the first n columns of a quad. */
 #define DEFINE_UNIT_QUANTISED(TYPE)                                                                                    \
     INLINE void add_quad_##TYPE(vec s[][VECS], size_t rows, const char *quad, size_t n, const float *x, size_t ldx)    \
     {                                                                                                                  \
@@ -98,39 +83,28 @@ INLINE void add_scaled(vec total[][VECS], size_t rows, const char *scales, vec s
             add_column(s, rows, w, x + j, ldx);                                                                        \
         }                                                                                                              \
     }                                                                                                                  \
-    /* total += a whole group, or two. */                                                                              \
-    INLINE void add_whole_##TYPE(vec total[][VECS], size_t rows, const char *at, bool two, const float *x, size_t ldx) \
-    {                                                                                                                  \
-        vec first[VEC_TILE_ROWS][VECS], second[VEC_TILE_ROWS][VECS];                                                   \
-        const char *quads = at + SCALES;                                                                               \
-        set_zero(first, rows);                                                                                         \
-        set_zero(second, rows);                                                                                        \
-        for (size_t i = 0; i < PACK_GROUP; i += 4, quads += QUAD_##TYPE) {                                             \
-            add_quad_##TYPE(first, rows, quads, 4, x + i, ldx);                                                        \
-            if (two)                                                                                                   \
-                add_quad_##TYPE(second, rows, quads + GROUP_##TYPE, 4, x + PACK_GROUP + i, ldx);                       \
-        }                                                                                                              \
-        add_scaled(total, rows, at, first);                                                                            \
-        if (two)                                                                                                       \
-            add_scaled(total, rows, at + GROUP_##TYPE, second);                                                        \
-    }                                                                                                                  \
     INLINE void unit_##TYPE(const char **unit, size_t k, const float *x, size_t ldx, size_t rows, tile_sums *out)      \
     {                                                                                                                  \
         vec total[VEC_TILE_ROWS][VECS];                                                                                \
         const char *at = *unit;                                                                                        \
-        size_t i = 0;                                                                                                  \
         set_zero(total, rows);                                                                                         \
-        for (; IS_PAIRED(rows) && i + 2 * PACK_GROUP <= k; i += 2 * PACK_GROUP, at += 2 * GROUP_##TYPE)                \
-            add_whole_##TYPE(total, rows, at, true, x + i, ldx);                                                       \
-        for (; i + PACK_GROUP <= k; i += PACK_GROUP, at += GROUP_##TYPE)                                               \
-            add_whole_##TYPE(total, rows, at, false, x + i, ldx);                                                      \
-        if (i < k) {                                                                                                   \
-            vec s[VEC_TILE_ROWS][VECS];                                                                                \
+        for (size_t i = 0; i < k; i += PACK_GROUP) {                                                                   \
+            size_t n = k - i < PACK_GROUP ? k - i : PACK_GROUP, j = 0;                                                 \
             const char *scales = at;                                                                                   \
+            vec s[VEC_TILE_ROWS][VECS];                                                                                \
             set_zero(s, rows);                                                                                         \
-            for (at += SCALES; i < k; i += 4, at += QUAD_##TYPE)                                                       \
-                add_quad_##TYPE(s, rows, at, k - i, x + i, ldx);                                                       \
-            add_scaled(total, rows, scales, s);                                                                        \
+            at += SCALES;                                                                                              \
+            for (; j + 4 <= n; j += 4, at += QUAD_##TYPE)                                                              \
+                add_quad_##TYPE(s, rows, at, 4, x + i + j, ldx);                                                       \
+            if (j < n) {                                                                                               \
+                add_quad_##TYPE(s, rows, at, n - j, x + i + j, ldx);                                                   \
+                at += QUAD_##TYPE;                                                                                     \
+            }                                                                                                          \
+            for (size_t v = 0; v < VECS; v++) {                                                                        \
+                vec scale = LOAD_f16(scales, v);                                                                       \
+                for (size_t r = 0; r < rows; r++)                                                                      \
+                    total[r][v] = vec_fma(scale, s[r][v], total[r][v]);                                                \
+            }                                                                                                          \
         }                                                                                                              \
         *unit = at;                                                                                                    \
         memcpy(out->s, total, rows * sizeof *total);                                                                   \

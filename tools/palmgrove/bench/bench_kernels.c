@@ -1,8 +1,8 @@
 /* bench_kernels.c - products with packed weights and attention, each alone, against the limit that binds it.
  *
  * Few rows (1, 4: decoding) meet a matrix as large as the rank's memory, so that it comes from memory and not from a cache.  Many rows
- * (512: a prompt) meet a smaller one, because they compute for long on every weight they read: `n` is chosen so that a run takes about a
- * quarter of a second.  "linear" are products whose columns no layout divides, "fixed" the sums in fixed point over units of SHARD_MLP_GROUP columns
+ * (512: a prompt) meet a smaller one, because they compute for long on every weight they read: `n` is chosen so that a run takes a
+ * tenth of a second at f32's peak.  "linear" are products whose columns no layout divides, "fixed" the sums in fixed point over units of SHARD_MLP_GROUP columns
  * (worker/kernels/linear.h).
  *
  * Attention: the query heads of one token (decoding), or of as many as a call takes (a prompt), over one sequence whose keys and values of one
@@ -17,9 +17,9 @@
 
 #define COLUMNS     4096u
 #define PROMPT_ROWS 512u
-#define PROMPT_US   250000.0
+#define PROMPT_US   100000.0
 #define RUNS_MAX    9
-#define RUNS_US     500000.0 /* then three runs are enough */
+#define RUNS_US     300000.0 /* then three runs are enough */
 #define HEAD_DIM    128u
 #define HEADS       8u /* query heads that read one KV head */
 
