@@ -119,7 +119,7 @@ static void set_group(pack_type type, char *group, uint32_t lane, uint16_t scale
 {
     memcpy(group + lane * sizeof scale, &scale, sizeof scale);
     uint8_t *codes = (uint8_t *)group + SCALES_BYTES;
-    for (uint32_t i = 0; i < n || i % 4 != 0; i++) {
+    for (uint32_t i = 0; i < (n + 3) / 4 * 4; i++) {
         uint8_t *at = codes + code_offset(type, lane, i), code = (uint8_t)((i < n ? q[i] : 0) + bias(type));
         if (type == PACK_INT8)
             *at = code;
