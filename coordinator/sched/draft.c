@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { STRETCH = 32 }; /* tokens that are looked at together */
+
 /* ---- history ---- */
 
 base_status draft_history_init(draft_history *history, uint32_t capacity, base_error *error)
@@ -60,11 +62,22 @@ static uint32_t count_matches(const int32_t *text, uint32_t at, const int32_t *t
     return i;
 }
 
+/* No branch inside, so that it becomes a vector comparison: most stretches of a text do not have the token. */
+static bool has_token(const int32_t text[STRETCH], int32_t token)
+{
+    int32_t n = 0;
+    for (uint32_t i = 0; i < STRETCH; i++)
+        n += text[i] == token;
+    return n > 0;
+}
+
 /* The latest place in text [n_text] behind the longest match that is longer than *n_matched; 0 when there is none. */
 static uint32_t find_in(const int32_t *text, uint32_t n_text, const int32_t *tokens, uint32_t n, uint32_t *n_matched)
 {
     uint32_t best = 0;
     for (uint32_t at = n_text; at-- > DRAFT_MATCH_MIN && *n_matched < DRAFT_MATCH_MAX;) {
+        while (at >= STRETCH + DRAFT_MATCH_MIN && !has_token(text + at - STRETCH, tokens[n - 1]))
+            at -= STRETCH;
         if (text[at - 1] != tokens[n - 1] || text[at] < 0)
             continue;
         uint32_t matched = count_matches(text, at, tokens, n);

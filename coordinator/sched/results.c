@@ -158,8 +158,11 @@ static bool is_stop(const sched_seq *seq, int32_t token)
 /* Whether the lead guessed the token that came is known without having drafted it. */
 static void follow_lead(sched *s, sched_seq *seq)
 {
-    if (s->options.speculate == 0)
+    bool is_wide = s->options.speculate == SCHED_SPECULATE_AUTO && s->running.n >= GAIN_ROWS_MAX;
+    if (s->options.speculate == 0 || is_wide) {
+        seq->lead.source = DRAFT_NO_LEAD;
         return;
+    }
     int32_t guess = draft_guess(&s->history, &seq->lead, seq->tokens, seq->n_known - 1, 0);
     if (guess != DRAFT_NOTHING)
         gain_take_guess(&s->gain, &seq->guesses, &seq->lead, guess == seq->tokens[seq->n_known - 1]);

@@ -64,12 +64,105 @@ static void table_grows_and_clears(void **state)
     prefix_cache_release(&cache);
 }
 
+/* A block is lent for what it holds after what it follows, whatever its hash says. */
+static void nodes_are_compared(void **state)
+{
+    (void)state;
+    prefix_cache cache;
+    int32_t tokens[LINK_KV_BLOCK_TOKENS] = {1, 2, 3};
+    unsigned char name[PREFIX_IMAGES_BYTES] = {7};
+    prefix_content plain = {.tokens = tokens}, with_image = {.tokens = tokens, .images = name};
+    uint32_t ids[3];
+    assert_int_equal(prefix_cache_init(&cache, 3, true, NULL), BASE_OK);
+    assert_true(prefix_cache_take(&cache, 3, ids));
+    assert_int_equal(prefix_cache_keep(&cache, ids[0], PREFIX_NONE, &plain), ids[0]);
+    assert_int_equal(prefix_cache_keep(&cache, ids[1], ids[0], &plain), ids[1]); /* the same tokens further on */
+    assert_int_equal(prefix_cache_keep(&cache, ids[2], PREFIX_NONE, &with_image), ids[2]);
+    assert_int_equal(prefix_cache_find(&cache, PREFIX_NONE, &plain), ids[0]);
+    assert_int_equal(prefix_cache_find(&cache, ids[0], &plain), ids[1]);
+    assert_int_equal(prefix_cache_find(&cache, ids[1], &plain), PREFIX_NONE);
+    assert_int_equal(prefix_cache_find(&cache, PREFIX_NONE, &with_image), ids[2]);
+    name[31] = 1;
+    assert_int_equal(prefix_cache_find(&cache, PREFIX_NONE, &with_image), PREFIX_NONE);
+    cache.nodes[ids[0]].tokens[31] = 9; /* as if another content had the same hash */
+    assert_int_equal(prefix_cache_find(&cache, PREFIX_NONE, &plain), PREFIX_NONE);
+    cache.nodes[ids[1]].parent = ids[2];
+    assert_int_equal(prefix_cache_find(&cache, ids[0], &plain), PREFIX_NONE);
+    prefix_cache_release(&cache);
+}
+
+/* A table that computed what was known already keeps its own block, and gives both back. */
+static void twins_are_kept_once(void **state)
+{
+    (void)state;
+    prefix_cache cache;
+    kv_table a, b;
+    int32_t tokens[LINK_KV_BLOCK_TOKENS] = {4};
+    prefix_content content = {.tokens = tokens};
+    assert_int_equal(prefix_cache_init(&cache, 4, true, NULL), BASE_OK);
+    assert_int_equal(kv_table_init(&a, 64, NULL), BASE_OK);
+    assert_int_equal(kv_table_init(&b, 64, NULL), BASE_OK);
+    assert_true(kv_table_cover(&a, &cache, 33) && kv_table_cover(&b, &cache, 33));
+    kv_table_publish(&a, &cache, &content);
+    kv_table_publish(&b, &cache, &content);
+    assert_int_not_equal(a.blocks[0], b.blocks[0]);
+    assert_int_equal(b.nodes[0], a.blocks[0]);
+    kv_table_clear(&a, &cache);
+    assert_int_equal(cache.n_idle, 0); /* b goes by it */
+    assert_int_equal(prefix_cache_available(&cache), 1);
+    kv_table_clear(&b, &cache);
+    assert_int_equal(cache.n_idle, 1);
+    assert_int_equal(prefix_cache_available(&cache), 4);
+    assert_true(kv_table_borrow(&b, &cache, &content));
+    assert_int_equal(cache.n_idle, 0);
+    kv_table_clear(&b, &cache);
+    kv_table_release(&a);
+    kv_table_release(&b);
+    prefix_cache_release(&cache);
+}
+
+/* The end of a chain goes before its beginning, what was used lately last. */
+static void the_oldest_is_forgotten_first(void **state)
+{
+    (void)state;
+    prefix_cache cache;
+    kv_table table;
+    int32_t tokens[2][LINK_KV_BLOCK_TOKENS] = {{1}, {2}};
+    assert_int_equal(prefix_cache_init(&cache, 4, true, NULL), BASE_OK);
+    assert_int_equal(kv_table_init(&table, 64, NULL), BASE_OK);
+    for (int chain = 0; chain < 2; chain++) {
+        prefix_content content = {.tokens = tokens[chain]};
+        assert_true(kv_table_cover(&table, &cache, 64));
+        kv_table_publish(&table, &cache, &content);
+        kv_table_publish(&table, &cache, &content);
+        kv_table_clear(&table, &cache);
+    }
+    prefix_content first = {.tokens = tokens[0]}, second = {.tokens = tokens[1]};
+    assert_true(kv_table_borrow(&table, &cache, &first)); /* used again: now younger than the second chain */
+    kv_table_clear(&table, &cache);
+    uint32_t id, root = prefix_cache_find(&cache, PREFIX_NONE, &first);
+    static const uint32_t left[] = {3, 2, 1, 0};
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_true(prefix_cache_take(&cache, 1, &id));
+        assert_int_equal(cache.n_idle, left[i]);
+        assert_int_equal(prefix_cache_find(&cache, PREFIX_NONE, &first) != PREFIX_NONE, i < 3);
+        assert_int_equal(prefix_cache_find(&cache, root, &first) != PREFIX_NONE, false);
+        assert_int_equal(prefix_cache_find(&cache, PREFIX_NONE, &second) != PREFIX_NONE, i < 2);
+    }
+    assert_false(prefix_cache_take(&cache, 1, &id));
+    kv_table_release(&table);
+    prefix_cache_release(&cache);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pool_lends_all_or_none),
         cmocka_unit_test(blocks_for_positions),
         cmocka_unit_test(table_grows_and_clears),
+        cmocka_unit_test(nodes_are_compared),
+        cmocka_unit_test(twins_are_kept_once),
+        cmocka_unit_test(the_oldest_is_forgotten_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,7 +49,7 @@ INLINE void add_column(vec s[][VECS], size_t rows, const vec w[VECS], const floa
 
 /* The sums of a unit of k columns that begins at *unit, which moves on behind it. */
 #define DEFINE_UNIT_PLAIN(TYPE)                                                                                        \
-    INLINE void unit_##TYPE(const char **unit, size_t k, const float *x, size_t ldx, size_t rows, tile_sums *out)           \
+    INLINE void unit_##TYPE(const char **unit, size_t k, const float *x, size_t ldx, size_t rows, tile_sums *out)      \
     {                                                                                                                  \
         vec s[VEC_TILE_ROWS][VECS];                                                                                    \
         const char *at = *unit;                                                                                        \
@@ -129,17 +129,12 @@ INLINE void store_row(const vec sum[VECS], float *y, size_t n_cols)
     memcpy(y, lanes, n_cols * sizeof *y);
 }
 
-/* Add whole sums of a tile to its rows of acc. */
-INLINE void add_to_rows(int64_t sum[][KERN_PANEL], size_t rows, int64_t *acc, size_t ldacc, size_t n_cols)
+/* Add whole sums of a tile to its rows of acc; modulo 2^64, because partials out of range leave anything. */
+static void add_to_rows(int64_t sum[][KERN_PANEL], size_t rows, int64_t *acc, size_t ldacc, size_t n_cols)
 {
-    for (size_t r = 0; r < rows; r++, acc += ldacc) {
-        if (n_cols == KERN_PANEL) /* a constant count makes vectors */
-            for (size_t i = 0; i < KERN_PANEL; i++)
-                acc[i] += sum[r][i];
-        else
-            for (size_t i = 0; i < n_cols; i++)
-                acc[i] += sum[r][i];
-    }
+    for (size_t r = 0; r < rows; r++, acc += ldacc)
+        for (size_t i = 0; i < n_cols; i++)
+            acc[i] = (int64_t)((uint64_t)acc[i] + (uint64_t)sum[r][i]);
 }
 
 /* --- tiles of each height, and m rows cut into them --- */
@@ -212,7 +207,7 @@ static inline size_t tile_height(size_t left, size_t highest)
     {                                                                                                                  \
         static tile_fixed *const tiles[] = {EACH_HEIGHT(VEC_TILE_ROWS, NAME_TILE_FIXED, TYPE)};                        \
         for (size_t r = 0, rows; r < m; r += rows) {                                                                   \
-            _Alignas(KERN_ALIGN) int64_t fixed[VEC_TILE_ROWS][KERN_PANEL] = {{0}}; \
+            _Alignas(KERN_ALIGN) int64_t fixed[VEC_TILE_ROWS][KERN_PANEL] = {{0}};                                     \
             rows = tile_height(m - r, VEC_TILE_ROWS);                                                                  \
             uint32_t peak = tiles[rows - 1](panel, k, unit, x + r * ldx, ldx, fixed);                                  \
             add_to_rows(fixed, rows, acc + r * ldacc, ldacc, n_cols);                                                  \
