@@ -315,7 +315,7 @@ static void bad_beginnings_are_refused(void **state)
     rig_destroy(r);
 }
 
-/* ---- ten thousand random events ---- */
+/* ---- thousands of random events ---- */
 
 static uint32_t next_random(uint64_t *seed, uint32_t below)
 {
@@ -369,7 +369,7 @@ static uint32_t harvest(rig *r)
     return n;
 }
 
-/* One walk of ten thousand events; returns what the scheduler saved. */
+/* One walk of six thousand events; returns what the scheduler saved. */
 static sched_numbers random_walk(uint32_t round, thrift with)
 {
     link_limits limits = SMALL;
@@ -377,7 +377,7 @@ static sched_numbers random_walk(uint32_t round, thrift with)
     uint64_t seed = 77 + round;
     rig *r = rig_create_thrifty(limits, 1 + round % 4, 24, 12, (round % 2 == 0 ? 60 : 0) | FAKE_PHRASES, with);
     uint32_t n_answers = 0;
-    for (int i = 0; i < 10000; i++) {
+    for (int i = 0; i < 6000; i++) {
         uint32_t what = next_random(&seed, 100);
         r->now_us += next_random(&seed, 500);
         if (what < 12)

@@ -18,6 +18,7 @@
 
 #include <mpi.h>
 
+#include "worker/par/par.h"
 #include "worker/par/shared.h"
 #include "worker/par/wait.h"
 

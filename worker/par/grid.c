@@ -1,4 +1,4 @@
-/* grid.c - the grid of tensor groups and stages, and the reductions inside a group.  mailbox.h tells how stages, plans
+/* grid.c - the grid of tensor groups and stages, what flows between stages, and plans.  mailbox.h tells how stages, plans
  * and results flow and why they cannot lock up. */
 #include "worker/par/par.h"
 
@@ -12,19 +12,6 @@
 
 enum { TREE_CHILDREN_MAX = 31, STAGE_SLOTS = 2 };
 
-static void service_mailboxes(void *context);
-
-/* Are all ranks of the tensor group on this node? */
-static bool group_shares_node(const par_grid *grid)
-{
-    MPI_Comm local;
-    int n = 0;
-    par_must(MPI_Comm_split_type(grid->group, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local), "MPI_Comm_split_type");
-    par_must(MPI_Comm_size(local, &n), "MPI_Comm_size");
-    par_must(MPI_Comm_free(&local), "MPI_Comm_free");
-    return (uint32_t)n == grid->place.tp;
-}
-
 base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid **out, base_error *error)
 {
     base_status status = BASE_OK;
@@ -36,24 +23,19 @@ base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid
     } else {
         grid = calloc(1, sizeof *grid);
         MPI_Request *requests = malloc(tp * sizeof *requests);
-        char *pieces = malloc(tp > 1 ? 2 * PAR_PIECE_BYTES : 1);
-        if (grid == NULL || requests == NULL || pieces == NULL) {
+        if (grid == NULL || requests == NULL) {
             free(grid);
             free(requests);
-            free(pieces);
             grid = NULL;
             status = base_fail(error, BASE_ENOMEM, "no memory for the rank grid");
         } else {
             grid->column_requests = requests;
-            grid->pieces = pieces;
         }
     }
     status = par_world_agree(world, status, error);
     if (status != BASE_OK) {
-        if (grid != NULL) {
+        if (grid != NULL)
             free(grid->column_requests);
-            free(grid->pieces);
-        }
         free(grid);
         return status;
     }
@@ -61,13 +43,16 @@ base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid
     uint32_t rank = (uint32_t)world->rank;
     grid->world = world;
     grid->place = (par_place){.rank = rank, .tp = tp, .pp = pp, .tp_rank = rank % tp, .stage = rank / tp};
-    grid->waiter = (par_waiter){.crowded = world->waiter.crowded, .service = service_mailboxes, .context = grid};
+    grid->waiter = (par_waiter){.crowded = world->waiter.crowded, .service = par_grid_service, .context = grid};
     par_must(MPI_Comm_dup(world->comm, &grid->comm), "MPI_Comm_dup");
     par_must(MPI_Comm_split(world->comm, (int)grid->place.stage, world->rank, &grid->group), "MPI_Comm_split");
-    if (world->use_shared && group_shares_node(grid))
-        grid->shared = par_shared_create(grid->group);
-    *out = grid;
-    return BASE_OK;
+    status = par_nodes_init(&grid->nodes, grid->group, world->use_shared, world->pretended_node, world->wire, error);
+    status = par_world_agree(world, status, error);
+    if (status == BASE_OK)
+        *out = grid;
+    else
+        par_grid_destroy(&grid);
+    return status;
 }
 
 void par_grid_destroy(par_grid **grid)
@@ -82,11 +67,10 @@ void par_grid_destroy(par_grid **grid)
         par_inbox_release(&g->results_in);
         par_inbox_release(&g->plans_in);
     }
-    par_shared_destroy(&g->shared);
+    par_nodes_release(&g->nodes);
     par_must(MPI_Comm_free(&g->group), "MPI_Comm_free");
     par_must(MPI_Comm_free(&g->comm), "MPI_Comm_free");
     free(g->column_requests);
-    free(g->pieces);
     free(g);
     *grid = NULL;
 }
@@ -184,7 +168,7 @@ base_status par_grid_reserve(par_grid *grid, size_t stage_floats, size_t plan_by
 
 /* Take in what has arrived and pass plans on.  Runs inside every wait, so it must not wait itself: a plan is only
  * received while there is room to pass it on. */
-static void service_mailboxes(void *context)
+void par_grid_service(void *context)
 {
     par_grid *grid = context;
     if (!grid->reserved)
@@ -205,7 +189,7 @@ void par_plan_send(par_grid *grid, const void *bytes, size_t size)
 
 bool par_plan_poll(par_grid *grid, base_buf *plan)
 {
-    service_mailboxes(grid);
+    par_grid_service(grid);
     return par_inbox_take(&grid->plans_in, plan);
 }
 
@@ -218,7 +202,7 @@ void par_result_send(par_grid *grid, const void *bytes, size_t size)
 
 bool par_result_poll(par_grid *grid, base_buf *result)
 {
-    service_mailboxes(grid);
+    par_grid_service(grid);
     return par_inbox_take(&grid->results_in, result);
 }
 
@@ -255,88 +239,11 @@ void par_stage_receive(par_grid *grid, float *values, size_t n)
     trace_end(TRACE_RECEIVE, begin_us, n * sizeof *values);
 }
 
-/* --- inside a tensor group --- */
-
-/* While a rank waits in shared memory MPI has to be called all the same: what its partner waits for may be a message that this rank has
- * begun to send. */
-static void keep_moving(void *context)
-{
-    par_grid *grid = context;
-    int present;
-    service_mailboxes(grid);
-    par_must(MPI_Iprobe(MPI_ANY_SOURCE, PAR_TAG_TEXT, grid->comm, &present, MPI_STATUS_IGNORE), "MPI_Iprobe");
-}
-
-static void combine(par_grid *grid, team_member *me, par_combine how, void *values, size_t n)
-{
-    const par_waiter waiter = {.crowded = grid->waiter.crowded, .service = keep_moving, .context = grid};
-    uint64_t begin_us = me->index == 0 ? trace_begin() : 0;
-    if (grid->shared != NULL)
-        par_shared_begin(grid->shared, me, &waiter);
-    team_barrier(me);
-    if (grid->place.tp == 1) {
-        if (me->index == 0)
-            service_mailboxes(grid);
-        return;
-    }
-    if (me->index == 0 && grid->place.pp > 1) /* messages between stages move only while both ends call MPI */
-        service_mailboxes(grid);
-    if (grid->shared != NULL)
-        par_shared_combine(grid->shared, me, &waiter, how, values, n);
-    else if (me->index == 0)
-        par_combine_by_messages(grid, how, values, n);
-    team_barrier(me);
-    if (me->index == 0)
-        trace_end(TRACE_REDUCE, begin_us, n * par_combine_element(how));
-}
-
-void par_sum_i64(par_grid *grid, team_member *me, int64_t *values, size_t n)
-{
-    combine(grid, me, PAR_SUM_I64, values, n);
-}
-
-void par_or_u32(par_grid *grid, team_member *me, uint32_t *values, size_t n)
-{
-    combine(grid, me, PAR_OR_U32, values, n);
-}
-
-/* One row at a time, straight into its place: no staging copy of a vocabulary-wide matrix. */
-static void gather_row(par_grid *grid, const float *local, const uint32_t *columns, float *full)
-{
-    MPI_Request *requests = grid->column_requests;
-    float *at = full + columns[0];
-    for (uint32_t t = 1; t < grid->place.tp; t++) {
-        par_must(MPI_Irecv(at, par_count(columns[t]), MPI_FLOAT, (int)t, PAR_TAG_TEXT, grid->group, &requests[t - 1]),
-                 "MPI_Irecv");
-        at += columns[t];
-    }
-    if (columns[0] > 0)
-        memcpy(full, local, columns[0] * sizeof *full);
-    par_wait_transfer(&grid->waiter, requests, grid->place.tp - 1);
-}
-
-void par_gather_columns(par_grid *grid, const float *local, const uint32_t *columns, size_t n_rows, float *full)
-{
-    size_t width = columns[grid->place.tp_rank], total = 0;
-    for (uint32_t t = 0; t < grid->place.tp; t++)
-        total += columns[t];
-    for (size_t row = 0; row < n_rows; row++) {
-        const float *piece = local + row * width;
-        if (grid->place.tp_rank == 0) {
-            gather_row(grid, piece, columns, full + row * total);
-            continue;
-        }
-        MPI_Request request;
-        par_must(MPI_Isend(piece, par_count(width), MPI_FLOAT, 0, PAR_TAG_TEXT, grid->group, &request), "MPI_Isend");
-        par_wait_transfer(&grid->waiter, &request, 1);
-    }
-}
-
 /* --- idling --- */
 
 uint32_t par_idle_turn(par_grid *grid)
 {
-    service_mailboxes(grid);
+    par_grid_service(grid);
     uint64_t now_us = base_clock_us();
     bool receiving =
         grid->reserved && (par_inbox_is_receiving(&grid->plans_in) || par_inbox_is_receiving(&grid->results_in));

@@ -7,7 +7,8 @@
  *     PAR_TAG_STAGE   stage s to s + 1, same tensor rank: the activations of a micro-batch, n_tokens x d x 4 bytes.
  *     PAR_TAG_RESULT  last stage's tensor rank 0 to every rank of stage 0: about 28 bytes for each sampled token.
  *     PAR_TAG_TEXT    texts and columns to a rank 0, at start-up and inside a tensor group.
- *     PAR_TAG_SUM     pieces of vectors between the two ranks of a tensor group on different nodes (messages.c).
+ *     PAR_TAG_SUM     pieces of vectors between ranks of a tensor group on different nodes, PAR_TAG_SUMMED their sums (across.h), on
+ *                     communicators of their own.
  * Messages with one tag between two ranks arrive in the order sent (MPI's rule); nothing here uses MPI_ANY_SOURCE.
  *
  * Why no cycle of waits can form:
@@ -36,7 +37,7 @@
 #include "proto/base/status.h"
 #include "worker/par/wait.h"
 
-enum { PAR_TAG_PLAN = 1, PAR_TAG_STAGE, PAR_TAG_RESULT, PAR_TAG_TEXT, PAR_TAG_SUM };
+enum { PAR_TAG_PLAN = 1, PAR_TAG_STAGE, PAR_TAG_RESULT, PAR_TAG_TEXT, PAR_TAG_SUM, PAR_TAG_SUMMED };
 
 /* Messages to a fixed set of ranks: each goes to all of them. */
 typedef struct par_outbox {

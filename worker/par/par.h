@@ -65,6 +65,15 @@ uint64_t par_world_max(par_world *world, uint64_t value);
 /* Grids made from now on may add up through the node's shared memory (they do at first), or send messages only: for tests, and for
  * comparison. */
 void par_world_use_shared(par_world *world, bool use);
+/* For tests: so many neighbouring ranks of a tensor group count as a node; 0: nodes as they are. */
+void par_world_pretend_nodes(par_world *world, uint32_t n_ranks);
+
+/* How sums travel between nodes, in grids made from now on; the same on all ranks.  Inside a node sums are exact in any case. */
+typedef enum par_wire {
+    PAR_WIRE_EXACT, /* the default: about five bytes a value, no bit lost */
+    PAR_WIRE_BF16   /* two bytes; gives up that answers do not depend on the number of ranks and nodes */
+} par_wire;
+void par_world_set_wire(par_world *world, par_wire wire);
 
 /* The grid over a world: tp * pp must equal the world's size. */
 typedef struct par_grid par_grid;

@@ -149,54 +149,51 @@ static void wait_for_all(awaited a, const par_waiter *waiter)
 
 /* --- combining --- */
 
-void par_combine_into(par_combine how, void *into, const void *from, size_t bytes)
-{
-    if (how == PAR_SUM_I64) {
-        uint64_t *sums = into;
-        const uint64_t *values = from;
-        for (size_t i = 0; i < bytes / sizeof *sums; i++)
-            sums[i] += values[i];
-    } else {
-        uint32_t *bits = into;
-        const uint32_t *values = from;
-        for (size_t i = 0; i < bytes / sizeof *bits; i++)
-            bits[i] |= values[i];
-    }
-}
-
-/* Share r of a piece: whole cache lines. */
-static size_t share_begin(size_t bytes, int r, int size)
+size_t par_share_begin(size_t bytes, int r, int size)
 {
     size_t begin = (bytes / LINE * (size_t)r / (size_t)size) * LINE;
     return r == size ? bytes : begin;
 }
 
+/* Bytes of a slot that belong to one lane. */
+static size_t lane_bytes(const par_shared *s)
+{
+    return SLOT_BYTES / s->n_lanes / LINE * LINE;
+}
+
 static unsigned char *slot_of(const par_shared *s, int r, const awaited *at)
 {
-    size_t lane_bytes = SLOT_BYTES / s->n_lanes / LINE * LINE;
-    return s->parts[r]->slots[at->piece % 2] + at->lane * lane_bytes;
+    return s->parts[r]->slots[at->piece % 2] + (at->lane > 0 ? at->lane * lane_bytes(s) : 0); /* collecting may come before lanes */
+}
+
+/* Put this rank's bytes where all can read them, and wait until everybody has done so. */
+static awaited show(par_shared *s, uint32_t lane, const par_waiter *waiter, const void *mine, size_t bytes)
+{
+    awaited at = {.s = s, .lane = lane, .piece = ++s->pieces[lane]};
+    if (bytes > 0)
+        memcpy(slot_of(s, s->rank, &at), mine, bytes);
+    atomic_store_explicit(&s->parts[s->rank]->lanes[lane].ready, at.piece, memory_order_release);
+    wait_for_all(at, waiter);
+    return at;
 }
 
 static void combine_shares(par_shared *s, awaited at, const par_waiter *waiter, par_combine how, unsigned char *values, size_t bytes)
 {
-    size_t begin = share_begin(bytes, s->rank, s->size), end = share_begin(bytes, s->rank + 1, s->size);
+    size_t begin = par_share_begin(bytes, s->rank, s->size), end = par_share_begin(bytes, s->rank + 1, s->size);
     for (int i = 1; i < s->size; i++)
         par_combine_into(how, slot_of(s, s->rank, &at) + begin, slot_of(s, (s->rank + i) % s->size, &at) + begin, end - begin);
     atomic_store_explicit(&s->parts[s->rank]->lanes[at.lane].done, at.piece, memory_order_release);
     at.is_done = true;
     wait_for_all(at, waiter);
     for (int r = 0; r < s->size; r++) {
-        begin = share_begin(bytes, r, s->size);
-        memcpy(values + begin, slot_of(s, r, &at) + begin, share_begin(bytes, r + 1, s->size) - begin);
+        begin = par_share_begin(bytes, r, s->size);
+        memcpy(values + begin, slot_of(s, r, &at) + begin, par_share_begin(bytes, r + 1, s->size) - begin);
     }
 }
 
 static void combine_piece(par_shared *s, uint32_t lane, const par_waiter *waiter, par_combine how, unsigned char *values, size_t bytes)
 {
-    awaited at = {.s = s, .lane = lane, .piece = ++s->pieces[lane]};
-    memcpy(slot_of(s, s->rank, &at), values, bytes);
-    atomic_store_explicit(&s->parts[s->rank]->lanes[lane].ready, at.piece, memory_order_release);
-    wait_for_all(at, waiter);
+    awaited at = show(s, lane, waiter, values, bytes);
     if (s->size > 2 && bytes > DIRECT_MOST) {
         combine_shares(s, at, waiter, how, values, bytes);
         return;
@@ -232,20 +229,100 @@ static void agree_on_lanes(par_shared *s, const team_member *me, const par_waite
 
 void par_shared_begin(par_shared *s, const team_member *me, const par_waiter *waiter)
 {
-    if (me->index == 0 && s->n_lanes == 0)
+    if (me->index != 0)
+        return;
+    if (s->n_lanes == 0)
         agree_on_lanes(s, me, waiter);
+    if (me->count < s->n_lanes)
+        par_must(MPI_ERR_OTHER, "a sum by a smaller team than the first one");
 }
 
-void par_shared_combine(par_shared *s, const team_member *me, const par_waiter *waiter, par_combine how, void *values, size_t n)
+static size_t lanes_for(const par_shared *s, size_t bytes)
 {
-    size_t bytes = n * par_combine_element(how);
-    size_t n_lanes = (bytes + LANE_LEAST - 1) / LANE_LEAST;
-    n_lanes = n_lanes < s->n_lanes ? n_lanes : s->n_lanes;
+    size_t n = (bytes + LANE_LEAST - 1) / LANE_LEAST;
+    return n < s->n_lanes ? n : s->n_lanes;
+}
+
+/* Only member 0 looks after the mailboxes. */
+static par_waiter waiter_of(const team_member *me, const par_waiter *waiter)
+{
+    return me->index == 0 ? *waiter : (par_waiter){.crowded = waiter->crowded};
+}
+
+void par_shared_combine(par_shared *s, const team_member *me, const par_waiter *waiter, par_combine how, void *values, size_t bytes)
+{
+    size_t n_lanes = lanes_for(s, bytes), piece = lane_bytes(s);
     if (me->index >= n_lanes)
         return;
-    const par_waiter quiet = {.crowded = waiter->crowded}; /* only member 0 looks after the mailboxes */
-    size_t end = share_begin(bytes, (int)me->index + 1, (int)n_lanes), piece = SLOT_BYTES / s->n_lanes / LINE * LINE;
-    for (size_t at = share_begin(bytes, (int)me->index, (int)n_lanes); at < end; at += piece)
-        combine_piece(s, me->index, me->index == 0 ? waiter : &quiet, how, (unsigned char *)values + at,
-                      end - at < piece ? end - at : piece);
+    const par_waiter mine = waiter_of(me, waiter);
+    size_t end = par_share_begin(bytes, (int)me->index + 1, (int)n_lanes);
+    for (size_t at = par_share_begin(bytes, (int)me->index, (int)n_lanes); at < end; at += piece)
+        combine_piece(s, me->index, &mine, how, (unsigned char *)values + at, end - at < piece ? end - at : piece);
+}
+
+/* --- what some have, for all --- */
+
+/* The part of owner r's share that lane l of n carries, cut to a slot's length from `done` on. */
+typedef struct window {
+    size_t begin, bytes;
+} window;
+
+static window spread_window(const par_shared *s, size_t bytes, int r, int n_owners, int lane, int n_lanes, size_t done)
+{
+    size_t share = par_share_begin(bytes, r, n_owners), width = par_share_begin(bytes, r + 1, n_owners) - share;
+    size_t begin = par_share_begin(width, lane, n_lanes) + done, end = par_share_begin(width, lane + 1, n_lanes), most = lane_bytes(s);
+    size_t left = begin < end ? end - begin : 0;
+    return (window){share + begin, left < most ? left : most};
+}
+
+void par_shared_spread(par_shared *s, const team_member *me, const par_waiter *waiter, int n_owners, void *values, size_t bytes)
+{
+    int n_lanes = (int)lanes_for(s, bytes), lane = (int)me->index;
+    if (lane >= n_lanes)
+        return;
+    const par_waiter mine = waiter_of(me, waiter);
+    size_t longest = 0;
+    for (int r = 0; r < n_owners; r++) {
+        size_t width = par_share_begin(bytes, r + 1, n_owners) - par_share_begin(bytes, r, n_owners);
+        size_t own_lane = par_share_begin(width, lane + 1, n_lanes) - par_share_begin(width, lane, n_lanes);
+        longest = own_lane > longest ? own_lane : longest;
+    }
+    for (size_t done = 0; done < longest; done += lane_bytes(s)) {
+        window own = {0, 0};
+        if (s->rank < n_owners)
+            own = spread_window(s, bytes, s->rank, n_owners, lane, n_lanes, done);
+        awaited at = show(s, me->index, &mine, (unsigned char *)values + own.begin, own.bytes);
+        for (int r = 0; r < n_owners; r++) {
+            window theirs = spread_window(s, bytes, r, n_owners, lane, n_lanes, done);
+            if (r != s->rank)
+                memcpy((unsigned char *)values + theirs.begin, slot_of(s, r, &at), theirs.bytes);
+        }
+    }
+}
+
+/* --- collecting --- */
+
+/* Lane 0's part of the slots, or, before the lanes are agreed on, the least that can become of it. */
+static size_t collect_bytes(const par_shared *s)
+{
+    return s->n_lanes > 0 ? lane_bytes(s) : SLOT_BYTES / LANES_MAX;
+}
+
+bool par_shared_collect_next(par_shared *s, const par_waiter *waiter, par_shared_collect *c)
+{
+    c->at += c->piece_bytes;
+    if (c->at >= c->most_bytes)
+        return false;
+    size_t most = collect_bytes(s), left = c->mine_bytes > c->at ? c->mine_bytes - c->at : 0;
+    c->piece_bytes = most;
+    awaited at = show(s, 0, waiter, (const unsigned char *)c->mine + (left > 0 ? c->at : 0), left < most ? left : most);
+    c->piece = at.piece;
+    return true;
+}
+
+void par_shared_collect_read(const par_shared *s, const par_shared_collect *c, int r, void *into, size_t bytes)
+{
+    const awaited at = {.lane = 0, .piece = c->piece};
+    if (c->at < bytes)
+        memcpy((unsigned char *)into + c->at, slot_of(s, r, &at), bytes - c->at < c->piece_bytes ? bytes - c->at : c->piece_bytes);
 }

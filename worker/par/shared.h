@@ -16,31 +16,42 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "worker/par/elements.h"
 #include "worker/par/wait.h"
 #include "worker/team/team.h"
 
 typedef struct par_shared par_shared;
 
-typedef enum par_combine { PAR_SUM_I64, PAR_OR_U32 } par_combine;
-
-static inline size_t par_combine_element(par_combine how)
-{
-    return how == PAR_SUM_I64 ? sizeof(int64_t) : sizeof(uint32_t);
-}
-
-/* into[i] combined with from[i]; `bytes` are whole elements. */
-void par_combine_into(par_combine how, void *into, const void *from, size_t bytes);
+/* Where share r of `bytes` begins when `size` ranks divide them: whole cache lines. */
+size_t par_share_begin(size_t bytes, int r, int size);
 
 /* Collective over `comm`, ranks of one node.  NULL when there is one rank only, or shared memory cannot be had (logged by the first rank):
  * messages do the work then. */
 par_shared *par_shared_create(MPI_Comm comm);
 void par_shared_destroy(par_shared **shared);
 
-/* Before the barrier in front of a combination, by every member: the first time member 0 finds out how many lanes the teams have. */
+/* Before the barrier in front of a combination, by every member: the first time member 0 finds out how many lanes the teams have.  A rank's team
+ * keeps its size from then on. */
 void par_shared_begin(par_shared *shared, const team_member *me, const par_waiter *waiter);
 
 /* values[i] = all ranks' values[i] combined, in place.  Called by every member of every rank's team between two barriers.  `waiter` is member
  * 0's. */
-void par_shared_combine(par_shared *shared, const team_member *me, const par_waiter *waiter, par_combine how, void *values, size_t n);
+void par_shared_combine(par_shared *shared, const team_member *me, const par_waiter *waiter, par_combine how, void *values, size_t bytes);
+
+/* Ranks r < n_owners have share r (par_share_begin) of the values; afterwards all have all.  Called like par_shared_combine. */
+void par_shared_spread(par_shared *shared, const team_member *me, const par_waiter *waiter, int n_owners, void *values, size_t bytes);
+
+/* Bytes from every rank for any other to read, in pieces; by main threads, outside of teams' work.  All ranks alike:
+ *     par_shared_collect collect = {.mine = ..., .mine_bytes = ..., .most_bytes = the longest of all ranks'};
+ *     while (par_shared_collect_next(shared, waiter, &collect))
+ *         readers: par_shared_collect_read(shared, &collect, r, into, bytes of rank r) for whom they want */
+typedef struct par_shared_collect {
+    const void *mine;
+    size_t mine_bytes, most_bytes;
+    size_t at, piece_bytes; /* the present piece; from _next */
+    uint64_t piece;
+} par_shared_collect;
+bool par_shared_collect_next(par_shared *shared, const par_waiter *waiter, par_shared_collect *collect);
+void par_shared_collect_read(const par_shared *shared, const par_shared_collect *collect, int r, void *into, size_t bytes);
 
 #endif

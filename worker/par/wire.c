@@ -49,7 +49,8 @@ static unsigned sum_width(const int64_t *values, size_t n)
         five |= v + (UINT64_C(1) << 39);
         six |= v + (UINT64_C(1) << 47);
     }
-    return any == 0 ? 0 : fits(four, 32) ? 4 : fits(five, 40) ? 5 : fits(six, 48) ? 6 : 8;
+    unsigned width = any == 0 ? 0 : fits(four, 32) ? 4 : fits(five, 40) ? 5 : fits(six, 48) ? 6 : 8;
+    return block_bytes(width, n) < block_bytes(8, n) ? width : 8; /* the planes' padding may eat up what the last block saves */
 }
 
 static unsigned bits_width(const uint32_t *values, size_t n)

@@ -16,8 +16,8 @@
 
 #include <stddef.h>
 
+#include "worker/par/elements.h"
 #include "worker/par/par.h"
-#include "worker/par/shared.h"
 
 /* Bytes that n values need at most. */
 size_t par_wire_most(par_combine how, size_t n);

@@ -100,6 +100,16 @@ void par_world_use_shared(par_world *world, bool use)
     world->use_shared = use;
 }
 
+void par_world_pretend_nodes(par_world *world, uint32_t n_ranks)
+{
+    world->pretended_node = n_ranks;
+}
+
+void par_world_set_wire(par_world *world, par_wire wire)
+{
+    world->wire = wire;
+}
+
 int par_world_rank(const par_world *world)
 {
     return world->rank;

@@ -10,7 +10,9 @@ struct par_world {
     MPI_Comm node; /* the ranks that share this node's memory */
     int rank, size;
     int local_rank, local_size;
-    bool use_shared;
+    bool use_shared;         /* for grids made from now on, like the next two */
+    uint32_t pretended_node; /* ranks; 0: nodes as they are */
+    par_wire wire;
     par_waiter waiter; /* without a service: nothing flows before there is a grid */
 };
 

@@ -29,6 +29,7 @@ typedef struct lab {
     float *x;          /* [PROMPT_ROWS][COLUMNS] */
     float *y;          /* output_values, and the same as int64 */
     size_t output_values;
+    size_t prompt_panels; /* of a matrix that PROMPT_ROWS meet; chosen once, for limits may rise while kernels are measured */
     int64_t *overflow; /* [PROMPT_ROWS] */
     kern_codes codes;
     char *scratch;     /* a member's share: scratch_stride */
@@ -52,11 +53,8 @@ static uint32_t unit_of(bool is_fixed)
 static uint32_t outputs_of(const lab *l, pack_type type, bool is_fixed, uint32_t m)
 {
     size_t panels = l->rank->memory_bytes / pack_panel_bytes(type, COLUMNS, unit_of(is_fixed));
-    if (m == PROMPT_ROWS) {
-        double gop_s = l->limits->f32_gop_s / par_world_size(l->rank->world);
-        size_t few = (size_t)(gop_s * 1e3 * PROMPT_US / (2.0 * PROMPT_ROWS * COLUMNS * PACK_PANEL)) + 1;
-        panels = few < panels ? few : panels;
-    }
+    if (m == PROMPT_ROWS && panels > l->prompt_panels)
+        panels = l->prompt_panels;
     return (uint32_t)panels * PACK_PANEL;
 }
 
@@ -83,6 +81,8 @@ static void *lines(size_t n, size_t bytes)
 static base_status take_memory(lab *l, base_error *error)
 {
     size_t n_groups = kern_n_groups(COLUMNS, COLUMNS); /* as many in units of SHARD_MLP_GROUP, which groups divide */
+    double gop_s = l->limits->f32_gop_s / par_world_size(l->rank->world);
+    l->prompt_panels = (size_t)(gop_s * 1e3 * PROMPT_US / (2.0 * PROMPT_ROWS * COLUMNS * PACK_PANEL)) + 1;
     l->output_values = largest_output(l);
     l->scratch_stride = kern_scratch_bytes(n_groups);
     l->x = lines((size_t)PROMPT_ROWS * COLUMNS, sizeof *l->x);
