@@ -14,7 +14,7 @@
 #include "worker/model/model.h"
 
 enum { N_TEXT_BEFORE = 5, N_IMAGE = 49, N_TEXT_AFTER = 3, N_PROMPT = N_TEXT_BEFORE + N_IMAGE + N_TEXT_AFTER, N_DECODED = 12 };
-enum { SLOT = 1, IMAGE_SIDE = 98, MAX_TOKENS = 128, MAX_SEQS = 4 };
+enum { SLOT = 1, IMAGE_SIDE = 98, MAX_TOKENS = 128, CROWD = 31, MAX_SEQS = 1 + CROWD };
 
 typedef struct golden {
     bool bf16; /* the checkpoint's type; else f32 */
@@ -43,14 +43,15 @@ enum { N_GOLDENS = sizeof goldens / sizeof *goldens };
 
 /* How one run differs from another; none of it may show in the digest. */
 typedef struct way {
-    uint32_t chunk; /* prompt tokens a plan */
-    bool mate;      /* a second sequence in every plan */
+    uint32_t chunk;   /* prompt tokens a plan */
+    uint32_t n_mates; /* other sequences in every plan: one with as many tokens, or a crowd that decodes */
 } way;
 
 typedef struct run {
     par_grid *grid;
     model *m;
     uint64_t step, digest;
+    uint32_t crowd_pos; /* where the crowd's sequences are */
     uint8_t pixels[IMAGE_SIDE * IMAGE_SIDE * 3];
     link_token tokens[MAX_SEQS];
     base_buf message;
@@ -70,22 +71,28 @@ static int32_t prompt_token(uint32_t i)
 
 typedef struct plan_memory {
     link_plan plan;
-    link_slice slices[2];
+    link_slice slices[MAX_SEQS];
     int32_t tokens[MAX_TOKENS];
-    uint32_t blocks[16];
+    uint32_t blocks[MAX_SEQS * 4];
     link_image image;
 } plan_memory;
 
+/* Block b of a sequence: scattered for the request and its one mate, one block each for a crowd. */
+static uint32_t block_of(uint32_t seq, uint32_t b)
+{
+    static const uint32_t scattered[2][4] = {{5, 0, 7, 2}, {1, 6, 3, 4}};
+    return seq < 2 ? scattered[seq][b] : 6 + seq;
+}
+
 static void add_slice(plan_memory *p, uint32_t seq, uint32_t pos, uint32_t n, uint32_t n_sampled, uint32_t flags, bool sampled)
 {
-    static const uint32_t of_seq[MAX_SEQS][4] = {{5, 0, 7, 2}, {1, 6, 3, 4}};
     link_plan *plan = &p->plan;
     plan->slices[plan->n_slices++] = (link_slice){
         .seq = seq, .pos = pos, .n_tokens = n, .first_token = plan->n_tokens, .first_block = plan->n_blocks, .n_sampled = n_sampled, .flags = flags,
         .sampling = {.temperature = sampled ? 1.5f : 0.0f, .top_k = 40, .top_p = 0.95f, .seed = 77},
     };
     for (uint32_t b = 0; b * LINK_KV_BLOCK_TOKENS < pos + n; b++)
-        plan->blocks[plan->n_blocks++] = of_seq[seq][b];
+        plan->blocks[plan->n_blocks++] = block_of(seq, b);
 }
 
 static void add_prompt_slice(plan_memory *p, uint32_t pos, uint32_t n, bool is_last, bool sampled)
@@ -95,11 +102,21 @@ static void add_prompt_slice(plan_memory *p, uint32_t pos, uint32_t n, bool is_l
         p->plan.tokens[p->plan.n_tokens++] = prompt_token(pos + i);
 }
 
-static void add_mate_slice(plan_memory *p, uint32_t pos, uint32_t n)
+static void add_mate_slice(plan_memory *p, uint32_t seq, uint32_t pos, uint32_t n)
 {
-    add_slice(p, 1, pos, n, 1, 0, true);
+    add_slice(p, seq, pos, n, 1, 0, true);
     for (uint32_t i = 0; i < n; i++)
-        p->plan.tokens[p->plan.n_tokens++] = (int32_t)(pos + i) * 31 % 150;
+        p->plan.tokens[p->plan.n_tokens++] = (int32_t)((pos + i) * 31 + seq - 1) % 150;
+}
+
+/* One mate has n tokens at `pos` as the request; each of a crowd has its next token. */
+static void add_mates(run *r, plan_memory *p, uint32_t n_mates, uint32_t pos, uint32_t n)
+{
+    if (n_mates == 1)
+        add_mate_slice(p, 1, pos, n);
+    for (uint32_t i = 0; n_mates > 1 && i < n_mates; i++)
+        add_mate_slice(p, 1 + i, r->crowd_pos, 1);
+    r->crowd_pos++;
 }
 
 static void start_plan(run *r, plan_memory *p)
@@ -147,8 +164,7 @@ static void prefill(run *r, const way *w, bool sampled)
             p.plan.n_images = 1;
             p.image = (link_image){SLOT, r->pixels};
         }
-        if (w->mate)
-            add_mate_slice(&p, pos, n);
+        add_mates(r, &p, w->n_mates, pos, n);
         add_prompt_slice(&p, pos, n, pos + n == N_PROMPT, sampled);
         run_plan(r, &p.plan);
     }
@@ -161,15 +177,14 @@ static void decode(run *r, const way *w, bool sampled)
         start_plan(r, &p);
         add_slice(&p, 0, N_PROMPT + i, 1, 1, LINK_SLICE_DIGEST | LINK_SLICE_FEEDBACK, sampled);
         p.plan.tokens[p.plan.n_tokens++] = 0;
-        if (w->mate)
-            add_mate_slice(&p, N_PROMPT + i, 1);
+        add_mates(r, &p, w->n_mates, N_PROMPT + i, 1);
         run_plan(r, &p.plan);
     }
 }
 
 /* --- running it --- */
 
-static const link_limits limits = {.max_seqs = MAX_SEQS, .max_positions = 128, .max_step_tokens = MAX_TOKENS, .n_kv_blocks = 8,
+static const link_limits limits = {.max_seqs = MAX_SEQS, .max_positions = 128, .max_step_tokens = MAX_TOKENS, .n_kv_blocks = 8 + CROWD,
                                    .n_image_slots = 2};
 
 static bool open_model(run *r, const char *dir, const golden *g, uint32_t n_threads, base_error *error)
@@ -187,6 +202,7 @@ static bool open_model(run *r, const char *dir, const golden *g, uint32_t n_thre
 static uint64_t digest_of(run *r, const way *w, bool sampled)
 {
     r->digest = UINT64_C(0xcbf29ce484222325);
+    r->crowd_pos = 0;
     prefill(r, w, sampled);
     decode(r, w, sampled);
     return r->digest;
@@ -219,7 +235,7 @@ static void remove_checkpoint(par_world *world, const char *dir)
     rmdir(dir);
 }
 
-static const way ways[] = {{33, true}, {MAX_TOKENS / 2, false}, {1, false}, {7, true}};
+static const way ways[] = {{33, 1}, {MAX_TOKENS / 2, 0}, {1, 0}, {7, 1}, {33, CROWD}};
 enum { N_WAYS = sizeof ways / sizeof *ways };
 
 /* Run the first n_ways of running a request in one layout, with teams of n_threads. */
@@ -241,7 +257,7 @@ static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t 
         bool equal = digest == g->digest || par_grid_place(r.grid).stage != 0;
         if (!equal)
             fprintf(stderr, "tp %u pp %u %s, %u threads, chunk %u%s: digest %016llx\n", tp, pp, isa, n_threads, ways[i].chunk,
-                    ways[i].mate ? ", with a mate" : "", (unsigned long long)digest);
+                    ways[i].n_mates > 0 ? ", in company" : "", (unsigned long long)digest);
         CHECK(equal);
     }
     model_destroy(&r.m);
@@ -259,11 +275,14 @@ static void for_each_golden(par_world *world, void (*check)(par_world *world, co
     }
 }
 
+/* The checkpoint has 4 groups of MLP columns and 4 layers. */
+enum { GRID_MAX = 4 };
+
 static void check_layouts(par_world *world, const char *dir, const golden *g)
 {
     uint32_t n = (uint32_t)par_world_size(world);
     for (uint32_t tp = 1; tp <= n; tp++)
-        if (n % tp == 0)
+        if (n % tp == 0 && tp <= GRID_MAX && n / tp <= GRID_MAX)
             run_layout(world, dir, tp, n / tp, g, "auto", N_WAYS, 1);
 }
 
