@@ -63,7 +63,8 @@ def engine_is_measured(ranks, tp, pp, folder):
 
 def kernels_are_measured(folder):
     file, plot = folder / "kernels.json", folder / "kernels.svg"
-    text = bench(1, "--only", "kernels", "--memory", 2, "--threads", 1, "--json", file, "--plot", plot)
+    # enough memory that the cores' rate decides the prompt's matrix: when limits rise in between, it must not outgrow its output
+    text = bench(1, "--only", "kernels", "--memory", 24, "--threads", 1, "--json", file, "--plot", plot)
     results = json.loads(file.read_text())
     check_limits(results["limits"])
     rows = results["kernels"]

@@ -76,7 +76,7 @@ static void quantise(const float *x, size_t k, size_t unit, int8_t *codes, float
  * group. */
 typedef struct codes_panel {
     const char *packed;
-    const uint8_t *wide; /* NULL: not laid out */
+    const uint8_t *wide; /* read by the tiles of that form alone */
     size_t k, unit;
     const kern_codes *x;
 } codes_panel;
@@ -85,7 +85,8 @@ typedef struct codes_panel {
 #define WIDE_GROUP (PACK_GROUP * KERN_PANEL)
 #define WIDE_FROM_ROWS 64u /* so many rows pay for laying out, even where taking codes out of halves is all but free */
 
-/* Vector v of a quad in each form, the form's quad and the bytes that its packed quads take. */
+/* For each form (int8 and int4 as packed, wide4): vector v of a quad; bytes of a quad as packed (QUAD) and where it is read (STEP); where the
+ * codes of a group begin; how far the wide form moves on from group to group. */
 #define CODES_int8(quad, v) vec_codes_int8((quad) + 4 * VEC_LANES * (v))
 #define CODES_int4(quad, v) vec_codes_int4((quad) + 4 * ((v) * VEC_LANES % (KERN_PANEL / 2)), (v) * VEC_LANES >= KERN_PANEL / 2)
 #define CODES_wide4(quad, v) vec_codes_wide4((quad) + 4 * VEC_LANES * (v))
@@ -269,14 +270,14 @@ static void panel_codes_int8(const void *panel, size_t k, size_t unit, const ker
                              size_t n_cols, void *scratch)
 {
     (void)scratch;
-    const codes_panel p = {panel, NULL, k, unit, x};
+    const codes_panel p = {panel, panel, k, unit, x};
     run_codes(&tiles_int8, &p, row, m, y, ldy, n_cols);
 }
 
 static void panel_codes_int4(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, float *y, size_t ldy,
                              size_t n_cols, void *scratch)
 {
-    codes_panel p = {panel, NULL, k, unit, x};
+    codes_panel p = {panel, panel, k, unit, x};
     run_codes(choose_int4(&p, m, scratch), &p, row, m, y, ldy, n_cols);
 }
 
@@ -284,13 +285,13 @@ static void panel_codes_fixed_int8(const void *panel, size_t k, size_t unit, con
                                    size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch)
 {
     (void)scratch;
-    const codes_panel p = {panel, NULL, k, unit, x};
+    const codes_panel p = {panel, panel, k, unit, x};
     run_codes_fixed(&tiles_int8, &p, row, m, acc, ldacc, n_cols, overflow);
 }
 
 static void panel_codes_fixed_int4(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, int64_t *acc,
                                    size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch)
 {
-    codes_panel p = {panel, NULL, k, unit, x};
+    codes_panel p = {panel, panel, k, unit, x};
     run_codes_fixed(choose_int4(&p, m, scratch), &p, row, m, acc, ldacc, n_cols, overflow);
 }
