@@ -111,6 +111,15 @@ static bool is_after_call(const code_range *range, uintptr_t address)
 
 enum { STACK_WORDS = 256 };
 
+/* The allocator's entries below stand between a library and libc: what libc does in them, such as waiting for an arena, is the library's. */
+#define FRONT __attribute__((section("count_front"), noinline))
+extern const char __start_count_front[], __stop_count_front[]; /* the linker's */
+
+static bool is_front(uintptr_t address)
+{
+    return address >= (uintptr_t)__start_count_front && address < (uintptr_t)__stop_count_front;
+}
+
 /* The nearest caller outside of libc: where the call itself is, or what the stack [n] tells. */
 static count_owner caller_of(uintptr_t instruction, const uintptr_t *stack, size_t n)
 {
@@ -119,7 +128,7 @@ static count_owner caller_of(uintptr_t instruction, const uintptr_t *stack, size
         return range->owner;
     for (size_t i = 0; i < n; i++) {
         range = range_of(stack[i]);
-        if (range != NULL && !range->is_libc && is_after_call(range, stack[i]))
+        if (range != NULL && !range->is_libc && !is_front(stack[i]) && is_after_call(range, stack[i]))
             return range->owner;
     }
     return COUNT_OTHERS;
@@ -136,38 +145,38 @@ static void note_request(count_request request, const void *caller, const void *
     atomic_fetch_add(&counting.result->requests[owner][request], 1);
 }
 
-void *malloc(size_t size)
+FRONT void *malloc(size_t size)
 {
     note_request(COUNT_TAKE, __builtin_return_address(0), __builtin_frame_address(0));
     return __libc_malloc(size);
 }
 
-void *calloc(size_t n, size_t size)
+FRONT void *calloc(size_t n, size_t size)
 {
     note_request(COUNT_TAKE, __builtin_return_address(0), __builtin_frame_address(0));
     return __libc_calloc(n, size);
 }
 
-void *realloc(void *old, size_t size)
+FRONT void *realloc(void *old, size_t size)
 {
     note_request(COUNT_TAKE, __builtin_return_address(0), __builtin_frame_address(0));
     return __libc_realloc(old, size);
 }
 
-void *aligned_alloc(size_t alignment, size_t size)
+FRONT void *aligned_alloc(size_t alignment, size_t size)
 {
     note_request(COUNT_TAKE, __builtin_return_address(0), __builtin_frame_address(0));
     return __libc_memalign(alignment, size);
 }
 
-int posix_memalign(void **out, size_t alignment, size_t size)
+FRONT int posix_memalign(void **out, size_t alignment, size_t size)
 {
     note_request(COUNT_TAKE, __builtin_return_address(0), __builtin_frame_address(0));
     *out = __libc_memalign(alignment, size);
     return *out == NULL ? 12 /* ENOMEM */ : 0;
 }
 
-void free(void *memory)
+FRONT void free(void *memory)
 {
     if (memory != NULL)
         note_request(COUNT_FREE, __builtin_return_address(0), __builtin_frame_address(0));
