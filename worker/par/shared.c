@@ -128,21 +128,12 @@ static bool has_come(void *context)
     return true;
 }
 
-static void relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 static void wait_for_all(awaited a, const par_waiter *waiter)
 {
     for (uint32_t turn = 0; turn < SPIN_TURNS && !waiter->crowded; turn++) {
         if (has_come(&a))
             return;
-        relax();
+        team_relax();
     }
     par_wait_until(waiter, has_come, &a, PAR_TRANSFER_US);
 }

@@ -71,15 +71,6 @@ void team_run(team *t, void (*work)(void *context, team_member *me), void *conte
     }
 }
 
-static void relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 static void clear_shares(team *t)
 {
     for (uint32_t i = 0; i < t->n_threads; i++)
@@ -101,7 +92,7 @@ void team_barrier(team_member *me)
         if (t->crowded || turn >= SPIN_TURNS)
             sched_yield();
         else
-            relax();
+            team_relax();
     }
 }
 

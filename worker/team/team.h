@@ -45,4 +45,14 @@ bool team_take(team_member *me, size_t n, size_t *index);
 /* A fixed part of [0, n) in multiples of `grain`, for passes over memory: from *begin to *end. */
 void team_part(const team_member *me, size_t n, size_t grain, size_t *begin, size_t *end);
 
+/* A breath in a loop that waits for another core. */
+static inline void team_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 #endif
