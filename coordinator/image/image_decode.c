@@ -7,18 +7,44 @@ static bool begins_with(const void *bytes, size_t size, const char *magic, size_
     return size >= n && memcmp(bytes, magic, n) == 0;
 }
 
-base_status image_decode(const void *bytes, size_t size, uint64_t max_pixels, image *out, base_error *error)
+static bool is_tiff(const void *bytes, size_t size)
+{
+    return begins_with(bytes, size, "II*\0", 4) || begins_with(bytes, size, "MM\0*", 4) ||
+           begins_with(bytes, size, "II+\0", 4) || begins_with(bytes, size, "MM\0+", 4); /* + : BigTIFF */
+}
+
+/* "P2", "P3", "P5", "P6", and a blank. */
+static bool is_pnm(const uint8_t *bytes, size_t size)
+{
+    return size >= 3 && bytes[0] == 'P' && memchr("2356", bytes[1], 4) != NULL && memchr(" \t\r\n#", bytes[2], 5) != NULL;
+}
+
+static base_status decode_any(const void *bytes, size_t size, const image_options *options, image *out,
+                              uint32_t *orientation, base_error *error)
+{
+    if (image_is_dicom(bytes, size)) /* first: its preamble may be a TIFF's head */
+        return image_decode_dicom(bytes, size, options, out, error);
+    if (options->frame != 0)
+        return base_fail(error, BASE_EINVAL, "frame %u was asked for; only DICOM files have more than frame 0",
+                         options->frame);
+    if (begins_with(bytes, size, "\xff\xd8\xff", 3))
+        return image_decode_jpeg(bytes, size, options->max_pixels, out, orientation, error);
+    if (begins_with(bytes, size, "\x89PNG\r\n\x1a\n", 8))
+        return image_decode_png(bytes, size, options->max_pixels, out, error);
+    if (is_tiff(bytes, size))
+        return image_decode_tiff(bytes, size, options->max_pixels, out, orientation, error);
+    if (is_pnm(bytes, size))
+        return image_decode_pnm(bytes, size, options->max_pixels, out, error);
+    return base_fail(error, BASE_EUNSUPPORTED,
+                     "not an image that is read here (%zu bytes); send a JPEG, PNG, TIFF, PGM, PPM or DICOM file", size);
+}
+
+base_status image_decode_frame(const void *bytes, size_t size, const image_options *options, image *out,
+                               base_error *error)
 {
     image found = {0};
     uint32_t orientation = 1;
-    base_status status;
-    if (begins_with(bytes, size, "\xff\xd8\xff", 3))
-        status = image_decode_jpeg(bytes, size, max_pixels, &found, &orientation, error);
-    else if (begins_with(bytes, size, "\x89PNG\r\n\x1a\n", 8))
-        status = image_decode_png(bytes, size, max_pixels, &found, error);
-    else
-        status =
-            base_fail(error, BASE_EUNSUPPORTED, "not an image that is read here (%zu bytes); send a JPEG or PNG", size);
+    base_status status = decode_any(bytes, size, options, &found, &orientation, error);
     if (status == BASE_OK)
         status = image_orient(&found, orientation, error);
     if (status != BASE_OK) {
@@ -27,4 +53,9 @@ base_status image_decode(const void *bytes, size_t size, uint64_t max_pixels, im
     }
     *out = found;
     return BASE_OK;
+}
+
+base_status image_decode(const void *bytes, size_t size, uint64_t max_pixels, image *out, base_error *error)
+{
+    return image_decode_frame(bytes, size, &(image_options){.max_pixels = max_pixels}, out, error);
 }

@@ -2,6 +2,8 @@
 #ifndef PALMGROVE_IMAGE_PARTS_H
 #define PALMGROVE_IMAGE_PARTS_H
 
+#include <stdbool.h>
+
 #include "coordinator/image/image.h"
 
 /* Take memory for width x height x channels, after the pixel limit was checked.  `format` ("JPEG") names the file in
@@ -13,6 +15,15 @@ base_status image_alloc(const char *format, uint32_t width, uint32_t height, uin
 base_status image_decode_jpeg(const uint8_t *bytes, size_t size, uint64_t max_pixels, image *out, uint32_t *orientation,
                               base_error *error);
 base_status image_decode_png(const uint8_t *bytes, size_t size, uint64_t max_pixels, image *out, base_error *error);
+
+base_status image_decode_tiff(const uint8_t *bytes, size_t size, uint64_t max_pixels, image *out, uint32_t *orientation,
+                              base_error *error);
+base_status image_decode_pnm(const uint8_t *bytes, size_t size, uint64_t max_pixels, image *out, base_error *error);
+base_status image_decode_dicom(const uint8_t *bytes, size_t size, const image_options *options, image *out,
+                               base_error *error);
+
+/* Do the bytes begin as a DICOM file does: "DICM" after a preamble, or, without one, a first element of its own? */
+bool image_is_dicom(const uint8_t *bytes, size_t size);
 
 /* The orientation (1 to 8) in an EXIF block as a JPEG's APP1 marker carries it; 1 when there is none or the block is
  * damaged: it is a hint of the camera's, not worth refusing a picture for. */

@@ -1,0 +1,8 @@
+/* dicom_jpeg8.c - JPEG streams of DICOM by GDCM's libjpeg for samples of 8 bits. */
+#include <stddef.h>
+#include <stdio.h>
+
+#include <gdcm-3.0/gdcmjpeg/8/jpeglib.h>
+
+#define DICOM_JPEG_DECODE dicom_decode_jpeg8
+#include "coordinator/image/dicom_jpeg_body.h"

@@ -1,0 +1,466 @@
+/* dicom_read.c - DICOM's data set: a walk over its elements that keeps those of the table in dicom.h.
+ *
+ * File: 128 bytes, "DICM", a group 0002 in explicit little endian that names the transfer syntax, the data set in that
+ * syntax.  Files that begin at either of the latter two are read as well; the syntax is then seen in the first element.
+ * Element: u16 group, u16 element, [two letters of VR,] a length of 2 or 4 bytes, the value.  Length 0xFFFFFFFF: items
+ * up to a delimiter.  The walk stays inside the bytes and goes MAX_DEPTH items deep at most, so its cost is linear. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <zlib.h>
+
+#include "coordinator/image/dicom.h"
+
+enum { MAX_DEPTH = 16, MAX_UID = 64, MAX_DECIMAL = 64 };
+
+#define UNDEFINED 0xFFFFFFFFu
+#define TAG_ITEM 0xFFFEE000u
+#define TAG_ITEM_END 0xFFFEE00Du
+#define TAG_SEQUENCE_END 0xFFFEE0DDu
+
+typedef struct field_row {
+    uint32_t tag;
+    unsigned scopes;
+    const char *name;
+} field_row;
+
+static const field_row rows[DICOM_N_FIELDS] = {
+#define X(field, group, element, scopes, name) [field] = {0x##group##element, scopes, name " (" #group "," #element ")"},
+    DICOM_FIELDS(X)
+#undef X
+};
+
+const char *dicom_field_name(dicom_field field)
+{
+    return rows[field].name;
+}
+
+/* --- elements --- */
+
+typedef struct cursor {
+    const uint8_t *at, *end;
+    bool is_explicit, is_big;
+} cursor;
+
+typedef struct element {
+    uint32_t tag, length;
+    char vr[2]; /* {0} in implicit */
+} element;
+
+static size_t left(const cursor *c)
+{
+    return (size_t)(c->end - c->at);
+}
+
+static uint32_t field_at(const uint8_t *at, size_t n, bool is_big)
+{
+    uint32_t value = 0;
+    for (size_t i = 0; i < n; i++)
+        value = value << 8 | at[is_big ? i : n - 1 - i];
+    return value;
+}
+
+static base_status truncated(base_error *error)
+{
+    return base_fail(error, BASE_EFORMAT, "truncated DICOM: an element ends beyond the file; was it sent whole?");
+}
+
+static bool is_letter(uint8_t byte)
+{
+    return byte >= 'A' && byte <= 'Z';
+}
+
+static bool is_vr(const char *vr, const char *one)
+{
+    return memcmp(vr, one, 2) == 0;
+}
+
+/* VRs with two reserved bytes and a length of four. */
+static bool has_long_length(const char *vr)
+{
+    static const char longs[] = "OBODOFOLOVOWSQSVUCUNURUTUV";
+    for (size_t i = 0; i + 1 < sizeof longs; i += 2)
+        if (is_vr(vr, longs + i))
+            return true;
+    return false;
+}
+
+/* Read an element's head; the value follows.  Elements without letters of VR inside an explicit data set are taken as
+ * implicit: some writers leave private ones so. */
+static base_status next_element(cursor *c, element *out, base_error *error)
+{
+    if (left(c) < 8)
+        return truncated(error);
+    out->tag = field_at(c->at, 2, c->is_big) << 16 | field_at(c->at + 2, 2, c->is_big);
+    memset(out->vr, 0, sizeof out->vr);
+    bool has_vr = c->is_explicit && out->tag >> 16 != 0xFFFE && is_letter(c->at[4]) && is_letter(c->at[5]);
+    if (!has_vr) {
+        out->length = field_at(c->at + 4, 4, c->is_big);
+        c->at += 8;
+        return BASE_OK;
+    }
+    memcpy(out->vr, c->at + 4, 2);
+    if (!has_long_length(out->vr)) {
+        out->length = field_at(c->at + 6, 2, c->is_big);
+        c->at += 8;
+        return BASE_OK;
+    }
+    if (left(c) < 12)
+        return truncated(error);
+    out->length = field_at(c->at + 8, 4, c->is_big);
+    c->at += 12;
+    return BASE_OK;
+}
+
+/* Take the items of a sequence of fragments, up to its end mark, as one range. */
+static base_status take_fragments(cursor *c, dicom_bytes *out, base_error *error)
+{
+    const uint8_t *begin = c->at;
+    for (;;) {
+        element e;
+        const uint8_t *at = c->at;
+        base_status status = next_element(c, &e, error);
+        if (status != BASE_OK)
+            return status;
+        if (e.tag == TAG_SEQUENCE_END) {
+            *out = (dicom_bytes){begin, (size_t)(at - begin)};
+            return BASE_OK;
+        }
+        if (e.tag != TAG_ITEM)
+            return base_fail(error, BASE_EFORMAT, "damaged DICOM: its pixel data are not a sequence of fragments");
+        if (e.length > left(c))
+            return truncated(error);
+        c->at += e.length;
+    }
+}
+
+/* --- the walk --- */
+
+typedef struct walk {
+    dicom_file *file;
+    uint32_t frame;
+    base_error *error;
+} walk;
+
+static void keep(dicom_file *file, uint32_t tag, unsigned scope, dicom_bytes value)
+{
+    for (size_t i = 0; i < DICOM_N_FIELDS; i++)
+        if (rows[i].tag == tag && (rows[i].scopes & scope) != 0)
+            file->values[i] = value;
+}
+
+/* What item `i` of the sequence `tag`, met in `scope`, is. */
+static unsigned item_scope(const walk *w, uint32_t tag, unsigned scope, uint32_t i)
+{
+    if (scope == DICOM_TOP && tag == 0x52009230)
+        return i == w->frame ? DICOM_GROUPS : DICOM_OTHER;
+    if (i != 0)
+        return DICOM_OTHER;
+    if (scope == DICOM_TOP && tag == 0x00283000)
+        return DICOM_OF_MODALITY;
+    if (scope == DICOM_TOP && tag == 0x00283010)
+        return DICOM_OF_VOI;
+    if (scope == DICOM_TOP && tag == 0x52009229)
+        return DICOM_GROUPS;
+    if (scope == DICOM_GROUPS && (tag == 0x00289110 || tag == 0x00289132 || tag == 0x00289145))
+        return DICOM_OF_FRAME;
+    return DICOM_OTHER;
+}
+
+static bool is_sequence_of_ours(uint32_t tag, unsigned scope)
+{
+    bool is_top = tag == 0x00283000 || tag == 0x00283010 || tag == 0x52009229 || tag == 0x52009230;
+    bool is_group = tag == 0x00289110 || tag == 0x00289132 || tag == 0x00289145;
+    return (scope == DICOM_TOP && is_top) || (scope == DICOM_GROUPS && is_group);
+}
+
+static base_status walk_elements(walk *w, cursor *c, unsigned scope, unsigned depth, bool has_end_mark);
+
+/* One item: its length, or a mark, ends it. */
+static base_status walk_item(walk *w, cursor *c, uint32_t length, unsigned scope, unsigned depth)
+{
+    if (length == UNDEFINED)
+        return walk_elements(w, c, scope, depth, true);
+    if (length > left(c))
+        return truncated(w->error);
+    cursor inside = *c;
+    inside.end = c->at + length;
+    c->at += length;
+    return scope == DICOM_OTHER ? BASE_OK : walk_elements(w, &inside, scope, depth, false);
+}
+
+/* The items of a sequence, up to the end of `c` or, `has_end_mark`, to its end mark. */
+static base_status walk_items(walk *w, cursor *c, uint32_t tag, unsigned scope, unsigned depth, bool has_end_mark)
+{
+    if (depth == MAX_DEPTH)
+        return base_fail(w->error, BASE_EFORMAT, "damaged DICOM: sequences are nested more than %d deep", MAX_DEPTH);
+    for (uint32_t i = 0; has_end_mark || left(c) > 0; i++) {
+        element e;
+        base_status status = next_element(c, &e, w->error);
+        if (status != BASE_OK)
+            return status;
+        if (e.tag == TAG_SEQUENCE_END)
+            return BASE_OK;
+        if (e.tag != TAG_ITEM)
+            return base_fail(w->error, BASE_EFORMAT, "damaged DICOM: a sequence holds something that is not an item");
+        status = walk_item(w, c, e.length, item_scope(w, tag, scope, i), depth + 1);
+        if (status != BASE_OK)
+            return status;
+    }
+    return BASE_OK;
+}
+
+/* The value of `e`, of undefined length: fragments, or a sequence. */
+static base_status walk_undefined(walk *w, cursor *c, const element *e, unsigned scope, unsigned depth)
+{
+    if (e->tag == rows[DICOM_PIXELS].tag) { /* an icon's in a nested data set, too */
+        dicom_bytes fragments = {0};
+        base_status status = take_fragments(c, &fragments, w->error);
+        if (status == BASE_OK && scope == DICOM_TOP) {
+            keep(w->file, e->tag, scope, fragments);
+            w->file->has_fragments = true;
+        }
+        return status;
+    }
+    if (!is_vr(e->vr, "UN"))
+        return walk_items(w, c, e->tag, scope, depth, true);
+    cursor implicit = {.at = c->at, .end = c->end}; /* PS3.5 6.2.2: unknown sequences are implicit little endian */
+    base_status status = walk_items(w, &implicit, e->tag, DICOM_OTHER, depth, true);
+    c->at = implicit.at;
+    return status;
+}
+
+static base_status walk_value(walk *w, cursor *c, const element *e, unsigned scope, unsigned depth)
+{
+    if (e->length == UNDEFINED)
+        return walk_undefined(w, c, e, scope, depth);
+    if (e->length > left(c))
+        return truncated(w->error);
+    cursor inside = *c;
+    inside.end = c->at + e->length;
+    c->at += e->length;
+    if (is_sequence_of_ours(e->tag, scope))
+        return walk_items(w, &inside, e->tag, scope, depth, false);
+    keep(w->file, e->tag, scope, (dicom_bytes){inside.at, e->length});
+    if (scope == DICOM_TOP && e->tag == rows[DICOM_PIXELS].tag)
+        w->file->has_words = is_vr(e->vr, "OW");
+    return BASE_OK;
+}
+
+/* The elements of a data set; the file's own ends at its pixel data, after which nothing matters. */
+static base_status walk_elements(walk *w, cursor *c, unsigned scope, unsigned depth, bool has_end_mark)
+{
+    while (has_end_mark || left(c) > 0) {
+        element e;
+        base_status status = next_element(c, &e, w->error);
+        if (status != BASE_OK || (has_end_mark && e.tag == TAG_ITEM_END))
+            return status;
+        status = walk_value(w, c, &e, scope, depth);
+        if (status != BASE_OK || (scope == DICOM_TOP && e.tag == rows[DICOM_PIXELS].tag))
+            return status;
+    }
+    return BASE_OK;
+}
+
+/* --- transfer syntaxes: PS3.5 section 10, PS3.6 annex A --- */
+
+#define UID_ROOT "1.2.840.10008.1.2"
+
+typedef struct syntax_row {
+    const char *uid;
+    dicom_coding coding;
+    bool is_explicit, is_big, is_deflated;
+} syntax_row;
+
+static const syntax_row syntaxes[] = {
+    {UID_ROOT, DICOM_NATIVE, false, false, false},
+    {UID_ROOT ".1", DICOM_NATIVE, true, false, false},
+    {UID_ROOT ".1.99", DICOM_NATIVE, true, false, true},
+    {UID_ROOT ".2", DICOM_NATIVE, true, true, false},
+    {UID_ROOT ".5", DICOM_RLE, true, false, false},
+    {UID_ROOT ".4.50", DICOM_JPEG, true, false, false},     /* baseline */
+    {UID_ROOT ".4.51", DICOM_JPEG, true, false, false},     /* extended, 12 bits */
+    {UID_ROOT ".4.57", DICOM_JPEG, true, false, false},     /* lossless */
+    {UID_ROOT ".4.70", DICOM_JPEG, true, false, false},     /* lossless, first predictor */
+    {UID_ROOT ".4.80", DICOM_JPEGLS, true, false, false},   /* lossless */
+    {UID_ROOT ".4.81", DICOM_JPEGLS, true, false, false},   /* near-lossless */
+    {UID_ROOT ".4.90", DICOM_JPEG2000, true, false, false}, /* reversible */
+    {UID_ROOT ".4.91", DICOM_JPEG2000, true, false, false},
+};
+
+/* The UID as a text, if it looks like one; a wrong field may hold anything. */
+static bool read_uid(dicom_bytes value, char out[MAX_UID + 1])
+{
+    size_t n = value.size;
+    while (n > 0 && (value.at[n - 1] == 0 || value.at[n - 1] == ' '))
+        n--;
+    if (n == 0 || n > MAX_UID)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (value.at[i] != '.' && (value.at[i] < '0' || value.at[i] > '9'))
+            return false;
+        out[i] = (char)value.at[i];
+    }
+    out[n] = 0;
+    return true;
+}
+
+static base_status set_syntax(dicom_file *file, dicom_bytes value, base_error *error)
+{
+    char uid[MAX_UID + 1];
+    if (!read_uid(value, uid))
+        return base_fail(error, BASE_EFORMAT, "damaged DICOM: TransferSyntaxUID (0002,0010) is not a UID");
+    for (size_t i = 0; i < sizeof syntaxes / sizeof syntaxes[0]; i++)
+        if (strcmp(uid, syntaxes[i].uid) == 0) {
+            const syntax_row *row = &syntaxes[i];
+            file->coding = row->coding;
+            file->is_explicit = row->is_explicit;
+            file->is_big = row->is_big;
+            file->is_deflated = row->is_deflated;
+            return BASE_OK;
+        }
+    return base_fail(error, BASE_EUNSUPPORTED,
+                     "the DICOM transfer syntax %s is not read here; convert the file to explicit VR little endian "
+                     "(" UID_ROOT ".1)",
+                     uid);
+}
+
+/* A data set without a word about its syntax: its first element shows the letters of VR and the byte order. */
+static void guess_syntax(dicom_file *file, const cursor *c)
+{
+    file->coding = DICOM_NATIVE;
+    file->is_explicit = left(c) >= 6 && is_letter(c->at[4]) && is_letter(c->at[5]);
+    file->is_big = left(c) >= 2 && c->at[0] == 0 && c->at[1] != 0;
+}
+
+static base_status read_meta(dicom_file *file, cursor *c, base_error *error)
+{
+    dicom_bytes uid = {0};
+    while (left(c) >= 2 && c->at[0] == 2 && c->at[1] == 0) {
+        element e;
+        base_status status = next_element(c, &e, error);
+        if (status != BASE_OK)
+            return status;
+        if (e.length > left(c))
+            return truncated(error);
+        if (e.tag == 0x00020010)
+            uid = (dicom_bytes){c->at, e.length};
+        c->at += e.length;
+    }
+    if (uid.at != NULL)
+        return set_syntax(file, uid, error);
+    guess_syntax(file, c);
+    return BASE_OK;
+}
+
+/* --- the file --- */
+
+static base_status inflate_all(z_stream *stream, base_buf *out, size_t max_bytes, base_error *error)
+{
+    for (int code = Z_OK; code != Z_STREAM_END;) {
+        size_t room = max_bytes - out->size < 1 << 16 ? max_bytes - out->size : 1 << 16;
+        if (room == 0)
+            return base_fail(error, BASE_ETOOBIG, "the deflated DICOM grows beyond %zu bytes: send a smaller picture",
+                             max_bytes);
+        if (!base_buf_reserve(out, room))
+            return base_fail(error, BASE_ENOMEM, "no memory to inflate the DICOM");
+        stream->next_out = out->data + out->size;
+        stream->avail_out = (uInt)room;
+        code = inflate(stream, Z_NO_FLUSH);
+        out->size += room - stream->avail_out;
+        if (code == Z_MEM_ERROR)
+            return base_fail(error, BASE_ENOMEM, "no memory to inflate the DICOM");
+        if (code != Z_OK && code != Z_STREAM_END)
+            return base_fail(error, BASE_EFORMAT, "truncated or damaged DICOM: it does not inflate; was it sent whole?");
+    }
+    return BASE_OK;
+}
+
+static base_status inflate_data_set(dicom_file *file, cursor *c, size_t max_bytes, base_error *error)
+{
+    if (left(c) > UINT32_MAX)
+        return base_fail(error, BASE_ETOOBIG, "the deflated DICOM has more than 4 GiB");
+    z_stream stream = {.next_in = (Bytef *)(uintptr_t)c->at, .avail_in = (uInt)left(c)};
+    if (inflateInit2(&stream, -MAX_WBITS) != Z_OK)
+        return base_fail(error, BASE_ENOMEM, "no memory to inflate the DICOM");
+    base_status status = inflate_all(&stream, &file->inflated, max_bytes, error);
+    inflateEnd(&stream);
+    c->at = file->inflated.data;
+    c->end = file->inflated.data + file->inflated.size;
+    return status;
+}
+
+base_status dicom_file_read(dicom_file *file, const uint8_t *bytes, size_t size, uint32_t frame, size_t max_inflated,
+                            base_error *error)
+{
+    cursor c = {.at = bytes, .end = bytes + size, .is_explicit = true};
+    if (size >= 132 && memcmp(bytes + 128, "DICM", 4) == 0)
+        c.at += 132;
+    base_status status = read_meta(file, &c, error);
+    if (status == BASE_OK && file->is_deflated)
+        status = inflate_data_set(file, &c, max_inflated, error);
+    if (status != BASE_OK)
+        return status;
+    c.is_explicit = file->is_explicit;
+    c.is_big = file->is_big;
+    walk w = {.file = file, .frame = frame, .error = error};
+    return walk_elements(&w, &c, DICOM_TOP, 0, false);
+}
+
+void dicom_file_release(dicom_file *file)
+{
+    base_buf_release(&file->inflated);
+    *file = (dicom_file){0};
+}
+
+/* --- values --- */
+
+bool dicom_word(const dicom_file *file, dicom_field field, size_t i, uint16_t *out)
+{
+    dicom_bytes value = file->values[field];
+    if (value.at == NULL || value.size / 2 <= i)
+        return false;
+    *out = (uint16_t)field_at(value.at + 2 * i, 2, file->is_big);
+    return true;
+}
+
+bool dicom_decimal(const dicom_file *file, dicom_field field, unsigned i, double *out)
+{
+    dicom_bytes value = file->values[field];
+    const uint8_t *at = value.at, *end = at == NULL ? NULL : at + value.size;
+    for (; at != NULL && i > 0; i--) {
+        at = memchr(at, '\\', (size_t)(end - at));
+        at = at == NULL ? NULL : at + 1;
+    }
+    if (at == NULL)
+        return false;
+    char text[MAX_DECIMAL + 1];
+    size_t n = 0;
+    for (; at < end && *at != '\\' && n < MAX_DECIMAL; at++)
+        if (*at != ' ' && *at != 0)
+            text[n++] = (char)*at;
+    text[n] = 0;
+    if (n == 0 || strspn(text, "0123456789+-.eE") != n)
+        return false;
+    char *rest;
+    double number = strtod(text, &rest);
+    if (*rest != 0 || !isfinite(number))
+        return false;
+    *out = number;
+    return true;
+}
+
+bool dicom_is_text(const dicom_file *file, dicom_field field, const char *text)
+{
+    dicom_bytes value = file->values[field];
+    if (value.at == NULL)
+        return text[0] == 0;
+    while (value.size > 0 && (value.at[value.size - 1] == ' ' || value.at[value.size - 1] == 0))
+        value.size--;
+    while (value.size > 0 && value.at[0] == ' ') {
+        value.at++;
+        value.size--;
+    }
+    return value.size == strlen(text) && memcmp(value.at, text, value.size) == 0;
+}

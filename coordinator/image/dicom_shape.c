@@ -1,0 +1,163 @@
+/* dicom_shape.c - what the pixels of a DICOM file are: read, checked, or refused with the reason. */
+#include <math.h>
+
+#include "coordinator/image/dicom.h"
+
+/* Pixels twenty times longer than wide are a damaged header, not a picture. */
+#define MAX_ASPECT 20.0
+
+typedef struct colours_row {
+    const char *text;
+    dicom_colours colours;
+    uint32_t samples;
+} colours_row;
+
+/* PS3.3 C.7.6.3.1.2.  JPEG 2000's own colour transforms (ICT, RCT) are undone by its decoder. */
+static const colours_row colour_rows[] = {
+    {"MONOCHROME1", DICOM_INVERTED, 1}, {"MONOCHROME2", DICOM_GREY, 1},     {"PALETTE COLOR", DICOM_PALETTE, 1},
+    {"RGB", DICOM_RGB, 3},              {"YBR_FULL", DICOM_YBR, 3},         {"YBR_FULL_422", DICOM_YBR_422, 3},
+    {"YBR_ICT", DICOM_RGB, 3},          {"YBR_RCT", DICOM_RGB, 3},
+};
+
+static base_status need_word(const dicom_file *file, dicom_field field, uint32_t *out, base_error *error)
+{
+    uint16_t word;
+    if (!dicom_word(file, field, 0, &word))
+        return base_fail(error, BASE_EFORMAT, "the DICOM file has no %s; is it an image?", dicom_field_name(field));
+    *out = word;
+    return BASE_OK;
+}
+
+/* Is there a picture at all, in the form that the transfer syntax promises? */
+static base_status check_pixels(const dicom_file *file, base_error *error)
+{
+    if (file->values[DICOM_FLOAT_PIXELS].at != NULL || file->values[DICOM_DOUBLE_PIXELS].at != NULL)
+        return base_fail(error, BASE_EUNSUPPORTED,
+                         "the pixels of the DICOM file are floats; convert them to integers of 8 or 16 bits");
+    if (file->values[DICOM_PIXELS].at == NULL)
+        return base_fail(error, BASE_EUNSUPPORTED,
+                         "the DICOM file has no %s; send an image, not a report, a directory or a structure set",
+                         dicom_field_name(DICOM_PIXELS));
+    if (file->has_fragments != (file->coding != DICOM_NATIVE))
+        return base_fail(error, BASE_EFORMAT,
+                         "damaged DICOM: its pixels are %sin fragments, against its transfer syntax; "
+                         "correct TransferSyntaxUID",
+                         file->has_fragments ? "" : "not ");
+    return BASE_OK;
+}
+
+static base_status read_bits(const dicom_file *file, dicom_shape *s, base_error *error)
+{
+    uint32_t is_signed = 0;
+    base_status status = need_word(file, DICOM_ALLOCATED, &s->allocated, error);
+    if (status == BASE_OK)
+        status = need_word(file, DICOM_STORED, &s->stored, error);
+    if (status == BASE_OK)
+        status = need_word(file, DICOM_SIGNED, &is_signed, error);
+    if (status != BASE_OK)
+        return status;
+    s->is_signed = is_signed == 1;
+    uint16_t high;
+    s->high = dicom_word(file, DICOM_HIGH, 0, &high) ? high : s->stored - 1;
+    if (s->allocated != 8 && s->allocated != 16)
+        return base_fail(error, BASE_EUNSUPPORTED, "%s is %u; 8 and 16 are read: convert the file",
+                         dicom_field_name(DICOM_ALLOCATED), s->allocated);
+    if (s->stored == 0 || s->stored > s->allocated || s->high >= s->allocated || s->high + 1 < s->stored)
+        return base_fail(error, BASE_EFORMAT, "damaged DICOM: %u bits stored below bit %u do not fit into %u", s->stored,
+                         s->high, s->allocated);
+    return BASE_OK;
+}
+
+static base_status read_colours(const dicom_file *file, dicom_shape *s, base_error *error)
+{
+    uint16_t samples = 1, planar = 0;
+    (void)dicom_word(file, DICOM_SAMPLES, 0, &samples);
+    (void)dicom_word(file, DICOM_PLANAR, 0, &planar);
+    s->samples = samples;
+    s->is_planar = planar == 1 && samples > 1;
+    size_t n = sizeof colour_rows / sizeof colour_rows[0], i = 0;
+    while (i < n && !dicom_is_text(file, DICOM_PHOTOMETRIC, colour_rows[i].text))
+        i++;
+    if (i == n)
+        return base_fail(error, BASE_EUNSUPPORTED,
+                         "%s is none of MONOCHROME1, MONOCHROME2, PALETTE COLOR, RGB, YBR_FULL, YBR_FULL_422, YBR_ICT, "
+                         "YBR_RCT: convert the file",
+                         dicom_field_name(DICOM_PHOTOMETRIC));
+    s->colours = colour_rows[i].colours;
+    if (s->samples != colour_rows[i].samples)
+        return base_fail(error, BASE_EFORMAT, "damaged DICOM: %u samples a pixel do not go with %s", s->samples,
+                         colour_rows[i].text);
+    if ((s->colours == DICOM_YBR || s->colours == DICOM_YBR_422) && s->allocated != 8)
+        return base_fail(error, BASE_EUNSUPPORTED, "YBR colours of %u bits are not read here; convert the file to RGB",
+                         s->allocated);
+    return BASE_OK;
+}
+
+static base_status read_frames(const dicom_file *file, uint32_t frame, dicom_shape *s, base_error *error)
+{
+    double frames = 1;
+    if (!dicom_decimal(file, DICOM_FRAMES, 0, &frames) && file->values[DICOM_FRAMES].size > 0)
+        return base_fail(error, BASE_EFORMAT, "damaged DICOM: %s is not a number", dicom_field_name(DICOM_FRAMES));
+    if (!(frames >= 1 && frames <= INT32_MAX) || floor(frames) != frames)
+        return base_fail(error, BASE_EFORMAT, "damaged DICOM: %s is %g", dicom_field_name(DICOM_FRAMES), frames);
+    s->frames = (uint32_t)frames;
+    if (frame >= s->frames)
+        return base_fail(error, BASE_EINVAL, "frame %u was asked for; the DICOM file has frames 0 to %u", frame,
+                         s->frames - 1);
+    return BASE_OK;
+}
+
+/* Height of a pixel by its width.  PS3.3 C.7.6.3.1.7: the ratio where it is said, else the spacings. */
+static double pixel_aspect(const dicom_file *file)
+{
+    const dicom_field fields[] = {DICOM_ASPECT, DICOM_SPACING, DICOM_IMAGER_SPACING};
+    for (size_t i = 0; i < 3; i++) {
+        double down, across;
+        if (dicom_decimal(file, fields[i], 0, &down) && dicom_decimal(file, fields[i], 1, &across) && down > 0 &&
+            across > 0)
+            return down / across;
+    }
+    return 1.0;
+}
+
+/* The shorter side of the pixels is kept, so no sample is lost. */
+static base_status square_pixels(const dicom_file *file, uint64_t max_pixels, dicom_shape *s, base_error *error)
+{
+    double aspect = pixel_aspect(file);
+    if (!(aspect <= MAX_ASPECT && aspect >= 1.0 / MAX_ASPECT))
+        return base_fail(error, BASE_EFORMAT, "damaged DICOM: its pixels are %g times as high as wide; correct %s", aspect,
+                         dicom_field_name(DICOM_ASPECT));
+    double width = aspect < 1.0 ? rint(s->columns / aspect) : s->columns;
+    double height = aspect > 1.0 ? rint(s->rows * aspect) : s->rows;
+    if (width * height > (double)max_pixels)
+        return base_fail(error, BASE_ETOOBIG,
+                         "the DICOM has %.0f x %.0f pixels; at most %llu are accepted: send a smaller picture", width,
+                         height, (unsigned long long)max_pixels);
+    s->width = (uint32_t)width;
+    s->height = (uint32_t)height;
+    return BASE_OK;
+}
+
+base_status dicom_shape_read(const dicom_file *file, uint32_t frame, uint64_t max_pixels, dicom_shape *out,
+                             base_error *error)
+{
+    dicom_shape s = {0};
+    base_status status = check_pixels(file, error);
+    if (status == BASE_OK)
+        status = need_word(file, DICOM_ROWS, &s.rows, error);
+    if (status == BASE_OK)
+        status = need_word(file, DICOM_COLUMNS, &s.columns, error);
+    if (status == BASE_OK && (s.rows == 0 || s.columns == 0))
+        status = base_fail(error, BASE_EFORMAT, "damaged DICOM: it has no pixels");
+    if (status == BASE_OK)
+        status = read_bits(file, &s, error);
+    if (status == BASE_OK)
+        status = read_colours(file, &s, error);
+    if (status == BASE_OK)
+        status = read_frames(file, frame, &s, error);
+    if (status == BASE_OK)
+        status = square_pixels(file, max_pixels, &s, error);
+    if (status == BASE_OK)
+        *out = s;
+    return status;
+}

@@ -1,0 +1,306 @@
+"""DICOM pictures against pydicom: `tests/conformance/run dicom`.
+
+Every file with pixels of the packages pydicom and pydicom-data, first and last frame, either is what pydicom makes of it
+(pixel_array in RGB, apply_modality_lut, apply_voi_lut, apply_color_lut) in 8 bits, or is refused for one of REASONS.  Bounds,
+chosen before the figures were seen: 1 level for rounding; 2 for lossy JPEG, whose inverse transforms differ between libraries.
+Then N_MUTATED damaged files: the tool must live through each.
+
+`tests/conformance/run dicom -- --corpus FOLDER` writes instead the small files of tests/fuzz/corpus/dicom, which
+tests/unit/test_dicom.c decodes as well (picture: 3 x + 3 y, 48 x 32; times 16 in 12 bits)."""
+
+import argparse
+import importlib.util
+import io
+import os
+import pathlib
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+import warnings
+
+import numpy as np
+import pydicom
+from pydicom import encaps, uid
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("PALMGROVE_BUILD_DIR", ROOT / "build/release"))
+N_MUTATED = 1000
+LOSSY_JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+REASONS = ("BitsAllocated", "truncated DICOM", "transfer syntax", "has no Rows", "not an image that is read here",
+           "are floats", "has no PixelData", "segmented tables")
+
+
+class Tool:
+    """One process of dicom_tool; started again when it has died."""
+
+    def __init__(self):
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen([BUILD / "tests/conformance/dicom_tool"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def read(self, n):
+        data = self.process.stdout.read(n)
+        if len(data) != n:
+            raise EOFError(f"dicom_tool ended with code {self.process.wait()}")
+        return data
+
+    def decode(self, data, frame=0):
+        """A picture [height, width, channels], or the text of the refusal."""
+        self.process.stdin.write(struct.pack("=II", frame, len(data)) + data)
+        self.process.stdin.flush()
+        status, width, height, channels, n = struct.unpack("=5I", self.read(20))
+        body = self.read(n)
+        return body.decode() if status else np.frombuffer(body, np.uint8).reshape(height, width, channels)
+
+
+def files():
+    folders = [pathlib.Path(pydicom.__file__).parent / "data"]
+    extra = importlib.util.find_spec("data_store")
+    if extra is not None:
+        folders += [pathlib.Path(p) for p in extra.submodule_search_locations or [pathlib.Path(extra.origin).parent]]
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix not in (".py", ".pyc", ".json", ".txt", ".md", ".zip", ".tar"):
+                yield path
+
+
+def first(value):
+    return float(value[0] if isinstance(value, pydicom.multival.MultiValue) else value)
+
+
+def window_range(ds):
+    """What pydicom's apply_windowing maps a window to: the stored range, after the modality's transform."""
+    if "ModalityLUTSequence" in ds:
+        return 0.0, 2.0 ** ds.ModalityLUTSequence[0].LUTDescriptor[2] - 1
+    low, high = (0, 2**ds.BitsStored - 1) if ds.PixelRepresentation == 0 else (-(2 ** (ds.BitsStored - 1)), 2 ** (ds.BitsStored - 1) - 1)
+    slope, intercept = (float(ds.get("RescaleSlope", 1)), float(ds.get("RescaleIntercept", 0)))
+    return low * slope + intercept, high * slope + intercept
+
+
+def lift_groups(ds, frame):
+    """Functional groups as if they were the data set's own: pydicom's functions look only there."""
+    for groups in (ds.get("SharedFunctionalGroupsSequence", [None])[0], *ds.get("PerFrameFunctionalGroupsSequence", [])[frame:frame + 1]):
+        for name in ("PixelMeasuresSequence", "FrameVOILUTSequence", "PixelValueTransformationSequence"):
+            for item in (groups.get(name, [])[:1] if groups is not None else []):
+                for element in item:
+                    ds[element.tag] = element
+
+
+def level(t):
+    return np.rint(255.0 * np.clip(t, 0.0, 1.0))
+
+
+def greys(ds, stored):
+    x = apply_modality_lut(stored, ds).astype(np.float64)
+    if "VOILUTSequence" in ds:
+        t = apply_voi_lut(x.astype(np.int64), ds) / (2.0 ** ds.VOILUTSequence[0].LUTDescriptor[2] - 1)
+    elif ds.get("WindowCenter") not in (None, "") and ds.get("WindowWidth") not in (None, ""):
+        low, high = window_range(ds)
+        t = (apply_voi_lut(x, ds) - low) / (high - low)
+    else:
+        t = (x - x.min()) / max(x.max() - x.min(), 1e-300)
+    return level(1.0 - t if ds.PhotometricInterpretation == "MONOCHROME1" else t)
+
+
+def stretch(picture, n, axis):
+    """Bilinear, samples at their centres, the edge repeated."""
+    size = picture.shape[axis]
+    at = np.clip((np.arange(n) + 0.5) * size / n - 0.5, 0, size - 1)
+    low = np.floor(at).astype(int)
+    part = (at - low).reshape([-1 if i == axis else 1 for i in range(3)])
+    return picture.take(low, axis) * (1 - part) + picture.take(np.minimum(low + 1, size - 1), axis) * part
+
+
+def square(ds, picture):
+    for name in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"):
+        ratio = ds.get(name)
+        if ratio and float(ratio[0]) > 0 and float(ratio[1]) > 0:
+            aspect = float(ratio[0]) / float(ratio[1])
+            if aspect > 1:
+                return stretch(picture, int(np.rint(picture.shape[0] * aspect)), 0)
+            return stretch(picture, int(np.rint(picture.shape[1] / aspect)), 1) if aspect < 1 else picture
+    return picture
+
+
+def reference(ds, frame):
+    frames = int(ds.get("NumberOfFrames", 1) or 1)
+    stored = pixel_array(ds, index=frame) if frames > 1 else pixel_array(ds)
+    lift_groups(ds, frame)
+    if ds.PhotometricInterpretation == "PALETTE COLOR":
+        bits = ds.RedPaletteColorLookupTableDescriptor[2]
+        picture = level(apply_color_lut(stored, ds).astype(np.float64) / (2.0**bits - 1))
+    elif ds.SamplesPerPixel == 3:
+        picture = level(stored / (2.0**ds.BitsStored - 1))
+    else:
+        picture = greys(ds, stored)[..., None]
+    return np.rint(square(ds, picture))
+
+
+def check_file(tool, path):
+    """'equal', 'refused: ...', 'only here: ...', or raises AssertionError."""
+    data = path.read_bytes()
+    ds = pydicom.dcmread(io.BytesIO(data), force=True)
+    if not any(name in ds for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        return None
+    frames = 1
+    try:
+        frames = int(ds.get("NumberOfFrames", 1) or 1)
+    except ValueError:
+        pass
+    verdict = "equal"
+    for frame in sorted({0, frames - 1}):
+        picture = tool.decode(data, frame)
+        if isinstance(picture, str):
+            assert any(reason in picture for reason in REASONS), f"refused for no good reason: {picture}"
+            return "refused: " + picture
+        try:
+            ds = pydicom.dcmread(io.BytesIO(data), force=True)
+            expected = reference(ds, frame)
+        except Exception as error:  # its own limits, of any kind
+            verdict = f"only here: pydicom says {type(error).__name__}"
+            continue
+        assert picture.shape == expected.shape, f"frame {frame}: {picture.shape} instead of {expected.shape}"
+        apart = np.abs(picture - expected)
+        bound = 2 if ds.file_meta.TransferSyntaxUID in LOSSY_JPEG else 1
+        assert apart.max() <= bound, f"frame {frame}: {apart.max():.0f} apart, {np.mean(apart > bound):.4f} of the samples beyond {bound}"
+    return verdict
+
+
+def compare(tool):
+    counts, failed = {}, 0
+    for path in files():
+        try:
+            verdict = check_file(tool, path)
+        except AssertionError as error:
+            failed += 1
+            print(f"WRONG {path.name}: {error}")
+            continue
+        if verdict is not None:
+            kind = verdict.split(":")[0]
+            counts[kind] = counts.get(kind, 0) + 1
+            if kind != "equal":
+                print(f"{path.name}: {verdict}")
+    print(f"{counts}, wrong {failed}")
+    assert counts.get("equal", 0) >= 50, "too few files: is pydicom-data installed?"
+    return failed
+
+
+def mutate(data, chance):
+    """Some bytes overwritten, more of them in the header; some files cut."""
+    data = bytearray(data)
+    for _ in range(chance.choice((1, 2, 4, 16))):
+        at = chance.randrange(min(len(data), 2500)) if chance.random() < 0.6 else chance.randrange(len(data))
+        data[at] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+    return bytes(data[:chance.randrange(len(data))] if chance.random() < 0.1 else data)
+
+
+def survive(tool):
+    chance = random.Random(1)
+    seeds = [path.read_bytes() for path in files() if 0 < path.stat().st_size < 300000]
+    decoded = crashed = 0
+    for i in range(N_MUTATED):
+        data = mutate(chance.choice(seeds), chance)
+        try:
+            decoded += not isinstance(tool.decode(data), str)
+        except (EOFError, BrokenPipeError) as error:
+            crashed += 1
+            pathlib.Path(tempfile.gettempdir(), f"palmgrove-crash-{i}.dcm").write_bytes(data)
+            print(f"CRASH {i}: {error}")
+            tool.start()
+    print(f"{N_MUTATED} damaged files: {decoded} decoded, {N_MUTATED - decoded - crashed} refused, {crashed} crashes")
+    return crashed
+
+
+# --- the small files of the corpus ---
+
+
+def blank(samples, bits):
+    y, x = np.mgrid[0:32, 0:48]
+    picture = 3 * x + 3 * y
+    ds = pydicom.Dataset()
+    ds.file_meta = pydicom.dataset.FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = uid.SecondaryCaptureImageStorage
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = "1.2.3"
+    ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.PixelRepresentation = 32, 48, samples, 0
+    ds.PhotometricInterpretation = "RGB" if samples == 3 else "MONOCHROME2"
+    if samples == 3:
+        ds.PlanarConfiguration = 0
+        picture = np.stack([picture, 255 - picture, picture // 2], axis=-1)
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = (8, 8, 7) if bits == 8 else (16, bits, bits - 1)
+    ds.PixelData = (picture.astype("<u1") if bits == 8 else (picture * 16).astype("<u2")).tobytes()
+    return ds
+
+
+def by_gdcm(path, syntax):
+    import gdcm
+
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(path))
+    assert writer.Write()
+
+
+def baseline(ds):
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(ds.pixel_array).save(stream, "JPEG", quality=95)
+    ds.PixelData = encaps.encapsulate([stream.getvalue()])
+    ds["PixelData"].VR = "OB"
+    ds["PixelData"].is_undefined_length = True
+    ds.file_meta.TransferSyntaxUID = uid.JPEGBaseline8Bit
+    if ds.SamplesPerPixel == 3:
+        ds.PhotometricInterpretation = "YBR_FULL_422"
+
+
+def write_corpus(folder):
+    import gdcm
+
+    for name, samples, bits in (("grey8", 1, 8), ("grey12", 1, 12), ("rgb", 3, 8)):
+        ds = blank(samples, bits)
+        ds.save_as(folder / f"{name}_native.dcm", enforce_file_format=True)
+        for kind, syntax in (("rle", uid.RLELossless), ("jls", uid.JPEGLSLossless), ("j2k", uid.JPEG2000Lossless)):
+            ds = blank(samples, bits)
+            ds.compress(syntax, generate_instance_uid=False)
+            ds.save_as(folder / f"{name}_{kind}.dcm", enforce_file_format=True)
+        path = folder / f"{name}_lossless.dcm"
+        blank(samples, bits).save_as(path, enforce_file_format=True)
+        by_gdcm(path, gdcm.TransferSyntax.JPEGLosslessProcess14_1)
+        path = folder / f"{name}_jpeg.dcm"
+        ds = blank(samples, bits)
+        if bits == 8:
+            baseline(ds)
+        ds.save_as(path, enforce_file_format=True)
+        if bits == 12:
+            by_gdcm(path, gdcm.TransferSyntax.JPEGExtendedProcess2_4)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=pathlib.Path, metavar="FOLDER")
+    folder = parser.parse_args().corpus
+    warnings.simplefilter("ignore")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_corpus(folder)
+        return 0
+    tool = Tool()
+    failed = compare(tool)
+    return 1 if survive(tool) + failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
