@@ -1,0 +1,16 @@
+/* task_builtin.h - the files of tasks/ as they were when this was compiled (embed.cmake).  Private to coordinator/task. */
+#ifndef PALMGROVE_TASK_BUILTIN_H
+#define PALMGROVE_TASK_BUILTIN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct task_builtin_file {
+    const char *name; /* "medqa.json"; NULL ends the list */
+    const uint8_t *bytes;
+    size_t size;
+} task_builtin_file;
+
+const task_builtin_file *task_builtin_files(void);
+
+#endif

@@ -1,0 +1,122 @@
+/* task_parts.h - what the files of coordinator/task share: reading a task's JSON with errors that say where, and the query taken
+ * apart.
+ *
+ * A reader walks down the JSON and keeps its path, so that a fault can be placed at any time.  Strings of a task are borrowed
+ * from the JSON tree, arrays come from the task's own memory; both live as long as the task. */
+#ifndef PALMGROVE_TASK_PARTS_H
+#define PALMGROVE_TASK_PARTS_H
+
+#include <jansson.h>
+
+#include "coordinator/task/task.h"
+#include "coordinator/task/task_place.h"
+
+/* ---- memory of a task ---- */
+
+typedef struct task_block {
+    struct task_block *next;
+    max_align_t bytes[];
+} task_block;
+
+typedef struct task_owner {
+    json_t *root;
+    char *text, *file;
+    task_block *blocks;
+} task_owner;
+
+/* ---- reading ---- */
+
+typedef struct task_reader {
+    const char *file, *text;
+    size_t size;
+    task_path path;
+    task *task; /* under construction */
+    task_owner *owner;
+    base_error *error;
+} task_reader;
+
+typedef enum task_fault_at { TASK_AT_VALUE, TASK_AT_KEY } task_fault_at;
+
+/* Fill the error with "FILE:LINE:COLUMN: cause" for where the path leads; returns BASE_EFORMAT. */
+base_status task_reader_fail(task_reader *r, task_fault_at at, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The same at the value of member `key` of the object that the path leads to (there must be one). */
+base_status task_reader_fail_member(task_reader *r, json_t *object, const char *key, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* The same for a place that jansson names. */
+base_status task_reader_fail_at(task_reader *r, int line, int column, const char *cause);
+base_status task_reader_no_memory(task_reader *r);
+
+/* Zeroed memory that lives as long as the task; NULL when memory is out.  n 0 gives one item. */
+void *task_reader_take(task_reader *r, size_t n, size_t size);
+
+typedef enum task_member_type {
+    TASK_STRING,
+    TASK_BOOL,
+    TASK_INTEGER, /* from 0 to 2^31 - 1 */
+    TASK_NUMBER,
+    TASK_STRINGS, /* an array of them */
+    TASK_ARRAY,
+    TASK_OBJECT,
+    TASK_ANY,
+} task_member_type;
+
+typedef struct task_member {
+    const char *key;
+    task_member_type type;
+    bool required;
+} task_member;
+
+/* Is the value at the path an object of these members [n] and no others, each of its type? */
+base_status task_reader_members(task_reader *r, json_t *object, const task_member *members, size_t n);
+
+/* Put member `key` of the object at the path onto the path (there must be one) / element i of the array; take the last step off.
+ */
+json_t *task_reader_enter(task_reader *r, json_t *object, const char *key);
+json_t *task_reader_enter_item(task_reader *r, json_t *array, size_t i);
+void task_reader_leave(task_reader *r);
+
+/* Is it an array of strings? */
+bool task_is_strings(const json_t *value);
+
+/* The string of member `key`, or `otherwise` when there is none. */
+const char *task_reader_string(json_t *object, const char *key, const char *otherwise);
+
+/* The strings of member `key`, of type TASK_STRINGS; none when it is absent. */
+base_status task_reader_strings(task_reader *r, json_t *object, const char *key, const char ***out, size_t *n);
+
+/* The index among `words` (NULL-terminated) of the string `key`, or `otherwise` when it is absent.  BASE_EFORMAT: it is none of
+ * them. */
+base_status task_reader_word(task_reader *r, json_t *object, const char *key, const char *const *words, size_t otherwise,
+                             size_t *out);
+
+/* Parts of a task, each from the top object.  BASE_EFORMAT, BASE_ENOMEM. */
+base_status task_read_fields(task_reader *r, json_t *root);
+base_status task_read_answer(task_reader *r, json_t *root);
+base_status task_read_measures(task_reader *r, json_t *root);
+base_status task_read_exemplars(task_reader *r, json_t *root);
+base_status task_read_query(task_reader *r, json_t *root);
+
+/* The field of that name [length]; NULL: there is none. */
+const task_field_spec *task_field_find(const task *t, const char *name, size_t length);
+
+/* Do two texts name the same class under the normalised rule? */
+bool task_same_words(const char *a, const char *b);
+
+/* ---- the query, taken apart ---- */
+
+typedef enum task_step_kind {
+    TASK_STEP_TEXT,
+    TASK_STEP_IMAGE,
+    TASK_STEP_FIELD, /* `text` stands in front of the value, if there is one */
+    TASK_STEP_EACH,  /* what follows up to EACH_END is printed for each image */
+    TASK_STEP_EACH_END,
+} task_step_kind;
+
+struct task_step {
+    task_step_kind kind;
+    const char *text; /* [size] TEXT, FIELD */
+    size_t size;
+    const task_field_spec *field; /* FIELD */
+};
+
+#endif
