@@ -24,6 +24,7 @@ struct coord {
     arch arch;
     char *model; /* the directory's own name */
     text_tokenizer *tokenizer;
+    task_set *tasks;
     exemplars *exemplars;
     prompt_env env;
     atomic_size_t payload_bytes;
@@ -95,11 +96,28 @@ static base_status choose_chat(coord *c, base_error *error)
     return status;
 }
 
+/* How its tower wants pictures. */
+static prompt_images images_of(const arch *a)
+{
+    const arch_fit *fit = &a->tower.fit;
+    prompt_images images = {.fit = {.kind = (image_fit_kind)fit->kind, .filter = (image_filter)fit->filter,
+                                    .pad_side = (image_pad_side)fit->pad_side},
+                            .open = a->tower.open, .close = a->tower.close};
+    for (int i = 0; i < 3; i++)
+        images.fit.pad_value[i] = (uint8_t)fit->pad_value[i];
+    return images;
+}
+
+_Static_assert((int)ARCH_FIT_CROP == (int)IMAGE_FIT_CROP && (int)ARCH_FILTER_BICUBIC == (int)IMAGE_FILTER_BICUBIC &&
+                   (int)ARCH_PAD_BEFORE == (int)IMAGE_PAD_BEFORE,
+               "the model's description and the image library list the same kinds");
+
 /* What prompts are made with. */
 static base_status load_model(coord *c, base_error *error)
 {
-    const char *dir = c->options.model_dir;
-    base_status status = shard_checkpoint_describe(dir, &c->arch, error);
+    char dir[4096];
+    shard_checkpoint_path(c->options.model_dir, dir, sizeof dir);
+    base_status status = shard_checkpoint_describe(c->options.model_dir, &c->arch, error);
     if (status == BASE_OK)
         status = name_model(dir, &c->model, error);
     if (status == BASE_OK)
@@ -107,11 +125,13 @@ static base_status load_model(coord *c, base_error *error)
     if (status == BASE_OK)
         status = exemplars_open(dir, &c->exemplars, error);
     if (status == BASE_OK)
+        status = task_set_open(c->options.task_dir, &c->tasks, error);
+    if (status == BASE_OK)
         status = check_ids(c, error);
     if (status != BASE_OK)
         return status;
-    c->env = (prompt_env){.tokenizer = c->tokenizer, .exemplars = c->exemplars, .bos_id = text_start_id(c->tokenizer),
-                          .max_image_pixels = c->options.max_image_pixels};
+    c->env = (prompt_env){.tokenizer = c->tokenizer, .tasks = c->tasks, .exemplars = c->exemplars, .bos_id = text_start_id(c->tokenizer),
+                          .images = images_of(&c->arch), .max_image_pixels = c->options.max_image_pixels};
     return choose_chat(c, error);
 }
 
@@ -146,6 +166,7 @@ static void coord_free(coord **out)
         empty_box(&c->boxes[i]);
         mailbox_release(&c->boxes[i]);
     }
+    task_set_close(&c->tasks);
     exemplars_close(&c->exemplars);
     text_tokenizer_close(&c->tokenizer);
     free(c->model);

@@ -19,6 +19,7 @@ typedef struct coord_options {
     const char *const *endpoints; /* client endpoints to bind: tcp://127.0.0.1:PORT, ipc:///path ... */
     size_t n_endpoints;
     const char *link;        /* link endpoint to bind */
+    const char *task_dir;    /* a site's own tasks (task/task.h); NULL: none */
     const char *chat;        /* template of chat requests by name (session/chat.h); NULL or "auto": the model's */
     bool insecure;           /* allow a non-loopback tcp address without CURVE */
     uint32_t max_queue;      /* requests admitted but not yet running; further ones are refused BASE_EBUSY */

@@ -3,8 +3,10 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "sharding/families.h"
+#include "sharding/families/tower_fields.h"
 #include "sharding/json_read.h"
 #include "sharding/model_file.h"
 
@@ -43,10 +45,12 @@ static base_status fill(const family_config *config, arch *out)
                          "'%s': model_type '%s' is not supported; this build knows: %s", config->file, model_type,
                          arch_model_type_list());
     arch found = {0};
+    family_config chosen = *config;
+    chosen.prefix = found.prefix;
     snprintf(found.family, sizeof found.family, "%s", family->name);
     base_status status = choose_prefix(config, family, &found);
     if (status == BASE_OK)
-        status = family->fill(config, &found);
+        status = family->fill(&chosen, &found);
     if (status == BASE_OK)
         *out = found;
     return status;
@@ -78,20 +82,60 @@ static base_status load_json(const char *dir, const char *name, bool optional, j
     return status;
 }
 
+base_status arch_tower_dir(const char *dir, char *path, size_t size, base_error *error)
+{
+    json_t *root = NULL;
+    struct stat st;
+    path[0] = '\0';
+    base_status status = load_json(dir, "config.json", false, &root, error);
+    const char *name = json_string_value(json_object_get(root, "mm_vision_tower"));
+    if (name != NULL && shard_name_is_plain(name, 512)) {
+        int n = name[0] == '/' ? snprintf(path, size, "%s", name) : snprintf(path, size, "%s/%s", dir, name);
+        if (n < 0 || (size_t)n >= size || stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+            path[0] = '\0';
+    }
+    json_decref(root);
+    return status;
+}
+
+/* The files that describe a model. */
+typedef struct descriptions {
+    json_t *root, *generation, *preprocessor, *processor, *tower;
+} descriptions;
+
+static base_status load_descriptions(const char *dir, descriptions *out, base_error *error)
+{
+    char tower[4096];
+    base_status status = load_json(dir, "config.json", false, &out->root, error);
+    if (status == BASE_OK)
+        status = load_json(dir, "generation_config.json", true, &out->generation, error);
+    if (status == BASE_OK)
+        status = load_json(dir, "preprocessor_config.json", true, &out->preprocessor, error);
+    if (status == BASE_OK)
+        status = load_json(dir, "processor_config.json", true, &out->processor, error);
+    if (status == BASE_OK)
+        status = arch_tower_dir(dir, tower, sizeof tower, error);
+    if (status == BASE_OK && tower[0] != '\0')
+        status = load_json(tower, "config.json", false, &out->tower, error);
+    return status;
+}
+
 base_status arch_load_with(const char *dir, const shard_source *source, arch *out, base_error *error)
 {
-    json_t *root = NULL, *generation = NULL;
+    descriptions all = {0};
     char file[256];
     snprintf(file, sizeof file, "%.200s/config.json", dir);
-    base_status status = load_json(dir, "config.json", false, &root, error);
+    base_status status = load_descriptions(dir, &all, error);
+    const json_t *images = all.preprocessor != NULL ? all.preprocessor : json_object_get(all.processor, "image_processor");
     if (status == BASE_OK)
-        status = load_json(dir, "generation_config.json", true, &generation, error);
-    if (status == BASE_OK)
-        status = fill(&(family_config){.file = file, .root = root, .generation = generation, .source = source,
-                                       .error = error},
+        status = fill(&(family_config){.file = file, .root = all.root, .generation = all.generation, .preprocessor = images,
+                                       .tower_root = all.tower, .source = source, .error = error},
                       out);
-    json_decref(root);
-    json_decref(generation);
+    json_decref(all.root);
+    json_decref(all.generation);
+    json_decref(all.preprocessor);
+    json_decref(all.processor);
+    json_decref(all.tower);
     return status;
 }
 
@@ -124,6 +168,21 @@ base_status arch_load_gguf(const gguf_file *gguf, const char *file, const shard_
 
 /* --- names and shapes --- */
 
+base_status arch_load_mmproj(const gguf_file *gguf, const char *file, const shard_source *source, arch *a, base_error *error)
+{
+    gguf_string name = {0};
+    if (!gguf_get_string(gguf, "general.architecture", &name) || name.size != 4 || memcmp(name.bytes, "clip", 4) != 0)
+        return base_fail(error, BASE_EFORMAT, "'%s' is no mmproj file: key 'general.architecture' is not clip", file);
+    arch_tower tower = {0};
+    const family_gguf of = {.file = file, .gguf = gguf, .source = source, .architecture = "clip", .error = error};
+    base_status status = gguf_tower_read(&of, strcmp(a->family, "gemma3") == 0, &tower);
+    if (status != BASE_OK)
+        return status;
+    a->tower = tower;
+    a->has_tower = true;
+    return BASE_OK;
+}
+
 bool arch_role_is_layer(arch_role role)
 {
     return role >= ARCH_LAYER_NORM && role <= ARCH_LAYER_DOWN_BIAS;
@@ -139,10 +198,26 @@ bool arch_role_is_gain(arch_role role)
     case ARCH_LAYER_POST_MLP_NORM:
     case ARCH_LAYER_Q_NORM:
     case ARCH_LAYER_K_NORM:
+    case ARCH_PRE_NORM:
+    case ARCH_PROJECTOR_NORM:
         return true;
     default:
         return false;
     }
+}
+
+bool arch_gain_plus_one(const arch *a, arch_part part, arch_role role)
+{
+    if (!arch_role_is_gain(role))
+        return false;
+    if (role == ARCH_PROJECTOR_NORM)
+        return a->tower.projector_plus_one;
+    return part == ARCH_TOWER ? a->tower.stack.norm_plus_one : a->decoder.stack.norm_plus_one;
+}
+
+bool arch_tensor_is_transposed(const arch *a, arch_part part, arch_role role)
+{
+    return part == ARCH_TOWER && role == ARCH_PROJECTOR && a->tower.projector == ARCH_PROJECTOR_GEMMA3;
 }
 
 static bool stack_has(const arch_stack *s, arch_role role)
@@ -153,6 +228,12 @@ static bool stack_has(const arch_stack *s, arch_role role)
         return s->block == ARCH_BLOCK_POST_NORM;
     case ARCH_LAYER_MLP_NORM:
         return s->block != ARCH_BLOCK_PARALLEL;
+    case ARCH_LAYER_NORM_BIAS:
+        return s->norm_bias;
+    case ARCH_LAYER_MLP_NORM_BIAS:
+        return s->norm_bias && s->block != ARCH_BLOCK_PARALLEL;
+    case ARCH_LAYER_O_BIAS:
+        return s->o_bias;
     case ARCH_LAYER_Q_BIAS:
     case ARCH_LAYER_K_BIAS:
     case ARCH_LAYER_V_BIAS:
@@ -161,7 +242,7 @@ static bool stack_has(const arch_stack *s, arch_role role)
     case ARCH_LAYER_K_NORM:
         return s->qk_norm;
     case ARCH_LAYER_GATE:
-        return s->mlp != ARCH_MLP_GELU_TANH;
+        return arch_mlp_is_gated(s->mlp);
     case ARCH_LAYER_UP_BIAS:
     case ARCH_LAYER_DOWN_BIAS:
         return s->mlp_bias;
@@ -170,58 +251,110 @@ static bool stack_has(const arch_stack *s, arch_role role)
     }
 }
 
-/* Does the model compute with such a tensor? */
-static bool has_role(const arch *a, arch_part part, arch_role role)
+/* What stands outside the layers of a tower. */
+static bool tower_has(const arch_tower *tower, arch_role role)
 {
-    bool is_tower = part == ARCH_TOWER;
-    if (is_tower && !a->has_tower)
-        return false;
     switch (role) {
     case ARCH_EMBEDDING:
-        return !is_tower;
     case ARCH_OUTPUT:
-        return !is_tower && !a->decoder.tied_embeddings;
     case ARCH_ROPE_FREQUENCIES:
-        return !is_tower && a->decoder.stack.rope && a->decoder.stack.rope_global.scaling == ARCH_ROPE_DIVISORS;
+        return false;
     case ARCH_PATCH:
-    case ARCH_PATCH_BIAS:
     case ARCH_POSITION:
     case ARCH_PROJECTOR:
+        return true;
+    case ARCH_PATCH_BIAS:
+        return tower->patch_bias;
+    case ARCH_CLASS:
+        return tower->class_token;
+    case ARCH_PRE_NORM:
+        return tower->pre_norm;
+    case ARCH_PRE_NORM_BIAS:
+        return tower->pre_norm && tower->stack.norm_bias;
+    case ARCH_FINAL_NORM:
+        return tower->final_norm;
+    case ARCH_FINAL_NORM_BIAS:
+        return tower->final_norm && tower->stack.norm_bias;
+    case ARCH_PROJECTOR_NORM:
+        return tower->projector == ARCH_PROJECTOR_GEMMA3;
     case ARCH_PROJECTOR_BIAS:
-        return is_tower;
+        return tower->projector != ARCH_PROJECTOR_GEMMA3;
+    case ARCH_PROJECTOR_2:
+    case ARCH_PROJECTOR_2_BIAS:
+        return tower->projector == ARCH_PROJECTOR_MLP2;
     default:
-        return stack_has(is_tower ? &a->tower.stack : &a->decoder.stack, role);
+        return stack_has(&tower->stack, role);
     }
 }
 
-/* The name with its "%u", and what stands before it. */
-static const char *name_pattern(const arch *a, arch_part part, arch_role role, const char **prefix)
+static bool decoder_has(const arch_decoder *decoder, arch_role role)
+{
+    switch (role) {
+    case ARCH_OUTPUT:
+        return !decoder->tied_embeddings;
+    case ARCH_ROPE_FREQUENCIES:
+        return decoder->stack.rope && decoder->stack.rope_global.scaling == ARCH_ROPE_DIVISORS;
+    case ARCH_EMBEDDING:
+    case ARCH_FINAL_NORM:
+        return true;
+    default:
+        return arch_role_is_layer(role) && stack_has(&decoder->stack, role);
+    }
+}
+
+/* Does the model compute with such a tensor? */
+static bool has_role(const arch *a, arch_part part, arch_role role)
+{
+    if (part == ARCH_TOWER)
+        return a->has_tower && tower_has(&a->tower, role);
+    return decoder_has(&a->decoder, role);
+}
+
+static bool is_projector(arch_role role)
+{
+    return role >= ARCH_PROJECTOR_NORM && role <= ARCH_PROJECTOR_2_BIAS;
+}
+
+/* The name with its "%u", and the length of what stands before it in *prefix.  '/' stands where a decoder's "model." would. */
+static const char *name_pattern(const arch *a, arch_part part, arch_role role, const char **prefix, int *prefix_size)
 {
     const arch_family *family = arch_family_find(a->family);
     *prefix = "";
+    *prefix_size = 0;
     if (family == NULL || !has_role(a, part, role))
         return NULL;
     if (a->gguf)
-        return part == ARCH_DECODER ? family->gguf_names[role] : NULL;
+        return part == ARCH_DECODER ? family->gguf_names[role] : family_gguf_tower_name(&a->tower, role);
     const char *pattern = family->names[part][role];
-    if (pattern != NULL && pattern[0] == '/')
+    bool is_outside = pattern != NULL && pattern[0] == '/';
+    if (is_outside && part == ARCH_TOWER)
         return pattern + 1;
-    if (part == ARCH_DECODER)
-        *prefix = a->prefix;
-    return pattern;
+    *prefix = part == ARCH_DECODER ? a->prefix : is_projector(role) ? a->projector_prefix : a->tower_prefix;
+    *prefix_size = is_outside ? (int)arch_prefix_outside(a->prefix) : (int)strlen(*prefix);
+    return is_outside ? pattern + 1 : pattern;
+}
+
+size_t arch_prefix_outside(const char *prefix)
+{
+    static const char last[] = "model.";
+    size_t n = strlen(prefix), cut = sizeof last - 1;
+    if (n <= cut || strcmp(prefix + n - cut, last) != 0 || prefix[n - cut - 1] != '.')
+        return 0;
+    return n - cut;
 }
 
 bool arch_tensor_name(const arch *a, arch_part part, arch_role role, uint32_t layer, char *name, size_t size)
 {
-    const char *prefix, *pattern = name_pattern(a, part, role, &prefix);
+    int prefix_size;
+    const char *prefix, *pattern = name_pattern(a, part, role, &prefix, &prefix_size);
     if (pattern == NULL)
         return false;
     const char *hole = strstr(pattern, "%u");
     int n;
     if (hole == NULL)
-        n = snprintf(name, size, "%s%s", prefix, pattern);
+        n = snprintf(name, size, "%.*s%s", prefix_size, prefix, pattern);
     else
-        n = snprintf(name, size, "%s%.*s%u%s", prefix, (int)(hole - pattern), pattern, layer, hole + 2);
+        n = snprintf(name, size, "%.*s%.*s%u%s", prefix_size, prefix, (int)(hole - pattern), pattern, layer, hole + 2);
     return n >= 0 && (size_t)n < size;
 }
 
@@ -264,7 +397,7 @@ static int layer_shape(const arch_stack *s, arch_role role, uint64_t shape[2])
         return shape_1(shape, s->f);
     case ARCH_LAYER_DOWN:
         return shape_2(shape, s->d, s->f);
-    default: /* norms, and the bias of the MLP's output */
+    default: /* norms, and the biases of what is added to x */
         return shape_1(shape, s->d);
     }
 }
@@ -282,15 +415,23 @@ int arch_tensor_shape(const arch *a, arch_part part, arch_role role, uint64_t sh
     case ARCH_ROPE_FREQUENCIES:
         return shape_1(shape, s->dh / 2);
     case ARCH_FINAL_NORM:
+    case ARCH_FINAL_NORM_BIAS:
     case ARCH_PATCH_BIAS:
+    case ARCH_CLASS:
+    case ARCH_PRE_NORM:
+    case ARCH_PRE_NORM_BIAS:
+    case ARCH_PROJECTOR_NORM:
         return shape_1(shape, s->d);
     case ARCH_PATCH:
         return shape_2(shape, s->d, (uint64_t)3 * tower->patch_size * tower->patch_size);
     case ARCH_POSITION:
-        return shape_2(shape, tower->n_patches, s->d);
+        return shape_2(shape, arch_tower_rows(tower), s->d);
     case ARCH_PROJECTOR:
         return shape_2(shape, a->decoder.stack.d, s->d);
+    case ARCH_PROJECTOR_2:
+        return shape_2(shape, a->decoder.stack.d, a->decoder.stack.d);
     case ARCH_PROJECTOR_BIAS:
+    case ARCH_PROJECTOR_2_BIAS:
         return shape_1(shape, a->decoder.stack.d);
     case ARCH_N_ROLES:
         return 0;

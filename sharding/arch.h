@@ -14,14 +14,21 @@
 
 typedef enum arch_norm_kind {
     ARCH_NORM_RMS,       /* x * gain / sqrt(mean(x^2) + eps) */
-    ARCH_NORM_LAYERNORM, /* (x - mean) * gain / sqrt(var + eps), no bias */
+    ARCH_NORM_LAYERNORM, /* (x - mean) * gain / sqrt(var + eps), plus a bias with norm_bias */
 } arch_norm_kind;
 
 typedef enum arch_mlp_kind {
     ARCH_MLP_SWIGLU,     /* (silu(x Wgate) * (x Wup)) Wdown */
     ARCH_MLP_GEGLU_TANH, /* (gelu_tanh(x Wgate) * (x Wup)) Wdown */
     ARCH_MLP_GELU_TANH,  /* gelu_tanh(x W1 + b1) W2 + b2 */
+    ARCH_MLP_GELU,       /* the same with gelu(x) = x Phi(x) */
+    ARCH_MLP_QUICK_GELU, /* the same with x sigmoid(1.702 x) (CLIP) */
 } arch_mlp_kind;
+
+static inline bool arch_mlp_is_gated(arch_mlp_kind kind)
+{
+    return kind == ARCH_MLP_SWIGLU || kind == ARCH_MLP_GEGLU_TANH;
+}
 
 typedef enum arch_block_kind {
     ARCH_BLOCK_PARALLEL,  /* y = norm(x); x + attn(y) + mlp(y): one reduction a layer (PaLM, ViT-22B) */
@@ -61,6 +68,8 @@ typedef struct arch_stack {
     arch_mlp_kind mlp;
     bool mlp_bias;
     bool qkv_bias;      /* biases of the q, k and v projections (Qwen 2) */
+    bool o_bias;        /* bias of attention's output projection */
+    bool norm_bias;     /* biases of the layers' layer norms */
     bool qk_norm;       /* RMS norm of q and k per head, gain of length dh shared by the heads, before RoPE */
     bool norm_plus_one; /* the checkpoint stores gains as w, applied as 1 + w (Gemma in safetensors) */
     bool causal;        /* decoder: true */
@@ -90,21 +99,78 @@ typedef struct arch_decoder {
     uint32_t n_stop_ids;
 } arch_decoder;
 
+/* How a picture of any shape becomes the square that a tower reads. */
+typedef enum arch_fit_kind {
+    ARCH_FIT_PAD,     /* the longer side becomes image_size, then padding to the square (Med-PaLM M) */
+    ARCH_FIT_SQUARE,  /* padding to a square first, then resizing (LLaVA's image_aspect_ratio "pad") */
+    ARCH_FIT_STRETCH, /* resizing without regard to the aspect (Gemma 3) */
+    ARCH_FIT_CROP,    /* the shorter side becomes image_size, then the middle is cut out (CLIP) */
+} arch_fit_kind;
+
+typedef enum arch_filter {
+    ARCH_FILTER_BILINEAR_FLOAT, /* PyTorch's interpolate with antialias, on floats */
+    ARCH_FILTER_BILINEAR,       /* Pillow's, in its fixed point */
+    ARCH_FILTER_BICUBIC,        /* Pillow's */
+} arch_filter;
+
+/* Where padding goes: on both sides; right and below; left and above. */
+typedef enum arch_pad_side { ARCH_PAD_CENTRE, ARCH_PAD_BEHIND, ARCH_PAD_BEFORE } arch_pad_side;
+
+typedef struct arch_fit {
+    arch_fit_kind kind;
+    arch_filter filter;
+    arch_pad_side pad_side;
+    uint32_t pad_value[3]; /* 0 to 255, by channel */
+} arch_fit;
+
+/* From the tower's output to vectors of the decoder. */
+typedef enum arch_projector_kind {
+    ARCH_PROJECTOR_AFFINE,  /* x W^T + b (PaLM-E, LLaVA 1.0) */
+    ARCH_PROJECTOR_MLP2,    /* gelu(x W^T + b) W2^T + b2 (LLaVA 1.5: mlp2x_gelu) */
+    ARCH_PROJECTOR_GEMMA3,  /* mean over pool x pool patches, RMS norm, x W without bias; W is stored [w][d] */
+} arch_projector_kind;
+
+#define ARCH_MAX_MARK 48u
+
 typedef struct arch_tower {
     arch_stack stack;
     uint32_t image_size, patch_size; /* pixels; n_patches = (image_size / patch_size)^2 */
     uint32_t n_patches;
+    uint32_t pool;     /* patches a side that become one vector; 1: none */
+    bool class_token;  /* a learned vector goes through the layers before the patches, and is dropped behind them (CLIP) */
+    bool patch_bias;
+    bool pre_norm;     /* a norm of patch + position, before the layers (CLIP) */
+    bool final_norm;   /* a norm behind the layers */
+    bool swapped_mlp;  /* GGUF: the first matrix of the MLP is called ffn_down (older files) */
+    arch_projector_kind projector;
+    bool projector_plus_one; /* the gain of the projector's norm is stored as w, applied as 1 + w */
     float image_mean[3], image_std[3]; /* pixel = (v / 255 - mean) / std */
+    arch_fit fit;
+    bool images_see_all; /* the decoder's rows of one image see each other, both ways (Gemma 3) */
+    char open[ARCH_MAX_MARK], close[ARCH_MAX_MARK]; /* text around an image's rows, control tokens by their spelling; "" none */
 } arch_tower;
+
+/* Rows that go through the tower's layers, and vectors that an image becomes. */
+static inline uint32_t arch_tower_rows(const arch_tower *tower)
+{
+    return tower->n_patches + (tower->class_token ? 1 : 0);
+}
+
+static inline uint32_t arch_tower_vectors(const arch_tower *tower)
+{
+    return tower->n_patches / (tower->pool * tower->pool);
+}
+
+#define ARCH_MAX_PREFIX 64u
 
 typedef struct arch {
     char family[32];   /* "palm_e" */
     bool gguf;         /* tensors have the family's GGUF names, not its safetensors names; no prefix then */
-    char prefix[48];   /* what stands before the decoder's safetensors names: "model.", "language_model.model." ... */
+    char prefix[ARCH_MAX_PREFIX]; /* what stands before the decoder's safetensors names: "model.", "language_model.model." ... */
+    char tower_prefix[ARCH_MAX_PREFIX], projector_prefix[ARCH_MAX_PREFIX]; /* the same of the tower's and the projector's */
     arch_decoder decoder;
     bool has_tower;
     arch_tower tower;
-    /* projector: affine, [d][tower d] and a bias */
 } arch;
 
 /* Roles a tensor can play.  Layer tensors exist once per layer. */
@@ -113,9 +179,12 @@ typedef enum arch_role {
     ARCH_OUTPUT,          /* [V][d]; only without tied embeddings */
     ARCH_ROPE_FREQUENCIES, /* [dh/2] divisors; ARCH_ROPE_DIVISORS only */
     ARCH_FINAL_NORM,      /* [d] */
+    ARCH_FINAL_NORM_BIAS, /* [d]; of a tower, with norm_bias */
     ARCH_LAYER_NORM,      /* [d]; before attention (and the MLP, in a parallel block) */
+    ARCH_LAYER_NORM_BIAS, /* [d] */
     ARCH_LAYER_POST_ATTN_NORM, /* [d] */
     ARCH_LAYER_MLP_NORM,  /* [d]; serial and post-norm blocks */
+    ARCH_LAYER_MLP_NORM_BIAS, /* [d] */
     ARCH_LAYER_POST_MLP_NORM, /* [d] */
     ARCH_LAYER_Q,         /* [h*dh][d] */
     ARCH_LAYER_K,         /* [kv*dh][d] */
@@ -124,6 +193,7 @@ typedef enum arch_role {
     ARCH_LAYER_K_BIAS,    /* [kv*dh] */
     ARCH_LAYER_V_BIAS,    /* [kv*dh] */
     ARCH_LAYER_O,         /* [d][h*dh] */
+    ARCH_LAYER_O_BIAS,    /* [d] */
     ARCH_LAYER_Q_NORM,    /* [dh] */
     ARCH_LAYER_K_NORM,    /* [dh] */
     ARCH_LAYER_GATE,      /* [f][d]; gated MLPs */
@@ -133,9 +203,15 @@ typedef enum arch_role {
     ARCH_LAYER_DOWN_BIAS, /* [d] */
     ARCH_PATCH,           /* [w][3*patch*patch] */
     ARCH_PATCH_BIAS,      /* [w] */
-    ARCH_POSITION,        /* [n_patches][w] */
+    ARCH_CLASS,           /* [w] */
+    ARCH_POSITION,        /* [rows of the tower][w]; the class token's first */
+    ARCH_PRE_NORM,        /* [w] */
+    ARCH_PRE_NORM_BIAS,   /* [w] */
+    ARCH_PROJECTOR_NORM,  /* [w] */
     ARCH_PROJECTOR,       /* [d][w] */
     ARCH_PROJECTOR_BIAS,  /* [d] */
+    ARCH_PROJECTOR_2,     /* [d][d] */
+    ARCH_PROJECTOR_2_BIAS, /* [d] */
     ARCH_N_ROLES
 } arch_role;
 
@@ -156,6 +232,12 @@ bool arch_role_is_layer(arch_role role);
 
 /* True for the gains of norms. */
 bool arch_role_is_gain(arch_role role);
+
+/* The gain of that part and role is stored as w and applied as 1 + w. */
+bool arch_gain_plus_one(const arch *a, arch_part part, arch_role role);
+
+/* The checkpoint stores this matrix with inputs as rows (Gemma 3's projector). */
+bool arch_tensor_is_transposed(const arch *a, arch_part part, arch_role role);
 
 /* The name in the checkpoint of a part's role (patches, positions and the projector belong to ARCH_TOWER), `layer`
  * ignored for roles outside layers; false when the model has no such tensor (a PaLM decoder has no ARCH_LAYER_Q_NORM) or `size` is too

@@ -1,6 +1,7 @@
 /* arch_json.c - one table of fields per structure serves both directions.
  *
- *     {"family", "gguf", "prefix", "decoder": {..., "stack": {..., "rope_global": {...}, "rope_local": {...}}}, "tower": null or {...}}
+ *     {"family", "gguf", "prefix", "tower_prefix", "projector_prefix",
+ *      "decoder": {..., "stack": {..., "rope_global": {...}, "rope_local": {...}}}, "tower": null or {..., "fit": {...}, "stack": {...}}}
  *
  * Kinds are written by name; local_layers as the list of the local layers; every other field under its own name in arch.h. */
 #include "sharding/arch_json.h"
@@ -14,29 +15,36 @@
 
 /* --- tables --- */
 
-typedef enum field_kind { FIELD_U32, FIELD_I32, FIELD_BOOL, FIELD_F32, FIELD_F64, FIELD_NAME } field_kind;
+typedef enum field_kind { FIELD_U32, FIELD_I32, FIELD_BOOL, FIELD_F32, FIELD_F64, FIELD_NAME, FIELD_TEXT } field_kind;
 
 typedef struct field {
     const char *name;
     field_kind kind;
     size_t offset;
-    double min, max;
+    double min, max; /* of numbers; FIELD_TEXT: max is the size of the array */
     const char *const *names; /* FIELD_NAME: by value, NULL at the end */
 } field;
 
 _Static_assert(sizeof(arch_block_kind) == sizeof(uint32_t) && sizeof(arch_norm_kind) == sizeof(uint32_t) &&
-                   sizeof(arch_mlp_kind) == sizeof(uint32_t) && sizeof(arch_rope_scaling) == sizeof(uint32_t),
+                   sizeof(arch_mlp_kind) == sizeof(uint32_t) && sizeof(arch_rope_scaling) == sizeof(uint32_t) &&
+                   sizeof(arch_fit_kind) == sizeof(uint32_t) && sizeof(arch_filter) == sizeof(uint32_t) &&
+                   sizeof(arch_pad_side) == sizeof(uint32_t) && sizeof(arch_projector_kind) == sizeof(uint32_t),
                "kinds are read and written as 32 bits");
 
 static const char *const block_names[] = {"parallel", "serial", "post_norm", NULL};
 static const char *const norm_names[] = {"rms", "layernorm", NULL};
-static const char *const mlp_names[] = {"swiglu", "geglu_tanh", "gelu_tanh", NULL};
+static const char *const mlp_names[] = {"swiglu", "geglu_tanh", "gelu_tanh", "gelu", "quick_gelu", NULL};
 static const char *const scaling_names[] = {"plain", "linear", "llama3", "yarn", "divisors", NULL};
+static const char *const fit_names[] = {"pad", "square", "stretch", "crop", NULL};
+static const char *const filter_names[] = {"bilinear_float", "bilinear", "bicubic", NULL};
+static const char *const pad_side_names[] = {"centre", "behind", "before", NULL};
+static const char *const projector_names[] = {"affine", "mlp2", "gemma3", NULL};
 
 #define ROPE(name, kind, min, max)    {#name, kind, offsetof(arch_rope, name), min, max, NULL}
 #define STACK(name, kind, min, max)   {#name, kind, offsetof(arch_stack, name), min, max, NULL}
 #define DECODER(name, kind, min, max) {#name, kind, offsetof(arch_decoder, name), min, max, NULL}
 #define TOWER(name, kind, min, max)   {#name, kind, offsetof(arch_tower, name), min, max, NULL}
+#define MODEL(name, kind, min, max)   {#name, kind, offsetof(arch, name), min, max, NULL}
 
 /* What a scaling does not use is 0. */
 static const field rope_fields[] = {
@@ -64,6 +72,8 @@ static const field stack_fields[] = {
     {"mlp", FIELD_NAME, offsetof(arch_stack, mlp), 0, 0, mlp_names},
     STACK(mlp_bias, FIELD_BOOL, 0, 0),
     STACK(qkv_bias, FIELD_BOOL, 0, 0),
+    STACK(o_bias, FIELD_BOOL, 0, 0),
+    STACK(norm_bias, FIELD_BOOL, 0, 0),
     STACK(qk_norm, FIELD_BOOL, 0, 0),
     STACK(norm_plus_one, FIELD_BOOL, 0, 0),
     STACK(causal, FIELD_BOOL, 0, 0),
@@ -88,6 +98,31 @@ static const field tower_fields[] = {
     TOWER(image_size, FIELD_U32, 1, MAX_IMAGE_SIZE),
     TOWER(patch_size, FIELD_U32, 1, MAX_IMAGE_SIZE),
     TOWER(n_patches, FIELD_U32, 1, MAX_PATCHES),
+    TOWER(pool, FIELD_U32, 1, MAX_IMAGE_SIZE),
+    TOWER(class_token, FIELD_BOOL, 0, 0),
+    TOWER(patch_bias, FIELD_BOOL, 0, 0),
+    TOWER(pre_norm, FIELD_BOOL, 0, 0),
+    TOWER(final_norm, FIELD_BOOL, 0, 0),
+    TOWER(swapped_mlp, FIELD_BOOL, 0, 0),
+    {"projector", FIELD_NAME, offsetof(arch_tower, projector), 0, 0, projector_names},
+    TOWER(projector_plus_one, FIELD_BOOL, 0, 0),
+    TOWER(images_see_all, FIELD_BOOL, 0, 0),
+    TOWER(open, FIELD_TEXT, 0, ARCH_MAX_MARK),
+    TOWER(close, FIELD_TEXT, 0, ARCH_MAX_MARK),
+};
+
+static const field fit_fields[] = {
+    {"kind", FIELD_NAME, offsetof(arch_fit, kind), 0, 0, fit_names},
+    {"filter", FIELD_NAME, offsetof(arch_fit, filter), 0, 0, filter_names},
+    {"pad_side", FIELD_NAME, offsetof(arch_fit, pad_side), 0, 0, pad_side_names},
+};
+
+static const field model_fields[] = {
+    MODEL(family, FIELD_TEXT, 0, sizeof ((arch *)0)->family),
+    MODEL(gguf, FIELD_BOOL, 0, 0),
+    MODEL(prefix, FIELD_TEXT, 0, ARCH_MAX_PREFIX),
+    MODEL(tower_prefix, FIELD_TEXT, 0, ARCH_MAX_PREFIX),
+    MODEL(projector_prefix, FIELD_TEXT, 0, ARCH_MAX_PREFIX),
 };
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
@@ -123,6 +158,8 @@ static json_t *field_to_json(const field *f, const void *structure)
         return json_real(real);
     case FIELD_NAME:
         return json_string(f->names[read_bits(structure, f->offset)]);
+    case FIELD_TEXT:
+        return json_string(at);
     }
     return NULL;
 }
@@ -187,10 +224,18 @@ static json_t *numbers_to_json(const float numbers[3])
     return json_pack("[f, f, f]", (double)numbers[0], (double)numbers[1], (double)numbers[2]);
 }
 
+static json_t *fit_to_json(const arch_fit *fit)
+{
+    json_t *object = fields_to_json(fit_fields, COUNT(fit_fields), fit);
+    const uint32_t *value = fit->pad_value;
+    return whole(object, set(object, "pad_value", json_pack("[i, i, i]", (int)value[0], (int)value[1], (int)value[2])));
+}
+
 static json_t *tower_to_json(const arch_tower *tower)
 {
     json_t *object = fields_to_json(tower_fields, COUNT(tower_fields), tower);
     bool ok = set(object, "image_mean", numbers_to_json(tower->image_mean));
+    ok = set(object, "fit", fit_to_json(&tower->fit)) && ok;
     ok = set(object, "image_std", numbers_to_json(tower->image_std)) && ok;
     ok = set(object, "stack", stack_to_json(&tower->stack)) && ok;
     return whole(object, ok);
@@ -198,7 +243,7 @@ static json_t *tower_to_json(const arch_tower *tower)
 
 json_t *arch_to_json(const arch *a)
 {
-    json_t *object = json_pack("{s: s, s: b, s: s}", "family", a->family, "gguf", (int)a->gguf, "prefix", a->prefix);
+    json_t *object = fields_to_json(model_fields, COUNT(model_fields), a);
     bool ok = set(object, "decoder", decoder_to_json(&a->decoder));
     ok = set(object, "tower", a->has_tower ? tower_to_json(&a->tower) : json_null()) && ok;
     return whole(object, ok);
@@ -217,11 +262,24 @@ static void read_name(shard_json *json, const field *f, void *at)
     shard_json_fail(json, f->name, "a known kind");
 }
 
+static void read_text(shard_json *json, const field *f, char *at)
+{
+    const json_t *value = json_object_get(json->object, f->name);
+    const char *text = json_string_value(value);
+    size_t n = json_string_length(value);
+    if (text == NULL || n >= (size_t)f->max || strlen(text) != n)
+        shard_json_fail(json, f->name, "a short text");
+    else
+        memcpy(at, text, n + 1);
+}
+
 static void read_field(shard_json *json, const field *f, void *structure)
 {
     char *at = (char *)structure + f->offset;
     if (f->kind == FIELD_NAME) {
         read_name(json, f, at);
+    } else if (f->kind == FIELD_TEXT) {
+        read_text(json, f, at);
     } else if (f->kind == FIELD_BOOL) {
         bool flag = shard_json_bool(json, f->name);
         memcpy(at, &flag, sizeof flag);
@@ -346,11 +404,24 @@ static base_status read_decoder(const shard_json *parent, arch_decoder *out)
     return json.status != BASE_OK ? json.status : read_stack(&json, &out->stack);
 }
 
+static base_status read_fit(const shard_json *parent, arch_fit *out)
+{
+    char path[128];
+    float value[3] = {0};
+    shard_json json = open_object(parent, "fit", path);
+    read_fields(&json, fit_fields, COUNT(fit_fields), 1, out);
+    shard_json_numbers(&json, "pad_value", 3, 0, 255, value);
+    for (int i = 0; i < 3; i++)
+        out->pad_value[i] = (uint32_t)value[i];
+    return json.status;
+}
+
 static base_status read_tower(const shard_json *parent, arch_tower *out)
 {
     char path[128];
     shard_json json = open_object(parent, "tower", path);
-    read_fields(&json, tower_fields, COUNT(tower_fields), 3, out);
+    read_fields(&json, tower_fields, COUNT(tower_fields), 4, out);
+    json.status = read_fit(&json, &out->fit);
     shard_json_numbers(&json, "image_mean", 3, -10.0, 10.0, out->image_mean);
     shard_json_numbers(&json, "image_std", 3, 0.9e-6, 1.1e6, out->image_std);
     if (json.status != BASE_OK)
@@ -358,33 +429,30 @@ static base_status read_tower(const shard_json *parent, arch_tower *out)
     uint64_t side = out->image_size / out->patch_size;
     if (out->image_size % out->patch_size != 0 || side * side != out->n_patches)
         shard_json_fail(&json, "n_patches", "(image_size / patch_size) squared");
+    if (side % out->pool != 0)
+        shard_json_fail(&json, "pool", "a divisor of the patches a side");
     return json.status != BASE_OK ? json.status : read_stack(&json, &out->stack);
 }
 
-/* "" or plain text that fits. */
-static void read_prefix(shard_json *json, arch *out)
+/* What names begin with: "" or plain text. */
+static void check_prefix(shard_json *json, const char *name, const char *prefix)
 {
-    const char *prefix = json_string_value(json_object_get(json->object, "prefix"));
-    if (prefix == NULL || (prefix[0] != '\0' && !shard_name_is_plain(prefix, sizeof out->prefix - 1)))
-        shard_json_fail(json, "prefix", "a short text");
-    else
-        snprintf(out->prefix, sizeof out->prefix, "%s", prefix);
+    if (prefix[0] != '\0' && !shard_name_is_plain(prefix, ARCH_MAX_PREFIX))
+        shard_json_fail(json, name, "a short text");
 }
 
 base_status arch_from_json(const json_t *object, const char *file, arch *out, base_error *error)
 {
     shard_json json = shard_json_over(object, file, "", error);
     arch found = {0};
-    const char *family = shard_json_text(&json, "family");
-    found.gguf = shard_json_bool(&json, "gguf");
-    read_prefix(&json, &found);
-    if (json.status == BASE_OK && json_object_size(object) != 5)
-        json.status = base_fail(error, BASE_EFORMAT, "'%s': the model's description does not have its five fields", file);
+    read_fields(&json, model_fields, COUNT(model_fields), 2, &found);
+    check_prefix(&json, "prefix", found.prefix);
+    check_prefix(&json, "tower_prefix", found.tower_prefix);
+    check_prefix(&json, "projector_prefix", found.projector_prefix);
     if (json.status != BASE_OK)
         return json.status;
-    if (arch_family_find(family) == NULL)
-        return base_fail(error, BASE_EUNSUPPORTED, "'%s': family '%s' is not known to this build", file, family);
-    snprintf(found.family, sizeof found.family, "%s", family);
+    if (arch_family_find(found.family) == NULL)
+        return base_fail(error, BASE_EUNSUPPORTED, "'%s': family '%s' is not known to this build", file, found.family);
     base_status status = read_decoder(&json, &found.decoder);
     found.has_tower = shard_json_has(&json, "tower");
     if (status == BASE_OK && found.has_tower)

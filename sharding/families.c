@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-static const arch_family *const families[] = {&family_palm_e, &family_llama, &family_qwen2, &family_gemma3};
+static const arch_family *const families[] = {&family_palm_e, &family_llama, &family_qwen2, &family_gemma3,
+                                            &family_llava, &family_llava_original};
 
 #define N_FAMILIES (sizeof families / sizeof families[0])
 
@@ -34,7 +35,7 @@ const arch_family *arch_family_of_gguf(const char *architecture)
 
 const char *arch_model_type_list(void)
 {
-    return "palm_e, llama, mistral, qwen2, gemma3_text, gemma3";
+    return "palm_e, llama, mistral, qwen2, gemma3_text, gemma3, llava, llava_mistral, llava_llama";
 }
 
 const char *arch_gguf_list(void)

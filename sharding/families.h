@@ -19,6 +19,9 @@ typedef struct family_config {
     const char *file;           /* names config.json in errors */
     const json_t *root;         /* config.json */
     const json_t *generation;   /* generation_config.json; NULL: none */
+    const json_t *preprocessor; /* preprocessor_config.json, or the image processor of processor_config.json; NULL: none */
+    const json_t *tower_root;   /* config.json of a tower in a directory of its own; NULL: none */
+    const char *prefix;         /* of the decoder's tensors, once it was chosen */
     const shard_source *source; /* the tensors beside it; NULL: not known, the usual names are believed */
     base_error *error;
 } family_config;
@@ -48,7 +51,20 @@ typedef struct arch_family {
     const char *gguf_names[ARCH_N_ROLES];
 } arch_family;
 
-extern const arch_family family_palm_e, family_llama, family_qwen2, family_gemma3;
+extern const arch_family family_palm_e, family_llama, family_qwen2, family_gemma3, family_llava, family_llava_original;
+
+/* The name in an mmproj file, with "%u" for the layer: the same for every family; NULL when there is none. */
+const char *family_gguf_tower_name(const arch_tower *tower, arch_role role);
+
+/* What stands before the names of tensors from the tower's own directory (arch_tower_dir). */
+#define FAMILY_TOWER_PREFIX "mm_vision_tower/"
+
+/* The directory that config.json of DIR names as its tower (mm_vision_tower), absolute or inside DIR, into path [size]; "" when it
+ * names none or there is none.  Errors as arch_load. */
+base_status arch_tower_dir(const char *dir, char *path, size_t size, base_error *error);
+
+/* How much of a decoder's prefix stands before tensors that do not belong to it (lm_head.weight): all but a last "model.". */
+size_t arch_prefix_outside(const char *prefix);
 
 /* NULL when there is none. */
 const arch_family *arch_family_find(const char *name);
@@ -66,5 +82,9 @@ base_status arch_load_with(const char *dir, const shard_source *source, arch *ou
 /* From the metadata of a GGUF file that errors call `file`; `source` holds its tensors, which state the vocabulary's size and which
  * optional ones there are.  Errors as arch_load. */
 base_status arch_load_gguf(const gguf_file *gguf, const char *file, const shard_source *source, arch *out, base_error *error);
+
+/* Add the tower and projector that an mmproj file describes to a GGUF decoder; `source` holds the tensors of both.  Errors as arch_load;
+ * BASE_EUNSUPPORTED a projector that does not go with the family. */
+base_status arch_load_mmproj(const gguf_file *gguf, const char *file, const shard_source *source, arch *a, base_error *error);
 
 #endif

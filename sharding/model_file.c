@@ -60,7 +60,7 @@ base_status shard_file_read(const char *dir, const char *name, base_buf *out, ba
     return status;
 }
 
-int shard_find_gguf(const char *dir, char *path, size_t size)
+int shard_find_gguf(const char *dir, bool mmproj, char *path, size_t size)
 {
     DIR *listing = opendir(dir);
     if (listing == NULL)
@@ -68,7 +68,9 @@ int shard_find_gguf(const char *dir, char *path, size_t size)
     int n = 0;
     for (const struct dirent *entry = readdir(listing); entry != NULL && n >= 0; entry = readdir(listing)) {
         size_t length = strlen(entry->d_name);
-        if (length <= 5 || entry->d_name[0] == '.' || strcmp(entry->d_name + length - 5, ".gguf") != 0 || n++ > 0)
+        if (length <= 5 || entry->d_name[0] == '.' || strcmp(entry->d_name + length - 5, ".gguf") != 0)
+            continue;
+        if ((strstr(entry->d_name, "mmproj") != NULL) != mmproj || n++ > 0)
             continue;
         int written = snprintf(path, size, "%s/%s", dir, entry->d_name);
         if (written < 0 || (size_t)written >= size)

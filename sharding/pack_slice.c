@@ -78,7 +78,8 @@ static base_status check_ranges(const shard_slice *slice, const shard_tensor *te
 static bool keeps_codes(const shard_slice *slice, const shard_tensor *tensor, const pack_matrix *matrix)
 {
     bool same = (tensor->type == SHARD_Q8_0 && matrix->type == PACK_INT8) || (tensor->type == SHARD_Q4_0 && matrix->type == PACK_INT4);
-    return same && slice->columns.begin % PACK_GROUP == 0 && matrix->k % PACK_GROUP == 0 && matrix->unit % PACK_GROUP == 0;
+    return same && !tensor->transposed && slice->columns.begin % PACK_GROUP == 0 &&
+           matrix->k % PACK_GROUP == 0 && matrix->unit % PACK_GROUP == 0;
 }
 
 /* Files may hold the code -128, which our int8 has not. */
@@ -144,8 +145,7 @@ void shard_read_vector(const arch *a, const shard_slice *slice, const shard_tens
     size_t n_columns = shard_range_width(slice->columns), n = n_columns * shard_range_width(slice->rows);
     for (size_t at = 0; at < n; at += n_columns)
         shard_tensor_read(tensor, slice->rows.begin + at / n_columns, slice->columns.begin, n_columns, out + at);
-    const arch_stack *stack = slice->part == ARCH_TOWER ? &a->tower.stack : &a->decoder.stack;
-    if (stack->norm_plus_one && arch_role_is_gain(slice->role))
+    if (arch_gain_plus_one(a, slice->part, slice->role))
         for (size_t i = 0; i < n; i++)
             out[i] += 1.0f;
 }

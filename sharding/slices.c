@@ -47,6 +47,8 @@ static void visit_attention(walk *w, const arch_stack *stack, const shard_stack_
     shard_range q = rows_of_heads(split->heads, stack->dh), kv = rows_of_heads(split->kv_heads, stack->dh);
 
     visit_vector(w, ARCH_LAYER_NORM, d);
+    if (stack->norm_bias)
+        visit_vector(w, ARCH_LAYER_NORM_BIAS, d);
     visit_matrix(w, ARCH_LAYER_Q, q, d, 0);
     visit_matrix(w, ARCH_LAYER_K, kv, d, 0);
     visit_matrix(w, ARCH_LAYER_V, kv, d, 0);
@@ -60,6 +62,8 @@ static void visit_attention(walk *w, const arch_stack *stack, const shard_stack_
         visit_vector(w, ARCH_LAYER_K_NORM, dh);
     }
     visit_matrix(w, ARCH_LAYER_O, d, q, stack->dh);
+    if (stack->o_bias)
+        visit_vector(w, ARCH_LAYER_O_BIAS, d);
     if (stack->block == ARCH_BLOCK_POST_NORM)
         visit_vector(w, ARCH_LAYER_POST_ATTN_NORM, d);
 }
@@ -70,7 +74,9 @@ static void visit_mlp(walk *w, const arch_stack *stack, const shard_stack_split 
 
     if (stack->block != ARCH_BLOCK_PARALLEL)
         visit_vector(w, ARCH_LAYER_MLP_NORM, d);
-    if (stack->mlp != ARCH_MLP_GELU_TANH)
+    if (stack->block != ARCH_BLOCK_PARALLEL && stack->norm_bias)
+        visit_vector(w, ARCH_LAYER_MLP_NORM_BIAS, d);
+    if (arch_mlp_is_gated(stack->mlp))
         visit_matrix(w, ARCH_LAYER_GATE, split->mlp, d, 0);
     visit_matrix(w, ARCH_LAYER_UP, split->mlp, d, 0);
     visit_matrix(w, ARCH_LAYER_DOWN, d, split->mlp, SHARD_MLP_GROUP);
@@ -91,21 +97,54 @@ static void visit_layer(walk *w, arch_part part, uint32_t layer, const arch_stac
     w->layer = 0;
 }
 
+static void visit_norm(walk *w, const arch_stack *stack, arch_role gain, arch_role bias)
+{
+    visit_vector(w, gain, whole(stack->d));
+    if (stack->norm_bias)
+        visit_vector(w, bias, whole(stack->d));
+}
+
+static void visit_patches(walk *w, const arch_tower *tower)
+{
+    shard_range width = whole(tower->stack.d);
+
+    visit_matrix(w, ARCH_PATCH, width, whole(3 * tower->patch_size * tower->patch_size), 0);
+    if (tower->patch_bias)
+        visit_vector(w, ARCH_PATCH_BIAS, width);
+    if (tower->class_token)
+        visit_vector(w, ARCH_CLASS, width);
+    visit(w, &(shard_slice){.part = ARCH_TOWER, .role = ARCH_POSITION, .rows = whole(arch_tower_rows(tower)), .columns = width,
+                            .unit = tower->stack.d});
+    if (tower->pre_norm)
+        visit_norm(w, &tower->stack, ARCH_PRE_NORM, ARCH_PRE_NORM_BIAS);
+}
+
+static void visit_projector(walk *w, const arch *a)
+{
+    shard_range d = whole(a->decoder.stack.d), width = whole(a->tower.stack.d);
+
+    if (a->tower.projector == ARCH_PROJECTOR_GEMMA3)
+        visit_vector(w, ARCH_PROJECTOR_NORM, width);
+    visit_matrix(w, ARCH_PROJECTOR, d, width, 0);
+    if (a->tower.projector != ARCH_PROJECTOR_GEMMA3)
+        visit_vector(w, ARCH_PROJECTOR_BIAS, d);
+    if (a->tower.projector != ARCH_PROJECTOR_MLP2)
+        return;
+    visit_matrix(w, ARCH_PROJECTOR_2, d, d, 0);
+    visit_vector(w, ARCH_PROJECTOR_2_BIAS, d);
+}
+
 static void visit_tower(walk *w, const arch *a, const shard_split *split)
 {
     const arch_tower *tower = &a->tower;
-    shard_range d = whole(a->decoder.stack.d), width = whole(tower->stack.d);
 
     w->part = ARCH_TOWER;
-    visit_matrix(w, ARCH_PATCH, width, whole(3 * tower->patch_size * tower->patch_size), 0);
-    visit_vector(w, ARCH_PATCH_BIAS, width);
-    visit(w, &(shard_slice){.part = ARCH_TOWER, .role = ARCH_POSITION, .rows = whole(tower->n_patches), .columns = width,
-                            .unit = tower->stack.d});
+    visit_patches(w, tower);
     for (uint32_t il = 0; il < tower->stack.n_layers; il++)
         visit_layer(w, ARCH_TOWER, il, &tower->stack, &split->tower);
-    visit_vector(w, ARCH_FINAL_NORM, width);
-    visit_matrix(w, ARCH_PROJECTOR, d, width, 0);
-    visit_vector(w, ARCH_PROJECTOR_BIAS, d);
+    if (tower->final_norm)
+        visit_norm(w, &tower->stack, ARCH_FINAL_NORM, ARCH_FINAL_NORM_BIAS);
+    visit_projector(w, a);
 }
 
 base_status shard_slices_visit(const arch *a, const shard_split *split, shard_slice_visitor *visitor, void *context,
@@ -140,9 +179,12 @@ void shard_slice_name(const shard_slice *slice, char name[SHARD_SLICE_NAME])
         [ARCH_OUTPUT] = "output",
         [ARCH_ROPE_FREQUENCIES] = "rope_frequencies",
         [ARCH_FINAL_NORM] = "final_norm",
+        [ARCH_FINAL_NORM_BIAS] = "final_norm_bias",
         [ARCH_LAYER_NORM] = "norm",
+        [ARCH_LAYER_NORM_BIAS] = "norm_bias",
         [ARCH_LAYER_POST_ATTN_NORM] = "post_attn_norm",
         [ARCH_LAYER_MLP_NORM] = "mlp_norm",
+        [ARCH_LAYER_MLP_NORM_BIAS] = "mlp_norm_bias",
         [ARCH_LAYER_POST_MLP_NORM] = "post_mlp_norm",
         [ARCH_LAYER_Q] = "attn_q",
         [ARCH_LAYER_K] = "attn_k",
@@ -151,6 +193,7 @@ void shard_slice_name(const shard_slice *slice, char name[SHARD_SLICE_NAME])
         [ARCH_LAYER_K_BIAS] = "attn_k_bias",
         [ARCH_LAYER_V_BIAS] = "attn_v_bias",
         [ARCH_LAYER_O] = "attn_o",
+        [ARCH_LAYER_O_BIAS] = "attn_o_bias",
         [ARCH_LAYER_Q_NORM] = "attn_q_norm",
         [ARCH_LAYER_K_NORM] = "attn_k_norm",
         [ARCH_LAYER_GATE] = "mlp_gate",
@@ -160,9 +203,15 @@ void shard_slice_name(const shard_slice *slice, char name[SHARD_SLICE_NAME])
         [ARCH_LAYER_DOWN_BIAS] = "mlp_down_bias",
         [ARCH_PATCH] = "patch",
         [ARCH_PATCH_BIAS] = "patch_bias",
+        [ARCH_CLASS] = "class",
         [ARCH_POSITION] = "position",
+        [ARCH_PRE_NORM] = "pre_norm",
+        [ARCH_PRE_NORM_BIAS] = "pre_norm_bias",
+        [ARCH_PROJECTOR_NORM] = "projector_norm",
         [ARCH_PROJECTOR] = "projector",
         [ARCH_PROJECTOR_BIAS] = "projector_bias",
+        [ARCH_PROJECTOR_2] = "projector_2",
+        [ARCH_PROJECTOR_2_BIAS] = "projector_2_bias",
     };
     const char *part = slice->part == ARCH_TOWER ? "tower" : "decoder";
     if (arch_role_is_layer(slice->role))

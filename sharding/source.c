@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/size.h"
 #include "sharding/json_read.h"
 #include "sharding/mapped_file.h"
 #include "sharding/model_file.h"
@@ -269,6 +270,52 @@ base_status shard_source_from_entries(source_entry *entries, size_t n, shard_sou
     return BASE_OK;
 }
 
+static base_status rename_entries(source_entry *entries, size_t n, const char *prefix, size_t first_file, base_error *error)
+{
+    for (size_t i = 0; i < n; i++) {
+        char name[2 * SAFETENSORS_MAX_NAME];
+        snprintf(name, sizeof name, "%s%s", prefix, entries[i].parsed.name);
+        char *copy = strdup(name);
+        if (copy == NULL)
+            return base_fail(error, BASE_ENOMEM, "no memory for a list of %zu tensors", n);
+        free(entries[i].parsed.name);
+        entries[i].parsed.name = copy;
+        entries[i].file += (uint32_t)first_file;
+    }
+    return BASE_OK;
+}
+
+/* Files and entries of `from` behind those of `to`; `from` is empty then. */
+static base_status move_tensors(shard_source *to, shard_source *from, base_error *error)
+{
+    source_file *files = realloc(to->files, (to->n_files + from->n_files + 1) * sizeof *files);
+    if (files != NULL)
+        to->files = files;
+    source_entry *entries = realloc(to->entries, (to->n_entries + from->n_entries + 1) * sizeof *entries);
+    if (entries != NULL)
+        to->entries = entries;
+    if (files == NULL || entries == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for a list of %zu tensors", to->n_entries + from->n_entries);
+    if (from->n_files > 0)
+        memcpy(files + to->n_files, from->files, from->n_files * sizeof *files);
+    memcpy(entries + to->n_entries, from->entries, from->n_entries * sizeof *entries);
+    to->n_files += from->n_files;
+    to->n_entries += from->n_entries;
+    from->n_files = from->n_entries = 0;
+    return BASE_OK;
+}
+
+base_status shard_source_add(shard_source *source, shard_source **added, const char *prefix, base_error *error)
+{
+    base_status status = rename_entries((*added)->entries, (*added)->n_entries, prefix, source->n_files, error);
+    if (status == BASE_OK)
+        status = move_tensors(source, *added, error);
+    if (status == BASE_OK)
+        status = sort_entries(source, "the model", error);
+    shard_source_close(added);
+    return status;
+}
+
 static base_status list_gguf(const gguf_file *gguf, source_entry *entries, size_t n, base_error *error)
 {
     for (size_t i = 0; i < n; i++) {
@@ -322,6 +369,37 @@ base_status shard_source_find(const shard_source *source, const char *name, shar
     return BASE_OK;
 }
 
+/* The dimensions behind the first as one; false when their product does not fit. */
+static bool flatten(shard_tensor *tensor)
+{
+    for (; tensor->n_dims > 2; tensor->n_dims--)
+        if (!base_size_mul(tensor->shape[1], tensor->shape[tensor->n_dims - 1], &tensor->shape[1]))
+            return false;
+    return true;
+}
+
+base_status shard_source_find_role(const shard_source *source, const arch *a, arch_part part, arch_role role, uint32_t layer,
+                                   shard_tensor *out, base_error *error)
+{
+    char name[SAFETENSORS_MAX_NAME + 1];
+    shard_tensor tensor;
+    if (!arch_tensor_name(a, part, role, layer, name, sizeof name))
+        return base_fail(error, BASE_EINTERNAL, "family '%s' has no name for a tensor of this model, or one that is too long", a->family);
+    base_status status = shard_source_find(source, name, &tensor, error);
+    if (status != BASE_OK)
+        return status;
+    if (!flatten(&tensor))
+        return base_fail(error, BASE_ETOOBIG, "tensor '%s' is too large", name);
+    if (arch_tensor_is_transposed(a, part, role) && tensor.n_dims == 2) {
+        uint64_t rows = tensor.shape[0];
+        tensor.shape[0] = tensor.shape[1];
+        tensor.shape[1] = rows;
+        tensor.transposed = true;
+    }
+    *out = tensor;
+    return BASE_OK;
+}
+
 /* "[512, 64]" into `text`. */
 static void shape_text(const uint64_t *shape, int n_dims, char *text, size_t size)
 {
@@ -331,24 +409,19 @@ static void shape_text(const uint64_t *shape, int n_dims, char *text, size_t siz
     snprintf(text + at, size - (size_t)at, "]");
 }
 
-static base_status check_tensor(const shard_source *source, const char *name, const uint64_t *shape, int n_dims,
-                                base_error *error)
+static base_status check_tensor(const char *name, const shard_tensor *tensor, const uint64_t *shape, int n_dims, base_error *error)
 {
-    shard_tensor tensor;
-    base_status status = shard_source_find(source, name, &tensor, error);
-    if (status != BASE_OK)
-        return status;
-    bool same = tensor.n_dims == n_dims;
+    bool same = tensor->n_dims == n_dims;
     for (int i = 0; same && i < n_dims; i++)
-        same = tensor.shape[i] == shape[i];
+        same = tensor->shape[i] == shape[i];
     if (!same) {
         char found[96], expected[96];
-        shape_text(tensor.shape, tensor.n_dims, found, sizeof found);
+        shape_text(tensor->shape, tensor->n_dims, found, sizeof found);
         shape_text(shape, n_dims, expected, sizeof expected);
         return base_fail(error, BASE_EFORMAT, "tensor '%s' has shape %s; the model's description asks for %s", name,
                          found, expected);
     }
-    if (tensor.type == SHARD_OTHER)
+    if (tensor->type == SHARD_OTHER)
         return base_fail(error, BASE_EUNSUPPORTED,
                          "tensor '%s' has an element type that is not computed with; known: floats of 8 to 64 bits", name);
     return BASE_OK;
@@ -362,11 +435,11 @@ static base_status check_role(const shard_source *source, const arch *a, arch_pa
     const arch_stack *stack = part == ARCH_TOWER ? &a->tower.stack : &a->decoder.stack;
     uint32_t n = n_dims == 0 ? 0 : arch_role_is_layer(role) ? stack->n_layers : 1;
     for (uint32_t il = 0; il < n; il++) {
-        char name[SAFETENSORS_MAX_NAME + 1];
-        if (!arch_tensor_name(a, part, role, il, name, sizeof name))
-            return base_fail(error, BASE_EINTERNAL,
-                             "family '%s' has no name for a tensor of this model, or one that is too long", a->family);
-        base_status status = check_tensor(source, name, shape, n_dims, error);
+        char name[SAFETENSORS_MAX_NAME + 1] = "";
+        shard_tensor tensor;
+        base_status status = shard_source_find_role(source, a, part, role, il, &tensor, error);
+        if (status == BASE_OK && arch_tensor_name(a, part, role, il, name, sizeof name))
+            status = check_tensor(name, &tensor, shape, n_dims, error);
         if (status != BASE_OK)
             return status;
     }

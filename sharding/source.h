@@ -6,6 +6,7 @@
 #ifndef PALMGROVE_SHARDING_SOURCE_H
 #define PALMGROVE_SHARDING_SOURCE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "proto/base/status.h"
@@ -42,6 +43,7 @@ typedef struct shard_tensor {
     uint64_t bytes;
     uint64_t seed; /* SHARD_SYNTHETIC */
     float spread;  /* SHARD_SYNTHETIC: standard deviation */
+    bool transposed; /* the file holds [shape[1]][shape[0]]; 2 dimensions, read by shard_tensor_read */
 } shard_tensor;
 
 typedef struct shard_source shard_source;
@@ -52,8 +54,17 @@ typedef struct shard_source shard_source;
 base_status shard_source_open(const char *dir, shard_source **out, base_error *error);
 void shard_source_close(shard_source **source);
 
+/* Add the tensors of another open source (moved: *added is NULL afterwards, also on errors), `prefix` before their names.
+ * Errors: BASE_EFORMAT a name is in both; BASE_ENOMEM. */
+base_status shard_source_add(shard_source *source, shard_source **added, const char *prefix, base_error *error);
+
 /* BASE_ENOTFOUND when there is no such tensor. */
 base_status shard_source_find(const shard_source *source, const char *name, shard_tensor *out, base_error *error);
+
+/* The tensor of a part's role, as arch_tensor_shape has it: dimensions behind the first as one (a convolution's kernel), and turned round
+ * where the checkpoint stores it so.  Errors as above; BASE_EINTERNAL the family has no name for it. */
+base_status shard_source_find_role(const shard_source *source, const arch *a, arch_part part, arch_role role, uint32_t layer,
+                                   shard_tensor *out, base_error *error);
 
 /* Find every tensor that `a` needs and check type and shape; the first that is missing or wrong is named with both
  * shapes. */

@@ -93,20 +93,22 @@ class Client:
             self._send(self.running, cancel=pb.Cancel())
 
     def generate(self, parts=None, task=None, fields=None, images=(), on_text=None, max_tokens=0, temperature=0.0, top_k=0,
-                 top_p=0.0, seed=0, stop=(), deadline_ms=0, stat=False, logits_digest=False, chat=None):
-        """parts: str (text), bytes (an image file) or pb.Part, in order; then task, then chat, then images.  chat: the user's words, or
+                 top_p=0.0, seed=0, stop=(), deadline_ms=0, stat=False, logits_digest=False, chat=None, answer=""):
+        """parts: str (text), bytes (an image file) or pb.Part, in order; then task, then chat, then images.  A field of the task may be a list of
+        values.  answer: score this instead of writing one (logprobs of the result).  chat: the user's words, or
         pairs of a role ("system", "user", "assistant", "image") and a text.  on_text gets each text delta; without it nothing is
         streamed.  Returns pb.Result: text, finish, usage, timings, provenance, ids."""
         prompt = [p if isinstance(p, pb.Part) else pb.Part(text=p) if isinstance(p, str) else pb.Part(image=p) for p in parts or ()]
         if task:
-            pairs = [pb.Field(name=name, value=value) for name, value in (fields or {}).items()]
+            pairs = [pb.Field(name=name, value=value) for name, values in (fields or {}).items()
+                     for value in ([values] if isinstance(values, str) else values)]
             prompt.append(pb.Part(task=pb.TaskCall(name=task, fields=pairs)))
         if chat is not None:
             pairs = [pb.Field(name=name, value=value) for name, value in ([("user", chat)] if isinstance(chat, str) else chat)]
             prompt.append(pb.Part(task=pb.TaskCall(name="chat", fields=pairs)))
         prompt += [pb.Part(image=image) for image in images]
         body = pb.Generate(parts=prompt, max_tokens=max_tokens, stop=stop, stream=on_text is not None, deadline_ms=deadline_ms,
-                           priority=pb.STAT if stat else pb.ROUTINE, logits_digest=logits_digest,
+                           priority=pb.STAT if stat else pb.ROUTINE, logits_digest=logits_digest, answer=answer,
                            sampling=pb.Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed))
         self._connection_broke()
         self.running = self._send(generate=body)

@@ -46,7 +46,7 @@ static uint32_t blocks_of(uint64_t tokens)
     return blocks < UINT32_MAX / LINK_KV_BLOCK_TOKENS ? (uint32_t)blocks : UINT32_MAX / LINK_KV_BLOCK_TOKENS;
 }
 
-static base_status check_options(const worker_options *options, base_error *error)
+static base_status check_options(const worker_options *options, const arch *a, base_error *error)
 {
     if (options->max_seqs == 0 || options->max_seqs > WORKER_SEQS_MAX)
         return base_fail(error, BASE_EINVAL, "sequences in flight must be 1 to %u, not %u", WORKER_SEQS_MAX,
@@ -57,6 +57,9 @@ static base_status check_options(const worker_options *options, base_error *erro
     if (options->n_image_slots > WORKER_IMAGE_SLOTS_MAX)
         return base_fail(error, BASE_EINVAL, "image slots must be at most %u, not %u", WORKER_IMAGE_SLOTS_MAX,
                          options->n_image_slots);
+    if (a->has_tower && a->tower.images_see_all && options->n_image_slots > 0 && options->max_step_tokens < arch_tower_vectors(&a->tower))
+        return base_fail(error, BASE_EINVAL, "--step-tokens %u is too few: the %u rows of one of this model's images are computed together",
+                         options->max_step_tokens, arch_tower_vectors(&a->tower));
     return BASE_OK;
 }
 
@@ -148,7 +151,7 @@ base_status worker_budget(par_world *world, const par_place *place, const shard_
     node_needs needs = {0};
     uint64_t *values = calloc((size_t)par_world_local_size(world), sizeof *values);
     base_status status =
-        values != NULL ? check_options(options, error) : base_fail(error, BASE_ENOMEM, "no memory to count memory");
+        values != NULL ? check_options(options, &checkpoint->a, error) : base_fail(error, BASE_ENOMEM, "no memory to count memory");
     if (status == BASE_OK)
         status = probe_needs(&what, &chosen, &needs, error);
     status = par_world_agree(world, status, error);

@@ -279,6 +279,7 @@ static wire_stats stats_of(const engine *e, const mail *m)
         stats.prefix_tokens = numbers.prefix_tokens;
         stats.drafted_tokens = numbers.drafted_tokens;
         stats.accepted_tokens = numbers.accepted_tokens;
+        stats.images_reused = numbers.images_reused;
     }
     return stats;
 }

@@ -1,4 +1,4 @@
-/* resize.c - PyTorch's antialiased bilinear filter, and the padded square.
+/* resize.c - PyTorch's antialiased bilinear filter.
  *
  * Output sample i of n is centred at (i + 0.5) * scale, scale = n_in / n_out.  A triangle of half width max(scale, 1)
  * around it weighs the input samples; weights are normalised to 1.  Columns first, then rows, in f32, taps in order, no
@@ -6,7 +6,6 @@
  * enters the model as it did in training. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "coordinator/image/image_parts.h"
 #include "proto/base/size.h"
@@ -135,37 +134,4 @@ base_status image_resize(const image *img, uint32_t width, uint32_t height, imag
     }
     taps_release(&across);
     return status;
-}
-
-/* max(1, round(size * side / longest)), halves to even. */
-static uint32_t fitted(uint32_t size, uint32_t side, uint32_t longest)
-{
-    uint64_t product = (uint64_t)size * side;
-    uint64_t whole = product / longest, twice = 2 * (product % longest);
-    if (twice > longest || (twice == longest && whole % 2 == 1))
-        whole++;
-    return whole > 0 ? (uint32_t)whole : 1;
-}
-
-base_status image_fit_square(const image *img, uint32_t size, uint8_t *out, base_error *error)
-{
-    uint32_t longest = img->width > img->height ? img->width : img->height;
-    if (longest == 0)
-        return base_fail(error, BASE_EINVAL, "the picture has no pixels");
-    image fit;
-    base_status status =
-        image_resize(img, fitted(size, img->width, longest), fitted(size, img->height, longest), &fit, error);
-    if (status != BASE_OK)
-        return status;
-    uint32_t left = (size - fit.width) / 2, top = (size - fit.height) / 2;
-    memset(out, 0, (size_t)size * size * 3);
-    const uint8_t *from = fit.pixels;
-    for (uint32_t y = 0; y < fit.height; y++) {
-        uint8_t *to = out + ((size_t)(top + y) * size + left) * 3;
-        for (uint32_t x = 0; x < fit.width; x++, from += fit.channels)
-            for (uint32_t c = 0; c < 3; c++)
-                *to++ = from[fit.channels == 1 ? 0 : c];
-    }
-    image_release(&fit);
-    return BASE_OK;
 }

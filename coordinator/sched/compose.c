@@ -46,11 +46,12 @@ static uint32_t n_images_left(const sched_seq *seq)
 
 static void take_images(sched *s, sched_seq *seq)
 {
-    for (uint32_t i = seq->n_images - n_images_left(seq); i < seq->n_images; i++) {
-        bool taken = sched_pool_take(&s->images, 1, &seq->images[i].slot);
-        assert(taken);
-        (void)taken;
-    }
+    uint32_t first = seq->n_images - n_images_left(seq);
+    for (uint32_t i = first; i < seq->n_images && s->options.keep_prefixes && seq->has_image_names; i++)
+        seq->images[i].planned = image_slots_take_held(&s->images, seq->images[i].name, &seq->images[i].slot);
+    for (uint32_t i = first; i < seq->n_images; i++)
+        if (!seq->images[i].planned)
+            image_slots_take(&s->images, seq->has_image_names ? seq->images[i].name : NULL, &seq->images[i].slot);
 }
 
 /* Count what a sequence need not compute. */
@@ -69,7 +70,7 @@ static bool admit(sched *s, sched_seq *seq)
         return false;
     uint32_t n_borrowed = sched_seq_borrow(s, seq);
     uint32_t n_new = kv_blocks_for(positions) - seq->table.n_blocks;
-    if (s->images.n_free < n_images_left(seq) || prefix_cache_available(&s->blocks) < n_new + s->running.n) {
+    if (s->images.pool.n_free < n_images_left(seq) || prefix_cache_available(&s->blocks) < n_new + s->running.n) {
         kv_table_clear(&seq->table, &s->blocks);
         seq->n_planned = seq->n_done = 0;
         return false;
@@ -117,6 +118,8 @@ static void copy_tokens(sched *s, sched_seq *seq, uint32_t pos, uint32_t n_token
             if (!image->planned) {
                 plan->images[plan->n_images++] = (link_image){.slot = image->slot, .pixels = image->pixels};
                 image->planned = true;
+                if (seq->has_image_names)
+                    image_slots_encoded(&s->images, image->slot);
             }
         }
         plan->tokens[plan->n_tokens + i] = token;
@@ -132,9 +135,13 @@ static void add_slice(sched *s, sched_seq *seq, uint32_t n_tokens, uint32_t n_sa
     uint32_t pos = seq->n_planned, n_blocks = kv_blocks_for(pos + n_tokens);
     if (n_sampled > 0 && seq->digest)
         flags |= LINK_SLICE_DIGEST;
+    bool is_given = n_sampled > 0 && seq->scores;
+    if (is_given)
+        flags |= LINK_SLICE_GIVEN;
     plan->slices[plan->n_slices++] = (link_slice){.seq = seq->slot, .pos = pos, .n_tokens = n_tokens,
                                                   .first_token = plan->n_tokens, .first_block = plan->n_blocks,
-                                                  .n_sampled = n_sampled, .flags = flags, .sampling = seq->sampling};
+                                                  .n_sampled = n_sampled, .flags = flags, .sampling = seq->sampling,
+                                                  .given = is_given ? seq->tokens[pos + n_tokens] : 0};
     copy_tokens(s, seq, pos, n_tokens);
     for (uint32_t i = 0; i < n_blocks; i++)
         plan->blocks[plan->n_blocks++] = seq->table.blocks[i];
@@ -205,7 +212,7 @@ static uint32_t draft_room(const sched *s, const sched_seq *seq, uint32_t n_othe
 {
     uint32_t of_answer = seq->n_prompt + seq->max_tokens - seq->n_known - seq->n_sampling - 1;
     uint32_t of_result = s->options.limits.max_seqs - s->running.n - s->n_drafted;
-    uint32_t of_plan = s->options.step_tokens - s->plan.n_tokens - 1 - n_others;
+    uint32_t of_plan = s->options.step_tokens - s->n_kept - s->plan.n_tokens - 1 - n_others;
     return min_u32(min_u32(of_answer, of_result), min_u32(of_plan, SCHED_DRAFT_MAX));
 }
 
@@ -228,7 +235,21 @@ static uint32_t draft_length(sched *s, const sched_seq *seq, uint32_t n_decoding
 /* Would a draft pay once the tokens under way are known?  Then nothing more is sent before that. */
 static bool waits_for_draft(sched *s, const sched_seq *seq, uint32_t n_decoding)
 {
+    if (seq->scores)
+        return seq->n_sampling > 0;
     return seq->n_sampling > 0 && draft_length(s, seq, n_decoding, draft_room(s, seq, 0)) > 0;
+}
+
+/* What follows of an answer that is given (rule 7). */
+static void draft_answer(sched *s, sched_seq *seq, uint32_t n_others)
+{
+    uint32_t n = draft_room(s, seq, n_others);
+    while (n > 0 && !kv_table_cover(&seq->table, &s->blocks, seq->n_known + n))
+        n--;
+    for (uint32_t i = 0; i < n; i++)
+        seq->draft[i] = seq->tokens[seq->n_known + i];
+    seq->n_draft = n;
+    s->n_drafted += n;
 }
 
 /* Guess for a sequence whose last token is known; `n_others` sequences still want into the plan. */
@@ -254,13 +275,15 @@ static void make_draft(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n
 /* One slice of a sequence that decodes. */
 static void add_decode(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others, uint64_t now_us)
 {
-    if (seq->n_sampling == 0)
+    if (seq->n_sampling == 0 && seq->scores)
+        draft_answer(s, seq, n_others);
+    else if (seq->n_sampling == 0)
         make_draft(s, seq, n_decoding, n_others);
     uint32_t feedback = seq->n_planned < seq->n_known ? 0 : LINK_SLICE_FEEDBACK;
     add_slice(s, seq, 1 + seq->n_draft, 1 + seq->n_draft, feedback, now_us);
 }
 
-/* Up to n decoding sequences, the longest unplanned first; `ripe` only: not those of the n_stages - 1 plans before (rule 6). */
+/* Up to n decoding sequences, the longest unplanned first; `ripe` only: not those of the n_stages - 1 plans before (rule 7). */
 static void add_decodes(sched *s, uint32_t n, bool ripe, uint64_t now_us)
 {
     uint32_t n_candidates = 0;
@@ -294,8 +317,35 @@ static void join_prefix(sched *s, sched_seq *seq)
     sched_seq_return_images(s, seq);
 }
 
+/* The image that a row at `pos` and the one behind it are of, when its rows go together; NULL: a chunk may end between them. */
+static const seq_image *image_across(const sched *s, const sched_seq *seq, uint32_t pos)
+{
+    uint32_t rows = s->options.limits.rows_per_image;
+    if (s->options.limits.whole_images == 0 || pos + 1 >= seq->n_known || seq->tokens[pos] >= 0 || seq->tokens[pos + 1] >= 0)
+        return NULL;
+    uint32_t row = (uint32_t)(-1 - seq->tokens[pos]);
+    return row % rows + 1 < rows ? &seq->images[row / rows] : NULL;
+}
+
+/* Rows of an image with which the rest of a prompt begins, and which go together. */
+static uint32_t rows_in_front(const sched *s, const sched_seq *seq)
+{
+    const seq_image *image = image_across(s, seq, seq->n_planned);
+    return image != NULL ? image->end - seq->n_planned : 0;
+}
+
+/* Rule 6: how many tokens the next chunk has, `budget` at most unless it begins with an image that fits into the plan. */
+static uint32_t chunk_length(const sched *s, const sched_seq *seq, uint32_t budget)
+{
+    uint32_t n = min_u32(seq->n_known - seq->n_planned, budget), front = rows_in_front(s, seq);
+    if (n < front)
+        return front <= s->options.step_tokens - s->plan.n_tokens ? front : 0;
+    const seq_image *image = n > 0 ? image_across(s, seq, seq->n_planned + n - 1) : NULL;
+    return image != NULL ? image->end - s->options.limits.rows_per_image - seq->n_planned : n;
+}
+
 /* A chunk of each prompt in the policy's order until the budget is used up.  A prompt's chunk ends in one plan at most once: the
- * sequence either used the rest of the budget or is past its prompt. */
+ * sequence either used the rest of the budget, or what an image leaves of it, or is past its prompt. */
 static void add_prompts(sched *s, uint32_t budget, uint64_t now_us)
 {
     while (budget > 0) {
@@ -304,11 +354,13 @@ static void add_prompts(sched *s, uint32_t budget, uint64_t now_us)
             return;
         join_prefix(s, seq);
         uint32_t left = seq->n_known - seq->n_planned;
-        uint32_t n = min_u32(left, budget);
+        uint32_t n = chunk_length(s, seq, budget);
+        if (n == 0)
+            return;
         if (n == left)
             seq->state = SEQ_DECODE;
         add_slice(s, seq, n, n == left, 0, now_us);
-        budget -= n;
+        budget = n < left || n >= budget ? 0 : budget - n;
     }
 }
 
@@ -345,11 +397,14 @@ const link_plan *sched_next_plan(sched *s, uint64_t now_us)
     sched_load load = load_of(s);
     s->has_prompts = load.prefill_tokens > 0;
     sched_split split = s->options.policy->split(&load);
+    const sched_seq *next = extreme(s, &s->running, false, has_prompt_left);
+    s->n_kept = next != NULL ? rows_in_front(s, next) : 0;
     uint32_t budget = s->options.step_tokens;
-    uint32_t n_decode = min_u32(split.n_decode, budget);
+    uint32_t n_decode = min_u32(split.n_decode, budget - s->n_kept);
     add_decodes(s, n_decode, true, now_us);
     uint32_t n_decode_rows = s->plan.n_tokens;
-    add_prompts(s, min_u32(split.prefill_tokens, budget - s->plan.n_tokens), now_us);
+    uint32_t n_prefill = min_u32(split.prefill_tokens, budget - s->plan.n_tokens);
+    add_prompts(s, n_prefill == 0 && s->n_kept > 0 ? s->n_kept : n_prefill, now_us);
     if (s->plan.n_slices == 0) {
         add_decodes(s, n_decode, false, now_us);
         n_decode_rows = s->plan.n_tokens;

@@ -21,7 +21,7 @@ void sched_seq_return_images(sched *s, sched_seq *seq)
     for (uint32_t i = 0; i < seq->n_images; i++) {
         seq_image *image = &seq->images[i];
         if (image->slot != SEQ_NO_SLOT && image->end <= seq->n_done) {
-            sched_pool_give(&s->images, 1, &image->slot);
+            image_slots_give(&s->images, image->slot);
             image->slot = SEQ_NO_SLOT;
         }
     }

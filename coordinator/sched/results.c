@@ -16,7 +16,7 @@ void sched_seq_strip(sched *s, sched_seq *seq)
     seq->overflowed = false;
     for (uint32_t i = 0; i < seq->n_images; i++) {
         if (seq->images[i].slot != SEQ_NO_SLOT)
-            sched_pool_give(&s->images, 1, &seq->images[i].slot);
+            image_slots_give(&s->images, seq->images[i].slot);
         seq->images[i].slot = SEQ_NO_SLOT;
         seq->images[i].planned = false;
     }
@@ -39,7 +39,8 @@ static void end_seq(sched *s, sched_seq *seq)
         seq->state = SEQ_DRAINING;
         return;
     }
-    draft_history_add(&s->history, seq->tokens + seq->n_prompt, seq->n_known - seq->n_prompt);
+    if (!seq->scores)
+        draft_history_add(&s->history, seq->tokens + seq->n_prompt, seq->n_known - seq->n_prompt);
     seq_list_remove(seq->state == SEQ_WAITING ? &s->waiting : &s->running, seq);
     sched_seq_strip(s, seq);
     sched_seq_destroy(seq);
@@ -179,7 +180,8 @@ static void accept_token(sched *s, sched_seq *seq, const link_token *token)
     }
     seq->tokens[seq->n_known++] = token->token;
     seq->standing.n_tokens = seq->n_known;
-    follow_lead(s, seq);
+    if (!seq->scores)
+        follow_lead(s, seq);
     sched_event event = {.user = seq->user, .token = *token, .started_us = seq->started_us, .savings = seq->savings};
     if (is_stop(seq, token->token))
         event.finish = SCHED_EOS;
@@ -202,8 +204,10 @@ static uint32_t count_agreed(const sched_seq *seq, const link_token *tokens, uin
 /* The draft has been verified: what was wrongly guessed was never fed. */
 static void settle_draft(sched *s, sched_seq *seq, uint32_t n_agreed)
 {
-    seq->savings.n_accepted += n_agreed - 1;
-    s->accepted_tokens += n_agreed - 1;
+    if (!seq->scores) {
+        seq->savings.n_accepted += n_agreed - 1;
+        s->accepted_tokens += n_agreed - 1;
+    }
     seq->n_planned = seq->n_done = seq->n_done - seq->n_draft + n_agreed - 1;
     seq->n_draft = 0;
 }

@@ -65,6 +65,10 @@ static base_status check_options(const sched_options *o, base_error *error)
             return base_fail(error, BASE_EINVAL, "%s is %llu; it must be %llu to %llu", rows[i].name,
                              (unsigned long long)rows[i].value, (unsigned long long)rows[i].least,
                              (unsigned long long)rows[i].most);
+    uint32_t step_tokens = o->step_tokens != 0 && o->step_tokens < o->limits.max_step_tokens ? o->step_tokens : o->limits.max_step_tokens;
+    if (o->limits.whole_images != 0 && o->limits.n_image_slots > 0 && step_tokens < o->limits.rows_per_image)
+        return base_fail(error, BASE_EINVAL, "a step has %u tokens, but the %u rows of an image go together; raise --step-tokens", step_tokens,
+                         o->limits.rows_per_image);
     return BASE_OK;
 }
 
@@ -116,7 +120,7 @@ static base_status init_parts(sched *s, base_error *error)
     if (status == BASE_OK)
         status = draft_history_init(&s->history, s->options.speculate != 0 ? HISTORY_TOKENS : 0, error);
     if (status == BASE_OK)
-        status = sched_pool_init(&s->images, limits->n_image_slots, "image slots", error);
+        status = image_slots_init(&s->images, limits->n_image_slots, error);
     if (status == BASE_OK)
         status = init_plan(s, error);
     if (status == BASE_OK)
@@ -187,7 +191,7 @@ void sched_destroy(sched **out)
     sched_pool_release(&s->slots);
     prefix_cache_release(&s->blocks);
     draft_history_release(&s->history);
-    sched_pool_release(&s->images);
+    image_slots_release(&s->images);
     free(s);
     *out = NULL;
 }
@@ -213,6 +217,8 @@ void sched_unreserve(sched *s)
 static base_status check_fits(const sched *s, const sched_request *r, base_error *error)
 {
     const link_limits *limits = &s->options.limits;
+    if (r->score && r->n_resumed > 0)
+        return base_fail(error, BASE_EINVAL, "an answer that is given cannot be gone on with");
     if (r->n_tokens <= r->n_resumed || r->max_tokens <= r->n_resumed)
         return base_fail(error, BASE_EINVAL, "a request needs at least one prompt token and one token to make");
     uint32_t n_prompt = r->n_tokens - r->n_resumed;
@@ -245,16 +251,22 @@ base_status sched_check_resumed(const sched_request *r, base_error *error)
     return BASE_OK;
 }
 
+/* The tokens that a request brings. */
+static uint32_t n_given(const sched_request *r)
+{
+    return r->n_tokens + (r->score ? r->max_tokens : 0);
+}
+
 /* Ids inside the vocabulary; image rows complete, in order, each image's together. */
 static base_status check_tokens(const sched *s, const sched_request *r, base_error *error)
 {
     uint64_t next_row = 0;
-    for (uint32_t i = 0; i < r->n_tokens; i++) {
+    for (uint32_t i = 0; i < n_given(r); i++) {
         int32_t token = r->tokens[i];
         if (token >= 0 && (uint32_t)token >= s->options.limits.vocab_size)
             return base_fail(error, BASE_EINVAL, "token %d is outside the vocabulary of %u", token,
                              s->options.limits.vocab_size);
-        if (token < 0 && (uint64_t)(-1 - (int64_t)token) != next_row++)
+        if (token < 0 && (i >= r->n_tokens || (uint64_t)(-1 - (int64_t)token) != next_row++))
             return base_fail(error, BASE_EINVAL, "the image rows of the prompt are not in order at position %u", i);
     }
     if (next_row != (uint64_t)r->n_images * s->options.limits.rows_per_image)
@@ -293,6 +305,9 @@ static void fill_images(sched_seq *seq, const sched_request *r, uint32_t rows_pe
         seq->images[i].slot = SEQ_NO_SLOT;
     }
     seq->n_images = r->n_images;
+    seq->has_image_names = r->image_names != NULL;
+    for (uint32_t i = 0; i < r->n_images && seq->has_image_names; i++)
+        memcpy(seq->images[i].name, r->image_names[i], sizeof seq->images[i].name);
     if (r->image_digests != NULL && r->n_images > 0)
         memcpy(seq->image_digests, r->image_digests, r->n_images * sizeof *seq->image_digests);
 }
@@ -312,7 +327,8 @@ base_status sched_submit(sched *s, const sched_request *r, uint64_t now_us, sche
         status = alloc_seq(r, &seq, error);
     if (status != BASE_OK)
         return status;
-    memcpy(seq->tokens, r->tokens, r->n_tokens * sizeof *r->tokens);
+    memcpy(seq->tokens, r->tokens, n_given(r) * sizeof *r->tokens);
+    seq->scores = r->score;
     seq->state = SEQ_WAITING;
     seq->user = r->user;
     seq->n_known = r->n_tokens;
@@ -337,5 +353,5 @@ sched_numbers sched_numbers_of(const sched *s)
                            .kv_blocks_total = s->blocks.pool.n_total, .kv_blocks_free = prefix_cache_available(&s->blocks),
                            .kv_blocks_kept = s->blocks.n_idle, .steps = s->step, .prefix_requests = s->prefix_requests,
                            .prefix_tokens = s->prefix_tokens, .drafted_tokens = s->drafted_tokens,
-                           .accepted_tokens = s->accepted_tokens};
+                           .accepted_tokens = s->accepted_tokens, .images_reused = s->images.n_reused};
 }

@@ -15,14 +15,19 @@
  *     waits again; later its prompt and the tokens made so far are computed anew.  The same bits come out (DESIGN section 6).
  *  3. An image is encoded by the plan that first needs a row of it, and its slot is held until a completed plan has consumed its
  *     last row.
+ *     What a free slot still holds is remembered by name (image_slots.h): a request with that image takes the slot as it is.
  *  4. Blocks computed for one sequence are lent to others that begin with the same tokens (prefix.h).  At least the last token of a prompt
  *     is computed: its logits are wanted.  An image whose rows are all in such blocks is not encoded.
  *  5. A sequence may be given a draft (draft.h): a slice feeds its last token and k guesses, the ranks sample after each, and the longest
  *     run of guesses that agree with what was sampled is kept, with the token after it.  The sampler knows seed and position only, so
  *     these are the tokens that would have come one by one.  Keys and values of wrong guesses are overwritten by what follows.
  *     While a draft is verified nothing else of the sequence is under way.
- *  6. Sequences that decode are spread over as many micro-batches as there are stages: a sequence enters a plan only if it was
+ *  6. Where the rows of an image see each other (link_limits.whole_images), a chunk of a prompt ends before an image or with its last row.  When
+ *     the next prompt begins with an image, so many tokens of the plan are kept for it.
+ *  7. Sequences that decode are spread over as many micro-batches as there are stages: a sequence enters a plan only if it was
  *     in none of the n_stages - 1 plans before, unless the plan would be empty otherwise.
+ *  7. A request may bring its answer to have it scored.  Its tokens take the place of what would be sampled, and drafts of them, which always
+ *     agree, are fed at once; everything else goes as with other requests.
  *
  * Threads: one owner. */
 #ifndef PALMGROVE_SCHED_H
@@ -73,11 +78,13 @@ typedef struct sched_request {
     const int32_t *tokens; /* [n_tokens] copied; >= 0 a vocabulary id, -1 - (k * rows_per_image + r) row r of image k */
     uint32_t n_tokens;     /* >= 1 */
     uint32_t n_resumed;    /* the last so many of them are the answer's first, made before */
+    bool score;            /* rule 7: the answer is given, max_tokens more in `tokens`; n_resumed is 0 then */
     const uint8_t *const *images; /* [n_images] of [image_size][image_size][3] u8; the pointers are copied, the pixels borrowed
                                      until the request has ended.  Image k's rows stand together, images in rising order */
     uint32_t n_images;
     const unsigned char (*image_digests)[PREFIX_IMAGES_BYTES]; /* [n_images] copied; k names the pixels of images 0 .. k.  NULL: blocks with image
                                                                   rows are neither lent nor borrowed */
+    const unsigned char (*image_names)[PREFIX_IMAGES_BYTES]; /* [n_images] copied; k names the pixels of image k.  NULL: every image is encoded */
     uint32_t max_tokens; /* > n_resumed, which it includes */
     const int32_t *stop_ids; /* [n_stop_ids] tokens that end it; borrowed until the request has ended */
     uint32_t n_stop_ids;
@@ -140,6 +147,7 @@ typedef struct sched_numbers {
     uint64_t steps; /* dispatched since the start, as all that follow */
     uint64_t prefix_requests, prefix_tokens; /* admitted with borrowed blocks; positions not computed */
     uint64_t drafted_tokens, accepted_tokens;
+    uint64_t images_reused; /* not encoded: a slot held them */
 } sched_numbers;
 
 sched_numbers sched_numbers_of(const sched *s);

@@ -16,6 +16,7 @@
 
 #include "coordinator/sched/draft.h"
 #include "coordinator/sched/gain.h"
+#include "coordinator/sched/image_slots.h"
 #include "coordinator/sched/kv_blocks.h"
 #include "coordinator/sched/sched.h"
 
@@ -28,6 +29,7 @@ typedef struct seq_image {
     uint32_t end;          /* position after its last row */
     uint32_t slot;         /* SEQ_NO_SLOT: none held */
     bool planned;          /* a plan that encodes it was sent */
+    unsigned char name[PREFIX_IMAGES_BYTES];
 } seq_image;
 
 struct sched_seq {
@@ -35,6 +37,7 @@ struct sched_seq {
     void *user;
     sched_standing standing;
     int32_t *tokens; /* [n_prompt + max_tokens] owned */
+    bool scores;     /* all of `tokens` were given */
     uint32_t n_prompt, max_tokens, n_known, n_planned, n_done;
     uint32_t n_sampling; /* tokens being sampled by plans in flight */
     uint32_t n_plans;    /* plans in flight that hold a slice of it */
@@ -42,6 +45,7 @@ struct sched_seq {
     kv_table table;
     seq_image *images; /* [n_images] owned */
     uint32_t n_images;
+    bool has_image_names;
     const int32_t *stop_ids; /* [n_stop_ids] borrowed */
     uint32_t n_stop_ids;
     link_sampling sampling;
@@ -81,7 +85,8 @@ struct sched {
     uint64_t step, arrivals;
     uint32_t n_reserved;
     seq_list waiting, running;
-    sched_pool slots, images;
+    sched_pool slots;
+    image_slots images;
     prefix_cache blocks;
     draft_history history;
     gain gain;
@@ -93,6 +98,7 @@ struct sched {
     uint32_t n_drafted;   /* in the plan */
     float n_hoped;        /* tokens that its drafts are expected to give */
     bool has_prompts;     /* some prompt is not computed yet */
+    uint32_t n_kept;      /* tokens of the plan that only prompts may have: rows of an image that go together */
     sched_seq **scratch;  /* [max_seqs] */
     sched_event *events;  /* [event_capacity] */
     uint32_t n_events, next_event, event_capacity;

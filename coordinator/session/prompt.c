@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "coordinator/image/image.h"
-#include "coordinator/task/task.h"
 #include "proto/base/size.h"
 
 /* How many times the context is tokenized before we stop counting how much too long a prompt is. */
@@ -19,6 +18,7 @@ typedef struct item {
     size_t size;
     bool is_chat; /* one text with the chat items beside it */
     bool is_trusted;
+    bool joins_previous, joins_next; /* one text with the item there, what stands around an image */
 } item;
 
 typedef struct layout {
@@ -79,14 +79,28 @@ static base_status add_chat(const prompt_env *env, const wire_part *part, layout
     return status;
 }
 
-static base_status add_task(const prompt_env *env, const wire_part *part, layout *l, base_error *error)
+/* How many images a task gets: those up to the next task, within what it takes; too few or too many are complained about later. */
+static uint32_t count_images(const task *t, const wire_part *part, const wire_part *end)
 {
+    uint32_t n = 0;
+    for (part++; part < end && part->kind != WIRE_PART_TASK; part++)
+        n += part->kind == WIRE_PART_IMAGE;
+    n = n < t->min_images ? t->min_images : n;
+    return n > t->max_images ? t->max_images : n;
+}
+
+/* `part` is the task, `end` where all parts end. */
+static base_status add_task(const prompt_env *env, const wire_part *part, const wire_part *end, layout *l, base_error *error)
+{
+    const task *t = NULL;
     task_field fields[WIRE_FIELDS_MAX];
     size_t n_fields = part->n_fields < WIRE_FIELDS_MAX ? part->n_fields : WIRE_FIELDS_MAX;
     for (size_t i = 0; i < n_fields; i++)
         fields[i] = (task_field){.name = part->fields[i].name, .value = part->fields[i].value};
     task_prompt *rendered = &l->tasks[l->n_tasks];
-    base_status status = task_render(part->task, fields, n_fields, exemplars_find(env->exemplars, part->task), rendered, error);
+    base_status status = task_set_find(env->tasks, part->task, &t, error);
+    if (status == BASE_OK)
+        status = task_render(t, fields, n_fields, count_images(t, part, end), exemplars_find(env->exemplars, part->task), rendered, error);
     if (status != BASE_OK)
         return status;
     l->n_tasks++;
@@ -132,6 +146,34 @@ static base_status check_layout(const prompt_env *env, const layout *l, base_err
     return BASE_OK;
 }
 
+/* Put the model's marks around every image. */
+static base_status mark_images(const prompt_images *images, layout *l, base_error *error)
+{
+    const char *open = images->open != NULL ? images->open : "", *close = images->close != NULL ? images->close : "";
+    layout marked = {0};
+    base_status status = BASE_OK;
+    if (open[0] == '\0' && close[0] == '\0')
+        return BASE_OK;
+    for (size_t i = 0; status == BASE_OK && i < l->n_items; i++) {
+        bool is_image = l->items[i].text == NULL;
+        if (is_image && open[0] != '\0')
+            status = add_item(&marked, (item){.text = open, .size = strlen(open), .is_trusted = true, .joins_previous = true}, error);
+        if (status == BASE_OK)
+            status = add_item(&marked, l->items[i], error);
+        if (status == BASE_OK && is_image && close[0] != '\0')
+            status = add_item(&marked, (item){.text = close, .size = strlen(close), .is_trusted = true, .joins_next = true}, error);
+    }
+    if (status != BASE_OK) {
+        free(marked.items);
+        return status;
+    }
+    free(l->items);
+    l->items = marked.items;
+    l->n_items = marked.n_items;
+    l->capacity = marked.capacity;
+    return BASE_OK;
+}
+
 static base_status lay_out(const prompt_env *env, const wire_generate *g, layout *l, base_error *error)
 {
     for (size_t i = 0; i < g->n_parts; i++)
@@ -147,9 +189,11 @@ static base_status lay_out(const prompt_env *env, const wire_generate *g, layout
         else if (strcmp(part->task, CHAT_TASK) == 0)
             status = add_chat(env, part, l, error);
         else
-            status = add_task(env, part, l, error);
+            status = add_task(env, part, g->parts + g->n_parts, l, error);
     }
-    return status == BASE_OK ? check_layout(env, l, error) : status;
+    if (status == BASE_OK)
+        status = check_layout(env, l, error);
+    return status == BASE_OK ? mark_images(&env->images, l, error) : status;
 }
 
 /* ---- tokens ---- */
@@ -162,11 +206,16 @@ static base_status add_rows(text_ids *tokens, uint32_t first_row, uint32_t n_row
     return BASE_OK;
 }
 
-/* The text items from `at` on that are tokenized as one: a text by itself, or a chat's up to an image. */
+static bool is_one_text(const item *before, const item *behind)
+{
+    return behind->text != NULL && ((before->is_chat && behind->is_chat) || before->joins_next || behind->joins_previous);
+}
+
+/* The text items from `at` on that are tokenized as one: a text by itself, or a chat's up to an image, with the marks of images at both ends. */
 static size_t run_length(const layout *l, size_t at)
 {
     size_t end = at + 1;
-    while (l->items[at].is_chat && end < l->n_items && l->items[end].is_chat && l->items[end].text != NULL)
+    while (end < l->n_items && is_one_text(&l->items[end - 1], &l->items[end]))
         end++;
     return end - at;
 }
@@ -184,7 +233,7 @@ static base_status add_run(const prompt_env *env, const item *items, size_t n, s
 }
 
 /* A tokenizer may know a few pieces that the model has no row for (Gemma 3's image token). */
-static base_status check_ids(const prompt_env *env, const text_ids *tokens, base_error *error)
+base_status prompt_check_ids(const prompt_env *env, const text_ids *tokens, base_error *error)
 {
     for (size_t i = 0; i < tokens->n; i++)
         if (tokens->ids[i] >= 0 && (uint32_t)tokens->ids[i] >= env->limits.vocab_size)
@@ -218,7 +267,7 @@ static base_status tokenize(const prompt_env *env, const layout *l, text_ids *to
                          "the prompt has %zu tokens, %u of them for images; the context is %u and must hold the answer too; "
                          "shorten the text or send fewer images",
                          tokens->n, first_row, context);
-    return status == BASE_OK ? check_ids(env, tokens, error) : status;
+    return status == BASE_OK ? prompt_check_ids(env, tokens, error) : status;
 }
 
 /* ---- images ---- */
@@ -231,7 +280,7 @@ static base_status decode_one(const prompt_env *env, const wire_part *part, uint
     if (status != BASE_OK)
         return status;
     uint8_t *square = calloc((size_t)side * side, 3);
-    status = square != NULL ? image_fit_square(&decoded, side, square, error)
+    status = square != NULL ? image_preprocess(&decoded, &env->images.fit, side, square, error)
                             : base_fail(error, BASE_ENOMEM, "no memory for %u x %u pixels", side, side);
     image_release(&decoded);
     if (status != BASE_OK) {
@@ -242,9 +291,10 @@ static base_status decode_one(const prompt_env *env, const wire_part *part, uint
     return BASE_OK;
 }
 
-/* The name of all images up to the one just decoded. */
+/* The name of the image just decoded, and that of all up to it. */
 static void name_images(prompt *p, size_t image_bytes)
 {
+    crypto_generichash(p->image_names[p->n_images], PREFIX_IMAGES_BYTES, p->images[p->n_images], image_bytes, NULL, 0);
     crypto_generichash_state hash;
     crypto_generichash_init(&hash, NULL, 0, PREFIX_IMAGES_BYTES);
     if (p->n_images > 0)
@@ -257,7 +307,8 @@ static base_status decode_images(const prompt_env *env, const layout *l, prompt 
 {
     p->images = calloc(l->n_images + 1u, sizeof *p->images);
     p->image_digests = calloc(l->n_images + 1u, sizeof *p->image_digests);
-    if (p->images == NULL || p->image_digests == NULL)
+    p->image_names = calloc(l->n_images + 1u, sizeof *p->image_names);
+    if (p->images == NULL || p->image_digests == NULL || p->image_names == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for %u images", l->n_images);
     for (size_t i = 0; i < l->n_items; i++) {
         if (l->items[i].image == NULL)
@@ -296,6 +347,7 @@ void prompt_release(prompt *p)
         free(p->images[i]);
     free(p->images);
     free(p->image_digests);
+    free(p->image_names);
     text_ids_release(&p->tokens);
     *p = (prompt){0};
 }

@@ -62,6 +62,7 @@ void session_destroy(session **out)
     text_stop_release(&s->stop);
     base_buf_release(&s->text);
     free(s->ids);
+    free(s->logprobs);
     free(s);
     *out = NULL;
 }
@@ -92,6 +93,7 @@ static void slim_request(session *s)
     kept.generate.stop = s->stop_list;
     kept.generate.parts = NULL;
     kept.generate.n_parts = 0;
+    kept.generate.answer = NULL;
     kept.generate.resume_ids = NULL;
     kept.generate.n_resume_ids = 0;
     kept.owner = NULL;
@@ -117,6 +119,25 @@ static base_status append_resumed(session *s, const prompt_env *env, base_error 
     return BASE_OK;
 }
 
+/* Append the tokens of the answer to score; as append_resumed, before slim_request. */
+static base_status append_answer(session *s, const prompt_env *env, base_error *error)
+{
+    const char *answer = s->request.generate.answer;
+    text_part part = {.text = answer, .size = strlen(answer)};
+    size_t n_prompt = s->prompt.tokens.n;
+    base_status status = text_encode_parts(env->tokenizer, &part, 1, env->limits.max_positions, &s->prompt.tokens, error);
+    if (status == BASE_ETOOBIG)
+        return base_fail(error, status, "generate.answer has more than %zu tokens, which is what the context of %u leaves",
+                         env->limits.max_positions - n_prompt, env->limits.max_positions);
+    if (status != BASE_OK)
+        return status;
+    if (s->prompt.tokens.n == n_prompt)
+        return base_fail(error, BASE_EINVAL, "generate.answer gives no token");
+    s->max_tokens = (uint32_t)(s->prompt.tokens.n - n_prompt);
+    s->scores = true;
+    return prompt_check_ids(env, &s->prompt.tokens, error);
+}
+
 void session_prepare(session *s, const prompt_env *env)
 {
     s->error = (base_error){0};
@@ -125,7 +146,10 @@ void session_prepare(session *s, const prompt_env *env)
         s->n_prompt_tokens = (uint32_t)s->prompt.tokens.n;
         s->n_image_tokens = s->prompt.n_images * env->limits.rows_per_image;
         s->max_tokens = tokens_to_make(s, &env->limits);
-        append_resumed(s, env, &s->error);
+        if (s->request.generate.answer != NULL && s->request.generate.answer[0] != '\0')
+            append_answer(s, env, &s->error);
+        else
+            append_resumed(s, env, &s->error);
     }
     slim_request(s);
 }
@@ -138,12 +162,14 @@ sched_request session_request_of(const session *s, const int32_t *stop_ids, uint
         .tokens = s->prompt.tokens.ids,
         .n_tokens = s->n_prompt_tokens + s->n_resumed,
         .n_resumed = s->n_resumed,
+        .score = s->scores,
         .images = (const uint8_t *const *)s->prompt.images,
         .n_images = s->prompt.n_images,
         .image_digests = (const unsigned char (*)[PREFIX_IMAGES_BYTES])s->prompt.image_digests,
+        .image_names = (const unsigned char (*)[PREFIX_IMAGES_BYTES])s->prompt.image_names,
         .max_tokens = s->max_tokens,
         .stop_ids = stop_ids,
-        .n_stop_ids = n_stop_ids,
+        .n_stop_ids = s->scores ? 0 : n_stop_ids,
         .priority = (uint32_t)g->priority,
         .deadline_us = s->deadline_us,
         .sampling = {.temperature = g->sampling.temperature, .top_k = g->sampling.top_k, .top_p = g->sampling.top_p,
@@ -202,6 +228,8 @@ bool session_take_token(session *s, const sched_event *event, uint64_t now_us)
     fold_digest(s, event->token.logits_digest);
     if (event->finish == SCHED_EOS)
         return false;
+    if (s->logprobs != NULL)
+        s->logprobs[s->n_ids] = event->token.logprob;
     return show_token(s, event->token.token);
 }
 
@@ -219,7 +247,9 @@ static wire_finish take_resumed(session *s)
 base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t now_us, wire_finish *finish, base_error *error)
 {
     s->ids = calloc(s->max_tokens, sizeof *s->ids);
-    if (s->ids == NULL)
+    if (s->scores)
+        s->logprobs = calloc(s->max_tokens, sizeof *s->logprobs);
+    if (s->ids == NULL || (s->scores && s->logprobs == NULL))
         return base_fail(error, BASE_ENOMEM, "no memory for an answer of %u tokens", s->max_tokens);
     text_stream_init(&s->stream, tokenizer);
     text_stop_init(&s->stop, s->request.generate.stop, s->request.generate.n_stop);
@@ -295,6 +325,8 @@ void session_encode_result(const session *s, wire_finish finish, const session_p
                                    .finish = finish,
                                    .ids = s->ids,
                                    .n_ids = s->n_ids,
+                                   .logprobs = s->logprobs,
+                                   .n_logprobs = s->logprobs != NULL ? s->n_ids : 0,
                                    .prompt_tokens = s->n_prompt_tokens,
                                    .image_tokens = s->n_image_tokens,
                                    .completion_tokens = s->n_ids,

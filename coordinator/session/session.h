@@ -48,6 +48,7 @@ struct session {
     const char *stop_list[WIRE_STOP_MAX];
     uint32_t n_prompt_tokens, n_image_tokens, max_tokens;
     uint32_t n_resumed; /* tokens of the answer that came with the request; they stand behind the prompt's */
+    bool scores;        /* all of the answer came with it: max_tokens behind the prompt's */
 
     /* engine, from SCHEDULED on */
     sched_seq *seq;
@@ -56,6 +57,7 @@ struct session {
     base_buf text;       /* the answer so far, as far as it may be shown */
     size_t text_sent;    /* bytes of it that were streamed */
     uint32_t *ids;       /* [max_tokens] the answer's tokens without the end-of-text one */
+    float *logprobs;     /* [max_tokens] of these tokens; NULL unless the request scores */
     uint32_t n_ids, n_ids_sent, n_events;
     uint64_t logits_digest;
     uint64_t queued_us, started_us, first_token_us;
@@ -76,7 +78,7 @@ void session_move(session *s, session_state to);
 bool session_is_over(const session *s);
 
 /* PREPARING, on an intake thread: tokens and images, and the number of tokens to make: what was asked for, or the default; cut to the
- * context; the tokens to resume after are appended to the prompt's.  The result is left in `error`; the message is freed but for its scalars and
+ * context; the tokens to resume after, or those of the answer to score, are appended to the prompt's.  The result is left in `error`; the message is freed but for its scalars and
  * stop strings. */
 void session_prepare(session *s, const prompt_env *env);
 

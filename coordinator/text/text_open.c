@@ -174,7 +174,7 @@ static base_status open_only_gguf(text_tokenizer *t, const char *dir, base_error
     struct stat st;
     int n = snprintf(path, sizeof path, "%s/vocabulary.gguf", dir);
     bool has_vocabulary = n > 0 && (size_t)n < sizeof path && stat(path, &st) == 0;
-    n = has_vocabulary ? 1 : shard_find_gguf(dir, path, sizeof path);
+    n = has_vocabulary ? 1 : shard_find_gguf(dir, false, path, sizeof path);
     if (n > 1)
         return base_fail(error, BASE_EINVAL, "'%s' holds %d .gguf files; name one of them", dir, n);
     if (n < 1)

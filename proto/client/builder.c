@@ -15,6 +15,7 @@ struct pg_request {
     wire_part parts[WIRE_PARTS_MAX];  /* strings, bytes and field arrays [WIRE_FIELDS_MAX] owned */
     char *stop[WIRE_STOP_MAX];        /* owned */
     uint32_t *resume_ids;             /* owned */
+    char *answer;                     /* owned */
 };
 
 pg_status pg_fail(pg_error *error, pg_status status, const char *format, ...)
@@ -71,6 +72,7 @@ void pg_request_destroy(pg_request **request)
     for (size_t i = 0; i < (*request)->generate.n_stop; i++)
         free((*request)->stop[i]);
     free((*request)->resume_ids);
+    free((*request)->answer);
     free(*request);
     *request = NULL;
 }
@@ -270,6 +272,16 @@ pg_status pg_request_set_resume(pg_request *request, const uint32_t *ids, size_t
     return PG_OK;
 }
 
+pg_status pg_request_set_answer(pg_request *request, const char *answer)
+{
+    char *copy = answer != NULL ? strdup(answer) : NULL;
+    if (answer != NULL && copy == NULL)
+        return stick(request, PG_ENOMEM, "out of memory for an answer");
+    free(request->answer);
+    request->answer = copy;
+    return PG_OK;
+}
+
 pg_status pg_request_view(const pg_request *request, wire_generate *out, pg_error *error)
 {
     if (request->failure.status != PG_OK)
@@ -278,5 +290,6 @@ pg_status pg_request_view(const pg_request *request, wire_generate *out, pg_erro
     out->parts = request->parts;
     out->stop = (const char *const *)request->stop;
     out->resume_ids = request->resume_ids;
+    out->answer = request->answer;
     return PG_OK;
 }

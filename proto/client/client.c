@@ -309,6 +309,8 @@ static pg_status make_result(wire_reply *reply, pg_result **out, pg_error *error
         .finish = (pg_finish)from->finish,
         .ids = from->ids,
         .n_ids = from->n_ids,
+        .logprobs = from->logprobs,
+        .n_logprobs = from->n_logprobs,
         .prompt_tokens = from->prompt_tokens,
         .image_tokens = from->image_tokens,
         .completion_tokens = from->completion_tokens,
@@ -477,6 +479,7 @@ pg_status pg_client_stats(pg_client *client, pg_stats *out, pg_error *error)
         .drafted_tokens = from->drafted_tokens,
         .accepted_tokens = from->accepted_tokens,
         .kv_blocks_kept = from->kv_blocks_kept,
+        .images_reused = from->images_reused,
     };
     wire_reply_release(&reply);
     return PG_OK;

@@ -110,6 +110,10 @@ PG_API void pg_request_set_logits_digest(pg_request *request, bool wanted);     
  * now.  Copied; replaces what was set before; n_ids 0: from the beginning.  Errors: PG_EINVAL NULL, PG_ENOMEM; stays with the request. */
 PG_API pg_status pg_request_set_resume(pg_request *request, const uint32_t *ids, size_t n_ids);
 
+/* Write nothing, but score `answer` (copied; NULL: no longer): pg_result.logprobs says how likely the model finds each of its tokens after the
+ * prompt.  It is tokenised by itself, as it is given.  Leave tokens, stop texts and resuming alone.  Errors: PG_ENOMEM; stays with the request. */
+PG_API pg_status pg_request_set_answer(pg_request *request, const char *answer);
+
 /* ---- generation ---- */
 
 typedef enum pg_finish {
@@ -126,6 +130,8 @@ typedef struct pg_result {
     pg_finish finish;
     const uint32_t *ids; /* [n_ids] token ids of the answer */
     size_t n_ids;
+    const float *logprobs; /* [n_logprobs] natural logs of the probabilities of `ids`; none unless an answer was scored */
+    size_t n_logprobs;
     uint32_t prompt_tokens, image_tokens, completion_tokens;     /* prompt_tokens includes image_tokens */
     double prepare_ms, queue_ms, first_token_ms, total_ms;       /* measured by the server */
     const char *model, *model_digest, *version, *layout, *isa;   /* provenance: what made this answer */
@@ -174,6 +180,7 @@ typedef struct pg_stats {
     uint64_t prefix_requests, prefix_tokens; /* requests that began like earlier ones; positions that were not computed for it */
     uint64_t drafted_tokens, accepted_tokens;
     uint32_t kv_blocks_kept; /* of the free ones: hold what a later prompt may begin with */
+    uint64_t images_reused;  /* not encoded: their vectors were still there */
 } pg_stats;
 
 PG_API pg_status pg_client_stats(pg_client *client, pg_stats *out, pg_error *error);

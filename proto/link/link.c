@@ -57,6 +57,7 @@ void link_hello_encode(const link_hello *hello, base_buf *out)
     base_buf_put_u32(out, limits->rows_per_image);
     base_buf_put_u32(out, limits->image_size);
     base_buf_put_u32(out, limits->vocab_size);
+    base_buf_put_u32(out, limits->whole_images);
     put_text(out, hello->model_digest, sizeof hello->model_digest - 1);
     put_text(out, hello->isa, sizeof hello->isa - 1);
     base_buf_put_u32(out, hello->n_threads);
@@ -93,6 +94,9 @@ static base_status check_hello(const link_hello *hello, base_error *error)
         (uint64_t)limits->n_image_slots * limits->rows_per_image > INT32_MAX)
         return base_fail(error, BASE_EFORMAT, "hello: %u image slots of %u rows, %u pixels a side, cannot be",
                          limits->n_image_slots, limits->rows_per_image, limits->image_size);
+    if (limits->whole_images > 1 || (limits->whole_images == 1 && limits->n_image_slots > 0 && limits->max_step_tokens < limits->rows_per_image))
+        return base_fail(error, BASE_EFORMAT, "hello: whole_images is %u, with %u rows an image in steps of %u", limits->whole_images,
+                         limits->rows_per_image, limits->max_step_tokens);
     if (!is_hex_digest(hello->model_digest))
         return base_fail(error, BASE_EFORMAT, "hello: model_digest is not 64 lower-case hex digits");
     return BASE_OK;
@@ -119,6 +123,7 @@ base_status link_hello_decode(const void *bytes, size_t size, link_hello *out, b
     limits->rows_per_image = base_reader_u32(&reader);
     limits->image_size = base_reader_u32(&reader);
     limits->vocab_size = base_reader_u32(&reader);
+    limits->whole_images = base_reader_u32(&reader);
     take_text(&reader, hello.model_digest, sizeof hello.model_digest - 1);
     take_text(&reader, hello.isa, sizeof hello.isa - 1);
     hello.n_threads = base_reader_u32(&reader);

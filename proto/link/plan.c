@@ -2,7 +2,7 @@
  *
  *     plan:    type u8 | step u64 | n_slices n_tokens n_blocks n_images image_size u32 |
  *              slices | tokens i32 | blocks u32 | images
- *     slice:   seq pos n_tokens first_token first_block n_sampled flags u32 | temperature f32 | top_k u32 | top_p f32 | seed u64
+ *     slice:   seq pos n_tokens first_token first_block n_sampled flags u32 | temperature f32 | top_k u32 | top_p f32 | seed u64 | given i32
  *     image:   slot u32 | pixels u8 [image_size * image_size * 3]
  *     result:  type u8 | step u64 | n_tokens u32 | tokens
  *     token:   seq pos u32 | token i32 | logprob f32 | logits_digest u64
@@ -19,11 +19,11 @@
 #include "proto/link/link.h"
 
 enum {
-    SLICE_BYTES = 7 * 4 + 3 * 4 + 8,
+    SLICE_BYTES = 7 * 4 + 3 * 4 + 8 + 4,
     TOKEN_BYTES = 4,
     BLOCK_BYTES = 4,
     SAMPLED_BYTES = 4 * 4 + 8,
-    ALL_FLAGS = LINK_SLICE_FEEDBACK | LINK_SLICE_DIGEST,
+    ALL_FLAGS = LINK_SLICE_FEEDBACK | LINK_SLICE_DIGEST | LINK_SLICE_GIVEN,
 };
 
 /* ---- encoding ---- */
@@ -41,6 +41,7 @@ static void put_slice(base_buf *out, const link_slice *slice)
     base_buf_put_u32(out, slice->sampling.top_k);
     base_buf_put_f32(out, slice->sampling.top_p);
     base_buf_put_u64(out, slice->sampling.seed);
+    base_buf_put_u32(out, (uint32_t)slice->given);
 }
 
 void link_plan_encode(const link_plan *plan, base_buf *out)
@@ -172,12 +173,15 @@ static base_status check_sampling(const link_sampling *sampling, uint32_t i, bas
     return BASE_OK;
 }
 
-static base_status check_flags(const link_slice *slice, uint32_t i, base_error *error)
+static base_status check_flags(const link_slice *slice, const link_limits *limits, uint32_t i, base_error *error)
 {
     if ((slice->flags & ~(uint32_t)ALL_FLAGS) != 0)
         return base_fail(error, BASE_EFORMAT, "plan: slices[%u].flags has unknown bits: 0x%x", i, slice->flags);
     if ((slice->flags & LINK_SLICE_DIGEST) != 0 && slice->n_sampled == 0)
         return base_fail(error, BASE_EFORMAT, "plan: slices[%u].flags asks for a digest without sampling", i);
+    if ((slice->flags & LINK_SLICE_GIVEN) != 0 && (slice->n_sampled == 0 || slice->given < 0 || (uint32_t)slice->given >= limits->vocab_size))
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].given is %d, for %u samples of a vocabulary of %u", i, slice->given, slice->n_sampled,
+                         limits->vocab_size);
     return BASE_OK;
 }
 
@@ -206,7 +210,7 @@ static base_status check_slice(const link_plan *plan, const link_limits *limits,
                          (unsigned long long)(slice->first_block + n_blocks - 1), plan->n_blocks);
     if (slice->n_sampled > slice->n_tokens)
         return base_fail(error, BASE_EFORMAT, "plan: slices[%u].n_sampled is %u of %u tokens", i, slice->n_sampled, slice->n_tokens);
-    base_status status = check_flags(slice, i, error);
+    base_status status = check_flags(slice, limits, i, error);
     if (status == BASE_OK && slice->n_sampled > 0)
         status = check_sampling(&slice->sampling, i, error);
     return status;
@@ -226,6 +230,7 @@ static link_slice read_slice(base_reader *reader)
     slice.sampling.top_k = base_reader_u32(reader);
     slice.sampling.top_p = base_reader_f32(reader);
     slice.sampling.seed = base_reader_u64(reader);
+    slice.given = (int32_t)base_reader_u32(reader);
     return slice;
 }
 
@@ -249,6 +254,22 @@ static base_status read_slices(base_reader *reader, link_plan *plan, const link_
     return BASE_OK;
 }
 
+/* Rows of an image that see each other follow one another to its last inside a slice. */
+static base_status check_images_whole(const link_plan *plan, uint32_t rows_per_image, base_error *error)
+{
+    for (uint32_t is = 0; is < plan->n_slices; is++) {
+        const link_slice *slice = &plan->slices[is];
+        for (uint32_t i = slice->first_token, end = i + slice->n_tokens; i < end; i++) {
+            int32_t token = plan->tokens[i];
+            bool is_last = token >= 0 || (uint32_t)(-1 - token) % rows_per_image == rows_per_image - 1;
+            if (!is_last && (i + 1 == end || plan->tokens[i + 1] != token - 1))
+                return base_fail(error, BASE_EFORMAT, "plan: slices[%u] has row %d of an image without the next; its rows go together",
+                                 is, -1 - token);
+        }
+    }
+    return BASE_OK;
+}
+
 /* A placeholder may hold anything on the wire; it becomes 0, so that a rank that looks at it finds a valid token. */
 static base_status read_tokens(base_reader *reader, link_plan *plan, const link_limits *limits, base_error *error)
 {
@@ -266,7 +287,7 @@ static base_status read_tokens(base_reader *reader, link_plan *plan, const link_
                              "plan: tokens[%u] is %d; the vocabulary has %u entries, the image store %llu rows", i, token,
                              limits->vocab_size, (unsigned long long)n_rows);
     }
-    return BASE_OK;
+    return limits->whole_images != 0 && n_rows > 0 ? check_images_whole(plan, limits->rows_per_image, error) : BASE_OK;
 }
 
 static base_status read_blocks(base_reader *reader, link_plan *plan, const link_limits *limits, base_error *error)

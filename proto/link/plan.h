@@ -25,6 +25,8 @@
 enum {
     LINK_SLICE_FEEDBACK = 1u << 0, /* tokens[0] of the slice is a placeholder for the sequence's last sampled token */
     LINK_SLICE_DIGEST = 1u << 1,   /* with n_sampled: return digests of the logits' bits */
+    LINK_SLICE_GIVEN = 1u << 2,    /* with n_sampled: nothing is drawn; the token "sampled" after a position is the slice's next, after the last one
+                                      `given`, and what counts is its logprob */
 };
 
 /* How to pick a token.  The uniform number comes from a counter-based generator keyed by (seed, position). */
@@ -44,6 +46,7 @@ typedef struct link_slice {
     uint32_t n_sampled;   /* sample after each of the last so many positions; 0: none, k + 1: k drafted tokens are verified */
     uint32_t flags;
     link_sampling sampling; /* read with n_sampled only */
+    int32_t given;          /* read with LINK_SLICE_GIVEN only; a vocabulary entry */
 } link_slice;
 
 /* Room that a slice takes in a result, and in the ranks' memory for logits: one token even when it samples none, because it may overflow.
@@ -79,6 +82,7 @@ typedef struct link_limits {
     uint32_t rows_per_image; /* 0: the model has no tower */
     uint32_t image_size;     /* pixels a side */
     uint32_t vocab_size;
+    uint32_t whole_images;   /* 1: the rows of an image see each other, so a slice that has some has all to the image's last; else 0 */
 } link_limits;
 
 /* Append the encoded plan (message type byte included, see link.h).  A failure (memory, images without image_size) sticks in

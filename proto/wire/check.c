@@ -29,7 +29,7 @@ static base_status check_task(const wire_part *part, size_t i, size_t *text_byte
 /* The sums cannot wrap: all texts together came in one message. */
 static base_status check_parts(const wire_generate *generate, base_error *error)
 {
-    size_t text_bytes = 0;
+    size_t text_bytes = generate->answer != NULL ? strlen(generate->answer) : 0;
     bool something = false;
     if (generate->n_parts > WIRE_PARTS_MAX)
         return base_fail(error, BASE_ETOOBIG, "generate.parts has %zu entries; the limit is %d", generate->n_parts,
@@ -51,7 +51,7 @@ static base_status check_parts(const wire_generate *generate, base_error *error)
     if (!something)
         return base_fail(error, BASE_EINVAL, "generate.parts is empty; send a text, an image or a task");
     if (text_bytes > WIRE_TEXT_BYTES_MAX)
-        return base_fail(error, BASE_ETOOBIG, "the texts of generate.parts have %zu bytes; the limit is %d", text_bytes,
+        return base_fail(error, BASE_ETOOBIG, "the texts of generate.parts and the answer have %zu bytes; the limit is %d", text_bytes,
                          WIRE_TEXT_BYTES_MAX);
     return BASE_OK;
 }
@@ -104,6 +104,8 @@ base_status check_generate(const wire_generate *generate, base_error *error)
     if (generate->n_resume_ids > WIRE_MAX_TOKENS_MAX)
         return base_fail(error, BASE_ETOOBIG, "generate.resume_ids has %zu entries; the limit is %d", generate->n_resume_ids,
                          WIRE_MAX_TOKENS_MAX);
+    if (generate->answer != NULL && generate->answer[0] != '\0' && (generate->n_resume_ids > 0 || generate->n_stop > 0 || generate->max_tokens > 0))
+        return base_fail(error, BASE_EINVAL, "generate.answer is scored whole; max_tokens, stop and resume_ids do not go with it");
     if (generate->priority != WIRE_ROUTINE && generate->priority != WIRE_STAT)
         return base_fail(error, BASE_EINVAL, "generate.priority is %d; it must be 0 (ROUTINE) or 1 (STAT)",
                          (int)generate->priority);

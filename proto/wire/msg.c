@@ -217,6 +217,7 @@ static base_status encode_generate(const wire_generate *generate, Palmgrove__V1_
         body.logits_digest = generate->logits_digest;
         body.n_resume_ids = generate->n_resume_ids;
         body.resume_ids = (uint32_t *)generate->resume_ids;
+        body.answer = lend(generate->answer);
         request->body_case = PALMGROVE__V1__REQUEST__BODY_GENERATE;
         request->generate = &body;
         status = pack(&request->base, out, error);
@@ -320,6 +321,7 @@ static base_status convert_generate(message_owner *owner, const Palmgrove__V1__G
     out->logits_digest = body->logits_digest;
     out->resume_ids = body->resume_ids;
     out->n_resume_ids = body->n_resume_ids;
+    out->answer = body->answer;
     return check_generate(out, error);
 }
 
@@ -409,6 +411,8 @@ static base_status encode_result(const wire_result *result, Palmgrove__V1__Reply
     body.provenance = &provenance;
     body.n_ids = result->n_ids;
     body.ids = (uint32_t *)result->ids;
+    body.n_logprobs = result->n_logprobs;
+    body.logprobs = (float *)result->logprobs;
     tree->body_case = PALMGROVE__V1__REPLY__BODY_RESULT;
     tree->result = &body;
     return pack(&tree->base, out, error);
@@ -454,7 +458,7 @@ static base_status encode_health(const wire_health *health, Palmgrove__V1__Reply
 #define STATS_FIELDS(X)                                                                                                  \
     X(requests_admitted) X(requests_finished) X(requests_failed) X(requests_refused) X(requests_canceled) X(queued)     \
     X(running) X(prompt_tokens) X(completion_tokens) X(steps) X(kv_blocks_total) X(kv_blocks_free) X(malformed_messages) \
-    X(resident_bytes) X(prefix_requests) X(prefix_tokens) X(drafted_tokens) X(accepted_tokens) X(kv_blocks_kept)
+    X(resident_bytes) X(prefix_requests) X(prefix_tokens) X(drafted_tokens) X(accepted_tokens) X(kv_blocks_kept) X(images_reused)
 
 static base_status encode_stats(const wire_stats *stats, Palmgrove__V1__Reply *tree, base_buf *out, base_error *error)
 {
@@ -504,6 +508,8 @@ static void convert_result(const Palmgrove__V1__Result *body, wire_result *out)
         .finish = known ? (wire_finish)body->finish : WIRE_FINISH_UNKNOWN,
         .ids = body->ids,
         .n_ids = body->n_ids,
+        .logprobs = body->logprobs,
+        .n_logprobs = body->n_logprobs,
         .prompt_tokens = usage->prompt_tokens,
         .image_tokens = usage->image_tokens,
         .completion_tokens = usage->completion_tokens,

@@ -75,6 +75,7 @@ typedef struct wire_generate {
     bool logits_digest;
     const uint32_t *resume_ids; /* [n_resume_ids] the answer's first tokens, made before */
     size_t n_resume_ids;
+    const char *answer; /* not "": to be scored, nothing is generated */
 } wire_generate;
 
 typedef enum wire_request_kind {
@@ -112,6 +113,8 @@ typedef struct wire_result {
     wire_finish finish;
     const uint32_t *ids;
     size_t n_ids;
+    const float *logprobs; /* [n_logprobs] of `ids`; none unless an answer was scored */
+    size_t n_logprobs;
     uint32_t prompt_tokens, image_tokens, completion_tokens;
     double prepare_ms, queue_ms, first_token_ms, total_ms;
     uint32_t reused_tokens, drafted_tokens, accepted_tokens;
@@ -140,7 +143,7 @@ typedef struct wire_stats {
     uint64_t prompt_tokens, completion_tokens, steps;
     uint32_t kv_blocks_total, kv_blocks_free;
     uint64_t malformed_messages, resident_bytes;
-    uint64_t prefix_requests, prefix_tokens, drafted_tokens, accepted_tokens;
+    uint64_t prefix_requests, prefix_tokens, drafted_tokens, accepted_tokens, images_reused;
     uint32_t kv_blocks_kept;
 } wire_stats;
 

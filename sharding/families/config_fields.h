@@ -50,6 +50,7 @@ base_status config_check_heads(const char *file, const arch_stack *stack, base_e
 
 /* What a family's configuration class takes for a field that is left out; 0: the field must be there, unless said otherwise. */
 typedef struct hf_defaults {
+    uint32_t hidden, mlp, layers;
     uint32_t heads;
     uint32_t kv;        /* 0: as many as heads */
     uint32_t head_dim;  /* 0: hidden_size / heads */

@@ -1,16 +1,18 @@
-/* gemma3.c - Gemma 3 and MedGemma, the decoder (arXiv 2503.19786, 2507.05201): a norm before and behind attention and MLP, norms of q and
+/* gemma3.c - Gemma 3 and MedGemma (arXiv 2503.19786, 2507.05201): a norm before and behind attention and MLP, norms of q and
  * k, GeGLU, tied embeddings scaled on the way in, and two rotary regimes: of six layers five see a window with base 10000, the sixth
- * sees everything with base 10^6, its positions divided by 8 from 4B up.
+ * sees everything with base 10^6, its positions divided by 8 from 4B up.  A SigLIP tower of 896 pixels (4B and up), whose 64 x 64 patches
+ * are averaged in blocks to 256 vectors that see each other in the decoder.
  *
  * safetensors hold a gain as w and apply 1 + w; GGUF files hold it added already.  transformers rounds the embedding's scale to the
- * type of the weights, llama.cpp does not; each checkpoint is computed as its own library does.  The vision tower of a multimodal
- * checkpoint is not read: text only. */
+ * type of the weights, llama.cpp does not; each checkpoint is computed as its own library does. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "sharding/families/config_fields.h"
 #include "sharding/families/decoder_names.h"
 #include "sharding/families/gguf_fields.h"
+#include "sharding/families/tower_fields.h"
 #include "sharding/pack/half.h"
 
 #define LOCAL_THETA   10000.0
@@ -30,6 +32,15 @@ static void set_common(arch_decoder *out)
     stack->mlp = ARCH_MLP_GEGLU_TANH;
     stack->qk_norm = true;
     out->embedding_scale = (float)sqrt((double)stack->d);
+}
+
+void family_gemma3_tower(arch_tower *out)
+{
+    out->projector = ARCH_PROJECTOR_GEMMA3;
+    out->images_see_all = true;
+    out->fit = (arch_fit){.kind = ARCH_FIT_STRETCH, .filter = ARCH_FILTER_BILINEAR};
+    for (int i = 0; i < 3; i++)
+        out->image_mean[i] = out->image_std[i] = 0.5f;
 }
 
 /* --- config.json --- */
@@ -91,7 +102,48 @@ static void must_be_zero(shard_json *json, const char *field)
         config_unsupported_in(json, field, "null");
 }
 
-static base_status fill(const family_config *config, arch *out)
+/* mm_tokens_per_image vectors in a square; the patches a side are a multiple of its side. */
+static void read_pool(shard_json *root, arch_tower *out)
+{
+    uint32_t n = shard_json_u32_or(root, "mm_tokens_per_image", 1, MAX_PATCHES, 256);
+    uint32_t side = out->image_size / out->patch_size, tokens_side = (uint32_t)lround(sqrt((double)n));
+    if (root->status == BASE_OK && (tokens_side * tokens_side != n || side % tokens_side != 0))
+        shard_json_fail(root, "mm_tokens_per_image", "a square whose side divides the patches a side");
+    else
+        out->pool = side / tokens_side;
+}
+
+static base_status fill_tower(const family_config *config, arch *out)
+{
+    static const char *const projectors[] = {"multi_modal_projector.", "model.multi_modal_projector.", NULL};
+    arch_tower *tower = &out->tower;
+    shard_json root = shard_json_over(config->root, config->file, "", config->error);
+    shard_json vision = shard_json_over(json_object_get(config->root, "vision_config"), config->file, "vision_config.", config->error);
+    base_status status = hf_tower_read(config, &vision, tower);
+    if (status != BASE_OK)
+        return status;
+    read_pool(&root, tower);
+    family_gemma3_tower(tower);
+    tower->projector_plus_one = true;
+    snprintf(tower->open, sizeof tower->open, "\n\n<start_of_image>");
+    snprintf(tower->close, sizeof tower->close, "<end_of_image>\n\n");
+    hf_prefix_choose(config, projectors, "mm_soft_emb_norm.weight", out->projector_prefix);
+    return root.status != BASE_OK ? root.status : hf_fit_read(config, tower);
+}
+
+/* A checkpoint of the decoder alone may keep the configuration of both. */
+static base_status fill_vision(const family_config *config, arch *out)
+{
+    if (!json_is_object(json_object_get(config->root, "vision_config")) ||
+        !hf_prefix_choose(config, hf_tower_prefixes, HF_TOWER_FIRST, out->tower_prefix)) {
+        out->tower_prefix[0] = '\0';
+        return BASE_OK;
+    }
+    out->has_tower = true;
+    return fill_tower(config, out);
+}
+
+static base_status fill_text(const family_config *config, arch *out)
 {
     shard_json json = shard_json_over(config->root, config->file, "", config->error);
     if (strcmp(shard_json_text(&json, "model_type"), "gemma3") == 0)
@@ -111,6 +163,12 @@ static base_status fill(const family_config *config, arch *out)
     must_be_zero(&json, "attn_logit_softcapping");
     must_be_zero(&json, "final_logit_softcapping");
     return json.status != BASE_OK ? json.status : read_regimes(&json, decoder);
+}
+
+static base_status fill(const family_config *config, arch *out)
+{
+    base_status status = fill_text(config, out);
+    return status != BASE_OK ? status : fill_vision(config, out);
 }
 
 /* --- GGUF --- */
@@ -155,7 +213,10 @@ const arch_family family_gemma3 = {
                                 [ARCH_LAYER_MLP_NORM] = HF_LAYER "pre_feedforward_layernorm.weight",
                                 [ARCH_LAYER_POST_MLP_NORM] = HF_LAYER "post_feedforward_layernorm.weight",
                                 [ARCH_LAYER_Q_NORM] = HF_LAYER "self_attn.q_norm.weight",
-                                [ARCH_LAYER_K_NORM] = HF_LAYER "self_attn.k_norm.weight"}},
+                                [ARCH_LAYER_K_NORM] = HF_LAYER "self_attn.k_norm.weight"},
+              [ARCH_TOWER] = {HF_TOWER_NAMES,
+                              [ARCH_PROJECTOR_NORM] = "mm_soft_emb_norm.weight",
+                              [ARCH_PROJECTOR] = "mm_input_projection_weight"}},
     .gguf_names = {GGUF_DECODER_NAMES,
                    [ARCH_LAYER_POST_ATTN_NORM] = "blk.%u.post_attention_norm.weight",
                    [ARCH_LAYER_POST_MLP_NORM] = "blk.%u.post_ffw_norm.weight",

@@ -78,6 +78,45 @@ double gguf_fields_number_or(gguf_fields *fields, const char *key, double min, d
     return otherwise;
 }
 
+void gguf_fields_text(gguf_fields *fields, const char *key, char out[32])
+{
+    full_key full = key_of(fields, key);
+    gguf_string text = {0};
+    memset(out, 0, 32);
+    if (!gguf_has(fields->of->gguf, full.text))
+        return;
+    if (gguf_get_string(fields->of->gguf, full.text, &text) && text.size < 32)
+        memcpy(out, text.bytes, text.size);
+    if (out[0] != '\0' && !shard_name_is_plain(out, 31))
+        out[0] = '\0';
+    if (out[0] == '\0')
+        field_fail(fields, full.text, "a short text");
+}
+
+bool gguf_fields_bool_or(gguf_fields *fields, const char *key, bool otherwise)
+{
+    full_key full = key_of(fields, key);
+    bool value = otherwise;
+    if (gguf_has(fields->of->gguf, full.text) && !gguf_get_bool(fields->of->gguf, full.text, &value))
+        field_fail(fields, full.text, "true or false");
+    return value;
+}
+
+void gguf_fields_numbers(gguf_fields *fields, const char *key, size_t n, double min, double max, float *out)
+{
+    full_key full = key_of(fields, key);
+    bool good = gguf_array_size(fields->of->gguf, full.text) == n;
+    if (!gguf_has(fields->of->gguf, full.text))
+        return;
+    for (size_t i = 0; good && i < n; i++) {
+        double value = 0.0;
+        good = gguf_array_f64(fields->of->gguf, full.text, i, &value) && value >= min && value <= max;
+        out[i] = (float)value;
+    }
+    if (!good)
+        field_fail(fields, full.text, "as many numbers as a pixel has colours, in a sane range");
+}
+
 bool gguf_fields_flags(gguf_fields *fields, const char *key, uint32_t n, uint64_t *bits)
 {
     full_key full = key_of(fields, key);

@@ -18,6 +18,12 @@ uint32_t gguf_fields_u32(gguf_fields *fields, const char *key, uint32_t min, uin
 uint32_t gguf_fields_u32_or(gguf_fields *fields, const char *key, uint32_t min, uint32_t max, uint32_t otherwise);
 double gguf_fields_number_or(gguf_fields *fields, const char *key, double min, double max, double otherwise);
 
+/* A text of at most 31 bytes into out, "" when it is missing; and a flag. */
+void gguf_fields_text(gguf_fields *fields, const char *key, char out[32]);
+bool gguf_fields_bool_or(gguf_fields *fields, const char *key, bool otherwise);
+/* An array of exactly n numbers; out stays when it is missing. */
+void gguf_fields_numbers(gguf_fields *fields, const char *key, size_t n, double min, double max, float *out);
+
 /* An array of n numbers, nonzero meaning true, as bits; false, without failure, when the key holds no such array. */
 bool gguf_fields_flags(gguf_fields *fields, const char *key, uint32_t n, uint64_t *bits);
 

@@ -185,14 +185,19 @@ static base_status read_ids(const family_config *config, shard_json *json, const
 
 /* --- all of it --- */
 
+/* `otherwise` 0: it must be there. */
+static uint32_t read_size(shard_json *json, const char *field, uint32_t max, uint32_t otherwise)
+{
+    return otherwise == 0 ? shard_json_u32(json, field, 1, max) : shard_json_u32_or(json, field, 1, max, otherwise);
+}
+
 static void read_sizes(shard_json *json, const hf_defaults *defaults, arch_decoder *out)
 {
     arch_stack *stack = &out->stack;
-    stack->n_layers = shard_json_u32(json, "num_hidden_layers", 1, ARCH_MAX_LAYERS);
-    stack->d = shard_json_u32(json, "hidden_size", 1, MAX_HIDDEN);
-    stack->f = shard_json_u32(json, "intermediate_size", 1, MAX_MLP);
-    stack->h = defaults->heads == 0 ? shard_json_u32(json, "num_attention_heads", 1, MAX_HEADS)
-                                    : shard_json_u32_or(json, "num_attention_heads", 1, MAX_HEADS, defaults->heads);
+    stack->n_layers = read_size(json, "num_hidden_layers", ARCH_MAX_LAYERS, defaults->layers);
+    stack->d = read_size(json, "hidden_size", MAX_HIDDEN, defaults->hidden);
+    stack->f = read_size(json, "intermediate_size", MAX_MLP, defaults->mlp);
+    stack->h = read_size(json, "num_attention_heads", MAX_HEADS, defaults->heads);
     stack->kv = shard_json_u32_or(json, "num_key_value_heads", 1, MAX_HEADS, defaults->kv == 0 ? stack->h : defaults->kv);
     uint32_t head_dim = defaults->head_dim;
     if (head_dim == 0 && !shard_json_has(json, "head_dim")) {
@@ -201,10 +206,17 @@ static void read_sizes(shard_json *json, const hf_defaults *defaults, arch_decod
             shard_json_fail(json, "head_dim", "to be given: hidden_size / num_attention_heads is not one");
     }
     stack->dh = shard_json_u32_or(json, "head_dim", 1, MAX_HEAD_DIM, head_dim);
-    out->vocab_size = defaults->vocab_size == 0 ? shard_json_u32(json, "vocab_size", 1, MAX_VOCAB)
-                                                : shard_json_u32_or(json, "vocab_size", 1, MAX_VOCAB, defaults->vocab_size);
+    out->vocab_size = read_size(json, "vocab_size", MAX_VOCAB, defaults->vocab_size);
     out->max_positions = shard_json_u32_or(json, "max_position_embeddings", 1, MAX_POSITIONS, defaults->positions);
     stack->norm_eps = (float)shard_json_number_or(json, "rms_norm_eps", MIN_EPS, MAX_EPS, defaults->norm_eps);
+}
+
+static bool has_output(const family_config *config)
+{
+    shard_tensor output;
+    char name[ARCH_MAX_PREFIX + 16];
+    snprintf(name, sizeof name, "%.*slm_head.weight", (int)arch_prefix_outside(config->prefix), config->prefix);
+    return shard_source_find(config->source, name, &output, NULL) == BASE_OK;
 }
 
 /* Where neither config.json nor the family says so, a missing output matrix does. */
@@ -215,9 +227,7 @@ static bool read_tied(const family_config *config, shard_json *json, const hf_de
         return shard_json_bool(json, "tie_word_embeddings");
     if (json_is_boolean(json_object_get(root.object, "tie_word_embeddings")))
         return shard_json_bool(&root, "tie_word_embeddings");
-    shard_tensor output;
-    return defaults->tied ||
-           (config->source != NULL && shard_source_find(config->source, "lm_head.weight", &output, NULL) != BASE_OK);
+    return defaults->tied || (config->source != NULL && !has_output(config));
 }
 
 base_status hf_decoder_read(const family_config *config, shard_json *json, const hf_defaults *defaults, arch_decoder *out)

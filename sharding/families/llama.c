@@ -9,6 +9,7 @@
 #include "sharding/families/config_fields.h"
 #include "sharding/families/decoder_names.h"
 #include "sharding/families/gguf_fields.h"
+#include "sharding/families/llama.h"
 
 /* LlamaConfig and MistralConfig of transformers. */
 static const hf_defaults llama = {.vocab_size = 32000, .positions = 2048, .norm_eps = 1e-6, .theta = 10000.0, .bos_id = 1,
@@ -25,20 +26,32 @@ static void read_window(shard_json *json, arch_stack *stack)
         config_set_local(stack, il);
 }
 
+base_status llama_decoder_read(const family_config *config, shard_json *json, bool is_mistral, bool sizes_have_defaults,
+                               arch_decoder *out)
+{
+    hf_defaults defaults = is_mistral ? mistral : llama;
+    if (sizes_have_defaults) {
+        defaults.hidden = 4096;
+        defaults.mlp = is_mistral ? 14336 : 11008;
+        defaults.layers = defaults.heads = 32;
+    }
+    base_status status = hf_decoder_read(config, json, &defaults, out);
+    if (status != BASE_OK)
+        return status;
+    out->stack.block = ARCH_BLOCK_SERIAL;
+    out->stack.mlp = ARCH_MLP_SWIGLU;
+    hf_must_be_false(json, "attention_bias");
+    hf_must_be_false(json, "mlp_bias");
+    if (is_mistral)
+        read_window(json, &out->stack);
+    return json->status;
+}
+
 static base_status fill(const family_config *config, arch *out)
 {
     shard_json json = shard_json_over(config->root, config->file, "", config->error);
     bool is_mistral = strcmp(shard_json_text(&json, "model_type"), "mistral") == 0;
-    base_status status = hf_decoder_read(config, &json, is_mistral ? &mistral : &llama, &out->decoder);
-    if (status != BASE_OK)
-        return status;
-    out->decoder.stack.block = ARCH_BLOCK_SERIAL;
-    out->decoder.stack.mlp = ARCH_MLP_SWIGLU;
-    hf_must_be_false(&json, "attention_bias");
-    hf_must_be_false(&json, "mlp_bias");
-    if (is_mistral)
-        read_window(&json, &out->decoder.stack);
-    return json.status;
+    return llama_decoder_read(config, &json, is_mistral, false, &out->decoder);
 }
 
 static base_status fill_gguf(const family_gguf *gguf, arch *out)

@@ -1,6 +1,7 @@
 /* palm_e.c - PaLM and PaLM-E in this project's own checkpoint format (docs/PALM_E_CHECKPOINT.md): the decoder as in arXiv 2204.02311
- * section 2, a ViT-22B tower (arXiv 2302.05442) and an affine projector (arXiv 2303.03378).  No original weights are public, so
- * nothing here has a default: every choice that the papers leave open stands in config.json.
+ * section 2, a tower, ViT-22B (arXiv 2302.05442) or ViT-e (arXiv 2209.06794), and an affine projector (arXiv 2303.03378).  No original
+ * weights are public, so nothing that was there from the beginning has a default: every choice that the papers leave open stands in
+ * config.json.
  *
  * Without a vision_config the model is a decoder alone.  With xpos_scale_base it is one of conceptofmind's PaLM checkpoints, whose
  * rotary positions carry xPos scales (arXiv 2212.10554), after conversion. */
@@ -8,6 +9,7 @@
 #include <string.h>
 
 #include "sharding/families/config_fields.h"
+#include "sharding/families/tower_fields.h"
 
 /* Sizes that decoder and tower state under the same names. */
 static void read_stack_sizes(shard_json *json, arch_stack *stack)
@@ -18,7 +20,6 @@ static void read_stack_sizes(shard_json *json, arch_stack *stack)
     stack->dh = shard_json_u32(json, "head_dim", 1, MAX_HEAD_DIM);
     stack->f = shard_json_u32(json, "intermediate_size", 1, MAX_MLP);
     stack->norm_eps = (float)shard_json_number(json, "norm_eps", 1e-12, 0.1);
-    stack->block = ARCH_BLOCK_PARALLEL;
     stack->attn_scale = (float)(1.0 / sqrt((double)stack->dh));
 }
 
@@ -56,6 +57,7 @@ static base_status fill_decoder(const family_config *config, arch_decoder *out)
         shard_json_over(json_object_get(config->root, "text_config"), config->file, "text_config.", config->error);
     arch_stack *stack = &out->stack;
     read_stack_sizes(&json, stack);
+    stack->block = ARCH_BLOCK_PARALLEL;
     stack->kv = shard_json_u32(&json, "num_key_value_heads", 1, MAX_HEADS);
     stack->mlp = ARCH_MLP_SWIGLU;
     stack->causal = true;
@@ -76,18 +78,47 @@ static base_status fill_decoder(const family_config *config, arch_decoder *out)
     return status != BASE_OK ? status : check_decoder(&json, stack);
 }
 
-static base_status check_patches(const char *file, arch_tower *out, base_error *error)
+/* ViT-22B: parallel, norms without centring, QK norm, biases in the MLP alone; whether attention's output has one is not known.
+ * ViT-e: sequential and ordinary, biases everywhere. */
+static void read_kind(shard_json *json, arch_stack *stack)
 {
-    if (out->image_size % out->patch_size != 0)
-        return base_fail(error, BASE_EFORMAT, "'%s': vision_config.image_size %u is not a multiple of patch_size %u",
-                         file, out->image_size, out->patch_size);
-    uint32_t side = out->image_size / out->patch_size;
-    if (side > MAX_PATCHES / side)
-        return base_fail(error, BASE_EFORMAT,
-                         "'%s': vision_config gives %u x %u patches; at most %u in all are supported", file, side, side,
-                         MAX_PATCHES);
-    out->n_patches = side * side;
-    return BASE_OK;
+    const char *kind = shard_json_text(json, "model_type");
+    bool is_22b = strcmp(kind, "vit_22b") == 0;
+    if (!is_22b && strcmp(kind, "vit_e") != 0)
+        config_unsupported_in(json, "model_type", "vit_22b, vit_e");
+    stack->block = is_22b ? ARCH_BLOCK_PARALLEL : ARCH_BLOCK_SERIAL;
+    stack->norm = is_22b ? ARCH_NORM_RMS : ARCH_NORM_LAYERNORM;
+    stack->qk_norm = is_22b;
+    stack->norm_bias = stack->qkv_bias = !is_22b;
+    stack->o_bias = shard_json_bool_or(json, "out_proj_bias", !is_22b);
+    stack->mlp_bias = true;
+}
+
+/* One of `names` by its index; `otherwise` when the field is left out. */
+static uint32_t read_switch(shard_json *json, const char *field, const char *const *names, const char *known, uint32_t otherwise)
+{
+    const char *text = shard_json_text_or(json, field, names[otherwise]);
+    for (uint32_t i = 0; names[i] != NULL; i++)
+        if (strcmp(text, names[i]) == 0)
+            return i;
+    config_unsupported_in(json, field, known);
+    return otherwise;
+}
+
+/* How pictures are fitted: Med-PaLM M's paper says only that the aspect is kept and padding is added. */
+static void read_fit(shard_json *json, arch_fit *out)
+{
+    static const char *const kinds[] = {"pad", "square", "stretch", "crop", NULL};
+    static const char *const filters[] = {"bilinear_float", "bilinear", "bicubic", NULL};
+    static const char *const sides[] = {"centre", "behind", "before", NULL};
+    out->kind = (arch_fit_kind)read_switch(json, "image_fit", kinds, "pad, square, stretch, crop", ARCH_FIT_PAD);
+    out->filter = (arch_filter)read_switch(json, "interpolation", filters, "bilinear_float, bilinear, bicubic", ARCH_FILTER_BILINEAR_FLOAT);
+    out->pad_side = (arch_pad_side)read_switch(json, "padding_side", sides, "centre, behind, before", ARCH_PAD_CENTRE);
+    if (out->filter == ARCH_FILTER_BILINEAR_FLOAT && (out->kind == ARCH_FIT_SQUARE || out->kind == ARCH_FIT_CROP))
+        config_unsupported_in(json, "interpolation", "bilinear, bicubic with this image_fit");
+    uint32_t value = shard_json_u32_or(json, "padding_value", 0, 255, 0);
+    for (int i = 0; i < 3; i++)
+        out->pad_value[i] = value;
 }
 
 static base_status fill_tower(const family_config *config, arch_tower *out)
@@ -96,25 +127,22 @@ static base_status fill_tower(const family_config *config, arch_tower *out)
         shard_json_over(json_object_get(config->root, "vision_config"), config->file, "vision_config.", config->error);
     arch_stack *stack = &out->stack;
     read_stack_sizes(&json, stack);
+    read_kind(&json, stack);
     stack->kv = stack->h;
-    stack->norm = ARCH_NORM_RMS;
     stack->mlp = ARCH_MLP_GELU_TANH;
-    stack->mlp_bias = true;
-    stack->qk_norm = true;
+    out->pool = 1;
+    out->patch_bias = true;
+    out->final_norm = shard_json_bool_or(&json, "final_norm", true);
     out->image_size = shard_json_u32(&json, "image_size", 1, MAX_IMAGE_SIZE);
     out->patch_size = shard_json_u32(&json, "patch_size", 1, MAX_IMAGE_SIZE);
     shard_json_u32(&json, "num_channels", 3, 3);
     shard_json_numbers(&json, "image_mean", 3, -10.0, 10.0, out->image_mean);
     shard_json_numbers(&json, "image_std", 3, 1e-6, 1e6, out->image_std);
-    const char *kind = shard_json_text(&json, "model_type");
+    read_fit(&json, &out->fit);
     const char *act = shard_json_text(&json, "hidden_act");
-    if (json.status != BASE_OK)
-        return json.status;
-    if (strcmp(kind, "vit_22b") != 0)
-        return config_unsupported(config->file, "vision_config.model_type", "vit_22b", config->error);
-    if (strcmp(act, "gelu_tanh") != 0)
-        return config_unsupported(config->file, "vision_config.hidden_act", "gelu_tanh", config->error);
-    return check_patches(config->file, out, config->error);
+    if (json.status == BASE_OK && strcmp(act, "gelu_tanh") != 0)
+        config_unsupported_in(&json, "hidden_act", "gelu_tanh");
+    return json.status != BASE_OK ? json.status : tower_count_patches(config->file, out, config->error);
 }
 
 static base_status check_projector(const family_config *config)
@@ -142,7 +170,7 @@ static base_status fill(const family_config *config, arch *out)
 
 #define LAYER     "layers.%u."
 #define EYE       "vision_tower."
-#define EYE_LAYER "vision_tower.layers.%u."
+#define EYE_LAYER EYE LAYER
 
 const arch_family family_palm_e = {
     .name = "palm_e",
@@ -167,11 +195,19 @@ const arch_family family_palm_e = {
             [ARCH_TOWER] =
                 {
                     [ARCH_FINAL_NORM] = EYE "norm.weight",
+                    [ARCH_FINAL_NORM_BIAS] = EYE "norm.bias",
                     [ARCH_LAYER_NORM] = EYE_LAYER "norm.weight",
+                    [ARCH_LAYER_NORM_BIAS] = EYE_LAYER "norm.bias",
+                    [ARCH_LAYER_MLP_NORM] = EYE_LAYER "mlp_norm.weight",
+                    [ARCH_LAYER_MLP_NORM_BIAS] = EYE_LAYER "mlp_norm.bias",
                     [ARCH_LAYER_Q] = EYE_LAYER "attn.q_proj.weight",
                     [ARCH_LAYER_K] = EYE_LAYER "attn.k_proj.weight",
                     [ARCH_LAYER_V] = EYE_LAYER "attn.v_proj.weight",
+                    [ARCH_LAYER_Q_BIAS] = EYE_LAYER "attn.q_proj.bias",
+                    [ARCH_LAYER_K_BIAS] = EYE_LAYER "attn.k_proj.bias",
+                    [ARCH_LAYER_V_BIAS] = EYE_LAYER "attn.v_proj.bias",
                     [ARCH_LAYER_O] = EYE_LAYER "attn.o_proj.weight",
+                    [ARCH_LAYER_O_BIAS] = EYE_LAYER "attn.o_proj.bias",
                     [ARCH_LAYER_Q_NORM] = EYE_LAYER "attn.q_norm.weight",
                     [ARCH_LAYER_K_NORM] = EYE_LAYER "attn.k_norm.weight",
                     [ARCH_LAYER_UP] = EYE_LAYER "mlp.fc1.weight",

@@ -101,8 +101,9 @@ static base_status add_tensor(entry_list *list, const arch *a, arch_part part, a
     tensor.n_dims = arch_tensor_shape(a, part, role, shape);
     if (!arch_tensor_name(a, part, role, layer, name, sizeof name))
         return base_fail(error, BASE_EINTERNAL, "family '%s' does not name tensor %d of part %d", a->family, (int)role, (int)part);
+    bool is_transposed = arch_tensor_is_transposed(a, part, role);
     for (int i = 0; i < tensor.n_dims; i++)
-        tensor.shape[i] = shape[i];
+        tensor.shape[i] = shape[is_transposed ? 1 - i : i];
     tensor.seed = seed_of(name);
     tensor.spread = spread_of(a, role, tensor.n_dims, shape);
     char *copy = strdup(name);
@@ -177,7 +178,7 @@ base_status synthetic_open(const char *spec, arch *a, shard_source **source, bas
     arch found = {0};
     entry_list list = {0};
     base_status status = read_spec(spec, &found, error);
-    found.decoder.stack.norm_plus_one = found.tower.stack.norm_plus_one = false;
+    found.decoder.stack.norm_plus_one = found.tower.stack.norm_plus_one = found.tower.projector_plus_one = false;
     if (status == BASE_OK)
         status = list_tensors(&list, &found, error);
     if (status != BASE_OK) {

@@ -134,8 +134,23 @@ static void read_blocks(const shard_tensor *tensor, uint64_t row, uint64_t colum
     }
 }
 
+/* A row is a column of what is stored. */
+static void read_transposed(const shard_tensor *tensor, uint64_t row, uint64_t column, uint64_t n_columns, float *out)
+{
+    shard_tensor stored = *tensor;
+    stored.transposed = false;
+    stored.shape[0] = tensor->shape[1];
+    stored.shape[1] = tensor->shape[0];
+    for (uint64_t i = 0; i < n_columns; i++)
+        shard_tensor_read(&stored, column + i, row, 1, out + i);
+}
+
 void shard_tensor_read(const shard_tensor *tensor, uint64_t row, uint64_t column, uint64_t n_columns, float *out)
 {
+    if (tensor->transposed) {
+        read_transposed(tensor, row, column, n_columns, out);
+        return;
+    }
     check_range(tensor, row, column, n_columns);
     switch (tensor->type) {
     case SHARD_F64:
@@ -173,7 +188,7 @@ void shard_tensor_read_groups(const shard_tensor *tensor, uint64_t row, uint64_t
 void shard_tensor_forget(const shard_tensor *tensor, uint64_t first_row, uint64_t n_rows)
 {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), bytes = row_bytes(tensor);
-    if (tensor->data == NULL || bytes == 0)
+    if (tensor->data == NULL || bytes == 0 || tensor->transposed)
         return;
     uintptr_t start = (uintptr_t)tensor->data + first_row * bytes;
     uintptr_t begin = (start + page - 1) / page * page, end = (start + n_rows * bytes) / page * page;

@@ -211,7 +211,8 @@ static base_status image_time(const plan_model *model, const plan_cluster *clust
                               double *out, base_error *error)
 {
     const arch_tower *tower = &model->a->tower;
-    const plan_pass pass = {.rows = tower->n_patches, .rows_per_sequence = tower->n_patches, .visible = tower->n_patches};
+    uint32_t n = arch_tower_rows(tower);
+    const plan_pass pass = {.rows = n, .rows_per_sequence = n, .visible = n};
     shard_split split;
     base_status status = shard_split_of(model->a, tp, pp, tp_rank, 0, &split, error);
     if (status != BASE_OK)

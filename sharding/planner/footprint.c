@@ -70,12 +70,9 @@ static base_status stored_type(const typing *t, const shard_slice *slice, shard_
     *out = SHARD_BF16;
     if (t->checkpoint == NULL)
         return BASE_OK;
-    char name[128];
-    const arch *a = t->model->a;
-    if (!arch_tensor_name(a, slice->part, slice->role, slice->layer, name, sizeof name))
-        return base_fail(error, BASE_EINTERNAL, "family '%s' has no tensor for role %d", a->family, (int)slice->role);
     shard_tensor tensor;
-    base_status status = shard_source_find(t->checkpoint->source, name, &tensor, error);
+    base_status status =
+        shard_source_find_role(t->checkpoint->source, t->model->a, slice->part, slice->role, slice->layer, &tensor, error);
     if (status == BASE_OK)
         *out = tensor.type;
     return status;
@@ -187,7 +184,7 @@ static uint64_t stack_bytes(const arch_stack *stack, const shard_stack_split *sp
     uint64_t d = stack->d, f = shard_range_width(split->mlp);
     uint64_t q = (uint64_t)shard_range_width(split->heads) * stack->dh, kv = (uint64_t)shard_range_width(split->kv_heads) * stack->dh;
     uint64_t sum = add(rope_bytes(stack, n_positions), batch_bytes(stack, n_rows, shard_range_width(split->heads)));
-    const uint64_t float_rows[] = {d + 1, d, q, kv, kv, q, f, stack->mlp != ARCH_MLP_GELU_TANH ? f : 0};
+    const uint64_t float_rows[] = {d + 1, d, q, kv, kv, q, f, arch_mlp_is_gated(stack->mlp) ? f : 0};
     for (size_t i = 0; i < sizeof float_rows / sizeof float_rows[0]; i++)
         sum = add(sum, lines(n_rows, float_rows[i] * sizeof(float)));
     sum = add(sum, code_bytes(n_rows, d, d));
@@ -199,13 +196,14 @@ static uint64_t stack_bytes(const arch_stack *stack, const shard_stack_split *sp
 static uint64_t tower_bytes(const arch *a, const shard_split *split, uint32_t n_slots)
 {
     const arch_tower *tower = &a->tower;
-    uint64_t n = tower->n_patches;
-    uint32_t n_blocks = rounded(tower->n_patches, LINK_KV_BLOCK_TOKENS) / LINK_KV_BLOCK_TOKENS;
+    uint64_t n = arch_tower_rows(tower), vectors = arch_tower_vectors(tower), d = a->decoder.stack.d;
+    uint32_t n_blocks = rounded((uint32_t)n, LINK_KV_BLOCK_TOKENS) / LINK_KV_BLOCK_TOKENS;
     uint64_t sum = kv_bytes(PACK_F32, &tower->stack, 1, shard_range_width(split->tower.kv_heads), n_blocks);
     sum = add(sum, stack_bytes(&tower->stack, &split->tower, n, 0));
     sum = add(sum, lines(n_blocks, sizeof(uint32_t)));
-    sum = add(sum, lines(n, 3u * (uint64_t)tower->patch_size * tower->patch_size * sizeof(float)));
-    sum = add(sum, lines(n_slots * n, a->decoder.stack.d * sizeof(float)));
+    sum = add(sum, lines(tower->n_patches, 3u * (uint64_t)tower->patch_size * tower->patch_size * sizeof(float)));
+    sum = add(sum, tower->projector == ARCH_PROJECTOR_MLP2 ? lines(vectors, d * sizeof(float)) : 0);
+    sum = add(sum, lines(n_slots * vectors, d * sizeof(float)));
     return add(sum, lines(n_slots, sizeof(bool)));
 }
 

@@ -15,7 +15,8 @@ static const char *const formats[] = {[CHECKPOINT_SAFETENSORS] = "safetensors", 
 static const char *const blocks[] = {[ARCH_BLOCK_PARALLEL] = "parallel", [ARCH_BLOCK_SERIAL] = "serial",
                                      [ARCH_BLOCK_POST_NORM] = "post-norm"};
 static const char *const norms[] = {[ARCH_NORM_RMS] = "rms", [ARCH_NORM_LAYERNORM] = "layer"};
-static const char *const mlps[] = {[ARCH_MLP_SWIGLU] = "swiglu", [ARCH_MLP_GEGLU_TANH] = "geglu", [ARCH_MLP_GELU_TANH] = "gelu"};
+static const char *const mlps[] = {[ARCH_MLP_SWIGLU] = "swiglu", [ARCH_MLP_GEGLU_TANH] = "geglu", [ARCH_MLP_GELU_TANH] = "gelu_tanh",
+                                     [ARCH_MLP_GELU] = "gelu", [ARCH_MLP_QUICK_GELU] = "quick_gelu"};
 static const char *const scalings[] = {[ARCH_ROPE_PLAIN] = "none", [ARCH_ROPE_LINEAR] = "linear", [ARCH_ROPE_LLAMA3] = "llama3",
                                        [ARCH_ROPE_YARN] = "yarn", [ARCH_ROPE_DIVISORS] = "divisors"};
 
@@ -32,6 +33,14 @@ static double bits_of(const tensor_types *types, const plan_parameters *n)
 {
     return 8.0 * (double)types->bytes / (double)(n->decoder + n->tower);
 }
+
+static const char *const projectors[] = {[ARCH_PROJECTOR_AFFINE] = "one matrix", [ARCH_PROJECTOR_MLP2] = "two matrices with gelu between",
+                                           [ARCH_PROJECTOR_GEMMA3] = "averaging, a norm and one matrix"};
+static const char *const fits[] = {[ARCH_FIT_PAD] = "the longer side fitted, then padded",
+                                   [ARCH_FIT_SQUARE] = "padded to a square, then resized",
+                                   [ARCH_FIT_STRETCH] = "stretched", [ARCH_FIT_CROP] = "the middle of the shorter side's square"};
+static const char *const filters[] = {[ARCH_FILTER_BILINEAR_FLOAT] = "bilinear (PyTorch, floats)", [ARCH_FILTER_BILINEAR] = "bilinear (Pillow)",
+                                      [ARCH_FILTER_BICUBIC] = "bicubic (Pillow)"};
 
 /* --- for people --- */
 
@@ -74,8 +83,9 @@ static void print_arch(const arch *a, FILE *out)
     if (!a->has_tower)
         return;
     print_stack("tower", &a->tower.stack, out);
-    fprintf(out, "            images of %u pixels, patches of %u: %u vectors an image\n", a->tower.image_size, a->tower.patch_size,
-            a->tower.n_patches);
+    fprintf(out, "            images of %u pixels, patches of %u: %u vectors an image, by %s%s\n", a->tower.image_size, a->tower.patch_size,
+            arch_tower_vectors(&a->tower), projectors[a->tower.projector], a->tower.images_see_all ? "; they see each other" : "");
+    fprintf(out, "            pictures: %s, %s\n", fits[a->tower.fit.kind], filters[a->tower.fit.filter]);
 }
 
 static void print_types(const shard_checkpoint *c, FILE *out)

@@ -12,7 +12,7 @@
 #include "proto/base/nearest.h"
 
 typedef enum style { STYLE_PALM, STYLE_LLAMA, STYLE_QWEN2, STYLE_GEMMA3 } style;
-typedef enum eye { EYE_NONE, EYE_VIT_E, EYE_VIT_22B } eye;
+typedef enum eye { EYE_NONE, EYE_VIT_E, EYE_VIT_22B, EYE_CLIP, EYE_SIGLIP } eye;
 
 typedef struct preset {
     const char *name, *about;
@@ -31,21 +31,21 @@ static const preset presets[] = {
     {"palm-8b", "PaLM 8B", STYLE_PALM, 32, 4096, 16, 1, 256, 16384, 256000, 2048, true, 1e4, 1, EYE_NONE, 0, 0, 0},
     {"palm-62b", "PaLM 62B", STYLE_PALM, 64, 8192, 32, 1, 256, 32768, 256000, 2048, true, 1e4, 1, EYE_NONE, 0, 0, 0},
     {"palm-540b", "PaLM 540B", STYLE_PALM, 118, 18432, 48, 1, 256, 73728, 256000, 2048, true, 1e4, 1, EYE_NONE, 0, 0, 0},
-    {"palm-e-12b", "PaLM 8B with ViT-e (4B, as a serial block without norm and output biases)", STYLE_PALM, 32, 4096, 16, 1,
+    {"palm-e-12b", "PaLM 8B with ViT-e (4B)", STYLE_PALM, 32, 4096, 16, 1,
      256, 16384, 256000, 2048, true, 1e4, 1, EYE_VIT_E, 0, 0, 0},
     {"palm-e-84b", "PaLM 62B with ViT-22B", STYLE_PALM, 64, 8192, 32, 1, 256, 32768, 256000, 2048, true, 1e4, 1, EYE_VIT_22B,
      0, 0, 0},
     {"palm-e-562b", "PaLM 540B with ViT-22B (the size of Med-PaLM M)", STYLE_PALM, 118, 18432, 48, 1, 256, 73728, 256000, 2048,
      true, 1e4, 1, EYE_VIT_22B, 0, 0, 0},
-    {"medgemma-4b", "MedGemma 4B, its decoder", STYLE_GEMMA3, 34, 2560, 8, 4, 256, 10240, 262208, 131072, true, 1e6, 8,
-     EYE_NONE, 1024, 50.5, 256},
+    {"medgemma-4b", "MedGemma 4B with its SigLIP tower", STYLE_GEMMA3, 34, 2560, 8, 4, 256, 10240, 262208, 131072, true, 1e6, 8,
+     EYE_SIGLIP, 1024, 50.5, 256},
     {"medgemma-27b", "MedGemma 27B text", STYLE_GEMMA3, 62, 5376, 32, 16, 128, 21504, 262144, 131072, true, 1e6, 8, EYE_NONE,
      1024, 73.5, 168},
     {"gemma-3-270m", "Gemma 3 270M", STYLE_GEMMA3, 18, 640, 4, 1, 256, 2048, 262144, 32768, true, 1e6, 1, EYE_NONE, 512, 25.25,
      256},
     {"gemma-3-1b", "Gemma 3 1B", STYLE_GEMMA3, 26, 1152, 4, 1, 256, 6912, 262144, 32768, true, 1e6, 1, EYE_NONE, 512, 34, 256},
-    {"gemma-3-12b", "Gemma 3 12B, its decoder", STYLE_GEMMA3, 48, 3840, 16, 8, 256, 15360, 262208, 131072, true, 1e6, 8,
-     EYE_NONE, 1024, 62, 256},
+    {"gemma-3-12b", "Gemma 3 12B with its SigLIP tower", STYLE_GEMMA3, 48, 3840, 16, 8, 256, 15360, 262208, 131072, true, 1e6, 8,
+     EYE_SIGLIP, 1024, 62, 256},
     {"llama-3.1-8b", "Llama 3.1 8B", STYLE_LLAMA, 32, 4096, 32, 8, 128, 14336, 128256, 131072, false, 5e5, 8, EYE_NONE, 0, 0, 0},
     {"llama-3.1-70b", "Llama 3.1 70B", STYLE_LLAMA, 80, 8192, 64, 8, 128, 28672, 128256, 131072, false, 5e5, 8, EYE_NONE, 0, 0,
      0},
@@ -56,6 +56,8 @@ static const preset presets[] = {
      EYE_NONE, 0, 0, 0},
     {"mistral-7b", "Mistral 7B v0.2 (LLaVA-Med's decoder)", STYLE_LLAMA, 32, 4096, 32, 8, 128, 14336, 32000, 32768, false, 1e6,
      1, EYE_NONE, 0, 0, 0},
+    {"llava-med-7b", "LLaVA-Med 1.5, Mistral 7B with CLIP ViT-L/14 at 336 pixels", STYLE_LLAMA, 32, 4096, 32, 8, 128, 14336, 32000, 32768,
+     false, 1e6, 1, EYE_CLIP, 0, 0, 0},
     {"qwen2.5-0.5b", "Qwen 2.5 0.5B", STYLE_QWEN2, 24, 896, 14, 2, 64, 4864, 151936, 32768, true, 1e6, 1, EYE_NONE, 0, 0, 0},
     {"qwen2.5-7b", "Qwen 2.5 7B", STYLE_QWEN2, 28, 3584, 28, 4, 128, 18944, 152064, 32768, false, 1e6, 1, EYE_NONE, 0, 0, 0},
     {"qwen2.5-72b", "Qwen 2.5 72B", STYLE_QWEN2, 80, 8192, 64, 8, 128, 29568, 152064, 32768, false, 1e6, 1, EYE_NONE, 0, 0, 0},
@@ -138,10 +140,51 @@ static void fill_gemma3(const preset *p, arch_decoder *out)
     out->embedding_scale = (float)p->embedding_scale;
 }
 
-/* 224 x 224 pixels in patches of 14: 256 vectors an image, both towers. */
-static void fill_tower(eye kind, arch_tower *out)
+/* Widths, and what every ordinary ViT is. */
+static void fill_vit(arch_stack *s, uint32_t n_layers, uint32_t d, uint32_t h, uint32_t f)
 {
-    *out = (arch_tower){.image_size = 224, .patch_size = 14, .n_patches = 256, .image_mean = {0.5f, 0.5f, 0.5f},
+    s->n_layers = n_layers, s->d = d, s->h = s->kv = h, s->dh = d / h, s->f = f;
+    s->block = ARCH_BLOCK_SERIAL;
+    s->norm = ARCH_NORM_LAYERNORM;
+    s->qkv_bias = s->o_bias = s->norm_bias = s->mlp_bias = true;
+    s->attn_scale = (float)(1.0 / sqrt(s->dh));
+}
+
+/* As the families' readers of published configurations fill them (families/llava.c, families/gemma3.c). */
+static void fill_clip(arch *out)
+{
+    arch_tower *t = &out->tower;
+    *t = (arch_tower){.image_size = 336, .patch_size = 14, .n_patches = 576, .pool = 1, .class_token = true, .pre_norm = true,
+                      .projector = ARCH_PROJECTOR_MLP2, .image_mean = {0.48145466f, 0.4578275f, 0.40821073f},
+                      .image_std = {0.26862954f, 0.26130258f, 0.27577711f},
+                      .fit = {.kind = ARCH_FIT_SQUARE, .filter = ARCH_FILTER_BICUBIC, .pad_value = {122, 116, 104}}, .close = "\n"};
+    fill_vit(&t->stack, 23, 1024, 16, 4096);
+    t->stack.norm_eps = 1e-5f;
+    t->stack.mlp = ARCH_MLP_QUICK_GELU;
+    snprintf(out->family, sizeof out->family, "llava_original");
+    snprintf(out->tower_prefix, sizeof out->tower_prefix, "model.vision_tower.vision_tower.vision_model.");
+    snprintf(out->projector_prefix, sizeof out->projector_prefix, "model.mm_projector.0.");
+}
+
+static void fill_siglip(arch *out)
+{
+    arch_tower *t = &out->tower;
+    *t = (arch_tower){.image_size = 896, .patch_size = 14, .n_patches = 4096, .pool = 4, .patch_bias = true, .final_norm = true,
+                      .projector = ARCH_PROJECTOR_GEMMA3, .projector_plus_one = true, .image_mean = {0.5f, 0.5f, 0.5f},
+                      .image_std = {0.5f, 0.5f, 0.5f}, .fit = {.kind = ARCH_FIT_STRETCH, .filter = ARCH_FILTER_BILINEAR},
+                      .images_see_all = true, .open = "\n\n<start_of_image>", .close = "<end_of_image>\n\n"};
+    fill_vit(&t->stack, 27, 1152, 16, 4304);
+    t->stack.norm_eps = 1e-6f;
+    t->stack.mlp = ARCH_MLP_GELU_TANH;
+    snprintf(out->tower_prefix, sizeof out->tower_prefix, "vision_tower.vision_model.");
+    snprintf(out->projector_prefix, sizeof out->projector_prefix, "multi_modal_projector.");
+}
+
+/* 224 x 224 pixels in patches of 14: 256 vectors an image, both towers of PaLM-E. */
+static void fill_palm_tower(eye kind, arch_tower *out)
+{
+    *out = (arch_tower){.image_size = 224, .patch_size = 14, .n_patches = 256, .pool = 1, .patch_bias = true, .final_norm = true,
+                        .image_mean = {0.5f, 0.5f, 0.5f},
                         .image_std = {0.5f, 0.5f, 0.5f}};
     out->stack = (arch_stack){.norm_eps = 1e-6f, .mlp = ARCH_MLP_GELU_TANH, .mlp_bias = true};
     arch_stack *s = &out->stack;
@@ -151,10 +194,7 @@ static void fill_tower(eye kind, arch_tower *out)
         s->norm = ARCH_NORM_RMS;
         s->qk_norm = true;
     } else {
-        s->n_layers = 56, s->d = 1792, s->h = 16, s->kv = 16, s->dh = 112, s->f = 15360;
-        s->block = ARCH_BLOCK_SERIAL;
-        s->norm = ARCH_NORM_LAYERNORM;
-        s->qkv_bias = true;
+        fill_vit(s, 56, 1792, 16, 15360);
     }
     s->attn_scale = (float)(1.0 / sqrt(s->dh));
 }
@@ -175,8 +215,12 @@ static void fill_preset(const preset *p, arch *out)
         out->decoder.stack.qkv_bias = true;
     else
         fill_gemma3(p, &out->decoder);
-    if (out->has_tower)
-        fill_tower(p->eye, &out->tower);
+    if (p->eye == EYE_CLIP)
+        fill_clip(out);
+    else if (p->eye == EYE_SIGLIP)
+        fill_siglip(out);
+    else if (p->eye != EYE_NONE)
+        fill_palm_tower(p->eye, &out->tower);
 }
 
 static base_status unknown_preset(const char *name, base_error *error)

@@ -68,7 +68,8 @@ static int position_of(const shard_slice *s)
     if (arch_role_is_layer(s->role))
         return part + 1;
     bool before = s->role == ARCH_EMBEDDING || s->role == ARCH_ROPE_FREQUENCIES || s->role == ARCH_PATCH ||
-                  s->role == ARCH_PATCH_BIAS || s->role == ARCH_POSITION;
+                  s->role == ARCH_PATCH_BIAS || s->role == ARCH_CLASS || s->role == ARCH_POSITION || s->role == ARCH_PRE_NORM ||
+                  s->role == ARCH_PRE_NORM_BIAS;
     return part + (before ? 0 : 2);
 }
 

@@ -19,11 +19,8 @@
 
 base_status shard_writer_tensor(const shard_writer *writer, const shard_slice *slice, shard_tensor *out, base_error *error)
 {
-    char name[256];
-    const arch *a = &writer->from->a;
-    if (!arch_tensor_name(a, slice->part, slice->role, slice->layer, name, sizeof name))
-        return base_fail(error, BASE_EINTERNAL, "family '%s' has no tensor for role %d", a->family, (int)slice->role);
-    return shard_source_find(writer->from->source, name, out, error);
+    const shard_checkpoint *from = writer->from;
+    return shard_source_find_role(from->source, &from->a, slice->part, slice->role, slice->layer, out, error);
 }
 
 uint32_t shard_unit_rows(const shard_slice *slice)

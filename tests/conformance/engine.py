@@ -20,17 +20,22 @@ class EngineError(Exception):
     pass
 
 
-def run(model, ids, vocab, chunk=None, every=False, tp=1, pp=1, weights="auto"):
-    """f32 [rows][vocab]: a row for the last token of every chunk, with `every` for each token."""
+def run(model, ids, vocab, chunk=None, every=False, tp=1, pp=1, weights="auto", images=None, vectors=False):
+    """f32 [rows][vocab]: a row for the last token of every chunk, with `every` for each token.  `images`: u8 [n][side][side][3]; `vectors`: give
+    (logits, what the images became, f32 flat)."""
     with tempfile.TemporaryDirectory(prefix="palmgrove-logits-") as folder:
         tokens, out = pathlib.Path(folder, "tokens"), pathlib.Path(folder, "logits")
         tokens.write_text(" ".join(map(str, ids)))
         command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(tp * pp), TOOL, model, tokens, out, "--weights", weights]
+        if images is not None:
+            pathlib.Path(folder, "images").write_bytes(np.ascontiguousarray(images, dtype=np.uint8).tobytes())
+            command += ["--images", pathlib.Path(folder, "images"), "--vectors", pathlib.Path(folder, "vectors")]
         command += ["--tp", str(tp), "--pp", str(pp)] + (["--every"] if every else []) + (["--chunk", str(chunk)] if chunk else [])
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**os.environ, **MPI})
         if done.returncode != 0:
             raise EngineError((done.stderr or done.stdout).strip()[-400:])
-        return np.fromfile(out, dtype="<f4").reshape(-1, vocab)
+        logits = np.fromfile(out, dtype="<f4").reshape(-1, vocab)
+        return (logits, np.fromfile(pathlib.Path(folder, "vectors"), dtype="<f4")) if vectors else logits
 
 
 def chunk_ends(n, chunk):

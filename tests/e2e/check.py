@@ -8,6 +8,7 @@ import checks_bench
 import checks_input
 import checks_layouts
 import checks_life
+import checks_tasks
 import checks_teacher
 import checks_thrift
 
@@ -16,6 +17,10 @@ CHECKS = {
     "layouts": lambda: checks_layouts.layouts(),
     "requests": checks_input.bad_requests_check,
     "starts": checks_input.bad_starts,
+    "taskfiles": checks_tasks.files_check,
+    "asks": checks_tasks.asks_check,
+    "scores": checks_tasks.scores_check,
+    "variants": checks_tasks.variants_check,
     "clients": lambda: checks_life.clients(n_clients=16, rounds=2),
     "sigterm": checks_life.sigterm,
     "killed": checks_life.rank_killed,

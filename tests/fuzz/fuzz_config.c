@@ -1,4 +1,4 @@
-/* fuzz_config.c - any bytes as the description of a model, a config.json or the metadata of a GGUF file: an error, or a model whose every
+/* fuzz_config.c - any bytes as the description of a model, a config.json or the metadata of a GGUF file, a tower's too: an error, or a model whose every
  * dimension is usable, whose tensors have names, and which survives the way through arch_json. */
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +17,23 @@ static void check_stack(const arch_stack *stack)
         abort();
 }
 
-static void check_names(const arch *a)
+static void check_names(const arch *a, arch_part part)
 {
     uint64_t shape[2];
     char name[256];
     for (int role = 0; role < ARCH_N_ROLES; role++)
-        if (arch_tensor_shape(a, ARCH_DECODER, (arch_role)role, shape) > 0 &&
-            (!arch_tensor_name(a, ARCH_DECODER, (arch_role)role, 0, name, sizeof name) || shape[0] == 0 || shape[1] == 0))
+        if (arch_tensor_shape(a, part, (arch_role)role, shape) > 0 &&
+            (!arch_tensor_name(a, part, (arch_role)role, 0, name, sizeof name) || shape[0] == 0 || shape[1] == 0))
             abort();
+}
+
+static void check_tower(const arch_tower *tower)
+{
+    uint32_t side = tower->image_size / tower->patch_size;
+    check_stack(&tower->stack);
+    if (side == 0 || side * side != tower->n_patches || tower->pool == 0 || side % tower->pool != 0 || arch_tower_vectors(tower) == 0 ||
+        strlen(tower->open) >= ARCH_MAX_MARK || tower->fit.kind > ARCH_FIT_CROP || tower->fit.pad_value[0] > 255)
+        abort();
 }
 
 static void check_json(const arch *a)
@@ -49,6 +58,25 @@ static void check_split(const arch *a)
         abort();
 }
 
+/* A decoder for a tower. */
+static void make_decoder(const char *config, arch *out)
+{
+    if (arch_parse("fuzz", config, strlen(config), out, NULL) != BASE_OK)
+        abort();
+    out->gguf = true;
+}
+
+#define SIZES "\"hidden_size\": 8, \"intermediate_size\": 16, \"num_hidden_layers\": 1, \"num_attention_heads\": 2, \"num_key_value_heads\": 2, \"vocab_size\": 64}"
+
+/* A decoder's file, or else a tower's, for one of two decoders. */
+static base_status read_any(const gguf_file *gguf, const shard_source *source, bool is_gemma, arch *out, base_error *error)
+{
+    if (arch_load_gguf(gguf, "fuzz", source, out, error) == BASE_OK)
+        return BASE_OK;
+    make_decoder(is_gemma ? "{\"model_type\": \"gemma3_text\", " SIZES : "{\"model_type\": \"llama\", " SIZES, out);
+    return arch_load_mmproj(gguf, "fuzz", source, out, error);
+}
+
 static base_status read_gguf(const uint8_t *bytes, size_t size, arch *out)
 {
     gguf_file *gguf = NULL;
@@ -58,7 +86,7 @@ static base_status read_gguf(const uint8_t *bytes, size_t size, arch *out)
     if (status == BASE_OK)
         status = shard_source_from_gguf(gguf, &source, &error);
     if (status == BASE_OK)
-        status = arch_load_gguf(gguf, "fuzz", source, out, &error);
+        status = read_any(gguf, source, size % 2 == 0, out, &error);
     shard_source_close(&source);
     gguf_close(&gguf);
     return status;
@@ -74,8 +102,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         return 0;
     check_stack(&a.decoder.stack);
     if (a.has_tower)
-        check_stack(&a.tower.stack);
-    check_names(&a);
+        check_tower(&a.tower);
+    check_names(&a, ARCH_DECODER);
+    check_names(&a, ARCH_TOWER);
     check_json(&a);
     check_split(&a);
     return 0;

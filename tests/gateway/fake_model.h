@@ -74,6 +74,12 @@ static inline void fake_model_release(fake_model *m)
     free(m->tokens);
 }
 
+/* How likely a token is after a state: depends on both. */
+static inline float fake_logprob(uint64_t state, int32_t token)
+{
+    return -(float)(fake_mix(state, (uint64_t)token) % 4096) / 256.0f;
+}
+
 /* Run one plan; result->tokens is borrowed from the model. */
 static inline void fake_model_step(fake_model *m, const link_plan *plan, link_result *result)
 {
@@ -97,18 +103,20 @@ static inline void fake_model_step(fake_model *m, const link_plan *plan, link_re
             m->kv[blocks[pos / LINK_KV_BLOCK_TOKENS] * LINK_KV_BLOCK_TOKENS + pos % LINK_KV_BLOCK_TOKENS] = state;
             if (t + slice->n_sampled < slice->n_tokens)
                 continue;
-            m->sampled[slice->seq] = fake_pick(state, pos, &slice->sampling, m->eos_every);
+            if (slice->flags & LINK_SLICE_GIVEN)
+                m->sampled[slice->seq] = t + 1 < slice->n_tokens ? plan->tokens[slice->first_token + t + 1] : slice->given;
+            else
+                m->sampled[slice->seq] = fake_pick(state, pos, &slice->sampling, m->eos_every);
             m->tokens[result->n_tokens++] =
                 (link_token){.seq = slice->seq, .pos = pos, .token = m->sampled[slice->seq],
+                             .logprob = fake_logprob(state, m->sampled[slice->seq]),
                              .logits_digest = (slice->flags & LINK_SLICE_DIGEST) ? state : 0};
         }
     }
 }
 
-/* What the answer must be, end-of-text token included; `images` are the prompt's pixels.  Returns the number of tokens. */
-static inline uint32_t fake_expect(const link_limits *limits, uint32_t eos_every, const int32_t *tokens, uint32_t n,
-                                   const uint8_t *const *images, const link_sampling *sampling, uint32_t max_tokens,
-                                   int32_t *answer)
+/* The state after a prompt. */
+static inline uint64_t fake_state(const link_limits *limits, const int32_t *tokens, uint32_t n, const uint8_t *const *images)
 {
     uint64_t state = 1;
     for (uint32_t i = 0; i < n; i++) {
@@ -116,6 +124,15 @@ static inline uint32_t fake_expect(const link_limits *limits, uint32_t eos_every
         state = fake_mix(state, tokens[i] < 0 ? fake_row(limits, images[row / limits->rows_per_image], row % limits->rows_per_image)
                                               : (uint64_t)tokens[i]);
     }
+    return state;
+}
+
+/* What the answer must be, end-of-text token included; `images` are the prompt's pixels.  Returns the number of tokens. */
+static inline uint32_t fake_expect(const link_limits *limits, uint32_t eos_every, const int32_t *tokens, uint32_t n,
+                                   const uint8_t *const *images, const link_sampling *sampling, uint32_t max_tokens,
+                                   int32_t *answer)
+{
+    uint64_t state = fake_state(limits, tokens, n, images);
     for (uint32_t i = 0; i < max_tokens; i++) {
         answer[i] = fake_pick(state, n + i - 1, sampling, eos_every);
         if (answer[i] == FAKE_EOS)

@@ -17,6 +17,7 @@
 typedef struct bench {
     rig *r; /* for its directory */
     text_tokenizer *tokenizer;
+    task_set *tasks;
     exemplars *exemplars;
     prompt_env env;
 } bench;
@@ -28,13 +29,15 @@ static bench bench_open(void)
     if (text_tokenizer_open(b.r->dir, &b.tokenizer, &error) != BASE_OK)
         fail_msg("%s", error.text);
     assert_int_equal(exemplars_open(b.r->dir, &b.exemplars, &error), BASE_OK);
-    b.env = (prompt_env){.tokenizer = b.tokenizer, .exemplars = b.exemplars, .bos_id = FAKE_BOS,
+    assert_int_equal(task_set_open(NULL, &b.tasks, &error), BASE_OK);
+    b.env = (prompt_env){.tokenizer = b.tokenizer, .tasks = b.tasks, .exemplars = b.exemplars, .bos_id = FAKE_BOS,
                          .limits = b.r->replica_options.limits, .max_image_pixels = 1 << 20};
     return b;
 }
 
 static void bench_close(bench *b)
 {
+    task_set_close(&b->tasks);
     exemplars_close(&b->exemplars);
     text_tokenizer_close(&b->tokenizer);
     rig_free(b->r);
@@ -71,9 +74,9 @@ static void tasks_take_their_images(void **state)
     assert_int_equal(image_encode_png(black, 28, 28, 1, 8, &pngs[0], NULL), BASE_OK);
     assert_int_equal(image_encode_png(white, 28, 28, 1, 8, &pngs[1], NULL), BASE_OK);
     const wire_field indication = {"indication", "an <img> of a cough"};
-    const wire_part task = {.kind = WIRE_PART_TASK, .task = "report", .fields = &indication, .n_fields = 1};
-    const wire_part parts[] = {task, {.kind = WIRE_PART_IMAGE, .image = pngs[0].data, .image_bytes = pngs[0].size},
-                               task, {.kind = WIRE_PART_IMAGE, .image = pngs[1].data, .image_bytes = pngs[1].size}};
+    const wire_part asked = {.kind = WIRE_PART_TASK, .task = "report", .fields = &indication, .n_fields = 1};
+    const wire_part parts[] = {asked, {.kind = WIRE_PART_IMAGE, .image = pngs[0].data, .image_bytes = pngs[0].size},
+                               asked, {.kind = WIRE_PART_IMAGE, .image = pngs[1].data, .image_bytes = pngs[1].size}};
     wire_generate g = {.parts = parts, .n_parts = 4};
     prompt p;
     base_error error = {0};
@@ -82,7 +85,9 @@ static void tasks_take_their_images(void **state)
 
     task_prompt rendered;
     const task_field field = {"indication", "an <img> of a cough"};
-    assert_int_equal(task_render("report", &field, 1, "Given <img>: all is well.", &rendered, NULL), BASE_OK);
+    const task *report = NULL;
+    assert_int_equal(task_set_find(b.tasks, "report", &report, NULL), BASE_OK);
+    assert_int_equal(task_render(report, &field, 1, 1, "Given <img>: all is well.", &rendered, NULL), BASE_OK);
     size_t at = 1;
     int32_t row = 0;
     for (int turn = 0; turn < 2; turn++) {
@@ -102,6 +107,38 @@ static void tasks_take_their_images(void **state)
     prompt_release(&p);
     base_buf_release(&pngs[0]);
     base_buf_release(&pngs[1]);
+    bench_close(&b);
+}
+
+/* Text, two images, text: the model's marks around each, and pixels as it wants them. */
+static void images_stand_in_marks(void **state)
+{
+    (void)state;
+    bench b = bench_open();
+    b.env.images = (prompt_images){.fit = {.kind = IMAGE_FIT_STRETCH, .filter = IMAGE_FILTER_BICUBIC}, .open = "<i>", .close = "!"};
+    uint8_t grey[10 * 40], square[28 * 28 * 3];
+    for (size_t i = 0; i < sizeof grey; i++)
+        grey[i] = (uint8_t)(i * 7);
+    base_buf png = {0};
+    assert_int_equal(image_encode_png(grey, 10, 40, 1, 8, &png, NULL), BASE_OK);
+    const image drawn = {.width = 10, .height = 40, .channels = 1, .pixels = grey};
+    assert_int_equal(image_preprocess(&drawn, &b.env.images.fit, 28, square, NULL), BASE_OK);
+    const wire_part picture = {.kind = WIRE_PART_IMAGE, .image = png.data, .image_bytes = png.size};
+    const wire_part parts[] = {{.kind = WIRE_PART_TEXT, .text = "ab"}, picture, picture, {.kind = WIRE_PART_TEXT, .text = "c"}};
+    wire_generate g = {.parts = parts, .n_parts = 4};
+    prompt p;
+    assert_int_equal(prompt_build(&b.env, &g, &p, NULL), BASE_OK);
+    static const char expected[] = "ab<i>1234!<i>5678!c"; /* digits: rows */
+    assert_int_equal(p.tokens.n, 1 + strlen(expected));
+    for (size_t i = 0; i < strlen(expected); i++) {
+        char c = expected[i];
+        assert_int_equal(p.tokens.ids[i + 1], c >= '1' && c <= '8' ? -(c - '0') : FAKE_FIRST_CHAR + c);
+    }
+    assert_int_equal(p.n_images, 2);
+    assert_memory_equal(p.images[0], square, sizeof square);
+    assert_memory_equal(p.images[1], square, sizeof square);
+    prompt_release(&p);
+    base_buf_release(&png);
     bench_close(&b);
 }
 
@@ -355,6 +392,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(texts_are_joined),    cmocka_unit_test(tasks_take_their_images),     cmocka_unit_test(exemplars_are_checked),
     cmocka_unit_test(digests_are_chained), cmocka_unit_test(deltas_are_whole_characters), cmocka_unit_test(message_is_freed_early),
     cmocka_unit_test(requests_are_found),  cmocka_unit_test(mailboxes_lose_nothing),      cmocka_unit_test(loopback_only),
+    cmocka_unit_test(images_stand_in_marks),
 };
 
 RUN_CASES(tests)

@@ -1,10 +1,12 @@
 /* logits_tool.c - the logits of a model after given tokens, for comparisons with references (tests/golden/families, tests/conformance).
  *
- *     mpirun -np TP*PP logits_tool MODEL TOKENS OUT [--chunk N] [--every] [--tp N] [--pp N] [--weights TYPE]
+ *     mpirun -np TP*PP logits_tool MODEL TOKENS OUT [--chunk N] [--every] [--tp N] [--pp N] [--weights TYPE] [--images FILE] [--vectors FILE]
  *
  * TOKENS holds ids separated by white space; they are prefilled in chunks of N (all at once without --chunk; 1 is decoding).  OUT
  * gets f32 [rows][V]: a row for the last token of every chunk, or with --every one for each token.  For --every each token is a
  * slice of its own: keys are stored before attention, so slices of one sequence may follow one another in a plan.
+ * --images: raw pixels [image_size][image_size][3] of any number of images; -1 - k in TOKENS is row k of their vectors.  A chunk that would
+ * end inside an image goes to its end.  --vectors gets the images' vectors, f32 [images][rows][d], from rank 0.
  * The last stage's tensor rank 0 writes OUT. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,14 +21,16 @@
 enum { MAX_TOKENS = 1 << 20, WHOLE_EVERY = 64 }; /* with --every a plan holds that many slices, or their logits would fill the memory */
 
 typedef struct job {
-    const char *model, *tokens_file, *out_file;
+    const char *model, *tokens_file, *out_file, *images_file, *vectors_file;
     uint32_t chunk, tp, pp;
     bool every;
     recipe_kind weights;
 
     int32_t *tokens;
     uint32_t n_tokens;
-    FILE *out;
+    base_buf pixels;
+    uint32_t n_images, rows_per_image;
+    FILE *out, *vectors;
     bool write_failed;
 } job;
 
@@ -56,6 +60,10 @@ static bool read_option(job *j, int argc, char **argv, int *i)
         return read_count(value, &j->tp);
     if (strcmp(name, "--pp") == 0)
         return read_count(value, &j->pp);
+    if (strcmp(name, "--images") == 0)
+        return (j->images_file = value) != NULL;
+    if (strcmp(name, "--vectors") == 0)
+        return (j->vectors_file = value) != NULL;
     return strcmp(name, "--weights") == 0 && recipe_kind_find(value, &j->weights);
 }
 
@@ -87,10 +95,30 @@ static base_status read_tokens(job *j, base_error *error)
     return BASE_OK;
 }
 
+static base_status read_images(job *j, const arch *a, base_error *error)
+{
+    char piece[65536];
+    size_t bytes = 3u * (size_t)a->tower.image_size * a->tower.image_size;
+    FILE *file = j->images_file != NULL ? fopen(j->images_file, "rb") : NULL;
+    if (j->images_file == NULL)
+        return BASE_OK;
+    if (file == NULL || !a->has_tower)
+        return base_fail(error, BASE_ENOTFOUND, "cannot open '%s', or the model has no tower", j->images_file);
+    for (size_t n; (n = fread(piece, 1, sizeof piece, file)) > 0;)
+        base_buf_put(&j->pixels, piece, n);
+    fclose(file);
+    j->n_images = (uint32_t)(j->pixels.size / bytes);
+    j->rows_per_image = arch_tower_vectors(&a->tower);
+    if (j->pixels.failed || j->pixels.size % bytes != 0)
+        return base_fail(error, BASE_EFORMAT, "'%s' does not hold images of %zu bytes", j->images_file, bytes);
+    return BASE_OK;
+}
+
 static base_status check_tokens(const job *j, const arch *a, base_error *error)
 {
+    int64_t least = -(int64_t)j->n_images * j->rows_per_image;
     for (uint32_t i = 0; i < j->n_tokens; i++)
-        if (j->tokens[i] < 0 || (uint32_t)j->tokens[i] >= a->decoder.vocab_size)
+        if (j->tokens[i] < least || j->tokens[i] >= (int64_t)a->decoder.vocab_size)
             return base_fail(error, BASE_EINVAL, "'%s': token %u is %d; the vocabulary has %u", j->tokens_file, i, j->tokens[i],
                              a->decoder.vocab_size);
     if (j->n_tokens > a->decoder.max_positions)
@@ -105,8 +133,9 @@ static void write_logits(void *context, const char *what, uint32_t layer, const 
 {
     job *j = context;
     (void)layer;
-    if (strcmp(what, "logits") == 0)
-        j->write_failed |= fwrite(values, n_columns * sizeof *values, n_rows, j->out) != n_rows;
+    FILE *file = strcmp(what, "logits") == 0 ? j->out : strcmp(what, "image") == 0 ? j->vectors : NULL;
+    if (file != NULL)
+        j->write_failed |= fwrite(values, n_columns * sizeof *values, n_rows, file) != n_rows;
 }
 
 typedef struct plan_memory {
@@ -114,14 +143,16 @@ typedef struct plan_memory {
     link_slice *slices;
     uint32_t *blocks;
     link_token *sampled;
+    link_image *images;
 } plan_memory;
 
-static bool plan_take(plan_memory *p, uint32_t n_slices, uint32_t n_blocks)
+static bool plan_take(plan_memory *p, uint32_t n_slices, uint32_t n_blocks, uint32_t n_images)
 {
+    p->images = calloc(n_images + 1u, sizeof *p->images);
     p->slices = calloc(n_slices, sizeof *p->slices);
     p->blocks = calloc((size_t)n_slices * n_blocks, sizeof *p->blocks);
     p->sampled = calloc(n_slices, sizeof *p->sampled);
-    return p->slices != NULL && p->blocks != NULL && p->sampled != NULL;
+    return p->slices != NULL && p->blocks != NULL && p->sampled != NULL && p->images != NULL;
 }
 
 static void plan_release(plan_memory *p)
@@ -129,6 +160,7 @@ static void plan_release(plan_memory *p)
     free(p->slices);
     free(p->blocks);
     free(p->sampled);
+    free(p->images);
 }
 
 static void add_slice(link_plan *plan, uint32_t pos, uint32_t n)
@@ -140,13 +172,30 @@ static void add_slice(link_plan *plan, uint32_t pos, uint32_t n)
     plan->n_tokens += n;
 }
 
+/* Where a chunk that begins at `pos` ends: behind an image that it would cut. */
+static uint32_t chunk_end(const job *j, uint32_t pos)
+{
+    uint32_t end = j->n_tokens - pos < j->chunk ? j->n_tokens : pos + j->chunk;
+    while (end < j->n_tokens && j->tokens[end - 1] < 0 && j->tokens[end] == j->tokens[end - 1] - 1 &&
+           (uint32_t)(-1 - j->tokens[end]) % j->rows_per_image != 0)
+        end++;
+    return end;
+}
+
 static void run_plans(job *j, model *m, plan_memory *p)
 {
     uint64_t step = 0;
-    for (uint32_t pos = 0; pos < j->n_tokens; pos += j->chunk) {
-        uint32_t n = j->n_tokens - pos < j->chunk ? j->n_tokens - pos : j->chunk;
-        p->plan = (link_plan){.step = ++step, .slices = p->slices, .tokens = j->tokens + pos, .blocks = p->blocks};
-        if (j->every)
+    uint32_t image_size = model_limits(m)->image_size;
+    for (uint32_t i = 0; i < j->n_images; i++)
+        p->images[i] = (link_image){.slot = i, .pixels = (const uint8_t *)j->pixels.data + 3u * (size_t)i * image_size * image_size};
+    for (uint32_t pos = 0, n; pos < j->n_tokens; pos += n) {
+        n = chunk_end(j, pos) - pos;
+        p->plan = (link_plan){.step = ++step, .slices = p->slices, .tokens = j->tokens + pos, .blocks = p->blocks, .images = p->images,
+                              .n_images = pos == 0 ? j->n_images : 0, .image_size = image_size};
+        if (j->every && j->n_images > 0) {
+            add_slice(&p->plan, pos, n);
+            p->slices[0].n_sampled = n;
+        } else if (j->every)
             for (uint32_t i = 0; i < n; i++)
                 add_slice(&p->plan, pos + i, 1);
         else
@@ -163,7 +212,7 @@ static base_status make_grid(const job *j, par_world *world, const shard_checkpo
 {
     base_status status = par_grid_create(world, j->tp, j->pp, grid, error);
     if (status == BASE_OK)
-        status = par_grid_reserve(*grid, j->chunk * ((size_t)checkpoint->a.decoder.stack.d + 1), 64, 64, error);
+        status = par_grid_reserve(*grid, (j->chunk + j->rows_per_image) * ((size_t)checkpoint->a.decoder.stack.d + 1), 64, 64, error);
     return status;
 }
 
@@ -171,21 +220,24 @@ static base_status run_model(job *j, par_world *world, const shard_checkpoint *c
 {
     uint32_t n_slices = j->every ? j->chunk : 1, n_blocks = j->n_tokens / LINK_KV_BLOCK_TOKENS + 1;
     shard_recipe recipe = {.kind = j->weights};
-    model_options options = {.limits = {.max_seqs = n_slices, .max_positions = j->n_tokens, .max_step_tokens = j->chunk,
-                                        .n_kv_blocks = n_blocks},
+    model_options options = {.limits = {.max_seqs = n_slices, .max_positions = j->n_tokens, .max_step_tokens = j->chunk + j->rows_per_image,
+                                        .n_kv_blocks = n_blocks, .n_image_slots = j->n_images},
                              .probe = write_logits, .probe_context = j};
     par_place place = par_grid_place(grid);
     plan_memory p = {0};
     model *m = NULL;
     base_status status = model_create(checkpoint, &recipe, grid, &options, &m, error);
-    if (status == BASE_OK && !plan_take(&p, n_slices, n_blocks))
+    if (status == BASE_OK && !plan_take(&p, n_slices, n_blocks, j->n_images))
         status = base_fail(error, BASE_ENOMEM, "out of memory for plans");
     if (status == BASE_OK && place.stage + 1 == place.pp && place.tp_rank == 0 && (j->out = fopen(j->out_file, "wb")) == NULL)
         status = base_fail(error, BASE_EIO, "cannot create '%s'", j->out_file);
+    bool wants_vectors = j->vectors_file != NULL && place.stage == 0 && place.tp_rank == 0;
+    if (status == BASE_OK && wants_vectors && (j->vectors = fopen(j->vectors_file, "wb")) == NULL)
+        status = base_fail(error, BASE_EIO, "cannot create '%s'", j->vectors_file);
     status = par_world_agree(world, status, error); /* nobody steps alone */
     if (status == BASE_OK)
         run_plans(j, m, &p);
-    if (j->out != NULL && fclose(j->out) != 0)
+    if ((j->out != NULL && fclose(j->out) != 0) || (j->vectors != NULL && fclose(j->vectors) != 0))
         j->write_failed = true;
     if (status == BASE_OK && j->write_failed)
         status = base_fail(error, BASE_EIO, "cannot write '%s'", j->out_file);
@@ -204,9 +256,11 @@ static base_status run(job *j, par_world *world, base_error *error)
     if (status == BASE_OK)
         status = shard_checkpoint_open(j->model, &checkpoint, error);
     if (status == BASE_OK)
+        status = read_images(j, &checkpoint->a, error);
+    if (status == BASE_OK)
         status = check_tokens(j, &checkpoint->a, error);
     if (status == BASE_OK && (j->chunk == 0 || j->chunk > j->n_tokens))
-        j->chunk = j->every && j->n_tokens > WHOLE_EVERY ? WHOLE_EVERY : j->n_tokens;
+        j->chunk = j->every && j->n_images == 0 && j->n_tokens > WHOLE_EVERY ? WHOLE_EVERY : j->n_tokens;
     status = par_world_agree(world, status, error);
     if (status == BASE_OK)
         status = make_grid(j, world, checkpoint, &grid, error);
@@ -215,6 +269,7 @@ static base_status run(job *j, par_world *world, base_error *error)
     par_grid_destroy(&grid);
     shard_checkpoint_close(&checkpoint);
     free(j->tokens);
+    base_buf_release(&j->pixels);
     return status;
 }
 
@@ -230,7 +285,8 @@ int main(int argc, char **argv)
     base_status status = BASE_EINVAL;
     bool asked = read_command_line(&j, argc, argv);
     if (!asked)
-        base_fail(&error, BASE_EINVAL, "usage: logits_tool MODEL TOKENS OUT [--chunk N] [--every] [--tp N] [--pp N] [--weights TYPE]");
+        base_fail(&error, BASE_EINVAL, "usage: logits_tool MODEL TOKENS OUT [--chunk N] [--every] [--tp N] [--pp N] [--weights TYPE] "
+                  "[--images FILE] [--vectors FILE]");
     else
         status = run(&j, world, &error);
     if (status != BASE_OK && par_world_rank(world) == 0)

@@ -25,6 +25,7 @@ LAYERS = {
     "coordinator": ("proto", "sharding", "coordinator"),
     "coordinator/text": ("proto/base", "sharding", "coordinator/text"),
     "coordinator/image": ("proto/base", "coordinator/image"),
+    "coordinator/genomics": ("proto/base", "coordinator/genomics", "coordinator/image"),
     "coordinator/task": ("proto/base", "coordinator/task"),
     "tools/phantom": ("proto/base", "tools/phantom"),
     "tools/palmgrove": ("proto", "sharding", "worker", "coordinator", "tools"),
@@ -42,8 +43,9 @@ OWNERS = {
     r"jansson\.h": ("sharding/", "coordinator/"),
     r"sodium\.h": ("sharding/", "coordinator/session/prompt.c"),
     r"xxhash\.h": ("sharding/shards/",),
-    r"jpeglib\.h|png\.h|jerror\.h": ("coordinator/image/",),
+    r"jpeglib\.h|png\.h|jerror\.h|tiffio\.h|zlib\.h|charls.*\.h|openjpeg\.h": ("coordinator/image/",),
     r"sentencepiece.*\.h|pcre2\.h|utf8proc\.h": ("coordinator/text/",),
+    r"sam\.h|faidx\.h|vcf\.h|hts_log\.h": ("coordinator/genomics/",),
     r"immintrin\.h|arm_neon\.h": ("worker/kernels/",),
 }
 GENERATED_PROTOCOL = re.compile(r"\.pb-c\.h")

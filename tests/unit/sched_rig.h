@@ -29,8 +29,10 @@ typedef struct job {
     const uint8_t *images[4];
     unsigned char digests[4][PREFIX_IMAGES_BYTES];
     uint32_t n_resumed; /* tokens at the end of prompt that are the answer's first */
+    uint32_t n_scored;  /* tokens behind the prompt's that are the answer to score; max_tokens is not read then */
     link_sampling sampling;
     int32_t answer[TOKENS_MAX];
+    float logprobs[TOKENS_MAX]; /* of `answer` */
     uint32_t n_answer;
     sched_finish finish;
     base_status status;
@@ -152,10 +154,10 @@ static inline void check_sequence(const sched_seq *seq)
 static inline void check_invariants(const rig *r)
 {
     const sched *s = r->s;
-    uint8_t *slots = calloc(s->slots.n_total, 1), *images = calloc(s->images.n_total + 1, 1);
-    uint32_t n_slots = s->slots.n_free, n_images = s->images.n_free;
+    uint8_t *slots = calloc(s->slots.n_total, 1), *images = calloc(s->images.pool.n_total + 1, 1);
+    uint32_t n_slots = s->slots.n_free, n_images = s->images.pool.n_free;
     count_ids(&s->slots, slots, s->slots.free_ids, s->slots.n_free);
-    count_ids(&s->images, images, s->images.free_ids, s->images.n_free);
+    count_ids(&s->images.pool, images, s->images.pool.free_ids, s->images.pool.n_free);
     uint32_t n_entries = 0, n_seq_plans = 0;
     for (uint32_t i = 0; i < s->running.n; i++) {
         const sched_seq *seq = s->running.items[i];
@@ -165,7 +167,7 @@ static inline void check_invariants(const rig *r)
         for (uint32_t k = 0; k < seq->n_images; k++) {
             if (seq->images[k].slot == SEQ_NO_SLOT)
                 continue;
-            count_ids(&s->images, images, &seq->images[k].slot, 1);
+            count_ids(&s->images.pool, images, &seq->images[k].slot, 1);
             n_images++;
         }
         n_seq_plans += seq->n_plans;
@@ -179,7 +181,7 @@ static inline void check_invariants(const rig *r)
         n_entries += s->flights[(s->first_flight + i) % s->options.max_plans].n_entries;
     assert_int_equal(n_entries, n_seq_plans);
     assert_int_equal(n_slots, s->slots.n_total);
-    assert_int_equal(n_images, s->images.n_total);
+    assert_int_equal(n_images, s->images.pool.n_total);
     check_blocks(r);
     free(slots);
     free(images);
@@ -189,7 +191,7 @@ static inline void check_nothing_held(const rig *r)
 {
     assert_int_equal(prefix_cache_available(&r->s->blocks), r->s->blocks.pool.n_total);
     assert_int_equal(r->s->slots.n_free, r->s->slots.n_total);
-    assert_int_equal(r->s->images.n_free, r->s->images.n_total);
+    assert_int_equal(r->s->images.pool.n_free, r->s->images.pool.n_total);
     assert_int_equal(r->s->waiting.n + r->s->running.n, 0);
 }
 
@@ -220,7 +222,8 @@ static inline base_status submit(rig *r, job *j, uint32_t priority, uint64_t dea
         return status;
     sched_request request = {.user = j, .tokens = j->prompt, .n_tokens = j->n_prompt, .n_resumed = j->n_resumed, .images = j->images, .n_images = j->n_images,
                              .image_digests = (const unsigned char (*)[PREFIX_IMAGES_BYTES])j->digests,
-                             .max_tokens = j->max_tokens, .stop_ids = fake_stops, .n_stop_ids = 2, .priority = priority, .deadline_us = deadline_us,
+                             .image_names = (const unsigned char (*)[PREFIX_IMAGES_BYTES])j->digests,
+                             .score = j->n_scored > 0, .max_tokens = j->n_scored > 0 ? j->n_scored : j->max_tokens, .stop_ids = fake_stops, .n_stop_ids = 2, .priority = priority, .deadline_us = deadline_us,
                              .sampling = j->sampling};
     status = sched_submit(r->s, &request, r->now_us, &j->seq, error);
     j->is_alive = status == BASE_OK;
@@ -258,6 +261,7 @@ static inline void take_events(rig *r)
         if (event.finish != SCHED_FAILED) {
             if (j->n_answer == 0)
                 j->first_us = r->now_us;
+            j->logprobs[j->n_answer] = event.token.logprob;
             j->answer[j->n_answer++] = event.token.token;
             j->savings = event.savings;
         }
@@ -310,6 +314,28 @@ static inline void check_answer(const rig *r, const job *j)
     assert_int_equal(j->n_resumed + j->n_answer, n);
     assert_memory_equal(j->answer, expected + j->n_resumed, j->n_answer * sizeof *expected);
     assert_int_equal(j->finish, expected[n - 1] == FAKE_EOS ? SCHED_EOS : SCHED_LENGTH);
+}
+
+/* An answer to score, of tokens that nothing would sample. */
+static inline void give_answer(job *j, uint32_t n, uint32_t salt)
+{
+    j->n_scored = n;
+    for (uint32_t i = 0; i < n; i++)
+        j->prompt[j->n_prompt + i] = FAKE_FIRST_CHAR + (int32_t)((salt * 17 + i * i) % 250);
+}
+
+static inline void check_scores(const rig *r, const job *j)
+{
+    uint64_t state = fake_state(&r->limits, j->prompt, j->n_prompt, j->images);
+    assert_false(j->is_alive);
+    assert_int_equal(j->finish, SCHED_LENGTH);
+    assert_int_equal(j->n_answer, j->n_scored);
+    for (uint32_t i = 0; i < j->n_scored; i++) {
+        int32_t token = j->prompt[j->n_prompt + i];
+        assert_int_equal(j->answer[i], token);
+        assert_true(j->logprobs[i] == fake_logprob(state, token));
+        state = fake_mix(state, (uint64_t)token);
+    }
 }
 
 /* Hand in the first part of an answer, as after a crash. */

@@ -274,7 +274,7 @@ static void check_teams(bench *b, const link_plan *plan)
     const model_heads heads = {{0, N_HEAD}, {0, N_KV}, N_HEAD / N_KV};
     size_t n_floats = (size_t)plan->n_tokens * N_HEAD * DH;
     float *expected = random_floats(n_floats);
-    model_batch_from_plan(&b->batch, plan, &heads);
+    model_batch_from_plan(&b->batch, plan, 0, &heads);
     assert_int_equal(b->batch.n_rows, plan->n_tokens);
     attend_alone(b, expected);
     for (uint32_t n = 1; n <= 4; n++) {
@@ -284,7 +284,7 @@ static void check_teams(bench *b, const link_plan *plan)
         char *memory = aligned(model_attention_bytes(DH, n));
         model_attention_init(&b->at, DH, n, memory);
         b->batch.tiles_wanted = n == 3 ? 1000 : 4 * n; /* low tiles too */
-        model_batch_from_plan(&b->batch, plan, &heads);
+        model_batch_from_plan(&b->batch, plan, 0, &heads);
         memset(b->rows.o, 0, n_floats * sizeof(float));
         team_run(members, attend_by_member, b);
         assert_memory_equal(b->rows.o, expected, n_floats * sizeof(float));

@@ -148,7 +148,7 @@ static void write_hf(const char *prefix, bool lm_head)
     for (uint32_t il = 0; il < 2; il++)
         add_hf_layer(&t, il);
     if (lm_head)
-        add_named(&t, "lm_head.weight", V, D);
+        add_named(&t, strcmp(prefix, "language_model.model.") == 0 ? "language_model.lm_head.weight" : "lm_head.weight", V, D);
     base_buf_put(&t.list, "}", 1);
     base_buf file = {0};
     base_buf_put_u64(&file, t.list.size);

@@ -99,12 +99,13 @@ static void play_generate(fake_server *s, zmq_msg_t *peer, wire_request *request
         const wire_part *first = &g->parts[0];
         snprintf(seen, sizeof seen,
                  "parts %zu task %s field %s=%s image %zu stop %zu t %g k %u p %g seed %llu max %u deadline %u prio %d digest %d "
-                 "stream %d resume %zu %u",
+                 "stream %d resume %zu %u answer %s",
                  g->n_parts, first->task != NULL ? first->task : "-", first->n_fields > 0 ? first->fields[0].name : "-",
                  first->n_fields > 0 ? first->fields[0].value : "-", g->n_parts > 1 ? g->parts[1].image_bytes : 0, g->n_stop,
                  (double)g->sampling.temperature, g->sampling.top_k, (double)g->sampling.top_p,
                  (unsigned long long)g->sampling.seed, g->max_tokens, g->deadline_ms, (int)g->priority, g->logits_digest,
-                 g->stream, g->n_resume_ids, g->n_resume_ids > 1 ? g->resume_ids[1] : 0);
+                 g->stream, g->n_resume_ids, g->n_resume_ids > 1 ? g->resume_ids[1] : 0,
+                 g->answer != NULL && g->answer[0] != '\0' ? g->answer : "-");
         answer_result(s, peer, request, seen);
     }
 }
@@ -131,7 +132,7 @@ static void play(fake_server *s, zmq_msg_t *peer, wire_request *request)
     default:
         reply.kind = WIRE_REPLY_STATS;
         reply.stats = (wire_stats){.requests_admitted = 3, .kv_blocks_free = 4, .resident_bytes = 1ull << 33, .prefix_tokens = 5,
-                                    .kv_blocks_kept = 6};
+                                    .kv_blocks_kept = 6, .images_reused = 8};
         answer(s, peer, request, &reply);
     }
 }
@@ -285,7 +286,26 @@ static void test_everything_arrives(void **state)
     pg_result *result = NULL;
     assert_int_equal(pg_client_generate(client, request, NULL, NULL, &result, NULL), PG_OK);
     assert_string_equal(result->text, "parts 2 task report field indication=cough image 5 stop 1 t 0.5 k 40 p 0.25 seed 77 max 9 "
-                                      "deadline 1234 prio 1 digest 1 stream 0 resume 2 500");
+                                      "deadline 1234 prio 1 digest 1 stream 0 resume 2 500 answer -");
+    pg_result_destroy(&result);
+    pg_request_destroy(&request);
+    pg_client_close(&client);
+}
+
+static void test_answers_arrive(void **state)
+{
+    pg_client *client = open_client(*state, 2000);
+    pg_request *request = pg_request_create();
+    pg_request_add_text(request, "Q:");
+    pg_request_set_answer(request, "No."); /* replaced */
+    assert_int_equal(pg_request_set_answer(request, "Yes."), PG_OK);
+    pg_result *result = NULL;
+    assert_int_equal(pg_client_generate(client, request, NULL, NULL, &result, NULL), PG_OK);
+    assert_non_null(strstr(result->text, "answer Yes."));
+    pg_result_destroy(&result);
+    assert_int_equal(pg_request_set_answer(request, NULL), PG_OK);
+    assert_int_equal(pg_client_generate(client, request, NULL, NULL, &result, NULL), PG_OK);
+    assert_non_null(strstr(result->text, "answer -"));
     pg_result_destroy(&result);
     pg_request_destroy(&request);
     pg_client_close(&client);
@@ -453,7 +473,7 @@ static void test_health_and_stats(void **state)
     assert_null(health);
     assert_int_equal(pg_client_stats(client, &stats, NULL), PG_OK);
     assert_true(stats.requests_admitted == 3 && stats.kv_blocks_free == 4 && stats.resident_bytes == 1ull << 33);
-    assert_true(stats.prefix_tokens == 5 && stats.kv_blocks_kept == 6);
+    assert_true(stats.prefix_tokens == 5 && stats.kv_blocks_kept == 6 && stats.images_reused == 8);
     pg_client_close(&client);
 }
 
@@ -462,6 +482,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_stream, start_server, stop_server),
         cmocka_unit_test_setup_teardown(test_everything_arrives, start_server, stop_server),
+        cmocka_unit_test_setup_teardown(test_answers_arrive, start_server, stop_server),
         cmocka_unit_test_setup_teardown(test_image_files, start_server, stop_server),
         cmocka_unit_test(test_builder_refusals),
         cmocka_unit_test(test_open_refusals),

@@ -211,6 +211,24 @@ static void test_overflow_is_marked_per_row(void **unused)
             }
 }
 
+#define N_ELEMENTWISE 10
+/* The formula's own 1.5e-7 of Phi, halved, and some roundings. */
+#define GELU_TOLERANCE 3e-7
+
+/* Far out: the halves of the line, and what is no number. */
+static void test_gelu_at_the_ends(void **unused)
+{
+    (void)unused;
+    const kern_table *kern[KERN_VARIANTS];
+    size_t n_variants = kern_usable(kern);
+    for (size_t v = 0; v < n_variants; v++) {
+        float x[] = {0.0f, 30.0f, -30.0f, 1e18f, -1e18f, NAN, 1e-30f};
+        kern[v]->gelu(x, NULL, 7);
+        assert_true(x[0] == 0.0f && x[1] == 30.0f && fabsf(x[2]) < 1e-30f && x[3] == 1e18f && fabsf(x[4]) < 1e-15f && isnan(x[5]) &&
+                    x[6] > 4.9e-31f && x[6] < 5.1e-31f);
+    }
+}
+
 static void test_elementwise(void **unused)
 {
     (void)unused;
@@ -220,13 +238,13 @@ static void test_elementwise(void **unused)
         float *a = random_floats(n), *b = random_floats(n), *gain = random_floats(n);
         for (size_t i = 0; i < n; i++)
             a[i] *= 20.0f;
-        float *first[7] = {NULL};
+        float *first[N_ELEMENTWISE] = {NULL};
         for (size_t v = 0; v < n_variants; v++) {
-            float *out[7];
-            for (int i = 0; i < 7; i++)
+            float *out[N_ELEMENTWISE];
+            for (int i = 0; i < N_ELEMENTWISE; i++)
                 out[i] = random_floats(n);
             kern[v]->norm_rms(a, gain, 1e-6f, n, out[0]);
-            kern[v]->norm_layer(a, gain, 1e-6f, n, out[1]);
+            kern[v]->norm_layer(a, gain, NULL, 1e-6f, n, out[1]);
             memcpy(out[2], a, n * sizeof *a);
             kern[v]->swiglu(out[2], b, n);
             memcpy(out[3], a, n * sizeof *a);
@@ -235,7 +253,12 @@ static void test_elementwise(void **unused)
             out[5][0] = kern[v]->sum_exp(a, n, 20.0f);
             memcpy(out[6], a, n * sizeof *a);
             kern[v]->geglu_tanh(out[6], b, n);
-            for (int i = 0; i < 7; i++) {
+            kern[v]->norm_layer(a, gain, b, 1e-6f, n, out[7]);
+            memcpy(out[8], a, n * sizeof *a);
+            kern[v]->gelu(out[8], b, n);
+            memcpy(out[9], a, n * sizeof *a);
+            kern[v]->gelu_quick(out[9], b, n);
+            for (int i = 0; i < N_ELEMENTWISE; i++) {
                 if (v > 0)
                     assert_memory_equal(out[i], first[i], (i == 5 ? 1 : n) * sizeof(float));
                 if (v == 0)
@@ -256,10 +279,14 @@ static void test_elementwise(void **unused)
             assert_true(fabs((double)first[3][i] - gelu) <= 4 * ACTIVATION_TOLERANCE * (1.0 + fabs(gelu)));
             double geglu = 0.5 * x * (1.0 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x))) * (double)b[i];
             assert_true(fabs((double)first[6][i] - geglu) <= 4 * ACTIVATION_TOLERANCE * (1.0 + fabs(geglu)));
+            assert_true(first[7][i] == first[1][i] + b[i]);
+            assert_true(fabs((double)first[8][i] - 0.5 * g * erfc(-g * 0.70710678118654752440)) <= GELU_TOLERANCE * (1.0 + fabs(g)));
+            double quick = g / (1.0 + exp(-1.702 * g));
+            assert_true(fabs((double)first[9][i] - quick) <= 4 * ACTIVATION_TOLERANCE * (1.0 + fabs(quick)));
             double e = exp((double)(a[i] - 1.0f));
             assert_true(fabs((double)first[4][i] - e) <= EXP_TOLERANCE * e);
         }
-        for (int i = 0; i < 7; i++)
+        for (int i = 0; i < N_ELEMENTWISE; i++)
             free(first[i]);
         free(a), free(b), free(gain);
     }
@@ -296,6 +323,7 @@ int main(void)
         cmocka_unit_test(test_rows_do_not_matter),
         cmocka_unit_test(test_fixed_point_splits_exactly),
         cmocka_unit_test(test_overflow_is_marked_per_row),
+        cmocka_unit_test(test_gelu_at_the_ends),
         cmocka_unit_test(test_elementwise),
         cmocka_unit_test(test_fmath),
         cmocka_unit_test(test_select),

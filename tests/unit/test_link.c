@@ -48,8 +48,8 @@ static void sample_init(sample *s)
                     .n_sampled = 1, .flags = LINK_SLICE_DIGEST,
                     .sampling = {.temperature = 0.7f, .top_k = 5, .top_p = 0.5f, .seed = 99}},
                    {.seq = 1, .pos = 63, .n_tokens = 1, .first_token = 5, .first_block = 4,
-                    .n_sampled = 1, .flags = LINK_SLICE_FEEDBACK,
-                    .sampling = {.top_p = 1.0f}}},
+                    .n_sampled = 1, .flags = LINK_SLICE_FEEDBACK | LINK_SLICE_GIVEN,
+                    .sampling = {.top_p = 1.0f}, .given = 77}},
         .tokens = {99, -4, -5, -6, 0, 0},
         .blocks = {9, 8, 7, 6, 5, 4},
         .images = {{.slot = 1}, {.slot = 1}},
@@ -110,6 +110,7 @@ static void test_plan_round_trip(void **state)
     assert_true(out.slices[1].sampling.temperature == 0.7f && out.slices[1].sampling.top_p == 0.5f);
     assert_true(out.slices[1].sampling.top_k == 5 && out.slices[1].sampling.seed == 99);
     assert_int_equal(out.slices[2].first_block, 4);
+    assert_int_equal(out.slices[2].given, 77);
     assert_memory_equal(out.tokens, s.tokens, sizeof s.tokens);
     assert_memory_equal(out.blocks, s.blocks, sizeof s.blocks);
     assert_int_equal(out.images[0].slot, 1);
@@ -176,6 +177,9 @@ static void spoil_flags(sample *s) { s->slices[0].flags = 1u << 3; }
 static void spoil_digest(sample *s) { s->slices[0].flags = LINK_SLICE_DIGEST; }
 static void spoil_n_sampled(sample *s) { s->slices[1].n_sampled = 2; }
 static void spoil_results(sample *s) { s->slices[0].n_sampled = 3; s->slices[0].sampling.top_p = 1.0f; }
+static void spoil_given(sample *s) { s->slices[1].flags = LINK_SLICE_GIVEN; s->slices[1].given = (int32_t)limits.vocab_size; }
+static void spoil_given_sign(sample *s) { s->slices[1].flags = LINK_SLICE_GIVEN; s->slices[1].given = -1; }
+static void spoil_given_unsampled(sample *s) { s->slices[0].flags = LINK_SLICE_GIVEN; }
 static void spoil_temperature(sample *s) { s->slices[1].sampling.temperature = NAN; }
 static void spoil_temperature_sign(sample *s) { s->slices[1].sampling.temperature = -1.0f; }
 static void spoil_temperature_inf(sample *s) { s->slices[1].sampling.temperature = INFINITY; }
@@ -212,6 +216,9 @@ static void test_plan_refusals(void **state)
         {spoil_flags, "slices[0].flags has unknown bits"},
         {spoil_digest, "slices[0].flags asks for a digest"},
         {spoil_n_sampled, "slices[1].n_sampled is 2 of 1"},
+        {spoil_given, "slices[1].given is"},
+        {spoil_given_sign, "slices[1].given is -1"},
+        {spoil_given_unsampled, "for 0 samples"},
         {spoil_results, "sample 5 tokens"},
         {spoil_temperature, "slices[1].temperature"},
         {spoil_temperature_sign, "slices[1].temperature"},

@@ -116,6 +116,35 @@ static void test_generate_round_trip(void **state)
     wire_request_release(&out); /* twice is fine */
 }
 
+/* An answer to score, and what does not go with it. */
+static void test_answer_round_trip(void **state)
+{
+    (void)state;
+    const wire_part part = {.kind = WIRE_PART_TEXT, .text = "Q:"};
+    wire_request request = {.version = 1, .request_id = "x", .kind = WIRE_REQUEST_GENERATE,
+                            .generate = {.parts = &part, .n_parts = 1, .answer = " J\xc3\xa4."}}, out;
+    base_error error;
+    assert_int_equal(decode_again(&request, &out, &error), BASE_OK);
+    assert_string_equal(out.generate.answer, " J\xc3\xa4.");
+    wire_request_release(&out);
+    wire_request spoilt[] = {request, request, request};
+    spoilt[0].generate.max_tokens = 1;
+    spoilt[1].generate.stop = (const char *const[]){"x"};
+    spoilt[1].generate.n_stop = 1;
+    spoilt[2].generate.resume_ids = resumed;
+    spoilt[2].generate.n_resume_ids = 1;
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(decode_again(&spoilt[i], &out, &error), BASE_EINVAL);
+        assert_non_null(strstr(error.text, "generate.answer"));
+    }
+    char *long_answer = malloc(WIRE_TEXT_BYTES_MAX);
+    memset(long_answer, 'a', WIRE_TEXT_BYTES_MAX - 1);
+    long_answer[WIRE_TEXT_BYTES_MAX - 1] = '\0';
+    request.generate.answer = long_answer; /* with the prompt one byte too many */
+    assert_int_equal(decode_again(&request, &out, &error), BASE_ETOOBIG);
+    free(long_answer);
+}
+
 static void test_short_requests_round_trip(void **state)
 {
     (void)state;
@@ -151,18 +180,21 @@ static void test_result_round_trip(void **state)
 {
     (void)state;
     static const uint32_t ids[] = {5, 300, 70000};
+    static const float logprobs[] = {-0.0f, -1.5e-9f, -98.25f};
     wire_reply reply = {.version = 1, .request_id = "r", .kind = WIRE_REPLY_RESULT};
     reply.result = (wire_result){.text = "No effusion.", .finish = WIRE_FINISH_STOP, .ids = ids, .n_ids = 3,
                                  .prompt_tokens = 300, .image_tokens = 256, .completion_tokens = 3, .prepare_ms = 1.5,
                                  .queue_ms = 2.5, .first_token_ms = 3.5, .total_ms = 4.5, .model = "phantom",
                                  .model_digest = "ab", .build = "0.1.0", .layout = "tp2 x pp2", .isa = "avx2",
                                  .seed = UINT64_MAX, .logits_digest = "0123456789abcdef", .reused_tokens = 64, .drafted_tokens = 9,
-                                 .accepted_tokens = 7};
+                                 .accepted_tokens = 7, .logprobs = logprobs, .n_logprobs = 3};
     wire_reply out = reply_again(&reply);
     const wire_result *r = &out.result;
     assert_string_equal(r->text, "No effusion.");
     assert_int_equal(r->finish, WIRE_FINISH_STOP);
     assert_memory_equal(r->ids, ids, sizeof ids);
+    assert_int_equal(r->n_logprobs, 3);
+    assert_memory_equal(r->logprobs, logprobs, sizeof logprobs);
     assert_int_equal(r->prompt_tokens + r->image_tokens + r->completion_tokens, 559);
     assert_true(r->prepare_ms == 1.5 && r->queue_ms == 2.5 && r->first_token_ms == 3.5 && r->total_ms == 4.5);
     assert_string_equal(r->model, "phantom");
@@ -215,7 +247,7 @@ static void test_other_replies_round_trip(void **state)
     wire_reply_release(&out);
 
     reply.kind = WIRE_REPLY_STATS;
-    reply.stats = (wire_stats){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19};
+    reply.stats = (wire_stats){1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
     out = reply_again(&reply);
     assert_memory_equal(&out.stats, &reply.stats, sizeof reply.stats);
     wire_reply_release(&out);
@@ -466,7 +498,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_generate_round_trip),
-        cmocka_unit_test(test_short_requests_round_trip),
+        cmocka_unit_test(test_answer_round_trip), cmocka_unit_test(test_short_requests_round_trip),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_result_round_trip),
         cmocka_unit_test(test_other_replies_round_trip),

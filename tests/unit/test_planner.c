@@ -17,6 +17,7 @@
 #include "worker/model/model.h"
 
 #define PHANTOM PALMGROVE_SOURCE_DIR "/models/phantom"
+#define GOLDEN  PALMGROVE_SOURCE_DIR "/tests/golden/families/"
 
 static arch preset(const char *name)
 {
@@ -91,7 +92,7 @@ static void presets_are_of_known_families(void **state)
         assert_string_equal(a.prefix, family->prefixes[0]);
         assert_true(strlen(about) > 0);
     }
-    assert_int_equal(n, 21);
+    assert_int_equal(n, 22);
 }
 
 static void a_wrong_name_is_answered_with_the_nearest(void **state)
@@ -112,8 +113,7 @@ static plan_model *model_of(const arch *a, pack_type type)
 {
     plan_model *packed = malloc(sizeof *packed);
     assert_non_null(packed);
-    packed->a = a;
-    packed->only_tp = packed->only_pp = 0;
+    *packed = (plan_model){.a = a, .kv_type = PACK_F32};
     memset(packed->types, (int)type, sizeof packed->types);
     return packed;
 }
@@ -159,17 +159,16 @@ static void weight_bytes_by_type(void **state)
     }
 }
 
-/* What the worker will take, field by field, for the checkpoint that ships with the program. */
-static void footprint_is_the_workers_own(void **state)
+/* What the worker will take, field by field. */
+static void check_footprint(const char *path)
 {
-    (void)state;
     static const uint32_t layouts[][2] = {{1, 1}, {2, 1}, {1, 2}, {2, 2}, {3, 1}};
     static const recipe_kind recipes[] = {RECIPE_AUTO, RECIPE_INT8, RECIPE_INT4};
     const link_limits limits = {.max_seqs = 5, .max_positions = 333, .max_step_tokens = 77, .n_kv_blocks = 50, .n_image_slots = 3};
     static const pack_type kv_types[] = {[MODEL_KV_F32] = PACK_F32, [MODEL_KV_BF16] = PACK_BF16, [MODEL_KV_INT8] = PACK_INT8};
     model_options options = {.limits = limits, .numerics = {.activations = MODEL_ACTIVATIONS_INT8}};
     shard_checkpoint *checkpoint = NULL;
-    assert_int_equal(shard_checkpoint_open(PHANTOM, &checkpoint, NULL), BASE_OK);
+    assert_int_equal(shard_checkpoint_open(path, &checkpoint, NULL), BASE_OK);
     plan_model *packed = malloc(sizeof *packed);
     assert_non_null(packed);
     for (size_t ir = 0; ir < 3; ir++) {
@@ -194,6 +193,16 @@ static void footprint_is_the_workers_own(void **state)
     }
     free(packed);
     shard_checkpoint_close(&checkpoint);
+}
+
+/* The checkpoint that ships with the program, and one with each kind of tower and projector. */
+static void footprint_is_the_workers_own(void **state)
+{
+    (void)state;
+    static const char *const models[] = {PHANTOM, GOLDEN "llava", GOLDEN "llava_original", GOLDEN "gemma3_vision",
+                                         GOLDEN "gemma3_mmproj", GOLDEN "vit_e"};
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
+        check_footprint(models[i]);
 }
 
 /* --- sending --- */

@@ -51,6 +51,20 @@ static void test_greedy_takes_the_lowest_of_equals(void **unused)
     assert_true(fabs((double)logprob + log(total)) < 1e-6);
 }
 
+/* Of a token that is given: what would be said of it had it been picked. */
+static void test_logprob_of_any_token(void **unused)
+{
+    (void)unused;
+    float logits[N], picked;
+    model_candidate scratch[N];
+    link_sampling greedy = {.temperature = 0.0f, .top_p = 1.0f};
+    fill_logits(logits);
+    for (int32_t i = 0; i < N; i++)
+        assert_true(fabs((double)model_token_logprob(logits, N, i) - log(probabilities[i])) < 1e-6);
+    int32_t best = model_sample(logits, N, &greedy, 0, scratch, &picked);
+    assert_true(model_token_logprob(logits, N, best) == picked);
+}
+
 /* How often each id comes in `draws` draws over as many positions. */
 static void count(const link_sampling *sampling, uint32_t draws, uint32_t counts[N])
 {
@@ -228,7 +242,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_philox),
-        cmocka_unit_test(test_greedy_takes_the_lowest_of_equals),
+        cmocka_unit_test(test_greedy_takes_the_lowest_of_equals), cmocka_unit_test(test_logprob_of_any_token),
         cmocka_unit_test(test_shares),
         cmocka_unit_test(test_filters_agree_with_a_sort),
         cmocka_unit_test(test_nan_gives_a_token),

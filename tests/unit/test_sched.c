@@ -269,7 +269,7 @@ static void refusals(void **state)
 }
 
 /* Slots for all images of a request are taken together; the next request waits until rows are consumed. */
-static void image_slots(void **state)
+static void slots_of_images(void **state)
 {
     (void)state;
     rig *r = rig_create(SMALL, 1, 8, 8, 0); /* a chunk of 8 holds one image of 6 rows */
@@ -277,10 +277,10 @@ static void image_slots(void **state)
     assert_int_equal(submit(r, job_make(r, 1, 60, 2, 10, 2), 0, 0, NULL), BASE_OK);
     assert_true(send_plan(r));
     assert_int_equal(r->last.n_images, 2); /* 1 + 6 rows of the first, 1 row of the second */
-    assert_int_equal(r->s->images.n_free, 1);
+    assert_int_equal(r->s->images.pool.n_free, 1);
     assert_int_equal(r->s->running.n, 1);
     complete_plan(r);
-    assert_int_equal(r->s->images.n_free, 2); /* the first image was consumed */
+    assert_int_equal(r->s->images.pool.n_free, 2); /* the first image was consumed */
     run_dry(r);
     check_answer(r, &r->jobs[0]);
     check_answer(r, &r->jobs[1]);
@@ -383,7 +383,7 @@ int main(void)
         cmocka_unit_test(cancel_in_the_queue),
         cmocka_unit_test(deadlines),
         cmocka_unit_test(refusals),
-        cmocka_unit_test(image_slots),
+        cmocka_unit_test(slots_of_images),
         cmocka_unit_test(overflow_ends_its_sequence),
         cmocka_unit_test(overflow_spares_the_mates),
         cmocka_unit_test(wrong_results_are_refused),

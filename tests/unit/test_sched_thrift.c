@@ -374,6 +374,7 @@ static sched_numbers random_walk(uint32_t round, thrift with)
 {
     link_limits limits = SMALL;
     limits.n_kv_blocks = 12 + round * 5; /* from starving to ample */
+    limits.whole_images = round / 2 % 2;
     uint64_t seed = 77 + round;
     rig *r = rig_create_thrifty(limits, 1 + round % 4, 24, 12, (round % 2 == 0 ? 60 : 0) | FAKE_PHRASES, with);
     uint32_t n_answers = 0;

@@ -64,7 +64,7 @@ static base_status take_sums(calibration *c, const arch *a, base_error *error)
     const arch_stack *stack = &a->decoder.stack;
     const uint32_t widths[N_POINTS] = {stack->d, stack->h * stack->dh, stack->d, stack->f};
     c->n_layers = stack->n_layers;
-    c->gated = stack->mlp != ARCH_MLP_GELU_TANH;
+    c->gated = arch_mlp_is_gated(stack->mlp);
     for (size_t p = 0; p < N_POINTS; p++) {
         c->widths[p] = widths[p];
         c->sums[p] = calloc((size_t)c->n_layers * widths[p], sizeof *c->sums[p]);

@@ -1,7 +1,7 @@
 /* cmd_generate.c - a request from raw parts, in the order in which they stand on the command line. */
 #include <string.h>
 
-#include "tools/palmgrove/console.h"
+#include "tools/palmgrove/console_task.h"
 
 typedef struct generate_values {
     console_values client;
@@ -19,7 +19,7 @@ static const option_row rows[] = {
     [ROW_IMAGE] = {"image", "FILE", OPTION_LIST, PARTS, NULL, "an image part: a JPEG or PNG file",
                    OPTION_NO_ENVIRONMENT},
     [ROW_TASK] = {"task", "NAME", OPTION_LIST, PARTS, NULL,
-                  "a task part (report, vqa, classify, choice); the images that follow fill its image slots",
+                  "a task part (`palmgrove task list`); the images that follow fill its image slots",
                   OPTION_NO_ENVIRONMENT},
     [ROW_FIELD] = {"field", "NAME=VALUE", OPTION_LIST, PARTS, NULL, "a field of the task before it",
                    OPTION_NO_ENVIRONMENT},
@@ -32,18 +32,13 @@ static const option_row rows[] = {
     CONSOLE_ANSWER_ROWS(generate_values),
 };
 
-/* "name=value"; the name is cut out into `name`. */
 static base_status add_field(pg_request *request, const char *text)
 {
     char name[64];
-    const char *equals = strchr(text, '=');
-    if (equals == NULL || equals == text || (size_t)(equals - text) >= sizeof name) {
-        fprintf(stderr, "palmgrove generate: error: field '%s' is not of the form NAME=VALUE\n", text);
+    const char *value;
+    if (!console_split_field(text, name, sizeof name, &value))
         return BASE_EINVAL;
-    }
-    memcpy(name, text, (size_t)(equals - text));
-    name[equals - text] = '\0';
-    pg_request_add_field(request, name, equals + 1); /* a failure stays with the request */
+    pg_request_add_field(request, name, value); /* a failure stays with the request */
     return BASE_OK;
 }
 

@@ -55,6 +55,7 @@ static void print_stats(const pg_stats *s)
         {"drafted_tokens", s->drafted_tokens},
         {"accepted_tokens", s->accepted_tokens},
         {"kv_blocks_kept", s->kv_blocks_kept},
+        {"images_reused", s->images_reused},
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         printf("%-20s %llu\n", lines[i].name, (unsigned long long)lines[i].value);

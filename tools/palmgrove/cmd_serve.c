@@ -18,6 +18,7 @@
 
 #include "coordinator/coordinator.h"
 #include "proto/base/log.h"
+#include "sharding/checkpoint.h"
 #include "tools/palmgrove/command.h"
 #include "tools/palmgrove/launch.h"
 #include "worker/worker.h"
@@ -25,14 +26,15 @@
 #define LINK_ENDPOINT "inproc://palmgrove-link"
 
 typedef struct serve_values {
-    const char *model;
+    const char *model, *mmproj;
+    char joined[SHARD_MODEL_NAME_BYTES]; /* both */
     option_list endpoints;
     uint32_t tp, pp, threads;
     uint32_t max_seqs, context, kv_tokens, step_tokens, image_slots;
     uint32_t queue, plans, intake_threads;
     uint32_t message_bytes;
     uint64_t image_pixels;
-    const char *chat, *weights, *importance, *activations, *kv_type, *isa, *log_level, *trace;
+    const char *task_dir, *chat, *weights, *importance, *activations, *kv_type, *isa, *log_level, *trace;
     bool insecure, log_content, no_pin, smt, slow_cores;
     uint32_t spare_cores;
     const char *huge_pages;
@@ -44,6 +46,7 @@ typedef struct serve_values {
 static const option_row rows[] = {
     {"model", "MODEL", OPTION_TEXT, AT(model), NULL, "directory of the checkpoint",
      OPTION_POSITIONAL | OPTION_REQUIRED},
+    {"mmproj", "FILE", OPTION_TEXT, AT(mmproj), NULL, "the vision tower of a GGUF decoder; a directory's only *mmproj*.gguf is taken unasked", 0},
     {"tp", "N", OPTION_U32, AT(tp), "0", "tensor-parallel ranks of a stage; 0: as many as fit", 0},
     {"pp", "N", OPTION_U32, AT(pp), "0", "pipeline stages; 0: what is left of the ranks", 0},
     {"threads", "N", OPTION_U32, AT(threads), "0", "threads of a rank; 0: its share of the allowed cores", 0},
@@ -66,6 +69,7 @@ static const option_row rows[] = {
     {"intake-threads", "N", OPTION_U32, AT(intake_threads), "1", "threads that decode images and text of requests", 0},
     {"message-bytes", "N", OPTION_U32, AT(message_bytes), "33554432", "largest request", 0},
     {"image-pixels", "N", OPTION_U64, AT(image_pixels), "67108864", "largest image", 0},
+    {"task-dir", "DIR", OPTION_TEXT, AT(task_dir), NULL, "a directory of the site's own task files, beside the built-in ones", 0},
     {"chat", "NAME", OPTION_TEXT, AT(chat), "auto",
      "frame of chat requests: auto (the model's own), chatml, llama3, gemma, mistral, mistral-v3, llama2, none", 0},
     {"weights", "TYPE", OPTION_TEXT, AT(weights), "auto", "type of the matrices: auto (the checkpoint's own), f32, f16, bf16, int8, int4",
@@ -169,6 +173,7 @@ static base_status front_start(front *f, const serve_values *values, base_error 
         .endpoints = endpoints,
         .n_endpoints = values->endpoints.n,
         .link = LINK_ENDPOINT,
+        .task_dir = values->task_dir,
         .chat = values->chat,
         .insecure = values->insecure,
         .max_queue = values->queue,
@@ -277,7 +282,8 @@ static base_status serve(par_world *world, const serve_values *values, base_erro
 
 static int run(void *opaque)
 {
-    const serve_values *values = opaque;
+    serve_values *values = opaque;
+    values->model = shard_checkpoint_join(values->model, values->mmproj, values->joined);
     sigset_t signals;
     launch_stop_signals(&signals);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);

@@ -16,7 +16,8 @@
 #include "worker/par/par.h"
 
 typedef struct shard_values {
-    const char *model, *output, *weights, *importance, *max_memory;
+    const char *model, *mmproj, *output, *weights, *importance, *max_memory;
+    char joined[SHARD_MODEL_NAME_BYTES]; /* model and mmproj */
     uint32_t tp, pp, threads;
     bool verify, quiet;
 } shard_values;
@@ -27,6 +28,7 @@ static const option_row rows[] = {
     {"model", "MODEL", OPTION_TEXT, AT(model), NULL,
      "a Hugging Face directory, a GGUF file, synthetic:NAME[,layers=N]; with --verify alone, a directory of shards",
      OPTION_POSITIONAL | OPTION_REQUIRED},
+    {"mmproj", "FILE", OPTION_TEXT, AT(mmproj), NULL, "the vision tower of a GGUF decoder; a directory's only *mmproj*.gguf is taken unasked", 0},
     {"output", "DIR", OPTION_TEXT, AT(output), NULL, "where the shards go; made when it is not there", OPTION_NO_ENVIRONMENT},
     {"tp", "N", OPTION_U32, AT(tp), "1", "tensor-parallel ranks of a stage", 0},
     {"pp", "N", OPTION_U32, AT(pp), "1", "pipeline stages", 0},
@@ -231,7 +233,8 @@ static base_status shard_all(const shard_values *values, par_world *world, base_
 
 static int run(void *opaque)
 {
-    const shard_values *values = opaque;
+    shard_values *values = opaque;
+    values->model = shard_checkpoint_join(values->model, values->mmproj, values->joined);
     base_error error = {0};
     par_world *world = NULL;
     if (values->output == NULL && !values->verify) {

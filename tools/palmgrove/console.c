@@ -82,8 +82,7 @@ void console_print_account(FILE *out, const char *indent, const pg_result *resul
     fputc('\n', out);
 }
 
-/* A JSON string; the text is UTF-8 already. */
-static void print_json_string(const char *text)
+void console_print_json_string(const char *text)
 {
     putchar('"');
     for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
@@ -100,13 +99,13 @@ static void print_json_string(const char *text)
 static void print_json_field(const char *name, const char *text)
 {
     printf(",\"%s\":", name);
-    print_json_string(text);
+    console_print_json_string(text);
 }
 
 static void print_json(const pg_result *r)
 {
     printf("{\"text\":");
-    print_json_string(r->text);
+    console_print_json_string(r->text);
     print_json_field("finish", finish_text(r->finish));
     printf(",\"ids\":[");
     for (size_t i = 0; i < r->n_ids; i++)
@@ -135,15 +134,19 @@ static bool print_delta(void *context, const char *delta)
     return !ferror(stdout); /* nobody reads any more: cancel */
 }
 
-int console_answer(pg_client *client, const console_values *values, const console_answer_values *answer,
-                   pg_request *request)
+void console_apply(const console_answer_values *answer, pg_request *request)
 {
     pg_request_set_sampling(request, answer->temperature, answer->top_k, answer->top_p, answer->seed);
     pg_request_set_max_tokens(request, answer->max_tokens);
     pg_request_set_deadline_ms(request, answer->deadline_ms);
     pg_request_set_stat(request, answer->urgent);
     pg_request_set_logits_digest(request, answer->logits_digest);
+}
 
+int console_answer(pg_client *client, const console_values *values, const console_answer_values *answer,
+                   pg_request *request)
+{
+    console_apply(answer, request);
     bool stream = !answer->json && !answer->whole;
     pg_result *result = NULL;
     pg_error error = {0};

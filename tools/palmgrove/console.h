@@ -53,9 +53,15 @@ bool console_is_interrupted(void);
 /* Complain about a failed call; returns the exit code that goes with it. */
 int console_fail(const console_values *values, const pg_error *error);
 
+/* Put the values into a request. */
+void console_apply(const console_answer_values *answer, pg_request *request);
+
 /* Put the values into a request, run it, print the answer on stdout and, unless quiet, timings and provenance on stderr.
  * Returns the exit code. */
 int console_answer(pg_client *client, const console_values *values, const console_answer_values *answer, pg_request *request);
+
+/* A JSON string on stdout; the text is UTF-8 already. */
+void console_print_json_string(const char *text);
 
 /* "3 ms to the first token ..." and the provenance, one line each with `indent` in front. */
 void console_print_account(FILE *out, const char *indent, const pg_result *result);

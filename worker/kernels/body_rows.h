@@ -72,13 +72,51 @@ static inline vec gelu_tanh_vec(vec v)
     return vec_mul(v, sigmoid_vec(u));
 }
 
-static void gelu_tanh(float *x, const float *bias, size_t n)
+static void add_bias(float *x, const float *bias, size_t n)
 {
     if (bias != NULL)
         for (size_t i = 0; i < n; i++)
             x[i] += bias[i];
+}
+
+static void gelu_tanh(float *x, const float *bias, size_t n)
+{
+    add_bias(x, bias, n);
     FOR_EACH_VEC(n, vec_store(x + i, gelu_tanh_vec(vec_load(x + i))),
                  store_tail(x + i, gelu_tanh_vec(load_tail(x + i, left)), left));
+}
+
+/* With q = Phi(-|v|): max(v, 0) - |v| q.  Phi(-a) = erfc(a / sqrt 2) / 2 = p(t) exp(-a^2 / 2) / 2, t = 1 / (1 + 0.3275911 a / sqrt 2). */
+static inline vec gelu_vec(vec v)
+{
+    const vec zero = vec_set(0.0f), one = vec_set(1.0f);
+    vec a = vec_max(v, vec_sub(zero, v));
+    vec t = vec_div(one, vec_fma(vec_set(0.2316418883f), a, one));
+    vec p = vec_set(0.5307027145f);
+    p = vec_fma(p, t, vec_set(-0.7265760135f));
+    p = vec_fma(p, t, vec_set(0.7107068705f));
+    p = vec_fma(p, t, vec_set(-0.1422483680f));
+    p = vec_fma(p, t, vec_set(0.1274147960f));
+    vec q = vec_mul(vec_mul(p, t), exp_vec(vec_mul(vec_mul(a, a), vec_set(-0.5f))));
+    return vec_sub(vec_max(v, zero), vec_mul(a, q));
+}
+
+static void gelu(float *x, const float *bias, size_t n)
+{
+    add_bias(x, bias, n);
+    FOR_EACH_VEC(n, vec_store(x + i, gelu_vec(vec_load(x + i))), store_tail(x + i, gelu_vec(load_tail(x + i, left)), left));
+}
+
+static inline vec gelu_quick_vec(vec v)
+{
+    return vec_mul(v, sigmoid_vec(vec_mul(vec_set(1.702f), v)));
+}
+
+static void gelu_quick(float *x, const float *bias, size_t n)
+{
+    add_bias(x, bias, n);
+    FOR_EACH_VEC(n, vec_store(x + i, gelu_quick_vec(vec_load(x + i))),
+                 store_tail(x + i, gelu_quick_vec(load_tail(x + i, left)), left));
 }
 
 static inline vec geglu_vec(vec gate, vec up)
@@ -166,13 +204,14 @@ static void norm_rms(const float *x, const float *gain, float eps, size_t d, flo
         y[i] = (x[i] * factor) * gain[i];
 }
 
-static void norm_layer(const float *x, const float *gain, float eps, size_t d, float *y)
+static void norm_layer(const float *x, const float *gain, const float *bias, float eps, size_t d, float *y)
 {
     float mean = strided_sum(x, d, 0.0f, term_itself, vec_set(0.0f)) / (float)d;
     float squares = strided_sum(x, d, mean, term_squared_distance, vec_set(mean));
     float factor = 1.0f / sqrtf(squares / (float)d + eps);
     for (size_t i = 0; i < d; i++)
         y[i] = ((x[i] - mean) * factor) * gain[i];
+    add_bias(y, bias, d);
 }
 
 static void add_fixed(float *x, size_t d, const int64_t *acc, const float *bias)

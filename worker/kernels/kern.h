@@ -154,8 +154,8 @@ typedef struct kern_table {
 
     /* y = x * gain / sqrt(mean(x^2) + eps), one row of d.  Sums run in 32 strided lanes, then a binary tree.  y may be x. */
     void (*norm_rms)(const float *x, const float *gain, float eps, size_t d, float *y);
-    /* y = (x - mean) * gain / sqrt(var + eps). */
-    void (*norm_layer)(const float *x, const float *gain, float eps, size_t d, float *y);
+    /* y = (x - mean) * gain / sqrt(var + eps), plus bias [d] unless it is NULL. */
+    void (*norm_layer)(const float *x, const float *gain, const float *bias, float eps, size_t d, float *y);
 
     /* x[d] += acc * 2^-KERN_FIXED_BITS + bias (bias [d] or NULL); one rounding of the sum to f32, one for the bias, one for x. */
     void (*add_fixed)(float *x, size_t d, const int64_t *acc, const float *bias);
@@ -166,6 +166,10 @@ typedef struct kern_table {
     void (*geglu_tanh)(float *gate, const float *up, size_t n);
     /* x = gelu_tanh(x + bias) = v * sigmoid(2 sqrt(2/pi) (v + 0.044715 v^3)), v = x + bias; bias may be NULL. */
     void (*gelu_tanh)(float *x, const float *bias, size_t n);
+    /* x = v * Phi(v), Phi the normal distribution, within 2e-7 of it (Abramowitz and Stegun 7.1.26); bias as above. */
+    void (*gelu)(float *x, const float *bias, size_t n);
+    /* x = v * sigmoid(1.702 v); bias as above. */
+    void (*gelu_quick)(float *x, const float *bias, size_t n);
 
     /* Attention, in the order above; parts [rows][kern_part_floats].  The rows' parts of split `split`; parts joined to the sums of those before
      * them; the answers from the sums of all. */

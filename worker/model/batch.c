@@ -64,7 +64,15 @@ static void tile_rows(model_batch *batch, uint32_t row, uint32_t n, const model_
     }
 }
 
-void model_batch_from_plan(model_batch *batch, const link_plan *plan, const model_heads *heads)
+/* How many positions behind its own a plan's token sees: none, or those to the end of the image of which it is a row. */
+static uint32_t n_ahead(const link_plan *plan, uint32_t it, uint32_t rows_per_image)
+{
+    if (rows_per_image == 0 || plan->tokens[it] >= 0)
+        return 0;
+    return rows_per_image - 1 - (uint32_t)(-1 - plan->tokens[it]) % rows_per_image;
+}
+
+void model_batch_from_plan(model_batch *batch, const link_plan *plan, uint32_t rows_per_image, const model_heads *heads)
 {
     batch->n_rows = 0;
     batch->n_tiles = 0;
@@ -75,9 +83,10 @@ void model_batch_from_plan(model_batch *batch, const link_plan *plan, const mode
         for (uint32_t it = 0; it < slice->n_tokens; it++) {
             uint32_t row = batch->n_rows++;
             batch->pos[row] = slice->pos + it;
-            batch->n_visible[row] = slice->pos + it + 1;
+            uint32_t end = slice->pos + it + 1;
+            batch->n_visible[row] = end + n_ahead(plan, slice->first_token + it, rows_per_image);
             if (batch->window != 0)
-                batch->first[row] = batch->n_visible[row] > batch->window ? batch->n_visible[row] - batch->window : 0;
+                batch->first[row] = end > batch->window ? end - batch->window : 0;
             batch->blocks[row] = plan->blocks + slice->first_block;
         }
     }

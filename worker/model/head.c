@@ -34,7 +34,7 @@ static void compute_logits(team_member *me, model_head *h, uint32_t n)
     model_stack *s = h->decoder;
     size_t d = s->arch->d, local = shard_range_width(h->vocab);
     for (size_t i; team_take(me, n, &i);)
-        model_stack_norm_rounded(s, s->x + h->rows[i] * d, h->norm, i);
+        model_stack_norm_rounded(s, s->x + h->rows[i] * d, &h->norm, i);
     team_barrier(me);
     kern_rows rows = model_stack_rows(s, n);
     kern_linear(me, &rows, &(kern_product){h->output, h->local_logits, local}, 1);
@@ -48,11 +48,17 @@ static void compute_logits(team_member *me, model_head *h, uint32_t n)
     trace_end(TRACE_GATHER, begin_us, n * local * sizeof *h->local_logits);
 }
 
-static link_token sample_at(model_head *h, const link_slice *slice, uint32_t pos, const float *logits)
+/* After row `i` of the slice, whose tokens are `tokens`. */
+static link_token sample_at(model_head *h, const link_slice *slice, const int32_t *tokens, uint32_t i, const float *logits)
 {
     size_t vocab = h->arch->vocab_size;
-    link_token token = {.seq = slice->seq, .pos = pos};
-    token.token = model_sample(logits, vocab, &slice->sampling, pos + 1, h->candidates, &token.logprob);
+    link_token token = {.seq = slice->seq, .pos = slice->pos + i};
+    if (slice->flags & LINK_SLICE_GIVEN) {
+        token.token = i + 1 < slice->n_tokens ? tokens[i + 1] : slice->given;
+        token.logprob = model_token_logprob(logits, vocab, token.token);
+    } else {
+        token.token = model_sample(logits, vocab, &slice->sampling, token.pos + 1, h->candidates, &token.logprob);
+    }
     if (slice->flags & LINK_SLICE_DIGEST)
         token.logits_digest = model_logits_digest(logits, vocab);
     return token;
@@ -70,7 +76,7 @@ static bool rows_overflowed(model_head *h, uint32_t row, uint32_t n)
 
 /* The tokens of one slice, whose first row is `row` and whose logits begin at `logits`.  A row that overflowed spoils those after it, which
  * attend to it, and leaves those before alone: what a drafted token does must not show in what comes before it. */
-static void collect_slice(model_head *h, const link_slice *slice, uint32_t row, const float *logits, link_result *result)
+static void collect_slice(model_head *h, const link_slice *slice, const int32_t *tokens, uint32_t row, const float *logits, link_result *result)
 {
     uint32_t first = slice->n_tokens - link_slice_results(slice);
     bool overflowed = rows_overflowed(h, row, first);
@@ -79,7 +85,7 @@ static void collect_slice(model_head *h, const link_slice *slice, uint32_t row, 
         if (overflowed)
             result->tokens[result->n_tokens++] = (link_token){.seq = slice->seq, .pos = slice->pos + i, .token = LINK_TOKEN_OVERFLOW};
         else if (slice->n_sampled > 0)
-            result->tokens[result->n_tokens++] = sample_at(h, slice, slice->pos + i, logits + (i - first) * (size_t)h->arch->vocab_size);
+            result->tokens[result->n_tokens++] = sample_at(h, slice, tokens, i, logits + (i - first) * (size_t)h->arch->vocab_size);
     }
 }
 
@@ -89,7 +95,7 @@ static void collect_tokens(model_head *h, const link_plan *plan, link_result *re
     const float *logits = h->logits;
     for (uint32_t is = 0; is < plan->n_slices; is++) {
         const link_slice *slice = &plan->slices[is];
-        collect_slice(h, slice, row, logits, result);
+        collect_slice(h, slice, plan->tokens + slice->first_token, row, logits, result);
         logits += (size_t)slice->n_sampled * h->arch->vocab_size;
         row += slice->n_tokens;
     }

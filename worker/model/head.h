@@ -10,7 +10,7 @@
 
 typedef struct model_head {
     const arch_decoder *arch;
-    const float *norm;         /* [d] */
+    model_norm norm;
     const pack_matrix *output; /* [this rank's vocabulary rows][d] */
     model_stack *decoder;      /* its x is read, its y holds the normalised rows */
     uint32_t max_seqs;

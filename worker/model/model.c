@@ -52,8 +52,9 @@ static link_limits complete_limits(const arch *a, const link_limits *asked)
     if (limits.max_positions == 0 || limits.max_positions > a->decoder.max_positions)
         limits.max_positions = a->decoder.max_positions;
     limits.vocab_size = a->decoder.vocab_size;
-    limits.rows_per_image = a->has_tower ? a->tower.n_patches : 0;
+    limits.rows_per_image = a->has_tower ? arch_tower_vectors(&a->tower) : 0;
     limits.image_size = a->has_tower ? a->tower.image_size : 0;
+    limits.whole_images = a->has_tower && a->tower.images_see_all;
     if (!a->has_tower)
         limits.n_image_slots = 0;
     return limits;
@@ -162,7 +163,7 @@ static void start(model *m)
     model_stack_start(&m->decoder, m->weights.rope_divisors);
     if (m->has_tower)
         model_tower_start(&m->tower);
-    m->head.norm = m->weights.final_norm;
+    m->head.norm.gain = m->weights.final_norm;
     for (uint32_t t = 0; t < m->place.tp && m->has_head; t++) {
         shard_split other; /* the layout was accepted for this rank, so it is for every rank */
         if (shard_split_of(&m->a, m->place.tp, m->place.pp, t, m->place.stage, &other, NULL) == BASE_OK)
@@ -423,7 +424,7 @@ void model_step(model *m, const link_plan *plan, link_result *result)
     uint64_t begin_us = trace_begin();
     result->step = plan->step;
     result->n_tokens = 0;
-    model_batch_from_plan(&m->decoder.batch, plan, &m->decoder.heads);
+    model_batch_from_plan(&m->decoder.batch, plan, m->limits.whole_images ? m->limits.rows_per_image : 0, &m->decoder.heads);
     if (m->place.stage == 0)
         fill_feedback(m, plan);
     team_run(m->team, walk, &(step){m, plan, result});

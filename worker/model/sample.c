@@ -209,6 +209,18 @@ static int32_t sample_filtered(const float *logits, size_t n, float max, const l
     return kept[first_beyond(kept, n, uniform_at(sampling->seed, position))].id;
 }
 
+/* `max` is the largest logit. */
+static float logprob_of(const float *logits, size_t n, float max, int32_t token)
+{
+    double log_total = kern_log((double)kern_active()->sum_exp(logits, n, max));
+    return (float)((double)logits[token] - (double)max - log_total);
+}
+
+float model_token_logprob(const float *logits, size_t n, int32_t token)
+{
+    return logprob_of(logits, n, logits[argmax(logits, n)], token);
+}
+
 int32_t model_sample(const float *logits, size_t n, const link_sampling *sampling, uint32_t position,
                      model_candidate *scratch, float *logprob)
 {
@@ -217,8 +229,7 @@ int32_t model_sample(const float *logits, size_t n, const link_sampling *samplin
     int32_t token = (int32_t)best;
     if (sampling->temperature > 0.0f)
         token = sample_filtered(logits, n, max, sampling, position, scratch);
-    double log_total = kern_log((double)kern_active()->sum_exp(logits, n, max));
-    *logprob = (float)((double)logits[token] - (double)max - log_total);
+    *logprob = logprob_of(logits, n, max, token);
     return token;
 }
 

@@ -23,6 +23,9 @@ typedef struct model_candidate {
 int32_t model_sample(const float *logits, size_t n, const link_sampling *sampling, uint32_t position,
                      model_candidate *scratch, float *logprob);
 
+/* Natural log of the probability of `token` < n under the unmodified logits [n]: what model_sample says of the one it picks. */
+float model_token_logprob(const float *logits, size_t n, int32_t token);
+
 /* FNV-1a over the logits' bit patterns. */
 uint64_t model_logits_digest(const float *logits, size_t n);
 

@@ -44,7 +44,7 @@ void model_stack_layout_kv(model_stack *s, uint32_t n_layers, uint32_t n_blocks,
 
 static bool is_gated(const arch_stack *a)
 {
-    return a->mlp != ARCH_MLP_GELU_TANH;
+    return arch_mlp_is_gated(a->mlp);
 }
 
 static kern_codes take_codes(model_arena *arena, size_t n_rows, size_t n_groups)
@@ -94,12 +94,12 @@ float *model_stack_overflow(model_stack *s)
     return s->x + (size_t)s->batch.n_rows * s->arch->d;
 }
 
-void model_stack_norm(const model_stack *s, const float *x, const float *gain, float *y)
+void model_stack_norm(const model_stack *s, const float *x, const model_norm *norm, float *y)
 {
     if (s->arch->norm == ARCH_NORM_RMS)
-        kern_active()->norm_rms(x, gain, s->arch->norm_eps, s->arch->d, y);
+        kern_active()->norm_rms(x, norm->gain, s->arch->norm_eps, s->arch->d, y);
     else
-        kern_active()->norm_layer(x, gain, s->arch->norm_eps, s->arch->d, y);
+        kern_active()->norm_layer(x, norm->gain, norm->bias, s->arch->norm_eps, s->arch->d, y);
 }
 
 /* --- rows that meet matrices --- */
@@ -119,10 +119,10 @@ static kern_rows rows_of(const model_stack *s, const float *x, size_t width, siz
                        .scratch = s->scratch.bytes, .scratch_stride = s->scratch.stride};
 }
 
-void model_stack_norm_rounded(model_stack *s, const float *x, const float *gain, size_t r)
+void model_stack_norm_rounded(model_stack *s, const float *x, const model_norm *norm, size_t r)
 {
     size_t d = s->arch->d;
-    model_stack_norm(s, x, gain, s->y + r * d);
+    model_stack_norm(s, x, norm, s->y + r * d);
     round_row(s, s->y + r * d, d, d, &s->y_codes, r);
 }
 
@@ -132,10 +132,10 @@ kern_rows model_stack_rows(const model_stack *s, size_t n)
 }
 
 /* Begin a branch: y = norm(x), and nothing summed yet. */
-static void begin_row(model_stack *s, const float *gain, size_t r)
+static void begin_row(model_stack *s, const model_norm *norm, size_t r)
 {
     size_t d = s->arch->d;
-    model_stack_norm_rounded(s, s->x + r * d, gain, r);
+    model_stack_norm_rounded(s, s->x + r * d, norm, r);
     memset(s->acc + r * d, 0, d * sizeof *s->acc);
     s->acc[s->batch.n_rows * d + r] = 0;
 }
@@ -210,6 +210,12 @@ static void activate_row(model_stack *s, const model_layer *layer, size_t r)
     case ARCH_MLP_GELU_TANH:
         kern_active()->gelu_tanh(up, layer->up_bias, f);
         break;
+    case ARCH_MLP_GELU:
+        kern_active()->gelu(up, layer->up_bias, f);
+        break;
+    case ARCH_MLP_QUICK_GELU:
+        kern_active()->gelu_quick(up, layer->up_bias, f);
+        break;
     }
     round_row(s, gate != NULL ? gate : up, f, SHARD_MLP_GROUP, &s->hidden_codes, r);
 }
@@ -276,36 +282,44 @@ static void sum(team_member *me, model_stack *s, const model_layer *layer, bool 
     par_sum_i64(s->grid, me, s->acc, n * (d + 1));
 }
 
-/* Finish a branch for one row: the sum, through a norm when `post_gain` is given, is added to the residual stream. */
-static void settle_row(model_stack *s, const float *bias, const float *post_gain, size_t r)
+/* How a branch ends: what is added to its sum (both branches of a parallel block may have a bias), the norm it goes through before it is
+ * added to the residual stream, and the norm that begins the next branch; NULL: none. */
+typedef struct branch_end {
+    const float *bias, *second_bias;
+    float *post_gain;
+    const model_norm *next;
+} branch_end;
+
+static void settle_row(model_stack *s, const branch_end *end, size_t r)
 {
     size_t d = s->arch->d, n = s->batch.n_rows;
     float *x = s->x + r * d, *y = s->y + r * d;
-    if (post_gain == NULL) {
-        kern_active()->add_fixed(x, d, s->acc + r * d, bias);
+    if (end->post_gain == NULL) {
+        kern_active()->add_fixed(x, d, s->acc + r * d, end->bias);
+        add_vector(x, end->second_bias, d);
     } else {
         memset(y, 0, d * sizeof *y);
-        kern_active()->add_fixed(y, d, s->acc + r * d, bias);
-        model_stack_norm(s, y, post_gain, y);
+        kern_active()->add_fixed(y, d, s->acc + r * d, end->bias);
+        model_stack_norm(s, y, &(model_norm){.gain = end->post_gain}, y);
         add_vector(x, y, d);
     }
     if (s->acc[n * d + r] != 0)
         model_stack_overflow(s)[r] = 1.0f;
 }
 
-/* Settle every row and begin the next branch behind `next_gain`; NULL: nothing follows. */
-static void settle(team_member *me, model_stack *s, const float *bias, const float *post_gain, const float *next_gain)
+/* Settle every row and begin the next branch. */
+static void settle(team_member *me, model_stack *s, const branch_end *end)
 {
     for (size_t r; team_take(me, s->batch.n_rows, &r);) {
-        settle_row(s, bias, post_gain, r);
-        if (next_gain != NULL)
-            begin_row(s, next_gain, r);
+        settle_row(s, end, r);
+        if (end->next != NULL)
+            begin_row(s, end->next, r);
     }
     team_barrier(me);
 }
 
-/* One layer; `next_gain`: the norm of the one after it. */
-static void run_layer(team_member *me, model_stack *s, const model_layer *layer, uint32_t il, const float *next_gain)
+/* One layer; `next`: the norm of the one after it. */
+static void run_layer(team_member *me, model_stack *s, const model_layer *layer, uint32_t il, const model_norm *next)
 {
     bool parallel = s->arch->block == ARCH_BLOCK_PARALLEL;
     uint32_t kv_layer = s->kv.n_layers > 1 ? il : 0;
@@ -315,7 +329,7 @@ static void run_layer(team_member *me, model_stack *s, const model_layer *layer,
     show(me, s, "attn_out", il, s->o, layer->o.k);
     if (!parallel) {
         sum(me, s, layer, true, false);
-        settle(me, s, NULL, layer->post_attn_norm, layer->mlp_norm);
+        settle(me, s, &(branch_end){layer->o_bias, NULL, layer->post_attn_norm, &layer->mlp_norm});
         project(me, s, layer, false, true);
         for (size_t r; team_take(me, s->batch.n_rows, &r);)
             activate_row(s, layer, r);
@@ -324,7 +338,7 @@ static void run_layer(team_member *me, model_stack *s, const model_layer *layer,
     show(me, s, "mlp_in", il, s->y, s->arch->d);
     show(me, s, "mlp_hidden", il, hidden_of(s), layer->down.k);
     sum(me, s, layer, parallel, true);
-    settle(me, s, layer->down_bias, layer->post_mlp_norm, next_gain);
+    settle(me, s, &(branch_end){layer->down_bias, parallel ? layer->o_bias : NULL, layer->post_mlp_norm, next});
 }
 
 void model_stack_run(team_member *me, model_stack *s, const model_layer *layers, uint32_t n, void (*done)(void *context, uint32_t layer),
@@ -333,11 +347,11 @@ void model_stack_run(team_member *me, model_stack *s, const model_layer *layers,
     if (me->index == 0)
         model_attention_divide(&s->attention, &s->batch);
     for (size_t r; n > 0 && team_take(me, s->batch.n_rows, &r);)
-        begin_row(s, layers[0].norm, r);
+        begin_row(s, &layers[0].norm, r);
     team_barrier(me);
     for (uint32_t il = 0; il < n; il++) {
         uint64_t begin_us = me->index == 0 ? trace_begin() : 0;
-        run_layer(me, s, &layers[il], il, il + 1 < n ? layers[il + 1].norm : NULL);
+        run_layer(me, s, &layers[il], il, il + 1 < n ? &layers[il + 1].norm : NULL);
         if (me->index == 0)
             trace_end(TRACE_LAYER, begin_us, s->first_layer + il);
         if (me->index == 0 && done != NULL)

@@ -78,11 +78,11 @@ float *model_stack_overflow(model_stack *s);
 void model_stack_run(team_member *me, model_stack *s, const model_layer *layers, uint32_t n, void (*done)(void *context, uint32_t layer),
                      void *done_context);
 
-/* One row through the stack's norm: y = norm(x). */
-void model_stack_norm(const model_stack *s, const float *x, const float *gain, float *y);
+/* One row through the stack's norm: y = norm(x).  y may be x. */
+void model_stack_norm(const model_stack *s, const float *x, const model_norm *norm, float *y);
 
 /* The same into row r of the stack's y, rounded to 8 bits too where the numerics say so; and the first n rows of y as products take them. */
-void model_stack_norm_rounded(model_stack *s, const float *x, const float *gain, size_t r);
+void model_stack_norm_rounded(model_stack *s, const float *x, const model_norm *norm, size_t r);
 kern_rows model_stack_rows(const model_stack *s, size_t n);
 
 #endif

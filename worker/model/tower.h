@@ -1,5 +1,9 @@
 /* tower.h - the vision tower and projector: pixels to the vectors that take an image's place in the prompt.
  *
+ *     pixels -> patches + positions (class token in front, norm) -> layers (norm) -> patches alone (averaged in squares, norm) -> projector
+ *
+ * What stands in brackets depends on the tower (arch_tower).
+ *
  * Lives on stage 0; every tensor rank computes its heads and columns and all end with the whole image.  Patches and projector are
  * small and computed whole by each.  Results stay in the image store until the coordinator reuses the slot. */
 #ifndef PALMGROVE_MODEL_TOWER_H
@@ -13,9 +17,10 @@ typedef struct model_tower {
     uint32_t d; /* the decoder's hidden size */
     uint32_t n_slots;
     model_stack stack;
-    uint32_t *blocks; /* [ceil(n_patches / 32)] 0, 1, 2 ...: the one image being encoded has the whole cache */
+    uint32_t *blocks; /* [ceil(rows / 32)] 0, 1, 2 ...: the one image being encoded has the whole cache */
     float *patches;   /* [n_patches][3 patch patch] normalised pixels */
-    float *images;    /* [n_slots][n_patches][d] the image store */
+    float *hidden;    /* [vectors][d] between a projector's two matrices; NULL: it has one */
+    float *images;    /* [n_slots][vectors][d] the image store */
     bool *overflow;   /* [n_slots] */
 } model_tower;
 
@@ -28,7 +33,7 @@ void model_tower_start(model_tower *t);
  * afterwards. */
 void model_tower_encode(team_member *me, model_tower *t, uint32_t slot, const uint8_t *pixels, model_probe *probe, void *probe_context);
 
-/* Row `row` of the image store (slot row / n_patches), [d]. */
+/* Row `row` of the image store (slot row / vectors), [d]. */
 const float *model_tower_row(const model_tower *t, uint32_t row);
 /* The image of that row left the fixed-point range. */
 bool model_tower_row_overflow(const model_tower *t, uint32_t row);

@@ -39,7 +39,9 @@ static field layer_field(model_layer *layer, arch_role role)
 {
     switch (role) {
     case ARCH_LAYER_NORM:
-        return (field){.vector = &layer->norm};
+        return (field){.vector = &layer->norm.gain};
+    case ARCH_LAYER_NORM_BIAS:
+        return (field){.vector = &layer->norm.bias};
     case ARCH_LAYER_Q:
         return (field){.matrix = &layer->q};
     case ARCH_LAYER_K:
@@ -58,10 +60,14 @@ static field layer_field(model_layer *layer, arch_role role)
         return (field){.vector = &layer->k_norm};
     case ARCH_LAYER_O:
         return (field){.matrix = &layer->o};
+    case ARCH_LAYER_O_BIAS:
+        return (field){.vector = &layer->o_bias};
     case ARCH_LAYER_POST_ATTN_NORM:
         return (field){.vector = &layer->post_attn_norm};
     case ARCH_LAYER_MLP_NORM:
-        return (field){.vector = &layer->mlp_norm};
+        return (field){.vector = &layer->mlp_norm.gain};
+    case ARCH_LAYER_MLP_NORM_BIAS:
+        return (field){.vector = &layer->mlp_norm.bias};
     case ARCH_LAYER_GATE:
         return (field){.matrix = &layer->gate};
     case ARCH_LAYER_UP:
@@ -86,14 +92,28 @@ static field tower_field(model_weights *w, arch_role role)
         return (field){.matrix = &w->patch};
     case ARCH_PATCH_BIAS:
         return (field){.vector = &w->patch_bias};
+    case ARCH_CLASS:
+        return (field){.vector = &w->class_token};
     case ARCH_POSITION:
         return (field){.vector = &w->position};
+    case ARCH_PRE_NORM:
+        return (field){.vector = &w->pre_norm.gain};
+    case ARCH_PRE_NORM_BIAS:
+        return (field){.vector = &w->pre_norm.bias};
     case ARCH_FINAL_NORM:
-        return (field){.vector = &w->tower_norm};
+        return (field){.vector = &w->tower_norm.gain};
+    case ARCH_FINAL_NORM_BIAS:
+        return (field){.vector = &w->tower_norm.bias};
+    case ARCH_PROJECTOR_NORM:
+        return (field){.vector = &w->projector_norm};
     case ARCH_PROJECTOR:
         return (field){.matrix = &w->projector};
     case ARCH_PROJECTOR_BIAS:
         return (field){.vector = &w->projector_bias};
+    case ARCH_PROJECTOR_2:
+        return (field){.matrix = &w->projector_2};
+    case ARCH_PROJECTOR_2_BIAS:
+        return (field){.vector = &w->projector_2_bias};
     default:
         return (field){0};
     }
@@ -129,10 +149,7 @@ static base_status field_of(model_weights *w, const shard_split *split, const sh
 
 static base_status find_tensor(const model_origin *from, const shard_slice *s, shard_tensor *out, base_error *error)
 {
-    char name[128];
-    if (!arch_tensor_name(&from->checkpoint->a, s->part, s->role, s->layer, name, sizeof name))
-        return base_fail(error, BASE_EINTERNAL, "family '%s' has no tensor for role %d", from->checkpoint->a.family, (int)s->role);
-    return shard_source_find(from->checkpoint->source, name, out, error);
+    return shard_source_find_role(from->checkpoint->source, &from->checkpoint->a, s->part, s->role, s->layer, out, error);
 }
 
 /* --- counting and laying out --- */

@@ -15,16 +15,22 @@
 #include "worker/model/model.h"
 #include "worker/team/team.h"
 
+/* A norm's parameters, [d] each; bias NULL: none. */
+typedef struct model_norm {
+    float *gain, *bias;
+} model_norm;
+
 /* One layer, this rank's part.  h', kv', f': local heads, KV heads, MLP columns. */
 typedef struct model_layer {
     bool is_local;             /* sees a window only */
-    float *norm;               /* [d] */
+    model_norm norm;
     pack_matrix q, k, v;       /* [h' dh][d], [kv' dh][d] twice */
     float *q_bias, *k_bias, *v_bias;
     float *q_norm, *k_norm;    /* [dh], with qk_norm */
     pack_matrix o;             /* [d][h' dh] */
+    float *o_bias;             /* [d], with o_bias; added once, after the reduction */
     float *post_attn_norm;     /* [d], post-norm blocks; NULL otherwise */
-    float *mlp_norm;           /* [d], all but parallel blocks */
+    model_norm mlp_norm;       /* all but parallel blocks */
     pack_matrix gate;          /* [f'][d], gated MLPs */
     pack_matrix up;            /* [f'][d] */
     pack_matrix down;          /* [d][f'] */
@@ -42,9 +48,11 @@ typedef struct model_weights {
 
     model_layer *tower;    /* all tower layers; stage 0 */
     pack_matrix patch;     /* [w][3 patch patch] */
-    float *patch_bias, *position, *tower_norm; /* [w], [n_patches][w], [w] */
-    pack_matrix projector; /* [d][w] */
-    float *projector_bias; /* [d] */
+    float *patch_bias, *class_token, *position; /* [w] or NULL, [w] or NULL, [tower rows][w] */
+    model_norm pre_norm, tower_norm;            /* before and behind the layers; gain NULL: none */
+    float *projector_norm;                      /* [w] or NULL */
+    pack_matrix projector, projector_2;         /* [d][w], [d][d] */
+    float *projector_bias, *projector_2_bias;   /* [d] or NULL */
 } model_weights;
 
 /* Where weights come from, and for which rank. */

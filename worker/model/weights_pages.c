@@ -47,7 +47,7 @@ void model_weights_take_pages(team_member *me, const model_weights *w, const arc
     take_layers(me, w->layers, shard_range_width(split->layers), a->decoder.stack.block == ARCH_BLOCK_PARALLEL);
     if (a->has_tower)
         take_layers(me, w->tower, a->tower.stack.n_layers, a->tower.stack.block == ARCH_BLOCK_PARALLEL);
-    const pack_matrix *others[] = {&w->embedding, &w->output, &w->patch, &w->projector};
+    const pack_matrix *others[] = {&w->embedding, &w->output, &w->patch, &w->projector, &w->projector_2};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         take_matrix(me, others[i]);
 }

@@ -13,6 +13,7 @@ struct par_grid {
     MPI_Comm comm;  /* the grid: plans, stages, results */
     MPI_Comm group; /* this rank's tensor group */
     par_waiter waiter;
+    par_spin spin; /* of waits for messages */
     bool reserved;
     par_outbox plans_out, stage_out, results_out;
     par_inbox plans_in, results_in;

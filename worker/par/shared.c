@@ -13,7 +13,6 @@
 #define LANES_MAX 16u
 #define LANE_LEAST ((size_t)16 << 10) /* vectors of fewer bytes a lane are not worth another one */
 #define DIRECT_MOST ((size_t)16 << 10) /* pieces up to this are added up by everybody */
-#define SPIN_TURNS 20000u
 
 /* One rank's progress in one lane: numbers of pieces, and which rank's team is how large. */
 typedef struct progress {
@@ -33,7 +32,8 @@ struct par_shared {
     int rank, size;
     part **parts;                 /* [size] */
     uint32_t n_lanes;             /* 0: not agreed yet */
-    uint64_t pieces[LANES_MAX]; /* so far; each used by its lane's member only */
+    uint64_t pieces[LANES_MAX]; /* so far; like the spins each used by its lane's member only */
+    par_spin spins[LANES_MAX];
 };
 
 /* --- making it --- */
@@ -87,6 +87,8 @@ par_shared *par_shared_create(MPI_Comm comm)
     bool ready = s != NULL && parts != NULL && has_room((size_t)size * sizeof(part));
     if (all_agree(comm, ready)) {
         *s = (par_shared){.rank = rank, .size = size, .parts = parts};
+        for (uint32_t lane = 0; lane < LANES_MAX; lane++)
+            s->spins[lane] = (par_spin){PAR_SPIN_MEMORY, PAR_SPIN_MEMORY};
         if (all_agree(comm, map_parts(s, comm)))
             return s;
     }
@@ -130,12 +132,9 @@ static bool has_come(void *context)
 
 static void wait_for_all(awaited a, const par_waiter *waiter)
 {
-    for (uint32_t turn = 0; turn < SPIN_TURNS && !waiter->crowded; turn++) {
-        if (has_come(&a))
-            return;
-        team_relax();
-    }
-    par_wait_until(waiter, has_come, &a, PAR_TRANSFER_US);
+    par_waiter mine = *waiter;
+    mine.spin = &a.s->spins[a.lane];
+    par_wait_until(&mine, has_come, &a, PAR_TRANSFER_US);
 }
 
 /* --- combining --- */

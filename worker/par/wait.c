@@ -5,9 +5,14 @@
 
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
+#include "worker/team/team.h"
 
 enum {
-    SPIN_TURNS = 1000,
+    SPIN_LEAST = 4, /* turns */
+    SPIN_CUT = 4,
+    SPIN_GROWTH = 8,
+    YIELD_LONG_US = 3, /* more than 2 us; a yield to nobody takes 0.3 to 1 */
+    TURNS_A_ROUND = 8, /* between two looks at the mailboxes while awake */
     NAP_PART = 16, /* of the time waited */
     NAP_MAX_US = 1000,
     SLEEP_AFTER_US = 1000000,
@@ -42,28 +47,56 @@ uint32_t par_rest_us(uint64_t waited_us)
     return (uint32_t)(nap < longest ? nap : longest);
 }
 
-/* Turns between two looks at the clock and the mailboxes while awake. */
-enum { TURNS_A_ROUND = 8 };
+/* Offer the core.  True: somebody took it. */
+static bool yield_core(void)
+{
+    uint64_t start_us = base_clock_us();
+    sched_yield();
+    return base_clock_us() - start_us >= YIELD_LONG_US;
+}
+
+static bool spin_until(const par_waiter *waiter, bool (*is_done)(void *context), void *context)
+{
+    uint32_t turns = waiter->crowded || waiter->spin == NULL ? 1 : waiter->spin->turns;
+    for (uint32_t turn = 0; turn < turns || turn < 1; turn++) {
+        if (is_done(context))
+            return true;
+        team_relax();
+    }
+    return false;
+}
+
+static void learn(par_spin *spin, bool is_shared)
+{
+    uint32_t turns = is_shared ? spin->turns / SPIN_CUT : spin->turns + spin->turns / SPIN_GROWTH + 1;
+    if (turns < SPIN_LEAST)
+        turns = SPIN_LEAST;
+    if (turns > spin->most)
+        turns = spin->most;
+    if (turns != spin->turns) /* threads' limits lie side by side: write only what is new */
+        spin->turns = turns;
+}
 
 void par_wait_until(const par_waiter *waiter, bool (*is_done)(void *context), void *context, uint64_t awake_us)
 {
-    for (uint32_t spins = waiter->crowded ? 1 : SPIN_TURNS; spins > 0; spins--) {
-        if (is_done(context))
-            return;
+    if (spin_until(waiter, is_done, context)) {
+        if (waiter->spin != NULL)
+            learn(waiter->spin, false);
+        return;
     }
     uint64_t start_us = base_clock_us(), waited_us = 0;
+    bool is_shared = false;
     for (uint32_t turn = 1; !is_done(context); turn++) {
-        if (waited_us < awake_us) {
-            sched_yield();
-            if (turn % TURNS_A_ROUND != 0)
-                continue;
-        } else {
+        if (waited_us < awake_us)
+            is_shared |= yield_core();
+        else
             base_clock_nap(par_rest_us(waited_us));
-        }
-        if (waiter->service != NULL)
-            waiter->service(waiter->context);
         waited_us = base_clock_us() - start_us;
+        if (waiter->service != NULL && (turn % TURNS_A_ROUND == 0 || waited_us >= awake_us))
+            waiter->service(waiter->context);
     }
+    if (waiter->spin != NULL && waited_us < awake_us) /* after a nap nothing is known of the core */
+        learn(waiter->spin, is_shared);
 }
 
 typedef struct request_set {

@@ -3,8 +3,8 @@
  * Blocking MPI calls spin inside the library: an idle cluster would burn every core, and with more ranks than cores the
  * waiting ranks would starve the working one (seen: an 8 KiB reduction of 4 ranks on 2 cores goes from 50 us to 19 ms).
  * So every wait is a non-blocking operation and this loop:
- *     spin   the first SPIN_TURNS tests follow each other at once (a tensor group's partners are microseconds apart);
- *            skipped when the node's ranks outnumber its cores
+ *     spin   the first tests follow each other at once (a tensor group's partners are microseconds apart), as many as par_spin
+ *            allows; one only when the machine's ranks are known to outnumber its cores
  *     yield  then each turn offers the core to others and, now and then, looks after the mailboxes (below)
  *     nap    after 2 ms each turn sleeps for a sixteenth of the time waited so far, at most 1 ms: a wait is prolonged
  *            by at most about 6 %
@@ -24,8 +24,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* How long a wait may spin: learned from the waits before, because nobody can be asked whether the cores are shared.  Ranks in other containers
+ * or namespaces of the machine, and other programs, are unseen; spinning against the very rank that is waited for costs a time slice, a
+ * hundred sums.  What tells is the yield: one that comes back at once found the core wanted by nobody, one that took as long as two changes
+ * of context (YIELD_LONG_US) let somebody else run.  Such a wait cuts the limit to a quarter, one without it lets the limit grow by an eighth, so
+ * a passing disturbance is forgotten after a dozen waits and a shared core is left alone after a few.  (Adaptive mutexes learn
+ * alike: they too spin less after spinning in vain.)  Each place that waits has a limit of its own, since turns cost differently; one thread
+ * uses it.  All zero is a limit at its least. */
+typedef struct par_spin {
+    uint32_t turns; /* of the next wait */
+    uint32_t most;
+} par_spin;
+
+#define PAR_SPIN_MESSAGES 1000u  /* turns at most where a turn calls MPI */
+#define PAR_SPIN_MEMORY   20000u /* where it reads a few cache lines */
+
 typedef struct par_waiter {
-    bool crowded;                   /* more ranks than cores on this node: never spin */
+    bool crowded;                   /* more ranks than cores on this machine: never spin */
+    par_spin *spin;                 /* NULL: never spin */
     void (*service)(void *context); /* may be NULL */
     void *context;
 } par_waiter;

@@ -4,7 +4,7 @@
     check.py CASE LOGITS_TOOL MPIRUN
 
 All tokens at once on 1x1 agrees with the reference within the tolerance; chunks of 7, decoding, and layouts 3x1 and 1x2 give the same bits
-as that.  Tolerance, fixed before the first run: 1e-4 of the largest logit (tests/conformance/families.py gives the reason)."""
+as that.  With images.u8 (raw pixels) tokens below 0 are their rows; a chunk that would cut an image goes to its end.  Tolerance, fixed before the first run: 1e-4 of the largest logit (tests/conformance/families.py gives the reason)."""
 import array
 import json
 import pathlib
@@ -24,8 +24,11 @@ def floats(path):
 
 
 class Runs:
-    def __init__(self, model, tokens, tool, mpirun, folder):
-        self.model, self.n, self.folder = model, len(tokens), folder
+    def __init__(self, case, prompt, tool, mpirun, folder):
+        tokens = prompt["tokens"]
+        self.model, self.n, self.folder = model_of(case, folder), len(tokens), folder
+        self.ids, self.rows_per_image = tokens, prompt.get("rows_per_image", 1)
+        self.images = ["--images", case / "images.u8"] if (case / "images.u8").exists() else []
         self.command = [mpirun, "--oversubscribe", "--bind-to", "none", "-np"]
         self.tool = tool
         self.tokens = folder / "tokens"
@@ -34,15 +37,28 @@ class Runs:
     def rows(self, tp, pp, *options):
         """{position: logits}"""
         out = self.folder / "out"
-        subprocess.run([*self.command, str(tp * pp), self.tool, self.model, self.tokens, out, "--tp", str(tp), "--pp", str(pp), *options], check=True)
-        chunk = 1 if "--every" in options else int(options[1]) if options else self.n
-        ends = [min(begin + chunk, self.n) - 1 for begin in range(0, self.n, chunk)]
+        command = [*self.command, str(tp * pp), self.tool, self.model, self.tokens, out, "--tp", str(tp), "--pp", str(pp), *options]
+        subprocess.run(command + self.images, check=True)
+        ends = list(range(self.n)) if "--every" in options else self.ends(int(options[1]) if options else self.n)
         values = floats(out)
         width = len(values) // len(ends)
         return {end: values[i * width : (i + 1) * width] for i, end in enumerate(ends)}
 
+    def ends(self, chunk):
+        """The last positions of chunks."""
+        out, begin = [], 0
+        while begin < self.n:
+            end = min(begin + chunk, self.n)
+            while end < self.n and self.ids[end - 1] < 0 and self.ids[end] == self.ids[end - 1] - 1 and (-1 - self.ids[end]) % self.rows_per_image:
+                end += 1
+            out.append(end - 1)
+            begin = end
+        return out
+
 
 def model_of(case, folder):
+    if (case / "mmproj.gguf").exists():
+        return case  # the directory's only decoder and only tower
     if (case / "model.gguf").exists():
         return case / "model.gguf"
     if not (case / "model.pt").exists():
@@ -68,7 +84,7 @@ def main():
     prompt = json.loads((case / "prompt.json").read_text())
     with tempfile.TemporaryDirectory(prefix="palmgrove-golden-") as folder:
         folder = pathlib.Path(folder)
-        runs = Runs(model_of(case, folder), prompt["tokens"], tool, mpirun, folder)
+        runs = Runs(case, prompt, tool, mpirun, folder)
         every = runs.rows(1, 1, "--every")
         difference = worst_difference(every, floats(case / "logits.f32"), prompt["positions"])
         failed = difference > TOLERANCE
