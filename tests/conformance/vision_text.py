@@ -28,7 +28,7 @@ from harness import PALMGROVE, Server, environment  # noqa: E402
 MAX_TOKENS = 24
 CONTROL = ["<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>"]
 QUESTION = "Is there a nodule in the left lung?"
-WORDS = (HERE.parent.parent / "docs/ARCHITECTURE.md").read_text()
+WORDS = (HERE / "texts/origin.txt").read_text()[:20000]
 
 
 def vocabulary(dummy_prefix):

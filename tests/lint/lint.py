@@ -28,6 +28,8 @@ LAYERS = {
     "coordinator/genomics": ("proto/base", "coordinator/genomics", "coordinator/image"),
     "coordinator/task": ("proto/base", "coordinator/task"),
     "tools/phantom": ("proto/base", "tools/phantom"),
+    "tools/metrics": ("proto/base", "tools/metrics"),
+    "tools/eval": ("proto", "coordinator/task", "coordinator/image", "tools/metrics", "tools/palmgrove", "tools/eval"),
     "tools/palmgrove": ("proto", "sharding", "worker", "coordinator", "tools"),
     "tests": ("proto", "sharding", "worker", "coordinator", "tools", "tests"),
 }
@@ -40,11 +42,11 @@ OWNERS = {
     r"omp\.h": ("worker/",),
     r"zmq\.h": ("proto/", "coordinator/gateway/", "coordinator/engine/", "coordinator/mail.", "coordinator/coordinator.c",
                 "tools/palmgrove/cmd_serve.c"),
-    r"jansson\.h": ("sharding/", "coordinator/"),
-    r"sodium\.h": ("sharding/", "coordinator/session/prompt.c"),
+    r"jansson\.h": ("sharding/", "coordinator/", "tools/eval/", "tools/metrics/"),
+    r"sodium\.h": ("sharding/", "coordinator/session/prompt.c", "tools/eval/"),
     r"xxhash\.h": ("sharding/shards/",),
     r"jpeglib\.h|png\.h|jerror\.h|tiffio\.h|zlib\.h|charls.*\.h|openjpeg\.h": ("coordinator/image/",),
-    r"sentencepiece.*\.h|pcre2\.h|utf8proc\.h": ("coordinator/text/",),
+    r"sentencepiece.*\.h|pcre2\.h|utf8proc\.h": ("coordinator/text/", "tools/metrics/"),
     r"sam\.h|faidx\.h|vcf\.h|hts_log\.h": ("coordinator/genomics/",),
     r"immintrin\.h|arm_neon\.h": ("worker/kernels/",),
 }
