@@ -240,7 +240,7 @@ static bool waits_for_draft(sched *s, const sched_seq *seq, uint32_t n_decoding)
     return seq->n_sampling > 0 && draft_length(s, seq, n_decoding, draft_room(s, seq, 0)) > 0;
 }
 
-/* What follows of an answer that is given (rule 7). */
+/* What follows of an answer that is given (rule 8). */
 static void draft_answer(sched *s, sched_seq *seq, uint32_t n_others)
 {
     uint32_t n = draft_room(s, seq, n_others);

@@ -26,7 +26,7 @@
  *     the next prompt begins with an image, so many tokens of the plan are kept for it.
  *  7. Sequences that decode are spread over as many micro-batches as there are stages: a sequence enters a plan only if it was
  *     in none of the n_stages - 1 plans before, unless the plan would be empty otherwise.
- *  7. A request may bring its answer to have it scored.  Its tokens take the place of what would be sampled, and drafts of them, which always
+ *  8. A request may bring its answer to have it scored.  Its tokens take the place of what would be sampled, and drafts of them, which always
  *     agree, are fed at once; everything else goes as with other requests.
  *
  * Threads: one owner. */
@@ -78,7 +78,7 @@ typedef struct sched_request {
     const int32_t *tokens; /* [n_tokens] copied; >= 0 a vocabulary id, -1 - (k * rows_per_image + r) row r of image k */
     uint32_t n_tokens;     /* >= 1 */
     uint32_t n_resumed;    /* the last so many of them are the answer's first, made before */
-    bool score;            /* rule 7: the answer is given, max_tokens more in `tokens`; n_resumed is 0 then */
+    bool score;            /* rule 8: the answer is given, max_tokens more in `tokens`; n_resumed is 0 then */
     const uint8_t *const *images; /* [n_images] of [image_size][image_size][3] u8; the pointers are copied, the pixels borrowed
                                      until the request has ended.  Image k's rows stand together, images in rising order */
     uint32_t n_images;

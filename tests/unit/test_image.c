@@ -366,7 +366,7 @@ static void other_files_are_refused(void **state)
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         base_buf file = {0};
         base_buf_put(&file, files[i], strlen(files[i]));
-        assert_fails(&file, BASE_EUNSUPPORTED, "send a JPEG or PNG");
+        assert_fails(&file, BASE_EUNSUPPORTED, "send a JPEG, PNG, TIFF, PGM, PPM or DICOM file");
         base_buf_release(&file);
     }
 }
