@@ -1,35 +1,69 @@
 /* dicom_tool.c - image_decode_frame for tests/conformance/dicom.py, many files in one process.
  *
- * Asks on stdin: u32 frame, u32 size, the file's bytes.  Answers on stdout: u32 status, u32 width, height, channels (0 on
- * failure), u32 n and n bytes: pixels, or the error's text.  Native byte order. */
+ * Asks on stdin: u32 what (0 the picture, 1 the stored samples of a DICOM file), u32 frame, u32 size, the file's bytes.
+ * Answers on stdout: u32 status, u32 width, height, channels (0 on failure), u32 n and n bytes: pixels (u8), samples
+ * (u16), or the error's text.  Native byte order. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/image/image.h"
+#include "coordinator/image/dicom.h"
 
 enum { MAX_PIXELS = 1 << 24 };
 
-static int answer(uint32_t frame, const uint8_t *bytes, uint32_t size)
+static int answer(base_status status, const image *img, const void *body, size_t n, const base_error *error)
+{
+    if (status != BASE_OK) {
+        body = error->text;
+        n = strlen(error->text);
+    }
+    uint32_t head[] = {status, img->width, img->height, img->channels, (uint32_t)n};
+    return fwrite(head, sizeof head, 1, stdout) == 1 && fwrite(body, 1, n, stdout) == n && fflush(stdout) == 0 ? 0 : 1;
+}
+
+static int answer_picture(uint32_t frame, const uint8_t *bytes, uint32_t size)
 {
     image img = {0};
     base_error error = {0};
-    base_status status =
-        image_decode_frame(bytes, size, &(image_options){.max_pixels = MAX_PIXELS, .frame = frame}, &img, &error);
-    uint32_t n = status == BASE_OK ? img.width * img.height * img.channels : (uint32_t)strlen(error.text);
-    uint32_t head[] = {status, img.width, img.height, img.channels, n};
-    const void *body = status == BASE_OK ? (const void *)img.pixels : error.text;
-    bool good = fwrite(head, sizeof head, 1, stdout) == 1 && fwrite(body, 1, n, stdout) == n && fflush(stdout) == 0;
+    const image_options options = {.max_pixels = MAX_PIXELS, .frame = frame};
+    base_status status = image_decode_frame(bytes, size, &options, &img, &error);
+    int code = answer(status, &img, img.pixels, (size_t)img.width * img.height * img.channels, &error);
     image_release(&img);
-    return good ? 0 : 1;
+    return code;
+}
+
+static int answer_samples(uint32_t frame, const uint8_t *bytes, uint32_t size)
+{
+    dicom_file file = {0};
+    dicom_shape shape = {0};
+    dicom_raster raster = {0};
+    base_error error = {0};
+    base_status status = dicom_file_read(&file, bytes, size, frame, (size_t)MAX_PIXELS * 8, &error);
+    if (status == BASE_OK)
+        status = dicom_shape_read(&file, frame, MAX_PIXELS, &shape, &error);
+    if (status == BASE_OK) {
+        raster = (dicom_raster){.rows = shape.rows, .columns = shape.columns, .samples = shape.samples};
+        raster.out = calloc((size_t)shape.rows * shape.columns * shape.samples, sizeof *raster.out);
+        status = raster.out != NULL ? dicom_frame_read(&file, &shape, frame, &raster, &error) : BASE_ENOMEM;
+    }
+    size_t n = (size_t)raster.rows * raster.columns * raster.samples;
+    for (size_t i = 0; i < n && status == BASE_OK; i++)
+        raster.out[i] &= (uint16_t)((1u << shape.stored) - 1);
+    const image sizes = {.width = raster.columns, .height = raster.rows, .channels = raster.samples};
+    int code = answer(status, &sizes, raster.out, n * sizeof *raster.out, &error);
+    free(raster.out);
+    dicom_file_release(&file);
+    return code;
 }
 
 int main(void)
 {
-    uint32_t head[2];
+    uint32_t head[3];
     while (fread(head, sizeof head, 1, stdin) == 1) {
-        uint8_t *bytes = malloc(head[1] > 0 ? head[1] : 1); /* of its size: a sanitizer sees a read past the end */
-        int code = bytes == NULL || fread(bytes, 1, head[1], stdin) != head[1] || answer(head[0], bytes, head[1]) != 0;
+        uint8_t *bytes = malloc(head[2] > 0 ? head[2] : 1); /* of its size: a sanitizer sees a read past the end */
+        int code = bytes == NULL || fread(bytes, 1, head[2], stdin) != head[2];
+        if (code == 0)
+            code = head[0] == 0 ? answer_picture(head[1], bytes, head[2]) : answer_samples(head[1], bytes, head[2]);
         free(bytes);
         if (code != 0)
             return code;

@@ -5,6 +5,7 @@ tests/shows/end-to-end runs the same checks with larger numbers."""
 import sys
 
 import checks_bench
+import checks_eval
 import checks_input
 import checks_layouts
 import checks_life
@@ -29,6 +30,8 @@ CHECKS = {
     "bench": checks_bench.bench_check,
     "trace": checks_bench.trace_check,
     "thrift": checks_thrift.thrift_check,
+    "eval": checks_eval.eval_check,
+    "evaltasks": checks_eval.all_tasks_check,
     "idle": lambda: checks_life.idle(seconds=5),
 }
 

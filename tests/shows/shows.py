@@ -4,9 +4,11 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONFORMANCE = ROOT / "tests/conformance"
 BUILD = pathlib.Path(os.environ.get("PALMGROVE_BUILD_DIR", ROOT / "build/release"))
 
 
@@ -20,6 +22,33 @@ def run(command, folder=ROOT, log=None, **extra):
 
 def tail(output, n=3):
     return " / ".join(output.strip().splitlines()[-n:])
+
+
+class NotThere(Exception):
+    """A reference or a checkpoint cannot be had."""
+
+
+def outside(check, *options):
+    """A program of tests/conformance in its environment: (exit code, output)."""
+    command = ["sh", "-c", 'exec "$0" "$@" 2>"$PALMGROVE_STDERR"', CONFORMANCE / "run", check, "--", *options]
+    if os.environ.get("PALMGROVE_CONFORMANCE_ENV") is None:
+        command = command[:5] + [ROOT / "build/conformance"] + command[5:]
+    with tempfile.NamedTemporaryFile("r", prefix="palmgrove-stderr-") as errors:
+        code, output, _ = run(command, PALMGROVE_BUILD_DIR=str(BUILD), PALMGROVE_STDERR=errors.name)
+        told = errors.read()
+    if code == 77:
+        raise NotThere("NOT MEASURED, the packages of tests/conformance/requirements.txt could not be installed")
+    return code, output if code == 0 else output + told
+
+
+def needs_packages(function):
+    def measured(*arguments):
+        try:
+            return function(*arguments)
+        except NotThere as reason:
+            return False, str(reason)
+
+    return measured
 
 
 def check(module, name, *arguments):

@@ -1,4 +1,5 @@
-/* eval_cases.c - reading and checking cases.jsonl: one pass over the lines, each a JSON object whose strings are borrowed. */
+/* eval_cases.c - reading and checking cases.jsonl: one pass over the lines, each a JSON object whose strings are
+ * borrowed. */
 #include "tools/eval/eval_cases.h"
 
 #include <jansson.h>
@@ -85,15 +86,16 @@ static void known_keys(reading *r, json_t *object, const char *what, const char 
 {
     const char *key;
     json_t *value;
-    json_object_foreach (object, key, value) {
+    json_object_foreach(object, key, value)
+    {
         (void)value;
         bool known = false;
         for (size_t i = 0; i < n_keys; i++)
             known |= strcmp(key, keys[i]) == 0;
         const char *near = known ? NULL : base_nearest(key, keys, n_keys);
         if (!known)
-            fail(r, BASE_EFORMAT, "unknown key '%.60s' %s%s%s%s", key, what, near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
-                 near != NULL ? "'?" : "");
+            fail(r, BASE_EFORMAT, "unknown key '%.60s' %s%s%s%s", key, what, near != NULL ? "; did you mean '" : "",
+                 near != NULL ? near : "", near != NULL ? "'?" : "");
     }
 }
 
@@ -113,12 +115,12 @@ static void read_fields(reading *r, json_t *object)
     const char *name;
     json_t *value;
     size_t n = 0;
-    json_object_foreach (object, name, value)
-        n += json_is_array(value) ? json_array_size(value) : 1;
+    json_object_foreach(object, name, value) n += json_is_array(value) ? json_array_size(value) : 1;
     r->c->fields = room(r, n, sizeof *r->c->fields);
     if (r->c->fields == NULL)
         return;
-    json_object_foreach (object, name, value) {
+    json_object_foreach(object, name, value)
+    {
         size_t count = json_is_array(value) ? json_array_size(value) : 1;
         for (size_t i = 0; i < count; i++) {
             const json_t *one = json_is_array(value) ? json_array_get(value, i) : value;
@@ -148,7 +150,8 @@ static void read_image(reading *r, json_t *value, eval_image *out)
         known_keys(r, value, "of an image", keys, 2);
         file = json_object_get(value, "file");
         const json_t *frame = json_object_get(value, "frame");
-        if (frame != NULL && (!json_is_integer(frame) || json_integer_value(frame) < 0 || json_integer_value(frame) > 1 << 20))
+        if (frame != NULL &&
+            (!json_is_integer(frame) || json_integer_value(frame) < 0 || json_integer_value(frame) > 1 << 20))
             fail(r, BASE_EFORMAT, "an image's \"frame\" must be a number from 0");
         else
             out->frame = (uint32_t)json_integer_value(frame);
@@ -178,8 +181,8 @@ static void read_slices(reading *r, json_t *object)
     r->c->slices = room(r, json_object_size(object), sizeof *r->c->slices);
     if (r->c->slices == NULL)
         return;
-    json_object_foreach (object, name, value)
-        r->c->slices[r->c->n_slices++] = (eval_slice){name, name_of(r, value, "a slice's value")};
+    json_object_foreach(object, name, value) r->c->slices[r->c->n_slices++] =
+        (eval_slice){name, name_of(r, value, "a slice's value")};
 }
 
 static void read_variant(reading *r, json_t *object)
@@ -230,7 +233,8 @@ static void check_task(reading *r)
     size_t n_classes = task_class_count(t, c->fields, c->n_fields);
     for (size_t i = 0; n_classes > 0 && i < c->n_answers; i++)
         if (!task_answer_class(t, c->fields, c->n_fields, c->answers[i], &found))
-            fail(r, BASE_EINVAL, "answer '%.80s' is none of the %zu classes of task '%s'", c->answers[i], n_classes, t->name);
+            fail(r, BASE_EINVAL, "answer '%.80s' is none of the %zu classes of task '%s'", c->answers[i], n_classes,
+                 t->name);
 }
 
 static void read_case(reading *r, json_t *object)
@@ -264,7 +268,8 @@ static base_status read_line(reading *r, const char *bytes, size_t size, void **
     json_t *object = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &cause);
     *owner = object;
     if (!json_is_object(object))
-        fail(r, BASE_EFORMAT, "column %d: %s", object == NULL ? cause.column : 1, object == NULL ? cause.text : "a case is one JSON object");
+        fail(r, BASE_EFORMAT, "column %d: %s", object == NULL ? cause.column : 1,
+             object == NULL ? cause.text : "a case is one JSON object");
     else
         read_case(r, object);
     return r->status;
@@ -286,8 +291,8 @@ static base_status order_ids(const char *file, eval_cases *out, base_error *erro
     for (size_t i = 1; i < out->n; i++) {
         const eval_case *a = &out->cases[out->order[i - 1]], *b = &out->cases[out->order[i]];
         if (strcmp(a->id, b->id) == 0)
-            return base_fail(error, BASE_EFORMAT, "%.120s:%zu: id '%.100s' is that of line %zu too", file, a->line > b->line ? a->line : b->line, a->id,
-                             a->line > b->line ? b->line : a->line);
+            return base_fail(error, BASE_EFORMAT, "%.120s:%zu: id '%.100s' is that of line %zu too", file,
+                             a->line > b->line ? a->line : b->line, a->id, a->line > b->line ? b->line : a->line);
     }
     return BASE_OK;
 }
@@ -300,7 +305,8 @@ static size_t count_lines(const char *bytes, size_t size)
     return n;
 }
 
-static base_status parse_lines(const char *file, const char *bytes, size_t size, const task *t, eval_cases *out, base_error *error)
+static base_status parse_lines(const char *file, const char *bytes, size_t size, const task *t, eval_cases *out,
+                               base_error *error)
 {
     size_t number = 0;
     for (const char *at = bytes, *end = bytes + size; at < end; number++) {
@@ -314,10 +320,12 @@ static base_status parse_lines(const char *file, const char *bytes, size_t size,
         }
         at += length + 1;
     }
-    return out->n > 0 ? order_ids(file, out, error) : base_fail(error, BASE_EFORMAT, "%.200s: there is no case in it", file);
+    return out->n > 0 ? order_ids(file, out, error)
+                      : base_fail(error, BASE_EFORMAT, "%.200s: there is no case in it", file);
 }
 
-base_status eval_cases_parse(const char *file, const void *bytes, size_t size, const task *t, eval_cases *out, base_error *error)
+base_status eval_cases_parse(const char *file, const void *bytes, size_t size, const task *t, eval_cases *out,
+                             base_error *error)
 {
     eval_cases cases = {0};
     size_t n = count_lines(bytes, size);
@@ -350,10 +358,12 @@ static base_status look_at_images(eval_cases *cases, const char *file, base_erro
             const eval_case *c = &cases->cases[i];
             char path[PATH_MAX], size[32];
             struct stat seen;
-            if ((size_t)snprintf(path, sizeof path, "%s/%s", cases->dir, c->images[k].file) >= sizeof path || stat(path, &seen) != 0 || !S_ISREG(seen.st_mode))
-                return base_fail(error, BASE_ENOTFOUND, "%.120s:%zu: there is no image '%.160s'", file, c->line, c->images[k].file);
+            if ((size_t)snprintf(path, sizeof path, "%s/%s", cases->dir, c->images[k].file) >= sizeof path ||
+                stat(path, &seen) != 0 || !S_ISREG(seen.st_mode))
+                return base_fail(error, BASE_ENOTFOUND, "%.120s:%zu: there is no image '%.160s'", file, c->line,
+                                 c->images[k].file);
             int n = snprintf(size, sizeof size, "%lld\n", (long long)seen.st_size);
-            crypto_hash_sha256_update(&hash, (const unsigned char *)size, (size_t)n);
+            crypto_hash_sha256_update(&hash, (const unsigned char *)size, (unsigned long long)n);
         }
     unsigned char bytes[crypto_hash_sha256_BYTES];
     crypto_hash_sha256_final(&hash, bytes);
@@ -390,7 +400,8 @@ base_status eval_cases_open(const char *data, const task *t, size_t limit, eval_
         return status;
     free(cases.dir);
     cases.dir = strdup(dir);
-    status = cases.dir == NULL ? base_fail(error, BASE_ENOMEM, "out of memory for '%.200s'", file) : look_at_images(&cases, file, error);
+    status = cases.dir == NULL ? base_fail(error, BASE_ENOMEM, "out of memory for '%.200s'", file)
+                               : look_at_images(&cases, file, error);
     if (status != BASE_OK)
         eval_cases_release(&cases);
     else

@@ -3,9 +3,9 @@
  *     DATA/TASK/cases.jsonl     one case a line
  *     DATA/TASK/images/...      what its "images" name
  *
- * Everything is checked before the first request is sent: keys, ids, fields and number of images against the task, answers
- * against its classes, that image files are there.  An error names file and line.  A set of cases does not change after it was
- * opened: any thread may read it. */
+ * Everything is checked before the first request is sent: keys, ids, fields and number of images against the task,
+ * answers against its classes, that image files are there.  An error names file and line.  A set of cases does not
+ * change after it was opened: any thread may read it. */
 #ifndef PALMGROVE_EVAL_CASES_H
 #define PALMGROVE_EVAL_CASES_H
 
@@ -65,9 +65,11 @@ typedef struct eval_cases {
     void **lines;                   /* private: what strings are borrowed from */
 } eval_cases;
 
-/* Parse `size` bytes of JSON Lines; `file` is for errors.  `t`: the task that the cases are of; NULL: only the layout is checked.
- * Errors, "FILE:LINE: cause": BASE_EFORMAT; BASE_ETOOBIG a limit above; BASE_EINVAL the case is none of its task; BASE_ENOMEM. */
-base_status eval_cases_parse(const char *file, const void *bytes, size_t size, const task *t, eval_cases *out, base_error *error);
+/* Parse `size` bytes of JSON Lines; `file` is for errors.  `t`: the task that the cases are of; NULL: only the layout
+ * is checked. Errors, "FILE:LINE: cause": BASE_EFORMAT; BASE_ETOOBIG a limit above; BASE_EINVAL the case is none of its
+ * task; BASE_ENOMEM. */
+base_status eval_cases_parse(const char *file, const void *bytes, size_t size, const task *t, eval_cases *out,
+                             base_error *error);
 
 /* Read DATA/TASK/cases.jsonl, at most `limit` cases (0: all), and look at the image files.
  * Errors: eval_cases_parse's; BASE_ENOTFOUND no such file; BASE_EIO. */
@@ -88,7 +90,8 @@ void eval_digest(const void *bytes, size_t size, char out[EVAL_DIGEST_CHARS]);
 /* A whole file of at most `max` bytes, appended.  Errors: BASE_ENOTFOUND, BASE_EIO, BASE_ETOOBIG, BASE_ENOMEM. */
 base_status eval_file_read(const char *path, size_t max, base_buf *out, base_error *error);
 
-/* Write a file whole or not at all: beside its place, flushed to the disk, then renamed.  Errors: BASE_EIO, BASE_ETOOBIG. */
+/* Write a file whole or not at all: beside its place, flushed to the disk, then renamed.  Errors: BASE_EIO,
+ * BASE_ETOOBIG. */
 base_status eval_file_write(const char *path, const base_buf *bytes, base_error *error);
 
 #endif

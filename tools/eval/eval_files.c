@@ -21,7 +21,8 @@ base_status eval_file_read(const char *path, size_t max, base_buf *out, base_err
 {
     FILE *file = fopen(path, "rb");
     if (file == NULL)
-        return base_fail(error, errno == ENOENT ? BASE_ENOTFOUND : BASE_EIO, "cannot open '%.256s': %s", path, strerror(errno));
+        return base_fail(error, errno == ENOENT ? BASE_ENOTFOUND : BASE_EIO, "cannot open '%.256s': %s", path,
+                         strerror(errno));
     char block[1 << 14];
     size_t total = 0;
     for (size_t n; total <= max && (n = fread(block, 1, sizeof block, file)) > 0; total += n)

@@ -24,7 +24,7 @@ typedef struct bench_values {
     uint32_t prompt, generate, repeat, step_tokens;
     const char *batch, *depth;
     uint32_t tp, pp, threads, memory;
-    const char *weights, *importance, *activations, *kv_type, *isa, *huge_pages, *json, *plot, *trace;
+    const char *weights, *importance, *activations, *kv_type, *wire, *isa, *huge_pages, *json, *plot, *trace;
     bool no_pin, smt, slow_cores, quiet;
     uint32_t spare_cores;
 } bench_values;
@@ -52,7 +52,9 @@ static const option_row rows[] = {
      "what int8 and int4 weights are multiplied with: int8 (faster) or f32; docs/QUANTISATION.md has the price", 0},
     {"kv-type", "TYPE", OPTION_TEXT, AT(kv_type), "f32",
      "how keys and values are kept: f32, bf16 (half the memory) or int8 (a quarter); docs/QUANTISATION.md has the price", 0},
-    {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512, neon, neon-dot", 0},
+    {"wire", "TYPE", OPTION_TEXT, AT(wire), "exact",
+     "how sums travel between nodes: exact, or bf16: fewer bytes, but answers then depend on the layout; docs/OPERATIONS.md", 0},
+    {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512, avx512-bf16, neon, neon-dot", 0},
     {"smt", NULL, OPTION_FLAG, AT(smt), NULL, "a thread for each hardware thread instead of one for each core", 0},
     {"slow-cores", NULL, OPTION_FLAG, AT(slow_cores), NULL, "use the slower cores of a hybrid processor too", 0},
     {"spare-cores", "N", OPTION_U32, AT(spare_cores), "0",
@@ -161,6 +163,7 @@ static void describe_machine(const bench_values *values, par_world *world, const
     topo_plan_describe(plan, !values->no_pin, place);
     *out = (bench_machine){.ranks = (uint32_t)par_world_size(world), .threads = topo_plan_threads(plan), .pinned = !values->no_pin};
     out->nodes = out->ranks / (uint32_t)par_world_local_size(world);
+    snprintf(out->wire, sizeof out->wire, "%s", par_wire_name(par_world_wire(world)));
     strftime(out->date, sizeof out->date, "%Y-%m-%dT%H:%M:%SZ", &now);
     snprintf(out->version, sizeof out->version, "%s", BUILD_INFO_VERSION);
     snprintf(out->system, sizeof out->system, "%.60s %.60s, %s %s", system.sysname, system.release, BUILD_INFO_COMPILER, BUILD_INFO_TYPE);
@@ -259,9 +262,13 @@ static base_status bench(par_world *world, void *opaque, base_error *error)
     base_status status = read_parts(values, &wanted, error);
     if (status == BASE_OK)
         status = read_options(values, &options, error);
+    par_wire wire = PAR_WIRE_EXACT;
+    if (status == BASE_OK && !par_wire_find(values->wire, &wire))
+        status = base_fail(error, BASE_EINVAL, "unknown wire '%.40s'; known are exact, bf16", values->wire);
     status = par_world_agree(world, status, error);
     if (status != BASE_OK)
         return status;
+    par_world_set_wire(world, wire);
     const topo_request request = {.n_threads = values->threads,
                                   .smt = values->smt ? TOPO_SMT_ALL : TOPO_SMT_CORES,
                                   .kinds = values->slow_cores ? TOPO_KINDS_ALL : TOPO_KINDS_FAST,

@@ -22,6 +22,7 @@ typedef struct classify_values {
 static const option_row rows[] = {
     {"image", "IMAGE", OPTION_LIST, offsetof(classify_values, images), NULL, "an image file; as many as the task takes",
      OPTION_POSITIONAL | OPTION_NO_ENVIRONMENT},
+    CONSOLE_FRAME_ROW(classify_values),
     CONSOLE_TASK_ROWS(classify_values, "classify"),
     {"scores", NULL, OPTION_FLAG, offsetof(classify_values, scores), NULL,
      "print the log-likelihood of each class's answer and its probability too", OPTION_NO_ENVIRONMENT},

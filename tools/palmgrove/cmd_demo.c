@@ -9,18 +9,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "coordinator/image/image.h"
 #include "tools/palmgrove/build_info.h"
 #include "tools/palmgrove/console.h"
 #include "tools/palmgrove/cluster.h"
+#include "tools/palmgrove/demo_cases.h"
 #include "tools/palmgrove/terminal.h"
 #include "tools/phantom/phantom.h"
 
 enum { N_CASES = 3, N_QUESTIONS = 2, START_S = 120, SILENCE_MS = 60000 };
 
 typedef struct demo_values {
-    const char *model, *out;
-    uint32_t tp, pp;
+    const char *model, *out, *cases;
+    uint32_t tp, pp, n_cases;
     uint64_t first;
 } demo_values;
 
@@ -33,6 +33,9 @@ static const option_row rows[] = {
     {"pp", "N", OPTION_U32, offsetof(demo_values, pp), "2", "pipeline stages", OPTION_NO_ENVIRONMENT},
     {"first", "N", OPTION_U64, offsetof(demo_values, first), "0", "held-out drawing to begin with",
      OPTION_NO_ENVIRONMENT},
+    {"cases", "DIR", OPTION_TEXT, offsetof(demo_values, cases), NULL,
+     "start nothing: write held-out drawings with their true answers for `palmgrove eval`", OPTION_NO_ENVIRONMENT},
+    {"n", "N", OPTION_U32, offsetof(demo_values, n_cases), "100", "drawings for --cases", OPTION_NO_ENVIRONMENT},
 };
 
 typedef struct demo_case {
@@ -70,29 +73,13 @@ static base_status write_file(const char *path, const base_buf *bytes, base_erro
     return written ? BASE_OK : base_fail(error, BASE_EIO, "cannot write '%s': %s", path, strerror(errno));
 }
 
-/* A drawing of 8-bit greys becomes an 8-bit PNG, one of 12 bits a 16-bit PNG. */
-static base_status encode_drawing(const phantom_image *drawing, base_buf *out, base_error *error)
-{
-    uint32_t bits = drawing->max_value > 255 ? 16 : 8;
-    void *samples = calloc((size_t)drawing->width * drawing->height, bits / 8);
-    if (samples == NULL)
-        return base_fail(error, BASE_ENOMEM, "out of memory for a drawing");
-    if (bits == 16)
-        phantom_image_to_u16(drawing, samples);
-    else
-        phantom_image_to_u8(drawing, samples);
-    base_status status = image_encode_png(samples, drawing->width, drawing->height, 1, bits, out, error);
-    free(samples);
-    return status;
-}
-
 static base_status draw_case(const char *dir, demo_case *c, base_error *error)
 {
     phantom_image drawing;
     if (phantom_case_draw(&c->facts, &drawing) != BASE_OK)
         return base_fail(error, BASE_ENOMEM, "out of memory for a drawing");
     base_buf png = {0};
-    base_status status = encode_drawing(&drawing, &png, error);
+    base_status status = demo_encode_drawing(&drawing, &png, error);
     int n = snprintf(c->path, sizeof c->path, "%s/phantom-%llu.png", dir, (unsigned long long)c->index);
     if (status == BASE_OK && (n < 0 || (size_t)n >= sizeof c->path))
         status = base_fail(error, BASE_EINVAL, "folder '%s' has too long a name", dir);
@@ -270,9 +257,27 @@ static int converse(cluster *c, const char *model, const demo_values *values, co
     return code;
 }
 
+static int write_cases(const demo_values *values)
+{
+    base_error error = {0};
+    if (values->n_cases == 0 || values->n_cases > 100000) {
+        command_complain("--n must be from 1 to 100000");
+        return EXIT_USAGE;
+    }
+    if (demo_write_cases(values->cases, values->first, values->n_cases, &error) != BASE_OK) {
+        command_complain(error.text);
+        return EXIT_FAILED;
+    }
+    printf("%u held-out drawings with their true answers are in %s; `palmgrove eval %s` asks a server about them\n", values->n_cases, values->cases,
+           values->cases);
+    return EXIT_DONE;
+}
+
 static int run(void *opaque)
 {
     const demo_values *values = opaque;
+    if (values->cases != NULL)
+        return write_cases(values);
     const char *model = find_model(values);
     if (model == NULL) {
         command_complain("no model: '" BUILD_INFO_SOURCE_MODEL "' is not there; name one with --model DIR");

@@ -16,7 +16,7 @@ enum { ROW_TEXT, ROW_IMAGE, ROW_TASK, ROW_FIELD, ROW_SYSTEM, ROW_CHAT };
 
 static const option_row rows[] = {
     [ROW_TEXT] = {"text", "TEXT", OPTION_LIST, PARTS, NULL, "a text part", OPTION_NO_ENVIRONMENT},
-    [ROW_IMAGE] = {"image", "FILE", OPTION_LIST, PARTS, NULL, "an image part: a JPEG or PNG file",
+    [ROW_IMAGE] = {"image", "FILE", OPTION_LIST, PARTS, NULL, "an image part: a JPEG, PNG, TIFF, PGM, PPM or DICOM file",
                    OPTION_NO_ENVIRONMENT},
     [ROW_TASK] = {"task", "NAME", OPTION_LIST, PARTS, NULL,
                   "a task part (`palmgrove task list`); the images that follow fill its image slots",

@@ -18,6 +18,7 @@ static const option_row rows[] = {
      OPTION_NO_ENVIRONMENT},
     {"view", "VIEW", OPTION_LIST, offsetof(report_values, views), NULL, "how the image was taken: PA, AP; one for each image",
      OPTION_NO_ENVIRONMENT},
+    CONSOLE_FRAME_ROW(report_values),
     CONSOLE_TASK_ROWS(report_values, "report"),
     CONSOLE_ROWS(report_values),
     CONSOLE_ANSWER_ROWS(report_values),

@@ -34,7 +34,7 @@ typedef struct serve_values {
     uint32_t queue, plans, intake_threads;
     uint32_t message_bytes;
     uint64_t image_pixels;
-    const char *task_dir, *chat, *weights, *importance, *activations, *kv_type, *isa, *log_level, *trace;
+    const char *task_dir, *chat, *weights, *importance, *activations, *kv_type, *wire, *isa, *log_level, *trace;
     bool insecure, log_content, no_pin, smt, slow_cores;
     uint32_t spare_cores;
     const char *huge_pages;
@@ -79,7 +79,9 @@ static const option_row rows[] = {
      "what int8 and int4 weights are multiplied with: int8 (faster) or f32; docs/QUANTISATION.md has the price", 0},
     {"kv-type", "TYPE", OPTION_TEXT, AT(kv_type), "f32",
      "how keys and values are kept: f32, bf16 (half the memory) or int8 (a quarter); docs/QUANTISATION.md has the price", 0},
-    {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512, neon, neon-dot", 0},
+    {"wire", "TYPE", OPTION_TEXT, AT(wire), "exact",
+     "how sums travel between nodes: exact, or bf16: fewer bytes, but answers then depend on the layout; docs/OPERATIONS.md", 0},
+    {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512, avx512-bf16, neon, neon-dot", 0},
     {"insecure", NULL, OPTION_FLAG, AT(insecure), NULL, "allow an endpoint that other machines can reach, unencrypted",
      0},
     {"log-content", NULL, OPTION_FLAG, AT(log_content), NULL,
@@ -229,6 +231,10 @@ static base_status run_worker(par_world *world, const serve_values *values, void
         return base_fail(error, BASE_EINVAL, "unknown activations '%.40s'; known are f32, int8", values->activations);
     if (!model_kv_type_find(values->kv_type, &numerics.kv))
         return base_fail(error, BASE_EINVAL, "unknown kv-type '%.40s'; known are f32, bf16, int8", values->kv_type);
+    par_wire wire;
+    if (!par_wire_find(values->wire, &wire))
+        return base_fail(error, BASE_EINVAL, "unknown wire '%.40s'; known are exact, bf16", values->wire);
+    par_world_set_wire(world, wire);
     model_huge_pages huge_pages;
     if (!model_huge_pages_find(values->huge_pages, &huge_pages)) /* the same on every rank */
         return base_fail(error, BASE_EINVAL, "unknown huge-pages '%.40s'; known are auto, on, off", values->huge_pages);

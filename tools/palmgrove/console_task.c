@@ -41,7 +41,7 @@ static int fill_fields(const console_task_values *values, const task_field *extr
 
 int console_task_open(const console_task_values *values, const task_field *extra, size_t n_extra, console_task *out)
 {
-    *out = (console_task){0};
+    *out = (console_task){.frame = values->frame};
     base_error error = {0};
     base_status status = task_set_open(values->dir, &out->set, &error);
     if (status == BASE_OK)
@@ -77,7 +77,7 @@ void console_task_add(const console_task *t, const option_item *images, size_t n
     for (size_t i = 0; i < t->n_fields; i++)
         pg_request_add_field(request, t->fields[i].name, t->fields[i].value);
     for (size_t i = 0; i < n_images; i++)
-        pg_request_add_image_file(request, images[i].value);
+        pg_request_add_image_file_frame(request, images[i].value, t->frame);
 }
 
 console_answer_values console_task_decoding(const console_task *t, const console_answer_values *given, pg_request *request)

@@ -9,6 +9,7 @@
 typedef struct console_task_values {
     const char *name, *dir;
     option_list fields;
+    uint32_t frame;
 } console_task_values;
 
 #define CONSOLE_TASK_ROWS(type, initial)                                                                                         \
@@ -27,6 +28,12 @@ typedef struct console_task_values {
             "a field of the task; one that takes several values is given several times", OPTION_NO_ENVIRONMENT                   \
     }
 
+/* For commands that send image files. */
+#define CONSOLE_FRAME_ROW(type)                                                                                                  \
+    {                                                                                                                            \
+        "frame", "N", OPTION_U32, offsetof(type, task.frame), "0", "which frame of DICOM files, from 0", OPTION_NO_ENVIRONMENT   \
+    }
+
 /* A task with the fields that a command line gave. */
 typedef struct console_task {
     task_set *set; /* owned */
@@ -34,6 +41,7 @@ typedef struct console_task {
     task_field *fields; /* [n_fields] owned */
     size_t n_fields;
     char *names; /* owned: those of the fields from the command line */
+    uint32_t frame; /* of its image files */
 } console_task;
 
 /* Read the tasks, find the one that is meant, take its fields apart; `extra` [n_extra] are fields that the command adds (those

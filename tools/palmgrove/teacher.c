@@ -76,6 +76,10 @@ static base_status read_recipe(teacher *t, const teacher_options *options, base_
     t->recipe.kind = kind;
     if (options->activations != NULL && !model_activations_find(options->activations, &t->numerics.activations))
         return base_fail(error, BASE_EINVAL, "unknown activations '%s'; known are f32, int8", options->activations);
+    par_wire wire = PAR_WIRE_EXACT;
+    if (options->wire != NULL && !par_wire_find(options->wire, &wire))
+        return base_fail(error, BASE_EINVAL, "unknown wire '%.40s'; known are exact, bf16", options->wire);
+    par_world_set_wire(t->world, wire);
     if (options->kv_type != NULL && !model_kv_type_find(options->kv_type, &t->numerics.kv))
         return base_fail(error, BASE_EINVAL, "unknown kv-type '%s'; known are f32, bf16, int8", options->kv_type);
     if (options->importance == NULL)

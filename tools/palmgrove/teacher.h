@@ -18,7 +18,7 @@ typedef struct teacher teacher;
 /* What the commands have in common; the first member of their values (TEACHER_ROWS). */
 typedef struct teacher_options {
     const char *model, *text;
-    const char *weights, *importance, *activations, *kv_type, *isa; /* the first four NULL: as the checkpoint is, none, f32, f32 */
+    const char *weights, *importance, *activations, *kv_type, *wire, *isa; /* the first five NULL: as the checkpoint is, none, f32, f32, exact */
     uint32_t tp, pp, threads;
     uint32_t context, step_tokens;
     uint64_t max_tokens;
@@ -35,7 +35,7 @@ typedef struct teacher_options {
         {"tp", "N", OPTION_U32, TEACHER_AT(type, tp), "0", "tensor-parallel ranks of a stage; 0: as many as fit", 0},                \
         {"pp", "N", OPTION_U32, TEACHER_AT(type, pp), "0", "pipeline stages; 0: what is left of the ranks", 0},                      \
         {"threads", "N", OPTION_U32, TEACHER_AT(type, threads), "0", "threads of a rank; 0: its share of the allowed cores", 0},     \
-        {"isa", "NAME", OPTION_TEXT, TEACHER_AT(type, isa), "auto", "kernel set: auto, ref, avx2, avx512, neon, neon-dot", 0}
+        {"isa", "NAME", OPTION_TEXT, TEACHER_AT(type, isa), "auto", "kernel set: auto, ref, avx2, avx512, avx512-bf16, neon, neon-dot", 0}
 
 /* Where the rows of the step at hand are in the text; valid while the probe is called.  Row r is the position of token
  * `tokens[r]`; what it should predict is tokens[r + 1], and the window's last row predicts nothing (`n_targets` is less then). */

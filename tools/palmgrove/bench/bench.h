@@ -106,6 +106,7 @@ typedef struct bench_machine {
     char weights[32], activations[32], kv[32];
     uint32_t ranks, nodes, tp, pp, threads; /* threads of a rank */
     bool pinned;
+    char wire[8];
     double billions; /* parameters of the decoder; 0: no model */
 } bench_machine;
 

@@ -94,6 +94,7 @@ static void put_machine(json_text *j, const bench_machine *m)
     json_text_count(j, "ranks", m->ranks);
     json_text_count(j, "threads", m->threads);
     json_text_bool(j, "pinned", m->pinned);
+    json_text_string(j, "wire", m->wire);
     json_text_string(j, "places", m->places);
     if (m->billions > 0.0) {
         json_text_count(j, "tp", m->tp);

@@ -35,7 +35,7 @@ static void begin(json_text *json, const char *name)
 {
     if (json->begun[json->depth])
         put(json, ",");
-    if (json->depth > 0 && json->depth < 3)
+    if (json->depth > 0 && json->depth < 3 && !json->one_line)
         put(json, "\n");
     json->begun[json->depth] = true;
     if (name != NULL) {

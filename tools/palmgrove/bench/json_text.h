@@ -19,6 +19,7 @@
 
 typedef struct json_text {
     base_buf *out;
+    bool one_line; /* no new lines inside: JSON Lines */
     unsigned depth;
     bool begun[JSON_TEXT_DEPTH]; /* the object or array at this depth has something in it */
 } json_text;
