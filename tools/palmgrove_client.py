@@ -94,7 +94,7 @@ class Client:
 
     def generate(self, parts=None, task=None, fields=None, images=(), on_text=None, max_tokens=0, temperature=0.0, top_k=0,
                  top_p=0.0, seed=0, stop=(), deadline_ms=0, stat=False, logits_digest=False, chat=None, answer=""):
-        """parts: str (text), bytes (an image file) or pb.Part, in order; then task, then chat, then images.  A field of the task may be a list of
+        """parts: str (text), bytes (an image file) or pb.Part, in order (a frame of a DICOM file: pb.Part(image=..., image_frame=N)); then task, then chat, then images.  A field of the task may be a list of
         values.  answer: score this instead of writing one (logprobs of the result).  chat: the user's words, or
         pairs of a role ("system", "user", "assistant", "image") and a text.  on_text gets each text delta; without it nothing is
         streamed.  Returns pb.Result: text, finish, usage, timings, provenance, ids."""
@@ -106,7 +106,7 @@ class Client:
         if chat is not None:
             pairs = [pb.Field(name=name, value=value) for name, value in ([("user", chat)] if isinstance(chat, str) else chat)]
             prompt.append(pb.Part(task=pb.TaskCall(name="chat", fields=pairs)))
-        prompt += [pb.Part(image=image) for image in images]
+        prompt += [image if isinstance(image, pb.Part) else pb.Part(image=image) for image in images]
         body = pb.Generate(parts=prompt, max_tokens=max_tokens, stop=stop, stream=on_text is not None, deadline_ms=deadline_ms,
                            priority=pb.STAT if stat else pb.ROUTINE, logits_digest=logits_digest, answer=answer,
                            sampling=pb.Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed))
@@ -128,6 +128,7 @@ def main():
     cli.add_argument("command", choices=["report", "generate", "health", "stats"])
     cli.add_argument("input", nargs="?", help="report: an image file; generate: the text")
     cli.add_argument("--field", action="append", default=[], metavar="NAME=VALUE", help="of the report task")
+    cli.add_argument("--frame", type=int, default=0, help="report: which frame of a DICOM file, from 0")
     cli.add_argument("--temperature", type=float, default=0.0)
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--max-tokens", type=int, default=0)
@@ -143,7 +144,7 @@ def main():
             options = dict(on_text=lambda text: print(text, end="", flush=True), temperature=args.temperature, seed=args.seed,
                            max_tokens=args.max_tokens)
             if args.command == "report":
-                image = pathlib.Path(args.input).read_bytes()
+                image = pb.Part(image=pathlib.Path(args.input).read_bytes(), image_frame=args.frame)
                 result = client.generate(task="report", fields=dict(f.split("=", 1) for f in args.field), images=[image], **options)
             else:
                 result = client.generate([args.input], **options)

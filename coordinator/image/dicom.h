@@ -145,6 +145,11 @@ base_status dicom_decode_jpeg16(dicom_bytes stream, dicom_raster *raster, base_e
 base_status dicom_decode_jpegls(dicom_bytes stream, dicom_raster *raster, base_error *error);
 base_status dicom_decode_jpeg2000(dicom_bytes stream, dicom_raster *raster, base_error *error);
 
+/* Do the marker segments of a JPEG 2000 codestream ask for no more bookkeeping than its pixels warrant?  Precincts and code
+ * blocks may be as small as a pixel, and each costs a decoder hundreds of bytes.  False for a stream whose markers cannot be
+ * followed as well.  ISO 15444-1 annex A. */
+bool dicom_jpeg2000_is_bounded(dicom_bytes stream, const dicom_raster *raster);
+
 /* Raw samples to 8 bits: `out` has the raster's sizes, one channel for greys, three else.  Errors: BASE_EFORMAT. */
 base_status dicom_tone(const dicom_file *file, const dicom_shape *shape, const dicom_raster *raster, image *out,
                        base_error *error);

@@ -2,7 +2,7 @@
  *
  * Native pixels stand one frame after the other.  Compressed ones are items: a table of offsets (often empty), then
  * fragments.  A fragment is a frame, but for a single frame, which may be cut into several, and for files whose table
- * tells where each begins (PS3.5 annex A.4). */
+ * tells where each begins (PS3.5 annex A.4).  The extended table is not needed: with it a frame is one fragment. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,7 +49,9 @@ static void unpack(const dicom_file *file, const dicom_shape *shape, dicom_bytes
         for (uint32_t c = 0; c < shape->samples; c++) {
             size_t k = shape->is_planar ? c * n + i : i * shape->samples + c;
             const uint8_t *at = bytes.at + (is_wide ? 2 * k : k);
-            uint32_t raw = !is_wide ? at[0] : file->is_big ? (uint32_t)at[0] << 8 | at[1] : (uint32_t)at[1] << 8 | at[0];
+            uint32_t raw = !is_wide       ? at[0]
+                           : file->is_big ? (uint32_t)at[0] << 8 | at[1]
+                                          : (uint32_t)at[1] << 8 | at[0];
             *to++ = (uint16_t)(raw >> down);
         }
 }
@@ -59,7 +61,8 @@ static base_status swap_pairs(dicom_bytes pixels, size_t begin, size_t n, uint8_
 {
     for (size_t i = 0; i < n; i++) {
         if (((begin + i) ^ 1) >= pixels.size)
-            return base_fail(error, BASE_EFORMAT, "truncated DICOM: the pixel data end within a word; was it sent whole?");
+            return base_fail(error, BASE_EFORMAT,
+                             "truncated DICOM: the pixel data end within a word; was it sent whole?");
         out[i] = pixels.at[(begin + i) ^ 1];
     }
     return BASE_OK;
@@ -138,6 +141,17 @@ static bool join(dicom_bytes range, size_t begin, size_t end, base_buf *out)
     return !out->failed;
 }
 
+static bool is_item_start(dicom_bytes range, size_t at)
+{
+    const uint8_t *first = range.at;
+    dicom_bytes item;
+    do {
+        if ((size_t)(range.at - first) == at)
+            return true;
+    } while (next_item(&range, &item));
+    return false;
+}
+
 /* Where frame `frame` begins and ends in `fragments`. */
 static bool locate(dicom_bytes table, dicom_bytes fragments, const dicom_shape *shape, uint32_t frame, size_t *begin,
                    size_t *end)
@@ -160,7 +174,18 @@ static bool locate(dicom_bytes table, dicom_bytes fragments, const dicom_shape *
     *begin = little_u32(table.at + (size_t)frame * 4);
     if (frame + 1 < shape->frames)
         *end = little_u32(table.at + (size_t)(frame + 1) * 4);
-    return *begin < *end && *end <= fragments.size;
+    return *begin < *end && *end <= fragments.size && is_item_start(fragments, *begin);
+}
+
+/* RLE packs whole cells, as they stand natively: the stored bits may lie higher. */
+static base_status decode_rle(const dicom_shape *shape, dicom_bytes stream, dicom_raster *raster, base_error *error)
+{
+    base_status status = dicom_decode_rle(stream, shape->allocated / 8, raster, error);
+    uint32_t down = shape->high + 1 - shape->stored;
+    size_t n = down == 0 || status != BASE_OK ? 0 : (size_t)raster->rows * raster->columns * raster->samples;
+    for (size_t i = 0; i < n; i++)
+        raster->out[i] = (uint16_t)(raster->out[i] >> down);
+    return status;
 }
 
 static base_status decode_stream(const dicom_file *file, const dicom_shape *shape, dicom_bytes stream,
@@ -168,7 +193,7 @@ static base_status decode_stream(const dicom_file *file, const dicom_shape *shap
 {
     switch (file->coding) {
     case DICOM_RLE:
-        return dicom_decode_rle(stream, shape->allocated / 8, raster, error);
+        return decode_rle(shape, stream, raster, error);
     case DICOM_JPEG:
         return dicom_decode_jpeg(stream, raster, error);
     case DICOM_JPEGLS:

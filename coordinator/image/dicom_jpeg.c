@@ -1,8 +1,8 @@
 /* dicom_jpeg.c - which library reads a JPEG stream of DICOM, and whether it is what the header says.
  *
- * GDCM's libjpeg is built three times, for samples of 8, 12 and 16 bits, the last for lossless streams alone; it differs
- * from the usual one by its lossless process.  The stream's frame header is read here first: nothing is asked of a
- * library before the sizes are known to be the file's. */
+ * GDCM's libjpeg is built three times, for samples of 8, 12 and 16 bits, the last for lossless streams alone; it
+ * differs from the usual one by its lossless process.  The stream's frame header is read here first: nothing is asked
+ * of a library before the sizes are known to be the file's. */
 #include "coordinator/image/dicom.h"
 
 typedef struct frame_header {
@@ -48,12 +48,15 @@ base_status dicom_decode_jpeg(dicom_bytes stream, dicom_raster *raster, base_err
     if (!find_frame(stream, &frame))
         return base_fail(error, BASE_EFORMAT, "damaged DICOM: a frame is not a JPEG stream");
     if (frame.process != 0xC0 && frame.process != 0xC1 && frame.process != 0xC3)
-        return base_fail(error, BASE_EUNSUPPORTED, "a frame of the DICOM is a JPEG of process %u, which is not read here; "
-                         "baseline, extended and lossless are", frame.process - 0xC0u);
+        return base_fail(error, BASE_EUNSUPPORTED,
+                         "a frame of the DICOM is a JPEG of process %u, which is not read here; "
+                         "baseline, extended and lossless are",
+                         frame.process - 0xC0u);
     if (frame.rows != raster->rows || frame.columns != raster->columns || frame.samples != raster->samples)
-        return base_fail(error, BASE_EFORMAT,
-                         "damaged DICOM: its JPEG stream has %u x %u pixels of %u samples, its header says %u x %u of %u",
-                         frame.columns, frame.rows, frame.samples, raster->columns, raster->rows, raster->samples);
+        return base_fail(
+            error, BASE_EFORMAT,
+            "damaged DICOM: its JPEG stream has %u x %u pixels of %u samples, its header says %u x %u of %u",
+            frame.columns, frame.rows, frame.samples, raster->columns, raster->rows, raster->samples);
     raster->bits = frame.bits;
     if (frame.bits >= 2 && frame.bits <= 8)
         return dicom_decode_jpeg8(stream, raster, error);

@@ -69,7 +69,8 @@ static bool has_sizes_of(dicom_bytes s, const dicom_raster *raster)
         return false;
     uint32_t right = big_u32(s.at + 8), bottom = big_u32(s.at + 12), x = big_u32(s.at + 16), y = big_u32(s.at + 20);
     uint32_t samples = (uint32_t)s.at[40] << 8 | s.at[41];
-    if (right < x || bottom < y || right - x != raster->columns || bottom - y != raster->rows || samples != raster->samples)
+    if (right < x || bottom < y || right - x != raster->columns || bottom - y != raster->rows ||
+        samples != raster->samples)
         return false;
     uint64_t across = tiles_along(right, big_u32(s.at + 32), big_u32(s.at + 24));
     uint64_t down = tiles_along(bottom, big_u32(s.at + 36), big_u32(s.at + 28));
@@ -126,10 +127,14 @@ base_status dicom_decode_jpeg2000(dicom_bytes stream, dicom_raster *raster, base
     if (m.bytes.at == NULL)
         return base_fail(error, BASE_EFORMAT, "damaged DICOM: a frame is not a JPEG 2000 stream");
     if (!has_sizes_of(m.bytes, raster))
+        return base_fail(
+            error, BASE_EFORMAT,
+            "damaged DICOM: its JPEG 2000 stream does not have the sizes its header says, or samples of more "
+            "than %d bits, or more than %d tiles",
+            MAX_BITS, MAX_TILES);
+    if (!dicom_jpeg2000_is_bounded(m.bytes, raster))
         return base_fail(error, BASE_EFORMAT,
-                         "damaged DICOM: its JPEG 2000 stream does not have the sizes its header says, or samples of more "
-                         "than %d bits, or more than %d tiles",
-                         MAX_BITS, MAX_TILES);
+                         "damaged DICOM: its JPEG 2000 stream ends early, or is cut into absurdly small blocks");
     raster->bits = (m.bytes.at[SIZ_BYTES] & 0x7Fu) + 1;
     opj_codec_t *codec = opj_create_decompress(OPJ_CODEC_J2K);
     opj_stream_t *reader = opj_stream_default_create(OPJ_TRUE);

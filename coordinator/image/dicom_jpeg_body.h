@@ -1,8 +1,9 @@
 /* dicom_jpeg_body.h - reading a JPEG stream with one of GDCM's three libjpegs: included once for each, after its
  * jpeglib.h and with DICOM_JPEG_DECODE naming the function.
  *
- * As in image_jpeg.c the library's callbacks jump back, and warnings are errors.  Colours stay as the stream has them:
- * what they are the DICOM header says, where the stream does not. */
+ * As in image_jpeg.c the library's callbacks jump back, and warnings are errors, but for one about parameters that only
+ * a progressive stream has, which some modalities fill with anything.  Colours stay as the stream has them: what they
+ * are the DICOM header says, where the stream does not. */
 #ifndef DICOM_JPEG_DECODE
 #error "define DICOM_JPEG_DECODE, and include a jpeglib.h, before"
 #endif
@@ -10,6 +11,8 @@
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <gdcm-3.0/gdcmjpeg/jerror.h>
 
 #include "coordinator/image/dicom.h"
 
@@ -41,7 +44,7 @@ static void on_error(j_common_ptr library)
 
 static void on_message(j_common_ptr library, int level)
 {
-    if (level < 0)
+    if (level < 0 && library->err->msg_code != JWRN_NOT_SEQUENTIAL)
         leave_for(library, "the stream is damaged");
 }
 
@@ -148,5 +151,6 @@ base_status DICOM_JPEG_DECODE(dicom_bytes stream, dicom_raster *raster, base_err
     const char *problem = reader->problem;
     free(reader->row);
     free(reader);
-    return problem == NULL ? BASE_OK : base_fail(error, BASE_EFORMAT, "damaged DICOM: its JPEG does not decode: %s", problem);
+    return problem == NULL ? BASE_OK
+                           : base_fail(error, BASE_EFORMAT, "damaged DICOM: its JPEG does not decode: %s", problem);
 }

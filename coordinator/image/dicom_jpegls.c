@@ -18,8 +18,8 @@ static base_status check_header(const charls_jpegls_decoder *library, dicom_rast
     charls_jpegls_errc code = charls_jpegls_decoder_get_frame_info(library, &info);
     if (code != CHARLS_JPEGLS_ERRC_SUCCESS)
         return refuse(code, error);
-    if (info.height != raster->rows || info.width != raster->columns || info.component_count != (int32_t)raster->samples ||
-        info.bits_per_sample < 2 || info.bits_per_sample > 16)
+    if (info.height != raster->rows || info.width != raster->columns ||
+        info.component_count != (int32_t)raster->samples || info.bits_per_sample < 2 || info.bits_per_sample > 16)
         return base_fail(error, BASE_EFORMAT, "damaged DICOM: its JPEG-LS stream has other sizes than its header");
     raster->bits = (uint32_t)info.bits_per_sample;
     code = charls_jpegls_decoder_get_destination_size(library, 0, n_bytes);

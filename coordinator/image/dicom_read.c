@@ -14,9 +14,9 @@
 
 enum { MAX_DEPTH = 16, MAX_UID = 64, MAX_DECIMAL = 64 };
 
-#define UNDEFINED 0xFFFFFFFFu
-#define TAG_ITEM 0xFFFEE000u
-#define TAG_ITEM_END 0xFFFEE00Du
+#define UNDEFINED        0xFFFFFFFFu
+#define TAG_ITEM         0xFFFEE000u
+#define TAG_ITEM_END     0xFFFEE00Du
 #define TAG_SEQUENCE_END 0xFFFEE0DDu
 
 typedef struct field_row {
@@ -26,7 +26,8 @@ typedef struct field_row {
 } field_row;
 
 static const field_row rows[DICOM_N_FIELDS] = {
-#define X(field, group, element, scopes, name) [field] = {0x##group##element, scopes, name " (" #group "," #element ")"},
+#define X(field, group, element, scopes, name)                                                                         \
+    [field] = {0x##group##element, scopes, name " (" #group "," #element ")"},
     DICOM_FIELDS(X)
 #undef X
 };
@@ -320,10 +321,12 @@ static base_status set_syntax(dicom_file *file, dicom_bytes value, base_error *e
             file->is_deflated = row->is_deflated;
             return BASE_OK;
         }
+    bool is_standard =
+        strncmp(uid, UID_ROOT ".", sizeof UID_ROOT) == 0; /* others may name an institution or an image */
     return base_fail(error, BASE_EUNSUPPORTED,
                      "the DICOM transfer syntax %s is not read here; convert the file to explicit VR little endian "
                      "(" UID_ROOT ".1)",
-                     uid);
+                     is_standard ? uid : "of a private kind");
 }
 
 /* A data set without a word about its syntax: its first element shows the letters of VR and the byte order. */
@@ -372,7 +375,8 @@ static base_status inflate_all(z_stream *stream, base_buf *out, size_t max_bytes
         if (code == Z_MEM_ERROR)
             return base_fail(error, BASE_ENOMEM, "no memory to inflate the DICOM");
         if (code != Z_OK && code != Z_STREAM_END)
-            return base_fail(error, BASE_EFORMAT, "truncated or damaged DICOM: it does not inflate; was it sent whole?");
+            return base_fail(error, BASE_EFORMAT,
+                             "truncated or damaged DICOM: it does not inflate; was it sent whole?");
     }
     return BASE_OK;
 }

@@ -14,9 +14,10 @@ typedef struct colours_row {
 
 /* PS3.3 C.7.6.3.1.2.  JPEG 2000's own colour transforms (ICT, RCT) are undone by its decoder. */
 static const colours_row colour_rows[] = {
-    {"MONOCHROME1", DICOM_INVERTED, 1}, {"MONOCHROME2", DICOM_GREY, 1},     {"PALETTE COLOR", DICOM_PALETTE, 1},
-    {"RGB", DICOM_RGB, 3},              {"YBR_FULL", DICOM_YBR, 3},         {"YBR_FULL_422", DICOM_YBR_422, 3},
-    {"YBR_ICT", DICOM_RGB, 3},          {"YBR_RCT", DICOM_RGB, 3},
+    {"MONOCHROME1", DICOM_INVERTED, 1},  {"MONOCHROME2", DICOM_GREY, 1},
+    {"PALETTE COLOR", DICOM_PALETTE, 1}, {"RGB", DICOM_RGB, 3},
+    {"YBR_FULL", DICOM_YBR, 3},          {"YBR_FULL_422", DICOM_YBR_422, 3},
+    {"YBR_ICT", DICOM_RGB, 3},           {"YBR_RCT", DICOM_RGB, 3},
 };
 
 static base_status need_word(const dicom_file *file, dicom_field field, uint32_t *out, base_error *error)
@@ -56,6 +57,8 @@ static base_status read_bits(const dicom_file *file, dicom_shape *s, base_error 
         status = need_word(file, DICOM_SIGNED, &is_signed, error);
     if (status != BASE_OK)
         return status;
+    if (is_signed > 1)
+        return base_fail(error, BASE_EFORMAT, "damaged DICOM: %s is neither 0 nor 1", dicom_field_name(DICOM_SIGNED));
     s->is_signed = is_signed == 1;
     uint16_t high;
     s->high = dicom_word(file, DICOM_HIGH, 0, &high) ? high : s->stored - 1;
@@ -63,8 +66,8 @@ static base_status read_bits(const dicom_file *file, dicom_shape *s, base_error 
         return base_fail(error, BASE_EUNSUPPORTED, "%s is %u; 8 and 16 are read: convert the file",
                          dicom_field_name(DICOM_ALLOCATED), s->allocated);
     if (s->stored == 0 || s->stored > s->allocated || s->high >= s->allocated || s->high + 1 < s->stored)
-        return base_fail(error, BASE_EFORMAT, "damaged DICOM: %u bits stored below bit %u do not fit into %u", s->stored,
-                         s->high, s->allocated);
+        return base_fail(error, BASE_EFORMAT, "damaged DICOM: %u bits stored below bit %u do not fit into %u",
+                         s->stored, s->high, s->allocated);
     return BASE_OK;
 }
 
@@ -97,9 +100,11 @@ static base_status read_frames(const dicom_file *file, uint32_t frame, dicom_sha
 {
     double frames = 1;
     if (!dicom_decimal(file, DICOM_FRAMES, 0, &frames) && file->values[DICOM_FRAMES].size > 0)
-        return base_fail(error, BASE_EFORMAT, "damaged DICOM: %s is not a number", dicom_field_name(DICOM_FRAMES));
+        return base_fail(error, BASE_EFORMAT, "damaged DICOM: %s is not a whole number from 1 on",
+                         dicom_field_name(DICOM_FRAMES));
     if (!(frames >= 1 && frames <= INT32_MAX) || floor(frames) != frames)
-        return base_fail(error, BASE_EFORMAT, "damaged DICOM: %s is %g", dicom_field_name(DICOM_FRAMES), frames);
+        return base_fail(error, BASE_EFORMAT, "damaged DICOM: %s is not a whole number from 1 on",
+                         dicom_field_name(DICOM_FRAMES));
     s->frames = (uint32_t)frames;
     if (frame >= s->frames)
         return base_fail(error, BASE_EINVAL, "frame %u was asked for; the DICOM file has frames 0 to %u", frame,
@@ -125,8 +130,9 @@ static base_status square_pixels(const dicom_file *file, uint64_t max_pixels, di
 {
     double aspect = pixel_aspect(file);
     if (!(aspect <= MAX_ASPECT && aspect >= 1.0 / MAX_ASPECT))
-        return base_fail(error, BASE_EFORMAT, "damaged DICOM: its pixels are %g times as high as wide; correct %s", aspect,
-                         dicom_field_name(DICOM_ASPECT));
+        return base_fail(error, BASE_EFORMAT,
+                         "damaged DICOM: its pixels are more than %.0f times longer than wide; correct %s or %s",
+                         MAX_ASPECT, dicom_field_name(DICOM_ASPECT), dicom_field_name(DICOM_SPACING));
     double width = aspect < 1.0 ? rint(s->columns / aspect) : s->columns;
     double height = aspect > 1.0 ? rint(s->rows * aspect) : s->rows;
     if (width * height > (double)max_pixels)

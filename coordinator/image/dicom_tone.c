@@ -1,8 +1,9 @@
 /* dicom_tone.c - raw samples to 8 bits, as a viewer would show them.
  *
- * Greys: stored value -> Modality LUT or rescale -> VOI LUT or window (the first of either), or else smallest to largest
- * value of the frame -> 0..255, inverted for MONOCHROME1.  A sample has at most 16 bits, so all of it becomes one table.
- * PS3.3 C.7.6.3 (palettes), C.11.1 (modality), C.11.2 (VOI); where a file has a VOI LUT and a window, the LUT. */
+ * Greys: stored value -> Modality LUT or rescale -> VOI LUT or window (the first of either), or else smallest to
+ * largest value of the frame -> 0..255, inverted for MONOCHROME1.  A sample has at most 16 bits, so all of it becomes
+ * one table. PS3.3 C.7.6.3 (palettes), C.11.1 (modality), C.11.2 (VOI); where a file has a VOI LUT and a window, the
+ * LUT. */
 #include <math.h>
 #include <string.h>
 
@@ -64,7 +65,7 @@ static base_status lut_open(const dicom_file *file, dicom_field shape, bool is_s
 static double lut_value(const lut *l, double value)
 {
     double i = value - l->first;
-    size_t at = i <= 0 ? 0 : i >= l->n - 1 ? l->n - 1 : (size_t)i;
+    size_t at = !(i > 0) ? 0 : i >= l->n - 1 ? l->n - 1 : (size_t)i;
     uint16_t word = 0;
     if (!l->is_bytes)
         (void)dicom_word(l->file, l->data, at, &word);
@@ -137,8 +138,8 @@ static base_status read_window(const dicom_file *file, tones *t, base_error *err
         return base_fail(error, BASE_EUNSUPPORTED, "%s is none of LINEAR, LINEAR_EXACT, SIGMOID: correct the file",
                          dicom_field_name(DICOM_VOI_FUNCTION));
     if (!(t->voi == VOI_LINEAR ? t->width >= 1.0 : t->width > 0.0))
-        return base_fail(error, BASE_EFORMAT, "damaged DICOM: %s is %g: correct it, or remove the window",
-                         dicom_field_name(DICOM_WIDTH), t->width);
+        return base_fail(error, BASE_EFORMAT, "damaged DICOM: %s is too small: correct it, or remove the window",
+                         dicom_field_name(DICOM_WIDTH));
     return BASE_OK;
 }
 
@@ -192,8 +193,8 @@ static base_status tone_greys(const dicom_file *file, const dicom_shape *shape, 
 
 /* --- colours --- */
 
-static base_status tone_palette(const dicom_file *file, const dicom_shape *shape, const dicom_raster *raster, image *out,
-                                base_error *error)
+static base_status tone_palette(const dicom_file *file, const dicom_shape *shape, const dicom_raster *raster,
+                                image *out, base_error *error)
 {
     const dicom_field shapes[] = {DICOM_RED_SHAPE, DICOM_GREEN_SHAPE, DICOM_BLUE_SHAPE};
     uint32_t bits = sample_bits(shape, raster), mask = (1u << bits) - 1;

@@ -16,7 +16,8 @@ static bool is_tiff(const void *bytes, size_t size)
 /* "P2", "P3", "P5", "P6", and a blank. */
 static bool is_pnm(const uint8_t *bytes, size_t size)
 {
-    return size >= 3 && bytes[0] == 'P' && memchr("2356", bytes[1], 4) != NULL && memchr(" \t\r\n#", bytes[2], 5) != NULL;
+    return size >= 3 && bytes[0] == 'P' && memchr("2356", bytes[1], 4) != NULL &&
+           memchr(" \t\r\n#", bytes[2], 5) != NULL;
 }
 
 static base_status decode_any(const void *bytes, size_t size, const image_options *options, image *out,
@@ -36,7 +37,8 @@ static base_status decode_any(const void *bytes, size_t size, const image_option
     if (is_pnm(bytes, size))
         return image_decode_pnm(bytes, size, options->max_pixels, out, error);
     return base_fail(error, BASE_EUNSUPPORTED,
-                     "not an image that is read here (%zu bytes); send a JPEG, PNG, TIFF, PGM, PPM or DICOM file", size);
+                     "not an image that is read here (%zu bytes); send a JPEG, PNG, TIFF, PGM, PPM or DICOM file",
+                     size);
 }
 
 base_status image_decode_frame(const void *bytes, size_t size, const image_options *options, image *out,

@@ -1,7 +1,7 @@
 /* image_pnm.c - PGM and PPM, binary (P5, P6) and in words (P2, P3), of 8 and 16 bits.
  *
- * "P5", width, height and maxval in decimals with blanks and "# comments" between, one blank, then the samples: bytes, or
- * big-endian words when maxval is above 255.  P2 and P3 have decimals for them.  (netpbm's pgm(5), ppm(5).) */
+ * "P5", width, height and maxval in decimals with blanks and "# comments" between, one blank, then the samples: bytes,
+ * or big-endian words when maxval is above 255.  P2 and P3 have decimals for them.  (netpbm's pgm(5), ppm(5).) */
 #include <stdbool.h>
 
 #include "coordinator/image/image_parts.h"

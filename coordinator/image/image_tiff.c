@@ -75,7 +75,8 @@ static TIFF *open_memory(memory *m, uint64_t max_pixels)
     TIFFOpenOptionsSetErrorHandlerExtR(options, on_message, NULL);
     TIFFOpenOptionsSetWarningHandlerExtR(options, on_message, NULL);
     TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)most);
-    TIFF *library = TIFFClientOpenExt("memory", "rm", m, on_read, on_write, on_seek, on_close, on_size, NULL, NULL, options);
+    TIFF *library =
+        TIFFClientOpenExt("memory", "rm", m, on_read, on_write, on_seek, on_close, on_size, NULL, NULL, options);
     TIFFOpenOptionsFree(options);
     return library;
 }
@@ -92,13 +93,25 @@ typedef struct tiff_reader {
 static base_status refuse_kind(const tiff_reader *r, const char *what, unsigned value)
 {
     return base_fail(r->error, BASE_EUNSUPPORTED,
-                     "a TIFF with %s %u is not read here; save it as grey, RGB or palette of 8 or 16 bits", what, value);
+                     "a TIFF with %s %u is not read here; save it as grey, RGB or palette of 8 or 16 bits", what,
+                     value);
+}
+
+/* Those of scanners and viewers; the library knows more, some of them old or made to swell. */
+static bool is_known_compression(uint16_t compression)
+{
+    const uint16_t known[] = {COMPRESSION_NONE,          COMPRESSION_LZW,     COMPRESSION_JPEG,
+                              COMPRESSION_ADOBE_DEFLATE, COMPRESSION_DEFLATE, COMPRESSION_PACKBITS};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (known[i] == compression)
+            return true;
+    return false;
 }
 
 static base_status read_header(tiff_reader *r)
 {
     TIFF *t = r->library;
-    uint16_t format = SAMPLEFORMAT_UINT;
+    uint16_t format = SAMPLEFORMAT_UINT, compression = COMPRESSION_NONE;
     if (!TIFFGetField(t, TIFFTAG_IMAGEWIDTH, &r->width) || !TIFFGetField(t, TIFFTAG_IMAGELENGTH, &r->height) ||
         !TIFFGetField(t, TIFFTAG_PHOTOMETRIC, &r->kind))
         return base_fail(r->error, BASE_EFORMAT, "damaged TIFF: its first page has no size or colours");
@@ -106,6 +119,9 @@ static base_status read_header(tiff_reader *r)
     TIFFGetFieldDefaulted(t, TIFFTAG_SAMPLESPERPIXEL, &r->samples);
     TIFFGetFieldDefaulted(t, TIFFTAG_PLANARCONFIG, &r->planes);
     TIFFGetFieldDefaulted(t, TIFFTAG_SAMPLEFORMAT, &format);
+    TIFFGetFieldDefaulted(t, TIFFTAG_COMPRESSION, &compression);
+    if (!is_known_compression(compression))
+        return refuse_kind(r, "compression", compression);
     if (r->bits != 8 && r->bits != 16)
         return refuse_kind(r, "bits a sample", r->bits);
     if (format != SAMPLEFORMAT_UINT && format != SAMPLEFORMAT_VOID)
@@ -115,7 +131,8 @@ static base_status read_header(tiff_reader *r)
         return refuse_kind(r, "photometric interpretation", r->kind);
     if (r->samples != (r->kind == PHOTOMETRIC_RGB ? 3 : 1))
         return refuse_kind(r, "samples a pixel:", r->samples);
-    if (r->kind == PHOTOMETRIC_PALETTE && !TIFFGetField(t, TIFFTAG_COLORMAP, &r->palette[0], &r->palette[1], &r->palette[2]))
+    if (r->kind == PHOTOMETRIC_PALETTE &&
+        !TIFFGetField(t, TIFFTAG_COLORMAP, &r->palette[0], &r->palette[1], &r->palette[2]))
         return base_fail(r->error, BASE_EFORMAT, "damaged TIFF: it has no palette");
     return BASE_OK;
 }
@@ -135,8 +152,8 @@ static uint8_t sample_at(const tiff_reader *r, const uint8_t *from, size_t i)
 }
 
 /* Put n_x x n_y pixels of a block with `pitch` samples a row at (x, y); plane `c`, or all samples when not planar. */
-static void place(tiff_reader *r, const uint8_t *block, size_t pitch, uint32_t x, uint32_t y, uint32_t n_x, uint32_t n_y,
-                  uint16_t c)
+static void place(tiff_reader *r, const uint8_t *block, size_t pitch, uint32_t x, uint32_t y, uint32_t n_x,
+                  uint32_t n_y, uint16_t c)
 {
     bool is_planar = r->planes == PLANARCONFIG_SEPARATE;
     uint32_t step = is_planar ? r->samples : 1, n = is_planar ? n_x : n_x * r->samples;
@@ -195,7 +212,8 @@ static base_status read_samples(tiff_reader *r, uint64_t max_pixels)
         good = is_tiled ? read_tiles(r, block, plane) : read_rows(r, block, plane);
     free(block);
     return good ? BASE_OK
-                : base_fail(r->error, BASE_EFORMAT, "truncated or damaged TIFF: its pixels do not decode; was it sent whole?");
+                : base_fail(r->error, BASE_EFORMAT,
+                            "truncated or damaged TIFF: its pixels do not decode; was it sent whole?");
 }
 
 /* A palette has 16 bits an entry. */

@@ -276,7 +276,8 @@ static base_status decode_one(const prompt_env *env, const wire_part *part, uint
 {
     uint32_t side = env->limits.image_size;
     image decoded = {0};
-    base_status status = image_decode(part->image, part->image_bytes, env->max_image_pixels, &decoded, error);
+    const image_options options = {.max_pixels = env->max_image_pixels, .frame = part->image_frame};
+    base_status status = image_decode_frame(part->image, part->image_bytes, &options, &decoded, error);
     if (status != BASE_OK)
         return status;
     uint8_t *square = calloc((size_t)side * side, 3);

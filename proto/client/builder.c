@@ -108,19 +108,19 @@ pg_status pg_request_add_text(pg_request *request, const char *text)
 }
 
 /* Append an image; `bytes` become the request's, also on failure. */
-static pg_status adopt_image(pg_request *request, uint8_t *bytes, size_t size)
+static pg_status adopt_image(pg_request *request, uint8_t *bytes, size_t size, uint32_t frame)
 {
     wire_part *part = next_part(request);
     if (part == NULL) {
         free(bytes);
         return PG_ETOOBIG;
     }
-    *part = (wire_part){.kind = WIRE_PART_IMAGE, .image = bytes, .image_bytes = size};
+    *part = (wire_part){.kind = WIRE_PART_IMAGE, .image = bytes, .image_bytes = size, .image_frame = frame};
     request->generate.n_parts++;
     return PG_OK;
 }
 
-pg_status pg_request_add_image(pg_request *request, const void *bytes, size_t size)
+pg_status pg_request_add_image_frame(pg_request *request, const void *bytes, size_t size, uint32_t frame)
 {
     if (bytes == NULL || size == 0)
         return stick(request, PG_EINVAL, "the image is empty");
@@ -130,10 +130,15 @@ pg_status pg_request_add_image(pg_request *request, const void *bytes, size_t si
     if (copy == NULL)
         return stick(request, PG_ENOMEM, "out of memory for an image of %zu bytes", size);
     memcpy(copy, bytes, size);
-    return adopt_image(request, copy, size);
+    return adopt_image(request, copy, size, frame);
 }
 
-static pg_status read_image(pg_request *request, FILE *file, const char *path)
+pg_status pg_request_add_image(pg_request *request, const void *bytes, size_t size)
+{
+    return pg_request_add_image_frame(request, bytes, size, 0);
+}
+
+static pg_status read_image(pg_request *request, FILE *file, const char *path, uint32_t frame)
 {
     struct stat info;
     if (fstat(fileno(file), &info) != 0 || !S_ISREG(info.st_mode))
@@ -151,19 +156,24 @@ static pg_status read_image(pg_request *request, FILE *file, const char *path)
         free(bytes);
         return stick(request, PG_EIO, "cannot read '%s': it ended early", path);
     }
-    return adopt_image(request, bytes, size);
+    return adopt_image(request, bytes, size, frame);
 }
 
-pg_status pg_request_add_image_file(pg_request *request, const char *path)
+pg_status pg_request_add_image_file_frame(pg_request *request, const char *path, uint32_t frame)
 {
     if (path == NULL)
         return stick(request, PG_EINVAL, "the image's path is NULL");
     FILE *file = fopen(path, "rb");
     if (file == NULL)
         return stick(request, errno == ENOENT ? PG_ENOTFOUND : PG_EIO, "cannot open '%s': %s", path, strerror(errno));
-    pg_status status = read_image(request, file, path);
+    pg_status status = read_image(request, file, path, frame);
     fclose(file);
     return status;
+}
+
+pg_status pg_request_add_image_file(pg_request *request, const char *path)
+{
+    return pg_request_add_image_file_frame(request, path, 0);
 }
 
 pg_status pg_request_add_task(pg_request *request, const char *name)

@@ -90,6 +90,11 @@ PG_API void pg_request_destroy(pg_request **request);
 PG_API pg_status pg_request_add_text(pg_request *request, const char *text);
 PG_API pg_status pg_request_add_image(pg_request *request, const void *bytes, size_t size);
 PG_API pg_status pg_request_add_image_file(pg_request *request, const char *path);
+
+/* The same with a frame of a DICOM file, from 0; the server refuses a frame that the file does not have. */
+PG_API pg_status pg_request_add_image_frame(pg_request *request, const void *bytes, size_t size, uint32_t frame);
+PG_API pg_status pg_request_add_image_file_frame(pg_request *request, const char *path, uint32_t frame);
+
 PG_API pg_status pg_request_add_task(pg_request *request, const char *name);
 
 /* Set a field of the task part added last.  Errors: PG_EINVAL there is none, PG_ENOMEM. */

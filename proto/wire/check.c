@@ -42,7 +42,7 @@ static base_status check_parts(const wire_generate *generate, base_error *error)
         } else if (part->kind == WIRE_PART_TASK) {
             status = check_task(part, i, &text_bytes, error);
         } else if (part->kind == WIRE_PART_IMAGE && part->image_bytes == 0) {
-            status = base_fail(error, BASE_EINVAL, "generate.parts[%zu].image is empty; send a JPEG or PNG file", i);
+            status = base_fail(error, BASE_EINVAL, "generate.parts[%zu].image is empty; send an image file", i);
         }
         if (status != BASE_OK)
             return status;

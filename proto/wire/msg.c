@@ -179,6 +179,7 @@ static base_status fill_parts(part_nodes *nodes, const wire_generate *generate, 
         case WIRE_PART_IMAGE:
             node->part_case = PALMGROVE__V1__PART__PART_IMAGE;
             node->image = (ProtobufCBinaryData){.len = part->image_bytes, .data = (uint8_t *)part->image};
+            node->image_frame = part->image_frame;
             break;
         case WIRE_PART_TASK:
             node->part_case = PALMGROVE__V1__PART__PART_TASK;
@@ -279,7 +280,8 @@ static base_status convert_parts(message_owner *owner, const Palmgrove__V1__Gene
             *to = (wire_part){.kind = WIRE_PART_TEXT, .text = from->text};
             break;
         case PALMGROVE__V1__PART__PART_IMAGE:
-            *to = (wire_part){.kind = WIRE_PART_IMAGE, .image = from->image.data, .image_bytes = from->image.len};
+            *to = (wire_part){.kind = WIRE_PART_IMAGE, .image = from->image.data, .image_bytes = from->image.len,
+                              .image_frame = from->image_frame};
             break;
         case PALMGROVE__V1__PART__PART_TASK:
             *to = (wire_part){.kind = WIRE_PART_TASK, .task = from->task->name, .fields = field,

@@ -45,8 +45,9 @@ typedef struct wire_part {
     wire_part_kind kind;
     const char *text; /* TEXT; may be empty */
 
-    const uint8_t *image; /* IMAGE: a JPEG or PNG file, [image_bytes], not yet looked into */
+    const uint8_t *image; /* IMAGE: a file of a kind that docs/PROTOCOL.md lists, [image_bytes], not yet looked into */
     size_t image_bytes;   /* >= 1 */
+    uint32_t image_frame; /* which of a DICOM file, from 0 */
 
     const char *task; /* TASK: its name */
     const wire_field *fields;

@@ -1,4 +1,5 @@
-/* The coordinator's parts by themselves: prompts, a session's answer, the table of open requests, mailboxes, addresses. */
+/* The coordinator's parts by themselves: prompts, a session's answer, the table of open requests, mailboxes, addresses.
+ */
 #include "tests/gateway/rig.h"
 
 #include <pthread.h>
@@ -30,8 +31,12 @@ static bench bench_open(void)
         fail_msg("%s", error.text);
     assert_int_equal(exemplars_open(b.r->dir, &b.exemplars, &error), BASE_OK);
     assert_int_equal(task_set_open(NULL, &b.tasks, &error), BASE_OK);
-    b.env = (prompt_env){.tokenizer = b.tokenizer, .tasks = b.tasks, .exemplars = b.exemplars, .bos_id = FAKE_BOS,
-                         .limits = b.r->replica_options.limits, .max_image_pixels = 1 << 20};
+    b.env = (prompt_env){.tokenizer = b.tokenizer,
+                         .tasks = b.tasks,
+                         .exemplars = b.exemplars,
+                         .bos_id = FAKE_BOS,
+                         .limits = b.r->replica_options.limits,
+                         .max_image_pixels = 1 << 20};
     return b;
 }
 
@@ -63,7 +68,8 @@ static void texts_are_joined(void **state)
     bench_close(&b);
 }
 
-/* Two tasks with an image each: the prompt is what task_render says, each slot holding the image that follows its task. */
+/* Two tasks with an image each: the prompt is what task_render says, each slot holding the image that follows its task.
+ */
 static void tasks_take_their_images(void **state)
 {
     (void)state;
@@ -75,8 +81,10 @@ static void tasks_take_their_images(void **state)
     assert_int_equal(image_encode_png(white, 28, 28, 1, 8, &pngs[1], NULL), BASE_OK);
     const wire_field indication = {"indication", "an <img> of a cough"};
     const wire_part asked = {.kind = WIRE_PART_TASK, .task = "report", .fields = &indication, .n_fields = 1};
-    const wire_part parts[] = {asked, {.kind = WIRE_PART_IMAGE, .image = pngs[0].data, .image_bytes = pngs[0].size},
-                               asked, {.kind = WIRE_PART_IMAGE, .image = pngs[1].data, .image_bytes = pngs[1].size}};
+    const wire_part parts[] = {asked,
+                               {.kind = WIRE_PART_IMAGE, .image = pngs[0].data, .image_bytes = pngs[0].size},
+                               asked,
+                               {.kind = WIRE_PART_IMAGE, .image = pngs[1].data, .image_bytes = pngs[1].size}};
     wire_generate g = {.parts = parts, .n_parts = 4};
     prompt p;
     base_error error = {0};
@@ -115,7 +123,8 @@ static void images_stand_in_marks(void **state)
 {
     (void)state;
     bench b = bench_open();
-    b.env.images = (prompt_images){.fit = {.kind = IMAGE_FIT_STRETCH, .filter = IMAGE_FILTER_BICUBIC}, .open = "<i>", .close = "!"};
+    b.env.images = (prompt_images){
+        .fit = {.kind = IMAGE_FIT_STRETCH, .filter = IMAGE_FILTER_BICUBIC}, .open = "<i>", .close = "!"};
     uint8_t grey[10 * 40], square[28 * 28 * 3];
     for (size_t i = 0; i < sizeof grey; i++)
         grey[i] = (uint8_t)(i * 7);
@@ -124,7 +133,8 @@ static void images_stand_in_marks(void **state)
     const image drawn = {.width = 10, .height = 40, .channels = 1, .pixels = grey};
     assert_int_equal(image_preprocess(&drawn, &b.env.images.fit, 28, square, NULL), BASE_OK);
     const wire_part picture = {.kind = WIRE_PART_IMAGE, .image = png.data, .image_bytes = png.size};
-    const wire_part parts[] = {{.kind = WIRE_PART_TEXT, .text = "ab"}, picture, picture, {.kind = WIRE_PART_TEXT, .text = "c"}};
+    const wire_part parts[] = {
+        {.kind = WIRE_PART_TEXT, .text = "ab"}, picture, picture, {.kind = WIRE_PART_TEXT, .text = "c"}};
     wire_generate g = {.parts = parts, .n_parts = 4};
     prompt p;
     assert_int_equal(prompt_build(&b.env, &g, &p, NULL), BASE_OK);
@@ -139,6 +149,45 @@ static void images_stand_in_marks(void **state)
     assert_memory_equal(p.images[1], square, sizeof square);
     prompt_release(&p);
     base_buf_release(&png);
+    bench_close(&b);
+}
+
+/* Two frames of one colour pixel each, implicit little endian, without a preamble. */
+static const uint8_t two_frames[] = {
+    8,    0,    8,    0, 8, 0, 0, 0, 'O', 'R', 'I',  'G', 'I',  'N', 'A', 'L', /* ImageType */
+    0x28, 0,    2,    0, 2, 0, 0, 0, 3,   0,                                   /* SamplesPerPixel */
+    0x28, 0,    4,    0, 4, 0, 0, 0, 'R', 'G', 'B',  ' ',                      /* PhotometricInterpretation */
+    0x28, 0,    8,    0, 2, 0, 0, 0, '2', ' ',                                 /* NumberOfFrames */
+    0x28, 0,    0x10, 0, 2, 0, 0, 0, 1,   0,   0x28, 0,   0x11, 0,   2,   0,
+    0,    0,    1,    0, /* Rows, Columns */
+    0x28, 0,    0,    1, 2, 0, 0, 0, 8,   0,   0x28, 0,   1,    1,   2,   0,
+    0,    0,    8,    0, /* BitsAllocated, BitsStored */
+    0x28, 0,    2,    1, 2, 0, 0, 0, 7,   0,   0x28, 0,   3,    1,   2,   0,
+    0,    0,    0,    0, /* HighBit, PixelRepresentation */
+    0xE0, 0x7F, 0x10, 0, 6, 0, 0, 0, 10,  20,  30,   40,  50,   60};
+
+/* The frame that a part asks for is what the model sees, and what caches know it by; there is no third. */
+static void frames_are_picked(void **state)
+{
+    (void)state;
+    bench b = bench_open();
+    wire_part part = {.kind = WIRE_PART_IMAGE, .image = two_frames, .image_bytes = sizeof two_frames};
+    wire_generate g = {.parts = &part, .n_parts = 1};
+    prompt p[2];
+    for (uint32_t frame = 0; frame < 2; frame++) {
+        part.image_frame = frame;
+        assert_int_equal(prompt_build(&b.env, &g, &p[frame], NULL), BASE_OK);
+        for (uint32_t c = 0; c < 3; c++)
+            assert_int_equal(p[frame].images[0][c], 10 + 30 * frame + 10 * c);
+    }
+    assert_memory_not_equal(p[0].image_names[0], p[1].image_names[0], sizeof p[0].image_names[0]);
+    part.image_frame = 2;
+    prompt none;
+    base_error error = {0};
+    assert_int_equal(prompt_build(&b.env, &g, &none, &error), BASE_EINVAL);
+    assert_non_null(strstr(error.text, "image 1 of 1: frame 2 was asked for; the DICOM file has frames 0 to 1"));
+    prompt_release(&p[0]);
+    prompt_release(&p[1]);
     bench_close(&b);
 }
 
@@ -198,7 +247,8 @@ static sched_event token_event(uint8_t byte, uint64_t digest)
     return (sched_event){.token = {.token = FAKE_FIRST_CHAR + byte, .logits_digest = digest}, .started_us = 3000};
 }
 
-/* Bytes of a character wait for the last one; a NUL is left out; ids and text of all deltas together are the answer's. */
+/* Bytes of a character wait for the last one; a NUL is left out; ids and text of all deltas together are the answer's.
+ */
 static void deltas_are_whole_characters(void **state)
 {
     (void)state;
@@ -373,10 +423,15 @@ static void mailboxes_lose_nothing(void **state)
 static void loopback_only(void **state)
 {
     (void)state;
-    static const char *const good[] = {"tcp://127.0.0.1:7411", "tcp://127.8.9.1:*", "tcp://localhost:1", "tcp://[::1]:7411",
-                                       "ipc:///tmp/no-such-socket", "inproc://x"};
-    static const char *const open[] = {"tcp://*:7411", "tcp://0.0.0.0:7411", "tcp://10.0.0.5:7411", "tcp://[::]:7411",
-                                       "tcp://127.0.0.1.example.org:7411", "tcp://1270.0.0.1:1", "tcp://eth0:7411"};
+    static const char *const good[] = {"tcp://127.0.0.1:7411", "tcp://127.8.9.1:*",         "tcp://localhost:1",
+                                       "tcp://[::1]:7411",     "ipc:///tmp/no-such-socket", "inproc://x"};
+    static const char *const open[] = {"tcp://*:7411",
+                                       "tcp://0.0.0.0:7411",
+                                       "tcp://10.0.0.5:7411",
+                                       "tcp://[::]:7411",
+                                       "tcp://127.0.0.1.example.org:7411",
+                                       "tcp://1270.0.0.1:1",
+                                       "tcp://eth0:7411"};
     base_error error;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
         assert_int_equal(address_check(good[i], false, &error), BASE_OK);
@@ -389,10 +444,17 @@ static void loopback_only(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(texts_are_joined),    cmocka_unit_test(tasks_take_their_images),     cmocka_unit_test(exemplars_are_checked),
-    cmocka_unit_test(digests_are_chained), cmocka_unit_test(deltas_are_whole_characters), cmocka_unit_test(message_is_freed_early),
-    cmocka_unit_test(requests_are_found),  cmocka_unit_test(mailboxes_lose_nothing),      cmocka_unit_test(loopback_only),
+    cmocka_unit_test(texts_are_joined),
+    cmocka_unit_test(tasks_take_their_images),
+    cmocka_unit_test(exemplars_are_checked),
+    cmocka_unit_test(digests_are_chained),
+    cmocka_unit_test(deltas_are_whole_characters),
+    cmocka_unit_test(message_is_freed_early),
+    cmocka_unit_test(requests_are_found),
+    cmocka_unit_test(mailboxes_lose_nothing),
+    cmocka_unit_test(loopback_only),
     cmocka_unit_test(images_stand_in_marks),
+    cmocka_unit_test(frames_are_picked),
 };
 
 RUN_CASES(tests)

@@ -18,7 +18,7 @@ static const uint8_t png[] = {0x89, 'P', 'N', 'G', 0, 1, 2, 3};
 static const wire_field fields[] = {{"indication", "cough"}, {"view", ""}};
 static const wire_part parts[] = {
     {.kind = WIRE_PART_TASK, .task = "report", .fields = fields, .n_fields = 2},
-    {.kind = WIRE_PART_IMAGE, .image = png, .image_bytes = sizeof png},
+    {.kind = WIRE_PART_IMAGE, .image = png, .image_bytes = sizeof png, .image_frame = 7},
     {.kind = WIRE_PART_TEXT, .text = "Gr\xC3\xBC\xC3\x9F"},
     {.kind = WIRE_PART_TEXT, .text = ""},
 };
@@ -100,6 +100,7 @@ static void test_generate_round_trip(void **state)
     assert_string_equal(g->parts[0].fields[0].name, "indication");
     assert_string_equal(g->parts[0].fields[1].value, "");
     assert_int_equal(g->parts[1].image_bytes, sizeof png);
+    assert_int_equal(g->parts[1].image_frame, 7);
     assert_memory_equal(g->parts[1].image, png, sizeof png);
     assert_string_equal(g->parts[2].text, parts[2].text);
     assert_string_equal(g->parts[3].text, "");
