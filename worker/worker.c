@@ -149,11 +149,28 @@ static base_status read_checkpoint(worker *w, base_error *error)
 
 /* --- 2. place --- */
 
+static bool rounds_sums(const worker *w)
+{
+    return par_world_wire(w->world) != PAR_WIRE_EXACT && par_grid_n_nodes(w->grid) > 1;
+}
+
+static void log_wire(const worker *w)
+{
+    const char *name = par_wire_name(par_world_wire(w->world));
+    if (rounds_sums(w))
+        base_log_info("--wire %s: sums are rounded between %u nodes, so answers depend on the layout; model_digest names it", name,
+                      par_grid_n_nodes(w->grid));
+    else if (par_world_wire(w->world) != PAR_WIRE_EXACT)
+        base_log_info("--wire %s changes nothing here: each tensor group lies on one node", name);
+}
+
 static base_status place_rank(worker *w, base_error *error)
 {
     base_status status = par_grid_create(w->world, w->tp, w->pp, &w->grid, error);
     if (status != BASE_OK)
         return status;
+    if (is_front(w))
+        log_wire(w);
     const worker_options *options = w->options;
     const topo_request wish = {.n_threads = options->n_threads,
                                .smt = options->smt ? TOPO_SMT_ALL : TOPO_SMT_CORES,
@@ -261,11 +278,15 @@ static void close_checkpoint(worker *w)
     shard_checkpoint_close(&w->checkpoint);
 }
 
-/* Numerics other than the usual ones make another model of it. */
+/* Numerics other than the usual ones make another model of it.  Sums that are rounded between nodes make one for each layout. */
 static void name_choices(worker *w)
 {
     const model_numerics *numerics = &w->options->numerics;
     char choice[64];
+    if (rounds_sums(w)) {
+        snprintf(choice, sizeof choice, "wire %s, tp %u on %u nodes", par_wire_name(par_world_wire(w->world)), w->tp, par_grid_n_nodes(w->grid));
+        shard_choice_digest(choice, w->digest.digest);
+    }
     if (numerics->activations != MODEL_ACTIVATIONS_INT8) {
         snprintf(choice, sizeof choice, "activations %s", model_activations_name(numerics->activations));
         shard_choice_digest(choice, w->digest.digest);

@@ -1,15 +1,88 @@
 /* The rank grid and everything that crosses ranks, on every layout that the number of ranks allows. */
 #include "tests/mpi/check.h"
 
+#include <sched.h>
 #include <stdlib.h>
 
 #include "proto/base/clock.h"
+#include "worker/par/wait.h"
 
 static int64_t hash_of(uint64_t a, uint64_t b)
 {
     uint64_t h = (a + 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u + b * 0x94d049bb133111ebu;
     h = (h ^ (h >> 29)) * 0xbf58476d1ce4e5b9u;
     return (int64_t)(h ^ (h >> 32));
+}
+
+/* --- how long a wait spins --- */
+
+static bool at_once(void *context)
+{
+    (void)context;
+    return true;
+}
+
+static bool is_past(void *context)
+{
+    return base_clock_us() >= *(const uint64_t *)context;
+}
+
+/* One CPU for ranks 0 and 1, as if they lay in containers that know nothing of each other. */
+static bool share_core(cpu_set_t *before)
+{
+    cpu_set_t one;
+    if (sched_getaffinity(0, sizeof *before, before) != 0)
+        return false;
+    CPU_ZERO(&one);
+    for (size_t cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; cpu++)
+        if (CPU_ISSET(cpu, before))
+            CPU_SET(cpu, &one);
+    return sched_setaffinity(0, sizeof one, &one) == 0;
+}
+
+enum { WAIT_US = 10000, WORK_US = 50, MEET_US = 2000000, SPIN_MOST = 1000 };
+
+/* Work a little, then give way, as a rank does that has to wait itself. */
+static void be_a_fellow(uint64_t until_us)
+{
+    while (!is_past(&until_us)) {
+        uint64_t done_us = base_clock_us() + WORK_US;
+        while (!is_past(&done_us))
+            continue;
+        sched_yield();
+    }
+}
+
+/* Waits that end while spinning let the limit grow to its most; a wait in which a fellow rank took the core cuts it. */
+static void case_spins(par_world *world)
+{
+    par_spin spin = {.turns = 4, .most = SPIN_MOST};
+    const par_waiter waiter = {.spin = &spin};
+    for (int i = 0; i < SPIN_MOST; i++) {
+        uint32_t before = spin.turns;
+        par_wait_until(&waiter, at_once, NULL, PAR_AWAKE_US);
+        CHECK(spin.turns > before || spin.turns == SPIN_MOST);
+    }
+    CHECK(spin.turns == SPIN_MOST);
+
+    int rank = par_world_rank(world);
+    cpu_set_t before;
+    bool shared = rank < 2 && share_core(&before);
+    bool meets = par_world_size(world) > 1 && par_world_max(world, rank < 2 && !shared) == 0;
+    uint64_t end_us = base_clock_us() + MEET_US;
+    if (rank == 1 && meets)
+        be_a_fellow(end_us);
+    if (rank == 0 && meets) {
+        bool was_cut = false; /* other programs may take the yields at first */
+        while (!was_cut && base_clock_us() + WAIT_US < end_us) {
+            uint64_t until_us = base_clock_us() + WAIT_US;
+            par_wait_until(&waiter, is_past, &until_us, PAR_TRANSFER_US);
+            was_cut = spin.turns < SPIN_MOST;
+        }
+        CHECK(was_cut);
+    }
+    if (shared)
+        sched_setaffinity(0, sizeof before, &before);
 }
 
 /* --- the world --- */
@@ -464,6 +537,7 @@ int main(int argc, char **argv)
         {"sum_teams", case_sum_teams}, {"many_sums", case_many_sums}, {"sum_messages", case_sum_messages},
         {"sum", case_sum},         {"columns", case_columns},   {"stages", case_stages},       {"plans", case_plans},
         {"results", case_results}, {"pipeline", case_pipeline}, {"refused", case_refused},
+        {"spins", case_spins},
     };
     return check_main(argc, argv, cases, sizeof cases / sizeof cases[0]);
 }

@@ -8,7 +8,12 @@
 
 #define LINE 64u
 #define WHOLE_MOST  ((size_t)32 << 10) /* bytes that a rank would receive in one round */
-#define SLICE_LEAST ((size_t)2 << 10)  /* shorter slices cost more in messages than doubling does in bytes */
+
+/* What a way is taken to cost, nanoseconds: a round's latency, a message's work at both ends, a byte in memory (5/8 of it travel, at about 1 GB/s).  Only
+ * ratios matter, and only where two ways are near each other. */
+#define ROUND_NS   20000u
+#define MESSAGE_NS 5000u
+#define BYTE_NS(bytes) ((bytes) * 5u / 8u)
 
 typedef enum way { WHOLE, DOUBLING, SLICES } way;
 
@@ -263,12 +268,24 @@ static void end_doubling(par_across *a, flight *f, const par_waiter *waiter)
 
 /* --- the three turns of a piece --- */
 
+/* Rounds of doubling one after the other: a rank beyond the power of two adds one before and one after. */
+static size_t doubling_rounds(int size)
+{
+    size_t rounds = 0;
+    int power = 1;
+    for (; power * 2 <= size; power *= 2)
+        rounds++;
+    return power < size ? rounds + 2 : rounds;
+}
+
 static way choose_way(const par_across *a, par_combine how, size_t n)
 {
     size_t bytes = n * par_combine_element(how), others = (size_t)a->size - 1;
     if (others == 1 || bytes * others <= WHOLE_MOST)
         return WHOLE;
-    return bytes < SLICE_LEAST * (size_t)a->size ? DOUBLING : SLICES;
+    size_t doubling_ns = doubling_rounds(a->size) * (ROUND_NS + MESSAGE_NS + BYTE_NS(bytes));
+    size_t slices_ns = 2 * (ROUND_NS + others * MESSAGE_NS + BYTE_NS(bytes / (size_t)a->size * others));
+    return doubling_ns < slices_ns ? DOUBLING : SLICES;
 }
 
 void par_across_begin(par_across *a, uint64_t index, par_combine how, void *values, size_t n)

@@ -43,7 +43,7 @@ base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid
     uint32_t rank = (uint32_t)world->rank;
     grid->world = world;
     grid->place = (par_place){.rank = rank, .tp = tp, .pp = pp, .tp_rank = rank % tp, .stage = rank / tp};
-    grid->spin = (par_spin){PAR_SPIN_MESSAGES, PAR_SPIN_MESSAGES};
+    grid->spin = (par_spin){PAR_SPIN_MESSAGES, PAR_SPIN_MESSAGES, world->test_yields};
     grid->waiter = (par_waiter){.crowded = world->waiter.crowded, .spin = &grid->spin, .service = par_grid_service, .context = grid};
     par_must(MPI_Comm_dup(world->comm, &grid->comm), "MPI_Comm_dup");
     par_must(MPI_Comm_split(world->comm, (int)grid->place.stage, world->rank, &grid->group), "MPI_Comm_split");
@@ -79,6 +79,11 @@ void par_grid_destroy(par_grid **grid)
 par_place par_grid_place(const par_grid *grid)
 {
     return grid->place;
+}
+
+uint32_t par_grid_n_nodes(const par_grid *grid)
+{
+    return (uint32_t)grid->nodes.n_nodes;
 }
 
 uint32_t par_grid_plans_max(const par_grid *grid)

@@ -71,9 +71,13 @@ void par_world_pretend_nodes(par_world *world, uint32_t n_ranks);
 /* How sums travel between nodes, in grids made from now on; the same on all ranks.  Inside a node sums are exact in any case. */
 typedef enum par_wire {
     PAR_WIRE_EXACT, /* the default: about five bytes a value, no bit lost */
-    PAR_WIRE_BF16   /* two bytes; gives up that answers do not depend on the number of ranks and nodes */
+    PAR_WIRE_BF16   /* two bytes; gives up that answers do not depend on the layout: the same for one layout, others for another */
 } par_wire;
 void par_world_set_wire(par_world *world, par_wire wire);
+par_wire par_world_wire(const par_world *world);
+/* "exact", "bf16"; static. */
+const char *par_wire_name(par_wire wire);
+bool par_wire_find(const char *name, par_wire *out);
 
 /* The grid over a world: tp * pp must equal the world's size. */
 typedef struct par_grid par_grid;
@@ -85,6 +89,8 @@ typedef struct par_place {
     uint32_t tp_rank, stage;
 } par_place;
 par_place par_grid_place(const par_grid *grid);
+/* Nodes that this rank's tensor group lies on: with one no sum travels, and PAR_WIRE_BF16 changes nothing. */
+uint32_t par_grid_n_nodes(const par_grid *grid);
 
 /* --- inside a tensor group --- */
 

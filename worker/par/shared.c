@@ -88,7 +88,7 @@ par_shared *par_shared_create(MPI_Comm comm)
     if (all_agree(comm, ready)) {
         *s = (par_shared){.rank = rank, .size = size, .parts = parts};
         for (uint32_t lane = 0; lane < LANES_MAX; lane++)
-            s->spins[lane] = (par_spin){PAR_SPIN_MEMORY, PAR_SPIN_MEMORY};
+            s->spins[lane] = (par_spin){.turns = PAR_SPIN_MEMORY, .most = PAR_SPIN_MEMORY};
         if (all_agree(comm, map_parts(s, comm)))
             return s;
     }

@@ -11,7 +11,8 @@ enum {
     SPIN_LEAST = 4, /* turns */
     SPIN_CUT = 4,
     SPIN_GROWTH = 8,
-    YIELD_LONG_US = 3, /* more than 2 us; a yield to nobody takes 0.3 to 1 */
+    YIELD_TAKEN_US = 3, /* more than 2 us; a yield to nobody takes 0.3 to 1 */
+    YIELD_FOREIGN_US = 1000,
     TURNS_A_ROUND = 8, /* between two looks at the mailboxes while awake */
     NAP_PART = 16, /* of the time waited */
     NAP_MAX_US = 1000,
@@ -47,12 +48,20 @@ uint32_t par_rest_us(uint64_t waited_us)
     return (uint32_t)(nap < longest ? nap : longest);
 }
 
-/* Offer the core.  True: somebody took it. */
-static bool yield_core(void)
+/* What the yields of a wait showed. */
+typedef struct witness {
+    bool taken, foreign;
+} witness;
+
+static void yield_core(witness *seen)
 {
     uint64_t start_us = base_clock_us();
     sched_yield();
-    return base_clock_us() - start_us >= YIELD_LONG_US;
+    uint64_t took_us = base_clock_us() - start_us;
+    if (took_us >= YIELD_FOREIGN_US)
+        seen->foreign = true;
+    else if (took_us >= YIELD_TAKEN_US)
+        seen->taken = true;
 }
 
 static bool spin_until(const par_waiter *waiter, bool (*is_done)(void *context), void *context)
@@ -66,9 +75,11 @@ static bool spin_until(const par_waiter *waiter, bool (*is_done)(void *context),
     return false;
 }
 
-static void learn(par_spin *spin, bool is_shared)
+static void learn(par_spin *spin, witness seen)
 {
-    uint32_t turns = is_shared ? spin->turns / SPIN_CUT : spin->turns + spin->turns / SPIN_GROWTH + 1;
+    if (seen.foreign && !seen.taken)
+        return;
+    uint32_t turns = seen.taken ? spin->turns / SPIN_CUT : spin->turns + spin->turns / SPIN_GROWTH + 1;
     if (turns < SPIN_LEAST)
         turns = SPIN_LEAST;
     if (turns > spin->most)
@@ -81,22 +92,23 @@ void par_wait_until(const par_waiter *waiter, bool (*is_done)(void *context), vo
 {
     if (spin_until(waiter, is_done, context)) {
         if (waiter->spin != NULL)
-            learn(waiter->spin, false);
+            learn(waiter->spin, (witness){0});
         return;
     }
     uint64_t start_us = base_clock_us(), waited_us = 0;
-    bool is_shared = false;
+    witness seen = {0};
+    bool test_yields = waiter->spin != NULL && waiter->spin->test_yields;
     for (uint32_t turn = 1; !is_done(context); turn++) {
-        if (waited_us < awake_us)
-            is_shared |= yield_core();
-        else
+        if (waited_us >= awake_us)
             base_clock_nap(par_rest_us(waited_us));
+        else if (!test_yields || turn % TURNS_A_ROUND == 0)
+            yield_core(&seen);
         waited_us = base_clock_us() - start_us;
         if (waiter->service != NULL && (turn % TURNS_A_ROUND == 0 || waited_us >= awake_us))
             waiter->service(waiter->context);
     }
     if (waiter->spin != NULL && waited_us < awake_us) /* after a nap nothing is known of the core */
-        learn(waiter->spin, is_shared);
+        learn(waiter->spin, seen);
 }
 
 typedef struct request_set {

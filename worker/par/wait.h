@@ -26,14 +26,16 @@
 
 /* How long a wait may spin: learned from the waits before, because nobody can be asked whether the cores are shared.  Ranks in other containers
  * or namespaces of the machine, and other programs, are unseen; spinning against the very rank that is waited for costs a time slice, a
- * hundred sums.  What tells is the yield: one that comes back at once found the core wanted by nobody, one that took as long as two changes
- * of context (YIELD_LONG_US) let somebody else run.  Such a wait cuts the limit to a quarter, one without it lets the limit grow by an eighth, so
- * a passing disturbance is forgotten after a dozen waits and a shared core is left alone after a few.  (Adaptive mutexes learn
- * alike: they too spin less after spinning in vain.)  Each place that waits has a limit of its own, since turns cost differently; one thread
+ * hundred sums.  What tells is the yield.  One that comes back at once found the core wanted by nobody.  One that takes two changes of
+ * context and a little let a fellow rank run, which gave the core back when it had to wait itself: such a wait cuts the limit to a quarter.
+ * One that takes a whole time slice went to a program that never waits; that teaches nothing, since yielding to such a one costs a time slice at each
+ * wait, where spinning costs half the core.  All other waits let the limit grow by an eighth, so a passing disturbance is forgotten after
+ * a dozen waits.  (Adaptive mutexes learn alike: they too spin less after spinning in vain.)  Each place that waits has a limit of its own, since turns cost differently; one thread
  * uses it.  All zero is a limit at its least. */
 typedef struct par_spin {
     uint32_t turns; /* of the next wait */
     uint32_t most;
+    bool test_yields; /* MPI offers the core in each test already: a yield of our own every few turns suffices */
 } par_spin;
 
 #define PAR_SPIN_MESSAGES 1000u  /* turns at most where a turn calls MPI */

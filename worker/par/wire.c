@@ -33,23 +33,16 @@ size_t par_wire_most(par_combine how, size_t n)
 
 /* --- writing --- */
 
-/* Does every value fit `bits` when its sign is counted?  `shifted` is the union of all value + 2^(bits - 1). */
-static bool fits(uint64_t shifted, unsigned bits)
-{
-    return shifted >> bits == 0;
-}
-
+/* A value and its complement need the same bits beside the sign, so the union of the non-negative of the two shows the widest. */
 static unsigned sum_width(const int64_t *values, size_t n)
 {
-    uint64_t any = 0, four = 0, five = 0, six = 0;
+    uint64_t any = 0, size = 0;
     for (size_t i = 0; i < n; i++) {
         uint64_t v = (uint64_t)values[i];
         any |= v;
-        four |= v + (UINT64_C(1) << 31);
-        five |= v + (UINT64_C(1) << 39);
-        six |= v + (UINT64_C(1) << 47);
+        size |= v ^ (0 - (v >> 63));
     }
-    unsigned width = any == 0 ? 0 : fits(four, 32) ? 4 : fits(five, 40) ? 5 : fits(six, 48) ? 6 : 8;
+    unsigned width = any == 0 ? 0 : size >> 31 == 0 ? 4 : size >> 39 == 0 ? 5 : size >> 47 == 0 ? 6 : 8;
     return block_bytes(width, n) < block_bytes(8, n) ? width : 8; /* the planes' padding may eat up what the last block saves */
 }
 

@@ -68,6 +68,8 @@ base_status par_world_open(int *argc, char ***argv, par_world **out, base_error 
              "MPI_Comm_split_type");
     par_must(MPI_Comm_rank(world->node, &world->local_rank), "MPI_Comm_rank");
     par_must(MPI_Comm_size(world->node, &world->local_size), "MPI_Comm_size");
+    const char *yields = getenv("OMPI_MCA_mpi_yield_when_idle"); /* the launcher's word, or start_mpi's */
+    world->test_yields = yields != NULL && strcmp(yields, "0") != 0;
     world->use_shared = true;
     world->waiter.crowded = true; /* until known: yielding is never wrong, only slower */
     world->waiter.crowded = node_is_crowded(world);
@@ -108,6 +110,28 @@ void par_world_pretend_nodes(par_world *world, uint32_t n_ranks)
 void par_world_set_wire(par_world *world, par_wire wire)
 {
     world->wire = wire;
+}
+
+par_wire par_world_wire(const par_world *world)
+{
+    return world->wire;
+}
+
+static const char *const wire_names[] = {[PAR_WIRE_EXACT] = "exact", [PAR_WIRE_BF16] = "bf16"};
+
+const char *par_wire_name(par_wire wire)
+{
+    return wire_names[wire];
+}
+
+bool par_wire_find(const char *name, par_wire *out)
+{
+    for (size_t i = 0; i < sizeof wire_names / sizeof wire_names[0]; i++)
+        if (strcmp(name, wire_names[i]) == 0) {
+            *out = (par_wire)i;
+            return true;
+        }
+    return false;
 }
 
 int par_world_rank(const par_world *world)

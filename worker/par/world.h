@@ -13,6 +13,7 @@ struct par_world {
     bool use_shared;         /* for grids made from now on, like the next two */
     uint32_t pretended_node; /* ranks; 0: nodes as they are */
     par_wire wire;
+    bool test_yields;  /* see par_spin */
     par_waiter waiter; /* without a service: nothing flows before there is a grid */
 };
 
