@@ -171,11 +171,12 @@ static uint64_t batch_bytes(const arch_stack *stack, uint64_t n_rows, uint32_t n
     return add(add(row_words * lines(n_rows, 4), lines(n_rows, sizeof(void *))), lines(mul(n_rows, n_heads), TILE_BYTES));
 }
 
-/* Rows of `width` in 8 bits, in groups of PACK_GROUP inside units: codes, scales, sums. */
+/* Rows of `width` in 8 bits, in groups of PACK_GROUP inside units: codes, scales, sums; and in bf16, in pairs inside units. */
 static uint64_t code_bytes(uint64_t n_rows, uint64_t width, uint64_t unit)
 {
     uint64_t groups = width / unit * rounded((uint32_t)unit, PACK_GROUP) / PACK_GROUP + rounded((uint32_t)(width % unit), PACK_GROUP) / PACK_GROUP;
-    return add(lines(n_rows, groups * PACK_GROUP), mul(2, lines(n_rows, groups * sizeof(float))));
+    uint64_t halves = width / unit * rounded((uint32_t)unit, 2) + rounded((uint32_t)(width % unit), 2);
+    return add(add(lines(n_rows, groups * PACK_GROUP), mul(2, lines(n_rows, groups * sizeof(float)))), lines(n_rows, halves * sizeof(uint16_t)));
 }
 
 /* The buffers drawn in worker/model/stack.h. */

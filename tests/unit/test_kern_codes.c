@@ -96,7 +96,7 @@ static void known_destroy(known *w)
 static kern_codes codes_create(const kern_table *kern, const float *x, size_t m, size_t k, size_t unit)
 {
     size_t n = kern_n_groups(k, unit);
-    kern_codes c = {take(m * n * PACK_GROUP), take(m * n * sizeof(float)), take(m * n * sizeof(int32_t)), n};
+    kern_codes c = {.codes = take(m * n * PACK_GROUP), .scales = take(m * n * sizeof(float)), .sums = take(m * n * sizeof(int32_t)), .n_groups = n};
     for (size_t r = 0; r < m; r++)
         kern->quantise(x + r * k, k, unit, c.codes + r * n * PACK_GROUP, c.scales + r * n, c.sums + r * n);
     return c;

@@ -43,7 +43,7 @@ static const option_row rows[] = {
     {"importance", "FILE", OPTION_TEXT, TEACHER_AT(perplexity_values, importance), NULL,
      "what `palmgrove calibrate` wrote, for the quantiser", 0},
     {"activations", "TYPE", OPTION_TEXT, TEACHER_AT(perplexity_values, activations), "int8",
-     "what int8 and int4 weights are multiplied with: int8 or f32", 0},
+     "what weights are multiplied with: int8 (bf16 before bf16 weights) or f32", 0},
     {"kv-type", "TYPE", OPTION_TEXT, TEACHER_AT(perplexity_values, kv_type), "f32", "how keys and values are kept: f32, bf16 or int8", 0},
     {"wire", "TYPE", OPTION_TEXT, TEACHER_AT(perplexity_values, wire), "exact", "how sums travel between nodes: exact or bf16", 0},
     {"dump-logits", "FILE", OPTION_TEXT, AT(dump), NULL, "write the log-probabilities of every position", OPTION_NO_ENVIRONMENT},

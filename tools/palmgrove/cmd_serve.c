@@ -76,7 +76,7 @@ static const option_row rows[] = {
      0},
     {"importance", "FILE", OPTION_TEXT, AT(importance), NULL, "what palmgrove calibrate measured, for better int4", 0},
     {"activations", "TYPE", OPTION_TEXT, AT(activations), "int8",
-     "what int8 and int4 weights are multiplied with: int8 (faster) or f32; docs/QUANTISATION.md has the price", 0},
+     "what weights are multiplied with: int8 (faster: 8 bits before int8 and int4 weights, bf16 before bf16 ones) or f32; docs/QUANTISATION.md has the price", 0},
     {"kv-type", "TYPE", OPTION_TEXT, AT(kv_type), "f32",
      "how keys and values are kept: f32, bf16 (half the memory) or int8 (a quarter); docs/QUANTISATION.md has the price", 0},
     {"wire", "TYPE", OPTION_TEXT, AT(wire), "exact",

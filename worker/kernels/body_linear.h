@@ -139,9 +139,16 @@ static void add_to_rows(int64_t sum[][KERN_PANEL], size_t rows, int64_t *acc, si
 
 /* --- tiles of each height, and m rows cut into them --- */
 
-typedef void tile_f32(const char *panel, size_t k, const float *x, size_t ldx, float *y, size_t ldy, size_t n_cols);
-/* fixed[r] += the units' partials, times 2^KERN_FIXED_BITS; returns their peak: float bits without the sign. */
-typedef uint32_t tile_fixed(const char *panel, size_t k, size_t unit, const float *x, size_t ldx, int64_t fixed[][KERN_PANEL]);
+/* What a row's elements are, and how many a unit of its columns takes. */
+typedef float row_f32, row_f16, row_bf16, row_int8, row_int4;
+typedef uint16_t row_rounded;
+#define STRIDE_f32(unit) (unit)
+#define STRIDE_f16(unit) (unit)
+#define STRIDE_bf16(unit) (unit)
+#define STRIDE_int8(unit) (unit)
+#define STRIDE_int4(unit) (unit)
+#define STRIDE_rounded(unit) ((unit) + (unit) % 2)
+
 
 /* No instruction: the compiler may not carry sums over in registers, of which there are too few: it would store them twice. */
 INLINE void forget_memory(void)
@@ -150,21 +157,21 @@ INLINE void forget_memory(void)
 }
 
 #define DEFINE_TILE(TYPE, ROWS)                                                                                        \
-    static void tile_##TYPE##_##ROWS(const char *panel, size_t k, const float *x, size_t ldx, float *y, size_t ldy,    \
-                                     size_t n_cols)                                                                    \
+    static void tile_##TYPE##_##ROWS(const char *panel, size_t k, const row_##TYPE *x, size_t ldx, float *y,           \
+                                     size_t ldy, size_t n_cols)                                                        \
     {                                                                                                                  \
         tile_sums sum;                                                                                                      \
         unit_##TYPE(&panel, k, x, ldx, ROWS, &sum);                                                                    \
         for (size_t r = 0; r < ROWS; r++)                                                                              \
             store_row(sum.s[r], y + r * ldy, n_cols);                                                                  \
     }                                                                                                                  \
-    static uint32_t tile_fixed_##TYPE##_##ROWS(const char *panel, size_t k, size_t unit, const float *x, size_t ldx,   \
-                                               int64_t fixed[][KERN_PANEL])                                            \
+    static uint32_t tile_fixed_##TYPE##_##ROWS(const char *panel, size_t k, size_t unit, const row_##TYPE *x,          \
+                                               size_t ldx, int64_t fixed[][KERN_PANEL])                                \
     {                                                                                                                  \
         vec_peak peak = vec_peak_zero();                                                                               \
-        for (size_t i = 0; i < k; i += unit) {                                                                         \
+        for (size_t i = 0; i < k; i += unit, x += STRIDE_##TYPE(unit)) {                                               \
             tile_sums sum;                                                                                                  \
-            unit_##TYPE(&panel, k - i < unit ? k - i : unit, x + i, ldx, ROWS, &sum);                                  \
+            unit_##TYPE(&panel, k - i < unit ? k - i : unit, x, ldx, ROWS, &sum);                                      \
             for (size_t r = 0; r < ROWS; r++)                                                                          \
                 for (size_t v = 0; v < VECS; v++) {                                                                    \
                     vec scaled = vec_mul(sum.s[r][v], vec_set(FIXED_SCALE));                                           \
@@ -193,19 +200,24 @@ static inline size_t tile_height(size_t left, size_t highest)
 
 #define DEFINE_PANEL(TYPE)                                                                                             \
     EACH_HEIGHT(VEC_TILE_ROWS, DEFINE_TILE, TYPE)                                                                      \
-    static void panel_##TYPE(const void *panel, size_t k, const float *x, size_t ldx, size_t m, float *y, size_t ldy,  \
-                             size_t n_cols)                                                                            \
+    typedef void tile_of_##TYPE(const char *panel, size_t k, const row_##TYPE *x, size_t ldx, float *y, size_t ldy,    \
+                                size_t n_cols);                                                                        \
+    /* fixed[r] += the units' partials, times 2^KERN_FIXED_BITS; returns their peak: float bits without the sign. */   \
+    typedef uint32_t tile_fixed_of_##TYPE(const char *panel, size_t k, size_t unit, const row_##TYPE *x, size_t ldx,   \
+                                          int64_t fixed[][KERN_PANEL]);                                                \
+    static void panel_##TYPE(const void *panel, size_t k, const row_##TYPE *x, size_t ldx, size_t m, float *y,         \
+                             size_t ldy, size_t n_cols)                                                                \
     {                                                                                                                  \
-        static tile_f32 *const tiles[] = {EACH_HEIGHT(VEC_TILE_ROWS, NAME_TILE, TYPE)};                                \
+        static tile_of_##TYPE *const tiles[] = {EACH_HEIGHT(VEC_TILE_ROWS, NAME_TILE, TYPE)};                                \
         for (size_t r = 0, rows; r < m; r += rows) {                                                                   \
             rows = tile_height(m - r, VEC_TILE_ROWS);                                                                  \
             tiles[rows - 1](panel, k, x + r * ldx, ldx, y + r * ldy, ldy, n_cols);                                     \
         }                                                                                                              \
     }                                                                                                                  \
-    static void panel_fixed_##TYPE(const void *panel, size_t k, size_t unit, const float *x, size_t ldx, size_t m,     \
-                                   int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow)                       \
+    static void panel_fixed_##TYPE(const void *panel, size_t k, size_t unit, const row_##TYPE *x, size_t ldx,          \
+                                   size_t m, int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow)             \
     {                                                                                                                  \
-        static tile_fixed *const tiles[] = {EACH_HEIGHT(VEC_TILE_ROWS, NAME_TILE_FIXED, TYPE)};                        \
+        static tile_fixed_of_##TYPE *const tiles[] = {EACH_HEIGHT(VEC_TILE_ROWS, NAME_TILE_FIXED, TYPE)};              \
         for (size_t r = 0, rows; r < m; r += rows) {                                                                   \
             _Alignas(KERN_ALIGN) int64_t fixed[VEC_TILE_ROWS][KERN_PANEL] = {{0}};                                     \
             rows = tile_height(m - r, VEC_TILE_ROWS);                                                                  \

@@ -11,6 +11,10 @@
  *                      acc = fma((float)sum, scale * row_scale, acc) from 0, the product of the scales rounded to f32
  *                      (in fixed point the product and acc are 2^KERN_FIXED_BITS times as large throughout)
  *
+ *     bf16 with rows rounded to bf16: acc = fma(w, x, acc) from 0, k ascending, where w, x and acc count as 0 (of their sign) when they are
+ *                      denormal: what vdpbf16ps does.  Tininess is judged after rounding, as x86 does; Arm judges before, so a partial sum there
+ *                      may be 0 where it is 2^-126 here: a row's sums differ by k * 2^-126 at most, and only near there
+ *
  * Fixed point.  A contraction that tensor parallelism splits is a sum over canonical units of k (one head, or
  * SHARD_MLP_GROUP columns).  A unit's f32 partial is rounded once (to nearest, ties to even) to int64 with
  * KERN_FIXED_BITS fractional bits and added as an integer, so the sum depends on no order and no split.  A partial of 2^26 or more, or a
@@ -108,7 +112,16 @@ typedef struct kern_codes {
     float *scales;  /* [m][n_groups] */
     int32_t *sums;  /* [m][n_groups] */
     size_t n_groups;
+    uint16_t *halves; /* [m][n_halves] the row as bf16 matrices take it, see round_bf16; NULL: they take f32 */
+    size_t n_halves;
 } kern_codes;
+
+/* Values of a row rounded to bf16: each unit rounded up to pairs of columns. */
+static inline size_t kern_n_halves(size_t k, size_t unit)
+{
+    size_t whole = k / unit, rest = k % unit;
+    return whole * (unit + unit % 2) + rest + rest % 2;
+}
 
 /* Groups of a row. */
 static inline size_t kern_n_groups(size_t k, size_t unit)
@@ -132,6 +145,10 @@ typedef void kern_panel_codes(const void *panel, size_t k, size_t unit, const ke
 typedef void kern_panel_codes_fixed(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, int64_t *acc,
                                     size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch);
 
+typedef void kern_panel_rounded(const void *panel, size_t k, const uint16_t *x, size_t ldx, size_t m, float *y, size_t ldy, size_t n_cols);
+typedef void kern_panel_rounded_fixed(const void *panel, size_t k, size_t unit, const uint16_t *x, size_t ldx, size_t m, int64_t *acc,
+                                      size_t ldacc, size_t n_cols, int64_t *overflow);
+
 typedef struct kern_table {
     const char *name;
 
@@ -146,6 +163,14 @@ typedef struct kern_table {
      * only, the others are NULL. */
     kern_panel_codes *panel_codes[PACK_N_TYPES];
     kern_panel_codes_fixed *panel_codes_fixed[PACK_N_TYPES];
+
+    /* PACK_BF16 with rows rounded to bf16 (kern_codes.halves), ldx values apart; otherwise as panel and panel_fixed. */
+    kern_panel_rounded *panel_bf16_rounded;
+    kern_panel_rounded_fixed *panel_bf16_rounded_fixed;
+
+    /* One row x [k] to bf16, to nearest, ties to even, denormals to 0 of their sign.  A unit begins at an even place; column i of it stands
+     * at i ^ 1, so that the first of a pair is the high half of a little-endian word.  An odd unit ends in a -0. */
+    void (*round_bf16)(const float *x, size_t k, size_t unit, uint16_t *halves);
 
     /* One row x [k] to codes, scales and sums of its groups: scale = max |x| / 127, code = x * (127 / max |x|), rounded, to the nearest
      * integer, ties to even.  A group whose max is below 2^-100 has scale and codes 0.  A NaN or an infinity in a group makes its scale a NaN
@@ -185,11 +210,11 @@ typedef struct kern_table {
 
 /* The variants that this build has and this machine (CPU and OS) can run into `out`, the portable reference first, wider ones later; returns
  * how many. */
-#define KERN_VARIANTS 5
+#define KERN_VARIANTS 6
 size_t kern_usable(const kern_table *out[KERN_VARIANTS]);
 
-/* Choose the variant for the process: "auto" (the last of kern_usable) or a name: "ref", "avx2", "avx512", "neon", "neon-dot".  Once, before
- * any other call.  BASE_EINVAL unknown name; BASE_EUNSUPPORTED the machine lacks it. */
+/* Choose the variant for the process: "auto" (the last of kern_usable) or a name: "ref", "avx2", "avx512", "avx512-bf16", "neon",
+ * "neon-dot".  Once, before any other call.  BASE_EINVAL unknown name; BASE_EUNSUPPORTED the machine lacks it. */
 base_status kern_select(const char *name, base_error *error);
 /* The variant in use ("ref" before kern_select). */
 const kern_table *kern_active(void);

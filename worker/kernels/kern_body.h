@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "proto/base/size.h"
+#include "sharding/pack/half.h"
 #include "worker/kernels/kern.h"
 
 #define VECS (KERN_PANEL / VEC_LANES) /* vectors of a panel */
@@ -28,6 +29,7 @@
 
 #include "worker/kernels/body_rows.h"
 #include "worker/kernels/body_linear.h"
+#include "worker/kernels/body_rounded.h"
 #include "worker/kernels/body_codes.h"
 #include "worker/kernels/body_attention.h"
 
@@ -45,7 +47,10 @@ const kern_table KERN_TABLE = {
                     [PACK_INT4] = panel_fixed_int4},
     .panel_codes = {[PACK_INT8] = panel_codes_int8, [PACK_INT4] = panel_codes_int4},
     .panel_codes_fixed = {[PACK_INT8] = panel_codes_fixed_int8, [PACK_INT4] = panel_codes_fixed_int4},
+    .panel_bf16_rounded = panel_bf16_rounded,
+    .panel_bf16_rounded_fixed = panel_bf16_rounded_fixed,
     .quantise = quantise,
+    .round_bf16 = round_bf16,
     .norm_rms = norm_rms,
     .norm_layer = norm_layer,
     .add_fixed = add_fixed,

@@ -17,6 +17,11 @@ static bool takes_codes(const pack_matrix *w, const kern_rows *rows)
     return rows->codes != NULL && pack_type_is_quantised(w->type);
 }
 
+static bool takes_halves(const pack_matrix *w, const kern_rows *rows)
+{
+    return rows->codes != NULL && rows->codes->halves != NULL && w->type == PACK_BF16;
+}
+
 static size_t row_block(const pack_matrix *w, const kern_rows *rows)
 {
     return takes_codes(w, rows) ? ROW_BLOCK_CODES : ROW_BLOCK;
@@ -59,6 +64,9 @@ static void multiply(const team_member *me, const kern_rows *rows, const kern_pr
     if (takes_codes(w, rows))
         kern->panel_codes[w->type](panel, w->k, w->unit, rows->codes, t->row, t->n_rows, out, product->ldy, t->n_columns,
                                    scratch_of(me, rows));
+    else if (takes_halves(w, rows))
+        kern->panel_bf16_rounded(panel, w->k, rows->codes->halves + t->row * rows->codes->n_halves, rows->codes->n_halves, t->n_rows, out,
+                                 product->ldy, t->n_columns);
     else
         kern->panel[w->type](panel, w->k, rows->x + t->row * rows->ldx, rows->ldx, t->n_rows, out, product->ldy, t->n_columns);
 }
@@ -86,6 +94,9 @@ static void add_term(const team_member *me, const kern_term *term, const tile *t
     if (takes_codes(w, rows))
         kern->panel_codes_fixed[w->type](panel, w->k, w->unit, rows->codes, t->row, t->n_rows, acc, ldacc, t->n_columns, overflow,
                                          scratch_of(me, rows));
+    else if (takes_halves(w, rows))
+        kern->panel_bf16_rounded_fixed(panel, w->k, w->unit, rows->codes->halves + t->row * rows->codes->n_halves, rows->codes->n_halves,
+                                       t->n_rows, acc, ldacc, t->n_columns, overflow);
     else
         kern->panel_fixed[w->type](panel, w->k, w->unit, rows->x + t->row * rows->ldx, rows->ldx, t->n_rows, acc, ldacc,
                                    t->n_columns, overflow);

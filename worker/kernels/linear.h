@@ -12,7 +12,7 @@
 #include "worker/kernels/kern.h"
 #include "worker/team/team.h"
 
-/* m rows that meet matrices: in f32 and, where integer kernels shall be used, rounded to 8 bits too. */
+/* m rows that meet matrices: in f32 and, where kernels for rounded rows shall be used, in 8 bits (int8, int4) and bf16 too. */
 typedef struct kern_rows {
     const float *x; /* row r at x + r * ldx */
     size_t ldx, m;

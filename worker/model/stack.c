@@ -47,12 +47,16 @@ static bool is_gated(const arch_stack *a)
     return arch_mlp_is_gated(a->mlp);
 }
 
-static kern_codes take_codes(model_arena *arena, size_t n_rows, size_t n_groups)
+/* Rows of k columns in units of `unit`. */
+static kern_codes take_codes(model_arena *arena, size_t n_rows, size_t k, size_t unit)
 {
+    size_t n_groups = kern_n_groups(k, unit), n_halves = kern_n_halves(k, unit);
     return (kern_codes){.codes = model_arena_take(arena, n_rows, n_groups * PACK_GROUP),
                         .scales = model_arena_take(arena, n_rows, n_groups * sizeof(float)),
                         .sums = model_arena_take(arena, n_rows, n_groups * sizeof(int32_t)),
-                        .n_groups = n_groups};
+                        .n_groups = n_groups,
+                        .halves = model_arena_take(arena, n_rows, n_halves * sizeof(uint16_t)),
+                        .n_halves = n_halves};
 }
 
 void model_stack_layout_workspace(model_stack *s, uint32_t max_rows, uint32_t n_positions, model_arena *arena)
@@ -76,9 +80,9 @@ void model_stack_layout_workspace(model_stack *s, uint32_t max_rows, uint32_t n_
     s->acc = model_arena_take(arena, n, (d + 1) * sizeof *s->acc);
     if (s->numerics.activations == MODEL_ACTIVATIONS_F32)
         return;
-    s->y_codes = take_codes(arena, n, y_groups(s));
-    s->o_codes = take_codes(arena, n, o_groups(s));
-    s->hidden_codes = take_codes(arena, n, hidden_groups(s));
+    s->y_codes = take_codes(arena, n, d, d);
+    s->o_codes = take_codes(arena, n, q_width(s), s->arch->dh);
+    s->hidden_codes = take_codes(arena, n, f, SHARD_MLP_GROUP);
 }
 
 void model_stack_start(model_stack *s, const float *divisors)
@@ -104,12 +108,14 @@ void model_stack_norm(const model_stack *s, const float *x, const model_norm *no
 
 /* --- rows that meet matrices --- */
 
-/* One row of x [k] to 8 bits, unless the numerics keep f32. */
+/* One row of x [k] to 8 bits and to bf16, unless the numerics keep f32. */
 static void round_row(const model_stack *s, const float *x, size_t k, size_t unit, const kern_codes *codes, size_t r)
 {
     size_t n = codes->n_groups;
-    if (s->numerics.activations != MODEL_ACTIVATIONS_F32)
-        kern_active()->quantise(x, k, unit, codes->codes + r * n * PACK_GROUP, codes->scales + r * n, codes->sums + r * n);
+    if (s->numerics.activations == MODEL_ACTIVATIONS_F32)
+        return;
+    kern_active()->round_bf16(x, k, unit, codes->halves + r * codes->n_halves);
+    kern_active()->quantise(x, k, unit, codes->codes + r * n * PACK_GROUP, codes->scales + r * n, codes->sums + r * n);
 }
 
 static kern_rows rows_of(const model_stack *s, const float *x, size_t width, size_t n, const kern_codes *codes)

@@ -17,7 +17,7 @@
  *     o   [n][h' dh]                         attention output
  *     gate, up [n][f']                       MLP; the activation lands in gate (swiglu) or up (gelu)
  *     acc [n][d] then [n] overflow counts    int64 fixed point; summed over the tensor group in one call
- *     y_codes, o_codes, hidden_codes         y, o and the MLP's activations in 8 bits, when the numerics say so */
+ *     y_codes, o_codes, hidden_codes         y, o and the MLP's activations in 8 bits and bf16, when the numerics say so */
 #ifndef PALMGROVE_MODEL_STACK_H
 #define PALMGROVE_MODEL_STACK_H
 

@@ -92,6 +92,27 @@ static inline vec vec_scale_exp2(vec p, vec t)
     return vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(p), shifted));
 }
 
+/* Denormals as zeros, in operands and results (FPCR bit FZ).  Arm judges a result before it is rounded (kern.h). */
+typedef uint64_t vec_mode;
+
+static inline vec_mode vec_flush_on(void)
+{
+    vec_mode mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode | UINT64_C(1) << 24) : "memory");
+    return mode;
+}
+
+static inline void vec_flush_off(vec_mode mode)
+{
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode) : "memory");
+}
+
+static inline vec vec_fma_flush(vec a, vec b, vec c)
+{
+    return vec_fma(a, b, c);
+}
+
 typedef int32x4_t vec_sums;
 typedef int8x16_t vec_codes; /* int8: signed; int4: 0 to 15 */
 typedef int8x16_t vec_quad;

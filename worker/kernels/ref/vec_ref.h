@@ -102,6 +102,37 @@ static inline vec vec_scale_exp2(vec p, vec t)
     return p;
 }
 
+/* --- products without denormals --- */
+
+/* Between these two, vec_fma_flush is called; a variant may switch the processor's mode there. */
+typedef int vec_mode;
+
+static inline vec_mode vec_flush_on(void)
+{
+    return 0;
+}
+
+static inline void vec_flush_off(vec_mode mode)
+{
+    (void)mode;
+}
+
+static inline float vec_flushed(float a)
+{
+    return fabsf(a) < 0x1p-126f ? copysignf(0.0f, a) : a;
+}
+
+/* vec_fma with denormal operands as zeros, and zero of its sign for a result that, rounded to 24 bits, is below 2^-126.  fmaf rounds such
+ * a one to fewer bits, which may bring it up to 2^-126: there the same 2^60 times as large tells. */
+static inline vec vec_fma_flush(vec a, vec b, vec c)
+{
+    a = vec_flushed(a), b = vec_flushed(b), c = vec_flushed(c);
+    float sum = vec_flushed(fmaf(a, b, c));
+    if (fabsf(sum) == 0x1p-126f && fabsf(fmaf(a * 0x1p30f, b * 0x1p30f, c * 0x1p60f)) < 0x1p-66f)
+        return copysignf(0.0f, sum);
+    return sum;
+}
+
 /* --- 8-bit products: weights in quads times four codes of a row, summed exactly in int32 --- */
 
 typedef int32_t vec_sums; /* VEC_LANES sums */

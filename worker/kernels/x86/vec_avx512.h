@@ -95,6 +95,26 @@ static inline vec vec_scale_exp2(vec p, vec t)
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), shifted));
 }
 
+/* Denormals as zeros, in operands and results (MXCSR bits DAZ and FTZ). */
+typedef unsigned vec_mode;
+
+static inline vec_mode vec_flush_on(void)
+{
+    vec_mode mode = _mm_getcsr();
+    _mm_setcsr(mode | 0x8040u);
+    return mode;
+}
+
+static inline void vec_flush_off(vec_mode mode)
+{
+    _mm_setcsr(mode);
+}
+
+static inline vec vec_fma_flush(vec a, vec b, vec c)
+{
+    return vec_fma(a, b, c);
+}
+
 typedef __m512i vec_sums;
 typedef __m512i vec_codes; /* biased as packed: the unsigned side of vpdpbusd */
 typedef __m512i vec_quad;

@@ -1,0 +1,112 @@
+/* body_rounded.h - part of kern_body.h: bf16 weights with rows rounded to bf16, in the arithmetic of x86's vdpbf16ps.
+ *
+ * For each pair of columns that instruction does two fused multiply-adds into an f32 lane, the high halves first, each rounded to nearest even with
+ * denormals taken and given as zeros (tests/unit/test_kern_bf16.c holds it against that, on the hardware).  Rows keep the first column of a
+ * pair in the high half, so columns go in ascending order, and a machine without the instruction does the same with plain fused
+ * multiply-adds. */
+
+/* Rows to bf16 as kern.h says: column i of a unit at i ^ 1. */
+INLINE uint16_t flushed_bf16(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    uint32_t magnitude = bits & 0x7fffffffu, sign = bits & 0x80000000u;
+    uint32_t rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+    rounded = magnitude < 0x00800000u ? sign : rounded;                /* a denormal */
+    rounded = magnitude > 0x7f800000u ? sign | 0x7fc00000u : rounded; /* no number */
+    return (uint16_t)(rounded >> 16);
+}
+
+static void round_bf16(const float *x, size_t k, size_t unit, uint16_t *halves)
+{
+    for (size_t i = 0, n; i < k; i += n, x += n, halves += STRIDE_rounded(n)) {
+        n = k - i < unit ? k - i : unit;
+        size_t j = 0;
+        for (; j + 1 < n; j += 2) {
+            halves[j] = flushed_bf16(x[j + 1]);
+            halves[j + 1] = flushed_bf16(x[j]);
+        }
+        if (j == n)
+            continue;
+        halves[j] = 0x8000u; /* adding 0 times -0 changes no sum */
+        halves[j + 1] = flushed_bf16(x[j]);
+    }
+}
+
+#if defined(VEC_HAS_PAIRS)
+/* s[r] += two columns; the lanes stand as vec_pairs_load leaves them. */
+INLINE void add_pair(vec s[][VECS], size_t rows, const vec_pairs w[VECS], const uint16_t *x, size_t ldx)
+{
+    for (size_t r = 0; r < rows; r++) {
+        vec_pairs xr = vec_pairs_set(x + r * ldx);
+        for (size_t v = 0; v < VECS; v++)
+            s[r][v] = vec_dot_pairs(s[r][v], w[v], xr);
+    }
+}
+
+INLINE void unit_rounded(const char **unit, size_t k, const uint16_t *x, size_t ldx, size_t rows, tile_sums *out)
+{
+    static const uint16_t no_column[KERN_PANEL];
+    vec s[VEC_TILE_ROWS][VECS];
+    const char *at = *unit;
+    set_zero(s, rows);
+    for (size_t i = 0; i + 1 < k; i += 2, at += 2 * COLUMN_bf16) {
+        vec_pairs w[VECS];
+        PREFETCH(at, 2 * COLUMN_bf16, rows);
+        vec_pairs_load((const uint16_t *)(const void *)at, (const uint16_t *)(const void *)(at + COLUMN_bf16), w);
+        add_pair(s, rows, w, x + i, ldx);
+    }
+    if (k % 2 != 0) {
+        vec_pairs w[VECS];
+        vec_pairs_load((const uint16_t *)(const void *)at, no_column, w);
+        add_pair(s, rows, w, x + k - 1, ldx);
+        at += COLUMN_bf16;
+    }
+    *unit = at;
+    for (size_t r = 0; r < rows; r++)
+        vec_pairs_order(s[r]);
+    memcpy(out->s, s, rows * sizeof *s);
+}
+#else
+INLINE void unit_rounded(const char **unit, size_t k, const uint16_t *x, size_t ldx, size_t rows, tile_sums *out)
+{
+    vec s[VEC_TILE_ROWS][VECS];
+    const char *at = *unit;
+    set_zero(s, rows);
+    for (size_t i = 0; i < k; i++, at += COLUMN_bf16) {
+        vec w[VECS];
+        PREFETCH(at, COLUMN_bf16, rows);
+        for (size_t v = 0; v < VECS; v++)
+            w[v] = LOAD_bf16(at, v);
+        for (size_t r = 0; r < rows; r++) {
+            vec xr = vec_set(half_from_bf16(x[r * ldx + (i ^ 1u)]));
+            for (size_t v = 0; v < VECS; v++)
+                s[r][v] = vec_fma_flush(w[v], xr, s[r][v]);
+        }
+    }
+    *unit = at;
+    memcpy(out->s, s, rows * sizeof *s);
+}
+#endif
+
+DEFINE_PANEL(rounded)
+
+/* What is computed must lie between the two switches: it reads and writes memory, which the compiler may not move over them. */
+static void panel_bf16_rounded(const void *panel, size_t k, const uint16_t *x, size_t ldx, size_t m, float *y, size_t ldy, size_t n_cols)
+{
+    vec_mode mode = vec_flush_on();
+    forget_memory();
+    panel_rounded(panel, k, x, ldx, m, y, ldy, n_cols);
+    forget_memory();
+    vec_flush_off(mode);
+}
+
+static void panel_bf16_rounded_fixed(const void *panel, size_t k, size_t unit, const uint16_t *x, size_t ldx, size_t m, int64_t *acc,
+                                     size_t ldacc, size_t n_cols, int64_t *overflow)
+{
+    vec_mode mode = vec_flush_on();
+    forget_memory();
+    panel_fixed_rounded(panel, k, unit, x, ldx, m, acc, ldacc, n_cols, overflow);
+    forget_memory();
+    vec_flush_off(mode);
+}
