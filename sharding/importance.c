@@ -4,7 +4,6 @@
  * kept sorted by name. */
 #include "sharding/importance.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "proto/base/buf.h"
+#include "proto/base/file.h"
 #include "proto/base/size.h"
 #include "sharding/formats/safetensors.h"
 #include "sharding/mapped_file.h"
@@ -187,25 +187,6 @@ static void put_header(base_buf *out, const shard_importance_row *rows, size_t n
     base_buf_release(&text);
 }
 
-/* Write beside PATH, then take its name. */
-static base_status replace_file(const char *path, const base_buf *bytes, base_error *error)
-{
-    char beside[4096];
-    int n = snprintf(beside, sizeof beside, "%s.partial", path);
-    if (n < 0 || (size_t)n >= sizeof beside)
-        return base_fail(error, BASE_EINVAL, "the path '%.64s...' is too long", path);
-    FILE *file = fopen(beside, "wb");
-    if (file == NULL)
-        return base_fail(error, BASE_EIO, "cannot write '%s': %s", beside, strerror(errno));
-    bool written = fwrite(bytes->data, 1, bytes->size, file) == bytes->size && fflush(file) == 0 && fsync(fileno(file)) == 0;
-    written = fclose(file) == 0 && written;
-    if (written && rename(beside, path) == 0)
-        return BASE_OK;
-    base_status status = base_fail(error, BASE_EIO, "cannot write '%s': %s", path, strerror(errno));
-    unlink(beside);
-    return status;
-}
-
 base_status shard_importance_write(const char *path, const shard_importance_row *rows, size_t n_rows, base_error *error)
 {
     base_buf bytes = {0};
@@ -213,7 +194,7 @@ base_status shard_importance_write(const char *path, const shard_importance_row 
     for (size_t i = 0; i < n_rows; i++)
         for (uint32_t column = 0; column < rows[i].width; column++)
             base_buf_put_f32(&bytes, rows[i].values[column]);
-    base_status status = bytes.failed ? base_fail(error, BASE_ENOMEM, "no memory to write '%s'", path) : replace_file(path, &bytes, error);
+    base_status status = base_file_replace(path, &bytes, error);
     base_buf_release(&bytes);
     return status;
 }
