@@ -82,18 +82,24 @@ static base_status load_json(const char *dir, const char *name, bool optional, j
     return status;
 }
 
+/* The directory that `root`, the configuration of DIR, names as its tower; "" when it names none or there is none. */
+static void find_tower_dir(const char *dir, const json_t *root, char *path, size_t size)
+{
+    struct stat st;
+    path[0] = '\0';
+    const char *name = json_string_value(json_object_get(root, "mm_vision_tower"));
+    if (name == NULL || !shard_name_is_plain(name, 512))
+        return;
+    int n = name[0] == '/' ? snprintf(path, size, "%s", name) : snprintf(path, size, "%s/%s", dir, name);
+    if (n < 0 || (size_t)n >= size || stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+        path[0] = '\0';
+}
+
 base_status arch_tower_dir(const char *dir, char *path, size_t size, base_error *error)
 {
     json_t *root = NULL;
-    struct stat st;
-    path[0] = '\0';
     base_status status = load_json(dir, "config.json", false, &root, error);
-    const char *name = json_string_value(json_object_get(root, "mm_vision_tower"));
-    if (name != NULL && shard_name_is_plain(name, 512)) {
-        int n = name[0] == '/' ? snprintf(path, size, "%s", name) : snprintf(path, size, "%s/%s", dir, name);
-        if (n < 0 || (size_t)n >= size || stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
-            path[0] = '\0';
-    }
+    find_tower_dir(dir, root, path, size);
     json_decref(root);
     return status;
 }
@@ -113,8 +119,7 @@ static base_status load_descriptions(const char *dir, descriptions *out, base_er
         status = load_json(dir, "preprocessor_config.json", true, &out->preprocessor, error);
     if (status == BASE_OK)
         status = load_json(dir, "processor_config.json", true, &out->processor, error);
-    if (status == BASE_OK)
-        status = arch_tower_dir(dir, tower, sizeof tower, error);
+    find_tower_dir(dir, out->root, tower, sizeof tower);
     if (status == BASE_OK && tower[0] != '\0')
         status = load_json(tower, "config.json", false, &out->tower, error);
     return status;

@@ -116,6 +116,9 @@ typedef enum arch_filter {
 /* Where padding goes: on both sides; right and below; left and above. */
 typedef enum arch_pad_side { ARCH_PAD_CENTRE, ARCH_PAD_BEHIND, ARCH_PAD_BEFORE } arch_pad_side;
 
+/* Their names in configurations and descriptions, in order, NULL-terminated. */
+extern const char *const arch_fit_names[], *const arch_filter_names[], *const arch_pad_side_names[];
+
 typedef struct arch_fit {
     arch_fit_kind kind;
     arch_filter filter;

@@ -35,9 +35,9 @@ static const char *const block_names[] = {"parallel", "serial", "post_norm", NUL
 static const char *const norm_names[] = {"rms", "layernorm", NULL};
 static const char *const mlp_names[] = {"swiglu", "geglu_tanh", "gelu_tanh", "gelu", "quick_gelu", NULL};
 static const char *const scaling_names[] = {"plain", "linear", "llama3", "yarn", "divisors", NULL};
-static const char *const fit_names[] = {"pad", "square", "stretch", "crop", NULL};
-static const char *const filter_names[] = {"bilinear_float", "bilinear", "bicubic", NULL};
-static const char *const pad_side_names[] = {"centre", "behind", "before", NULL};
+const char *const arch_fit_names[] = {"pad", "square", "stretch", "crop", NULL};
+const char *const arch_filter_names[] = {"bilinear_float", "bilinear", "bicubic", NULL};
+const char *const arch_pad_side_names[] = {"centre", "behind", "before", NULL};
 static const char *const projector_names[] = {"affine", "mlp2", "gemma3", NULL};
 
 #define ROPE(name, kind, min, max)    {#name, kind, offsetof(arch_rope, name), min, max, NULL}
@@ -112,9 +112,9 @@ static const field tower_fields[] = {
 };
 
 static const field fit_fields[] = {
-    {"kind", FIELD_NAME, offsetof(arch_fit, kind), 0, 0, fit_names},
-    {"filter", FIELD_NAME, offsetof(arch_fit, filter), 0, 0, filter_names},
-    {"pad_side", FIELD_NAME, offsetof(arch_fit, pad_side), 0, 0, pad_side_names},
+    {"kind", FIELD_NAME, offsetof(arch_fit, kind), 0, 0, arch_fit_names},
+    {"filter", FIELD_NAME, offsetof(arch_fit, filter), 0, 0, arch_filter_names},
+    {"pad_side", FIELD_NAME, offsetof(arch_fit, pad_side), 0, 0, arch_pad_side_names},
 };
 
 static const field model_fields[] = {

@@ -292,7 +292,7 @@ static base_status decode_one(const prompt_env *env, const wire_part *part, uint
     return BASE_OK;
 }
 
-/* The name of the image just decoded, and that of all up to it. */
+/* The name of the image just decoded, and from it that of all up to it. */
 static void name_images(prompt *p, size_t image_bytes)
 {
     crypto_generichash(p->image_names[p->n_images], PREFIX_IMAGES_BYTES, p->images[p->n_images], image_bytes, NULL, 0);
@@ -300,7 +300,7 @@ static void name_images(prompt *p, size_t image_bytes)
     crypto_generichash_init(&hash, NULL, 0, PREFIX_IMAGES_BYTES);
     if (p->n_images > 0)
         crypto_generichash_update(&hash, p->image_digests[p->n_images - 1], PREFIX_IMAGES_BYTES);
-    crypto_generichash_update(&hash, p->images[p->n_images], image_bytes);
+    crypto_generichash_update(&hash, p->image_names[p->n_images], PREFIX_IMAGES_BYTES);
     crypto_generichash_final(&hash, p->image_digests[p->n_images], PREFIX_IMAGES_BYTES);
 }
 

@@ -149,11 +149,7 @@ base_status gguf_tower_read(const family_gguf *gguf, bool is_gemma, arch_tower *
         out->image_mean[i] = out->image_std[i] = 0.5f;
     gguf_fields_numbers(&fields, "vision.image_mean", 3, -10.0, 10.0, out->image_mean);
     gguf_fields_numbers(&fields, "vision.image_std", 3, 1e-6, 1e6, out->image_std);
-    const float mean[3] = {out->image_mean[0], out->image_mean[1], out->image_mean[2]};
-    const float std[3] = {out->image_std[0], out->image_std[1], out->image_std[2]};
     read_projector(&fields, is_gemma, out);
-    memcpy(out->image_mean, mean, sizeof mean);
-    memcpy(out->image_std, std, sizeof std);
     base_status status = fields.status != BASE_OK ? fields.status : tower_count_patches(gguf->file, out, gguf->error);
     if (status == BASE_OK && out->image_size / out->patch_size % out->pool != 0)
         gguf_fields_unsupported(&fields, "vision.projector.scale_factor", "a divisor of the patches a side");

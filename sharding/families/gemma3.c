@@ -39,8 +39,6 @@ void family_gemma3_tower(arch_tower *out)
     out->projector = ARCH_PROJECTOR_GEMMA3;
     out->images_see_all = true;
     out->fit = (arch_fit){.kind = ARCH_FIT_STRETCH, .filter = ARCH_FILTER_BILINEAR};
-    for (int i = 0; i < 3; i++)
-        out->image_mean[i] = out->image_std[i] = 0.5f;
 }
 
 /* --- config.json --- */
@@ -124,6 +122,8 @@ static base_status fill_tower(const family_config *config, arch *out)
         return status;
     read_pool(&root, tower);
     family_gemma3_tower(tower);
+    for (int i = 0; i < 3; i++)
+        tower->image_mean[i] = tower->image_std[i] = 0.5f;
     tower->projector_plus_one = true;
     snprintf(tower->open, sizeof tower->open, "\n\n<start_of_image>");
     snprintf(tower->close, sizeof tower->close, "<end_of_image>\n\n");

@@ -108,12 +108,9 @@ static uint32_t read_switch(shard_json *json, const char *field, const char *con
 /* How pictures are fitted: Med-PaLM M's paper says only that the aspect is kept and padding is added. */
 static void read_fit(shard_json *json, arch_fit *out)
 {
-    static const char *const kinds[] = {"pad", "square", "stretch", "crop", NULL};
-    static const char *const filters[] = {"bilinear_float", "bilinear", "bicubic", NULL};
-    static const char *const sides[] = {"centre", "behind", "before", NULL};
-    out->kind = (arch_fit_kind)read_switch(json, "image_fit", kinds, "pad, square, stretch, crop", ARCH_FIT_PAD);
-    out->filter = (arch_filter)read_switch(json, "interpolation", filters, "bilinear_float, bilinear, bicubic", ARCH_FILTER_BILINEAR_FLOAT);
-    out->pad_side = (arch_pad_side)read_switch(json, "padding_side", sides, "centre, behind, before", ARCH_PAD_CENTRE);
+    out->kind = (arch_fit_kind)read_switch(json, "image_fit", arch_fit_names, "pad, square, stretch, crop", ARCH_FIT_PAD);
+    out->filter = (arch_filter)read_switch(json, "interpolation", arch_filter_names, "bilinear_float, bilinear, bicubic", ARCH_FILTER_BILINEAR_FLOAT);
+    out->pad_side = (arch_pad_side)read_switch(json, "padding_side", arch_pad_side_names, "centre, behind, before", ARCH_PAD_CENTRE);
     if (out->filter == ARCH_FILTER_BILINEAR_FLOAT && (out->kind == ARCH_FIT_SQUARE || out->kind == ARCH_FIT_CROP))
         config_unsupported_in(json, "interpolation", "bilinear, bicubic with this image_fit");
     uint32_t value = shard_json_u32_or(json, "padding_value", 0, 255, 0);

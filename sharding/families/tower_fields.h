@@ -27,10 +27,10 @@ bool hf_prefix_choose(const family_config *config, const char *const *candidates
 extern const char *const hf_tower_prefixes[];
 #define HF_TOWER_FIRST "embeddings.patch_embedding.weight"
 
-/* What Gemma 3 does with a tower's output: projector, mask, fit. */
+/* What Gemma 3 does with a tower's output and with pictures, but for how they are normalised: projector, mask, fit. */
 void family_gemma3_tower(arch_tower *out);
 
-/* What LLaVA does with a tower's output and with pictures, but for how they are normalised. */
+/* The same of LLaVA; pictures are padded with the tower's image_mean. */
 void family_llava_tower(arch_tower *out);
 
 /* The tower and projector of an mmproj file of llama.cpp into `out`: of Gemma 3, or of LLaVA (projector type "mlp") for

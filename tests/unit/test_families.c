@@ -14,28 +14,9 @@
 #include "proto/base/buf.h"
 #include "sharding/arch_json.h"
 #include "sharding/families.h"
-#include "sharding/model_file.h"
+#include "tests/unit/config_edits.h"
 
 /* --- published configurations --- */
-
-static void load(const char *name, base_buf *text)
-{
-    base_error error = {0};
-    if (shard_file_read(PALMGROVE_SOURCE_DIR "/tests/golden/configs", name, text, &error) != BASE_OK)
-        fail_msg("%s", error.text);
-}
-
-static arch parsed(const char *name)
-{
-    base_buf text = {0};
-    arch a;
-    base_error error = {0};
-    load(name, &text);
-    if (arch_parse(name, text.data, text.size, &a, &error) != BASE_OK)
-        fail_msg("%s", error.text);
-    base_buf_release(&text);
-    return a;
-}
 
 typedef struct sizes {
     const char *file, *family;
@@ -138,34 +119,6 @@ static void rotary_regimes_are_read(void **state)
 }
 
 /* --- edits --- */
-
-/* `name` with the first `from` replaced by `to`. */
-static base_status parse_edited(const char *name, const char *from, const char *to, arch *a, base_error *error)
-{
-    base_buf text = {0}, edited = {0};
-    load(name, &text);
-    base_buf_put(&text, "", 1);
-    const char *all = (const char *)text.data, *at = strstr(all, from);
-    if (at == NULL)
-        fail_msg("'%s' is not in %s", from, name);
-    base_buf_put(&edited, all, (size_t)(at - all));
-    base_buf_put(&edited, to, strlen(to));
-    base_buf_put(&edited, at + strlen(from), strlen(at + strlen(from)));
-    assert_false(edited.failed);
-    base_status status = arch_parse("config.json", edited.data, edited.size, a, error);
-    base_buf_release(&text);
-    base_buf_release(&edited);
-    return status;
-}
-
-static arch edited(const char *name, const char *from, const char *to)
-{
-    arch a;
-    base_error error = {0};
-    if (parse_edited(name, from, to, &a, &error) != BASE_OK)
-        fail_msg("%s", error.text);
-    return a;
-}
 
 #define LLAMA   "llama-3.1-8b-instruct.json"
 #define QWEN    "qwen2.5-0.5b-instruct.json"

@@ -13,9 +13,9 @@
 #include "proto/base/buf.h"
 #include "sharding/arch_json.h"
 #include "sharding/families.h"
-#include "sharding/model_file.h"
 #include "sharding/slices.h"
 #include "sharding/split.h"
+#include "tests/unit/config_edits.h"
 
 static const char llava_med[] = "llava-med-v1.5-mistral-7b.json", llava[] = "llava-1.5-7b-hf.json",
                   gemma[] = "gemma-3-4b-it.json";
@@ -33,48 +33,6 @@ static const char palm_e[] = "{\"model_type\": \"palm_e\", \"text_config\": {\"v
                              "\"intermediate_size\": 128, \"norm_eps\": 1e-6, \"hidden_act\": \"gelu_tanh\", "
                              "\"image_mean\": [0.5, 0.5, 0.5], \"image_std\": [0.5, "
                              "0.5, 0.5]}, \"projector_config\": {\"type\": \"affine\"}}";
-
-/* The text of a configuration file, or `name` itself when it is one. */
-static void load(const char *name, base_buf *text)
-{
-    base_error error = {0};
-    if (name[0] == '{')
-        base_buf_put(text, name, strlen(name));
-    else if (shard_file_read(PALMGROVE_SOURCE_DIR "/tests/golden/configs", name, text, &error) != BASE_OK)
-        fail_msg("%s", error.text);
-    base_buf_put(text, "", 1);
-}
-
-/* The same with the first `from` replaced. */
-static base_status parse_edited(const char *name, const char *from, const char *to, arch *out, base_error *error)
-{
-    base_buf text = {0}, changed = {0};
-    load(name, &text);
-    const char *begin = (const char *)text.data, *at = strstr(begin, from);
-    if (at == NULL)
-        fail_msg("%s has no %s", name, from);
-    base_buf_put(&changed, begin, (size_t)(at - begin));
-    base_buf_put(&changed, to, strlen(to));
-    base_buf_put(&changed, at + strlen(from), strlen(at + strlen(from)));
-    base_status status = arch_parse("config.json", changed.data, changed.size, out, error);
-    base_buf_release(&text);
-    base_buf_release(&changed);
-    return status;
-}
-
-static arch edited(const char *name, const char *from, const char *to)
-{
-    arch a;
-    base_error error = {0};
-    if (parse_edited(name, from, to, &a, &error) != BASE_OK)
-        fail_msg("%s", error.text);
-    return a;
-}
-
-static arch parsed(const char *name)
-{
-    return edited(name, "{", "{");
-}
 
 static void assert_refused(const char *name, const char *from, const char *to, base_status status, const char *words)
 {

@@ -153,8 +153,7 @@ static void norm_heads(const model_stack *s, float *x, uint32_t n_heads, const f
         kern_active()->norm_rms(x, gain, s->arch->norm_eps, s->arch->dh, x);
 }
 
-/* x += y, n elements; nothing when y is NULL. */
-static void add_vector(float *x, const float *y, size_t n)
+void model_stack_add(float *x, const float *y, size_t n)
 {
     if (y == NULL)
         return;
@@ -179,9 +178,9 @@ static void store_row(model_stack *s, const model_layer *layer, uint32_t kv_laye
     const model_rope *rope = layer->is_local ? &s->rope_local : &s->rope_global;
     uint32_t n_heads = shard_range_width(s->split.heads), n_kv = shard_range_width(s->split.kv_heads);
     float *q = s->q + r * layer->q.n, *k = s->k + r * layer->k.n, *v = s->v + r * layer->v.n;
-    add_vector(q, layer->q_bias, layer->q.n);
-    add_vector(k, layer->k_bias, layer->k.n);
-    add_vector(v, layer->v_bias, layer->v.n);
+    model_stack_add(q, layer->q_bias, layer->q.n);
+    model_stack_add(k, layer->k_bias, layer->k.n);
+    model_stack_add(v, layer->v_bias, layer->v.n);
     if (s->arch->qk_norm) {
         norm_heads(s, q, n_heads, layer->q_norm);
         norm_heads(s, k, n_kv, layer->k_norm);
@@ -302,12 +301,12 @@ static void settle_row(model_stack *s, const branch_end *end, size_t r)
     float *x = s->x + r * d, *y = s->y + r * d;
     if (end->post_gain == NULL) {
         kern_active()->add_fixed(x, d, s->acc + r * d, end->bias);
-        add_vector(x, end->second_bias, d);
+        model_stack_add(x, end->second_bias, d);
     } else {
         memset(y, 0, d * sizeof *y);
         kern_active()->add_fixed(y, d, s->acc + r * d, end->bias);
         model_stack_norm(s, y, &(model_norm){.gain = end->post_gain}, y);
-        add_vector(x, y, d);
+        model_stack_add(x, y, d);
     }
     if (s->acc[n * d + r] != 0)
         model_stack_overflow(s)[r] = 1.0f;

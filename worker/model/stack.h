@@ -78,6 +78,9 @@ float *model_stack_overflow(model_stack *s);
 void model_stack_run(team_member *me, model_stack *s, const model_layer *layers, uint32_t n, void (*done)(void *context, uint32_t layer),
                      void *done_context);
 
+/* x += y, n elements; nothing when y is NULL. */
+void model_stack_add(float *x, const float *y, size_t n);
+
 /* One row through the stack's norm: y = norm(x).  y may be x. */
 void model_stack_norm(const model_stack *s, const float *x, const model_norm *norm, float *y);
 

@@ -82,11 +82,9 @@ static void embed_row(model_tower *t, size_t r)
     const float *position = weights->position + r * w;
     if (t->arch->class_token && r == 0)
         memcpy(x, weights->class_token, w * sizeof *x);
-    else if (weights->patch_bias != NULL)
-        for (size_t i = 0; i < w; i++)
-            x[i] += weights->patch_bias[i];
-    for (size_t i = 0; i < w; i++)
-        x[i] += position[i];
+    else
+        model_stack_add(x, weights->patch_bias, w);
+    model_stack_add(x, position, w);
     if (weights->pre_norm.gain != NULL)
         model_stack_norm(&t->stack, x, &weights->pre_norm, x);
     model_stack_overflow(&t->stack)[r] = 0.0f;
@@ -144,12 +142,6 @@ static void finish_patches(team_member *me, model_tower *t)
     team_barrier(me);
 }
 
-static void add_bias(float *x, const float *bias, size_t n)
-{
-    for (size_t i = 0; bias != NULL && i < n; i++)
-        x[i] += bias[i];
-}
-
 /* image = y Wproj^T + bproj, or gelu of that through a second such product. */
 static void project(team_member *me, model_tower *t, float *image)
 {
@@ -163,7 +155,7 @@ static void project(team_member *me, model_tower *t, float *image)
         if (t->hidden != NULL)
             kern_active()->gelu(first + r * d, weights->projector_bias, d);
         else
-            add_bias(first + r * d, weights->projector_bias, d);
+            model_stack_add(first + r * d, weights->projector_bias, d);
     team_barrier(me);
     if (t->hidden == NULL)
         return;
@@ -171,7 +163,7 @@ static void project(team_member *me, model_tower *t, float *image)
     kern_linear(me, &rows, &(kern_product){&weights->projector_2, image, d}, 1);
     team_barrier(me);
     for (size_t r; team_take(me, n, &r);)
-        add_bias(image + r * d, weights->projector_2_bias, d);
+        model_stack_add(image + r * d, weights->projector_2_bias, d);
 }
 
 /* What the tower shows of itself, by member 0. */
