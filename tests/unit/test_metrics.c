@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "coordinator/task/task.h"
 #include "tools/metrics/metrics.h"
 
 #define CLOSE 1e-9
@@ -64,7 +65,7 @@ static void every_name_is_found(void **state)
 {
     (void)state;
     size_t n = 0;
-    for (const char *const *name = metric_names(); *name != NULL; name++, n++) {
+    for (const char *const *name = task_metric_names(); *name != NULL; name++, n++) {
         assert_non_null(metric_find(*name));
         assert_string_equal(metric_name(metric_find(*name)), *name);
         assert_true(strlen(metric_about(metric_find(*name))) > 10);

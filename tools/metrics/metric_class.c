@@ -69,41 +69,59 @@ static void count_case(counts *sums, bool said, bool truth, double weight)
         sums->fn += weight;
 }
 
-static counts count_class(const metric_work *work, uint32_t class, const uint32_t *weights)
+static base_status prepare_f1(const metric *m, metric_work *work, base_error *error)
 {
-    counts sums = {0};
+    const metric_input *input = work->input;
+    work->occurs = calloc(input->n_classes + 1, sizeof *work->occurs);
+    if (work->occurs == NULL)
+        return base_fail(error, BASE_ENOMEM, "out of memory for %s of %zu cases", m->name, input->n_cases);
+    for (size_t i = 0; i < input->n_cases; i++)
+        for (uint32_t k = 0; k < input->n_classes; k++)
+            work->occurs[k] |= is_said(&input->cases[i], k) || is_true(&input->cases[i], k);
+    return use_all(m, work, error);
+}
+
+/* Add what each case says of each class to sums [n_classes]. */
+static void count_classes(const metric_work *work, const uint32_t *weights, counts *sums)
+{
     for (size_t i = 0; i < work->input->n_cases; i++) {
         const metric_case *c = &work->input->cases[i];
-        count_case(&sums, is_said(c, class), is_true(c, class), weights == NULL ? 1 : weights[i]);
+        for (uint32_t k = 0; weights[i] > 0 && k < work->input->n_classes; k++)
+            count_case(&sums[k], is_said(c, k), is_true(c, k), weights[i]);
     }
-    return sums;
 }
 
 static double macro_f1(const metric *m, const metric_work *work, const uint32_t *weights)
 {
+    counts sums[METRIC_CLASSES_MAX] = {0};
     double sum = 0;
     uint32_t n = 0;
     (void)m;
+    count_classes(work, weights, sums);
     for (uint32_t k = 0; k < work->input->n_classes; k++) {
-        counts all = count_class(work, k, NULL);
-        if (all.tp + all.fp + all.fn == 0)
+        if (!work->occurs[k])
             continue;
-        counts drawn = count_class(work, k, weights);
-        sum += metric_f1(drawn.tp, drawn.fp, drawn.fn);
+        sum += metric_f1(sums[k].tp, sums[k].fp, sums[k].fn);
         n++;
     }
     return n > 0 ? sum / n : NAN;
 }
 
+static counts pooled(const counts *sums, size_t n)
+{
+    counts all = {0};
+    for (size_t k = 0; k < n; k++)
+        all = (counts){all.tp + sums[k].tp, all.fp + sums[k].fp, all.fn + sums[k].fn};
+    return all;
+}
+
 static double micro_f1(const metric *m, const metric_work *work, const uint32_t *weights)
 {
-    counts sums = {0};
+    counts sums[METRIC_CLASSES_MAX] = {0};
     (void)m;
-    for (uint32_t k = 0; k < work->input->n_classes; k++) {
-        counts drawn = count_class(work, k, weights);
-        sums = (counts){sums.tp + drawn.tp, sums.fp + drawn.fp, sums.fn + drawn.fn};
-    }
-    return metric_f1(sums.tp, sums.fp, sums.fn);
+    count_classes(work, weights, sums);
+    counts all = pooled(sums, work->input->n_classes);
+    return metric_f1(all.tp, all.fp, all.fn);
 }
 
 /* ---- genotypes: a call is right when its genotype is, as hap.py counts ---- */
@@ -285,37 +303,27 @@ static base_status use_findings(const metric *m, metric_work *work, base_error *
     return BASE_OK;
 }
 
-static counts count_finding(const metric_work *work, uint32_t label, const uint32_t *weights, size_t *n_used)
-{
-    counts sums = {0};
-    for (size_t i = 0; i < work->input->n_cases; i++) {
-        const metric_case *c = &work->input->cases[i];
-        if (!has_findings(c))
-            continue;
-        count_case(&sums, c->predicted_findings[label] == METRIC_FINDING_POSITIVE, c->true_findings[label] == METRIC_FINDING_POSITIVE,
-                   weights[i]);
-        *n_used += weights[i];
-    }
-    return sums;
-}
-
 static double chexbert_f1(const metric *m, const metric_work *work, const uint32_t *weights)
 {
-    counts pooled = {0};
+    counts sums[METRIC_CHEXBERT_LABELS] = {0};
     double sum = 0;
-    uint32_t n_labels = 0;
-    size_t n_used = 0;
-    for (uint32_t label = 0; label < METRIC_CHEXBERT_LABELS; label++) {
-        if (!is_counted(m->parameter, label))
-            continue;
-        counts one = count_finding(work, label, weights, &n_used);
-        sum += metric_f1(one.tp, one.fp, one.fn);
-        pooled = (counts){pooled.tp + one.tp, pooled.fp + one.fp, pooled.fn + one.fn};
-        n_labels++;
+    uint32_t n_labels = 0, n_used = 0;
+    for (size_t i = 0; i < work->input->n_cases; i++) {
+        const metric_case *c = &work->input->cases[i];
+        n_used += work->used[i] ? weights[i] : 0;
+        for (uint32_t k = 0; work->used[i] && k < METRIC_CHEXBERT_LABELS; k++)
+            if (is_counted(m->parameter, k))
+                count_case(&sums[k], c->predicted_findings[k] == METRIC_FINDING_POSITIVE, c->true_findings[k] == METRIC_FINDING_POSITIVE,
+                           weights[i]);
     }
+    for (uint32_t k = 0; k < METRIC_CHEXBERT_LABELS; k++) {
+        sum += metric_f1(sums[k].tp, sums[k].fp, sums[k].fn); /* 0 for those that are not counted */
+        n_labels += is_counted(m->parameter, k);
+    }
+    counts all = pooled(sums, METRIC_CHEXBERT_LABELS);
     if (n_used == 0)
         return NAN;
-    return (m->parameter & CHEXBERT_MACRO) != 0 ? sum / n_labels : metric_f1(pooled.tp, pooled.fp, pooled.fn);
+    return (m->parameter & CHEXBERT_MACRO) != 0 ? sum / n_labels : metric_f1(all.tp, all.fp, all.fn);
 }
 
 /* ---- RadGraph: F1 of the sets of entities of a report ---- */
@@ -356,14 +364,14 @@ static base_status prepare_radgraph(const metric *m, metric_work *work, base_err
 const metric metric_rows_class[] = {
     {"accuracy", "answers whose class is the true one; an answer that says none is wrong", METRIC_NEEDS_CLASS, 1, 0, 1, prepare_accuracy,
      metric_mean},
-    {"macro_f1", "scikit-learn's f1_score(average='macro'): the mean of the classes' F1", METRIC_NEEDS_CLASS, 1, 0, 0, use_all, macro_f1},
+    {"macro_f1", "scikit-learn's f1_score(average='macro'): the mean of the classes' F1", METRIC_NEEDS_CLASS, 1, 0, 0, prepare_f1, macro_f1},
     {"micro_f1", "F1 of the counts pooled over classes", METRIC_NEEDS_CLASS, 1, 0, 0, use_all, micro_f1},
     {"macro_auc", "scikit-learn's roc_auc_score(multi_class='ovr', average='macro')", METRIC_NEEDS_SCORES, 1, 0, 0, prepare_auc, macro_auc},
     {"snp_f1", "F1 of calls with the right genotype, substitutions of one base", METRIC_NEEDS_GENOTYPE, 1, METRIC_VARIANT_SNP, 0, use_kind,
      variant_f1},
     {"indel_f1", "F1 of calls with the right genotype, insertions and deletions", METRIC_NEEDS_GENOTYPE, 1, METRIC_VARIANT_INDEL, 0, use_kind,
      variant_f1},
-    {"genotype_f1", "the mean of the F1 of the three genotypes", METRIC_NEEDS_GENOTYPE, 1, 0, 0, use_all, macro_f1},
+    {"genotype_f1", "the mean of the F1 of the three genotypes", METRIC_NEEDS_GENOTYPE, 1, 0, 0, prepare_f1, macro_f1},
     {"chexbert_micro_f1_14", "CheXbert labels, positive only, pooled over 14", METRIC_NEEDS_FINDINGS, 1, 0, 0, use_findings, chexbert_f1},
     {"chexbert_macro_f1_14", "CheXbert labels, positive only, mean over 14", METRIC_NEEDS_FINDINGS, 1, CHEXBERT_MACRO, 0, use_findings,
      chexbert_f1},

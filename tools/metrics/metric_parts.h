@@ -14,6 +14,7 @@ typedef struct metric_work {
     size_t n_columns;
     bool *used;      /* [n_cases] owned */
     uint32_t *order; /* [n_classes][n_cases] owned: AUC's cases by falling score; NULL for others */
+    bool *occurs;    /* [n_classes] owned: some case has the class, as truth or as prediction; NULL where it is not asked */
 } metric_work;
 
 struct metric {

@@ -67,6 +67,8 @@ static void lower(const char *text, base_buf *out)
 /* Single blanks, none at the ends. */
 static void collapse(const uint8_t *at, size_t size, base_buf *out)
 {
+    if (size == 0)
+        return;
     const uint8_t *end = at + size;
     bool pending = false;
     size_t from = out->size;
@@ -105,8 +107,11 @@ static bool is_article(const base_buf *word)
 }
 
 /* \b(a|an|the)\b becomes a blank: a run of \w that is an article. */
-static void drop_articles(const uint8_t *at, const uint8_t *end, base_buf *out)
+static void drop_articles(const base_buf *text, base_buf *out)
 {
+    if (text->size == 0)
+        return;
+    const uint8_t *at = text->data, *end = at + text->size;
     base_buf word = {0};
     while (at < end || word.size > 0) {
         uint32_t point = at < end ? next_point(&at, end) : ' ';
@@ -131,7 +136,7 @@ static void write_squad(const base_buf *text, base_buf *out)
     for (size_t i = 0; i < text->size; i++)
         if (!is_ascii_punctuation(text->data[i]))
             base_buf_put_u8(&bare, text->data[i]);
-    drop_articles(bare.data, bare.data + bare.size, &open);
+    drop_articles(&bare, &open);
     collapse(open.data, open.size, out);
     out->failed = out->failed || bare.failed || open.failed;
     base_buf_release(&bare);

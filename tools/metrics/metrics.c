@@ -12,12 +12,6 @@
 
 static const metric *const tables[] = {metric_rows_text, metric_rows_bleu, metric_rows_cider, metric_rows_class};
 
-static const char *const names[] = {
-    "accuracy",          "exact_match", "rouge_l",     "rouge_l_coco",         "bleu_1",               "bleu_4",
-    "sacrebleu",         "cider_d",     "token_f1",    "token_recall",         "macro_f1",             "micro_f1",
-    "macro_auc",         "snp_f1",      "indel_f1",    "genotype_f1",          "chexbert_micro_f1_14", "chexbert_macro_f1_14",
-    "chexbert_micro_f1_5", "chexbert_macro_f1_5", "radgraph_f1", NULL};
-
 const metric *metric_find(const char *name)
 {
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++)
@@ -25,11 +19,6 @@ const metric *metric_find(const char *name)
             if (strcmp(m->name, name) == 0)
                 return m;
     return NULL;
-}
-
-const char *const *metric_names(void)
-{
-    return names;
 }
 
 const char *metric_name(const metric *m)
@@ -144,6 +133,7 @@ static void computation_release(computation *c)
         free(c->works[s].rows);
         free(c->works[s].used);
         free(c->works[s].order);
+        free(c->works[s].occurs);
     }
     free(c->works);
     free(c->weights);

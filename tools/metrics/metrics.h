@@ -63,11 +63,8 @@ typedef struct metric_input {
 
 typedef struct metric metric;
 
-/* NULL when there is no such metric. */
+/* By a name of task_metric_names(); NULL when there is no such metric. */
 const metric *metric_find(const char *name);
-
-/* The names of all metrics, NULL-terminated, static: those of task_metric_names(). */
-const char *const *metric_names(void);
 
 const char *metric_name(const metric *m);
 const char *metric_about(const metric *m); /* one line: the variant */
