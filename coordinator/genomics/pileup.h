@@ -112,4 +112,7 @@ typedef struct pileup_layout {
  * (Med-PaLM M, appendix on genomics).  Errors, `out` untouched: BASE_ENOMEM. */
 base_status pileup_to_image(const uint8_t *pileup, const pileup_layout *layout, image *out, base_error *error);
 
+/* The same as a PNG, appended.  Errors: BASE_ENOMEM. */
+base_status pileup_to_png(const uint8_t *pileup, const pileup_layout *layout, base_buf *out, base_error *error);
+
 #endif

@@ -39,3 +39,13 @@ base_status pileup_to_image(const uint8_t *pileup, const pileup_layout *layout, 
     *out = (image){.width = PILEUP_IMAGE_SIDE, .height = PILEUP_IMAGE_SIDE, .channels = HALF_CHANNELS, .pixels = pixels};
     return BASE_OK;
 }
+
+base_status pileup_to_png(const uint8_t *pileup, const pileup_layout *layout, base_buf *out, base_error *error)
+{
+    image picture = {0};
+    base_status status = pileup_to_image(pileup, layout, &picture, error);
+    if (status == BASE_OK)
+        status = image_encode_png(picture.pixels, picture.width, picture.height, picture.channels, 8, out, error);
+    image_release(&picture);
+    return status;
+}

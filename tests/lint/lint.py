@@ -28,8 +28,10 @@ LAYERS = {
     "coordinator/genomics": ("proto/base", "coordinator/genomics", "coordinator/image"),
     "coordinator/task": ("proto/base", "coordinator/task"),
     "tools/phantom": ("proto/base", "tools/phantom"),
+    "tools/output": ("proto/base", "tools/output"),
+    "tools/ask": ("proto", "coordinator/task", "tools/ask"),
     "tools/metrics": ("proto/base", "tools/metrics"),
-    "tools/eval": ("proto", "coordinator/task", "coordinator/image", "tools/metrics", "tools/palmgrove", "tools/eval"),
+    "tools/eval": ("proto", "coordinator/task", "coordinator/image", "tools/metrics", "tools/output", "tools/ask", "tools/eval"),
     "tools/palmgrove": ("proto", "sharding", "worker", "coordinator", "tools"),
     "tests": ("proto", "sharding", "worker", "coordinator", "tools", "tests"),
 }

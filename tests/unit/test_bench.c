@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/palmgrove/bench/json_text.h"
+#include "tools/output/json_text.h"
 #include "tools/palmgrove/bench/bench_spread.h"
-#include "tools/palmgrove/bench/svg.h"
+#include "tools/output/svg.h"
 
 /* --- JSON --- */
 

@@ -11,6 +11,7 @@
 #include <jpeglib.h>
 #include <png.h>
 
+#include "proto/base/file.h"
 #include "coordinator/image/image.h"
 #include "proto/base/buf.h"
 
@@ -458,13 +459,9 @@ static void flipped_bits_are_survived(void **state)
 
 static void load_file(const char *path, base_buf *out)
 {
-    FILE *f = fopen(path, "rb");
-    if (f == NULL)
-        fail_msg("cannot open '%s'", path);
-    uint8_t block[4096];
-    for (size_t n; (n = fread(block, 1, sizeof block, f)) > 0;)
-        base_buf_put(out, block, n);
-    fclose(f);
+    base_error error = {0};
+    if (base_file_read(path, SIZE_MAX, out, &error) != BASE_OK)
+        fail_msg("%s", error.text);
 }
 
 /* At most one level apart from PyTorch, and that for less than one sample in a thousand: its kernels may fuse a

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "tools/palmgrove/launch.h"
-#include "tools/palmgrove/terminal.h"
+#include "tools/output/terminal.h"
 
 static void forget_launchers(void)
 {

@@ -10,17 +10,14 @@
 
 #include <cmocka.h>
 
+#include "proto/base/file.h"
 #include "coordinator/image/preprocess.h"
 
 static void load_file(const char *path, base_buf *out)
 {
-    FILE *f = fopen(path, "rb");
-    if (f == NULL)
-        fail_msg("cannot open '%s'", path);
-    uint8_t block[4096];
-    for (size_t n; (n = fread(block, 1, sizeof block, f)) > 0;)
-        base_buf_put(out, block, n);
-    fclose(f);
+    base_error error = {0};
+    if (base_file_read(path, SIZE_MAX, out, &error) != BASE_OK)
+        fail_msg("%s", error.text);
 }
 
 static void fits_equal_pillow(void **state)

@@ -11,11 +11,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "coordinator/image/image.h"
+#include "proto/base/file.h"
 #include "proto/base/nearest.h"
 #include "proto/base/size.h"
 
-enum { IMAGE_PIXELS_MAX = 1 << 28, FILE_BYTES_MAX = INT_MAX };
+enum { FILE_BYTES_MAX = INT_MAX };
 
 typedef struct reading {
     const char *file;
@@ -324,6 +324,21 @@ static base_status parse_lines(const char *file, const char *bytes, size_t size,
                       : base_fail(error, BASE_EFORMAT, "%.200s: there is no case in it", file);
 }
 
+static void finish(crypto_hash_sha256_state *hash, char out[EVAL_DIGEST_CHARS])
+{
+    unsigned char bytes[crypto_hash_sha256_BYTES];
+    crypto_hash_sha256_final(hash, bytes);
+    sodium_bin2hex(out, EVAL_DIGEST_CHARS, bytes, sizeof bytes);
+}
+
+void eval_digest(const void *bytes, size_t size, char out[EVAL_DIGEST_CHARS])
+{
+    crypto_hash_sha256_state hash;
+    crypto_hash_sha256_init(&hash);
+    crypto_hash_sha256_update(&hash, bytes, size);
+    finish(&hash, out);
+}
+
 base_status eval_cases_parse(const char *file, const void *bytes, size_t size, const task *t, eval_cases *out,
                              base_error *error)
 {
@@ -365,9 +380,7 @@ static base_status look_at_images(eval_cases *cases, const char *file, base_erro
             int n = snprintf(size, sizeof size, "%lld\n", (long long)seen.st_size);
             crypto_hash_sha256_update(&hash, (const unsigned char *)size, (unsigned long long)n);
         }
-    unsigned char bytes[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256_final(&hash, bytes);
-    sodium_bin2hex(cases->digest, EVAL_DIGEST_CHARS, bytes, sizeof bytes);
+    finish(&hash, cases->digest);
     return BASE_OK;
 }
 
@@ -392,7 +405,7 @@ base_status eval_cases_open(const char *data, const task *t, size_t limit, eval_
     snprintf(file, sizeof file, "%s/cases.jsonl", dir);
     base_buf bytes = {0};
     eval_cases cases = {0};
-    base_status status = eval_file_read(file, FILE_BYTES_MAX, &bytes, error);
+    base_status status = base_file_read(file, FILE_BYTES_MAX, &bytes, error);
     if (status == BASE_OK)
         status = eval_cases_parse(file, bytes.data, first_lines(&bytes, limit), t, &cases, error);
     base_buf_release(&bytes);
@@ -450,17 +463,5 @@ base_status eval_image_read(const eval_cases *cases, const eval_image *image_of,
     char path[PATH_MAX];
     if ((size_t)snprintf(path, sizeof path, "%s/%s", cases->dir, image_of->file) >= sizeof path)
         return base_fail(error, BASE_ETOOBIG, "'%.200s' is too long a name", image_of->file);
-    if (image_of->frame == 0)
-        return eval_file_read(path, EVAL_IMAGE_BYTES_MAX, out, error);
-    base_buf file = {0};
-    image picture = {0};
-    const image_options options = {.max_pixels = IMAGE_PIXELS_MAX, .frame = image_of->frame};
-    base_status status = eval_file_read(path, EVAL_IMAGE_BYTES_MAX, &file, error);
-    if (status == BASE_OK)
-        status = image_decode_frame(file.data, file.size, &options, &picture, error);
-    if (status == BASE_OK)
-        status = image_encode_png(picture.pixels, picture.width, picture.height, picture.channels, 8, out, error);
-    image_release(&picture);
-    base_buf_release(&file);
-    return status;
+    return base_file_read(path, EVAL_IMAGE_BYTES_MAX, out, error);
 }

@@ -80,18 +80,10 @@ void eval_cases_release(eval_cases *cases);
 /* The case of this id; false when there is none. */
 bool eval_cases_find(const eval_cases *cases, const char *id, size_t *out);
 
-/* Append an image file's bytes as a server takes them: the file itself, or a PNG of its frame when it is not the first.
- * Errors: BASE_EIO, BASE_ENOTFOUND, BASE_ETOOBIG, those of image_decode_frame; BASE_ENOMEM. */
+/* Append the bytes of an image's file, of whichever frame.  Errors: those of base_file_read, BASE_ETOOBIG a path. */
 base_status eval_image_read(const eval_cases *cases, const eval_image *image, base_buf *out, base_error *error);
 
 /* SHA-256 of some bytes in hex. */
 void eval_digest(const void *bytes, size_t size, char out[EVAL_DIGEST_CHARS]);
-
-/* A whole file of at most `max` bytes, appended.  Errors: BASE_ENOTFOUND, BASE_EIO, BASE_ETOOBIG, BASE_ENOMEM. */
-base_status eval_file_read(const char *path, size_t max, base_buf *out, base_error *error);
-
-/* Write a file whole or not at all: beside its place, flushed to the disk, then renamed.  Errors: BASE_EIO,
- * BASE_ETOOBIG. */
-base_status eval_file_write(const char *path, const base_buf *bytes, base_error *error);
 
 #endif

@@ -1,4 +1,6 @@
 /* eval_journal.c - the journal of answers: read back strictly, appended and flushed line by line. */
+#include "proto/base/file.h"
+#include "tools/ask/ask.h"
 #include "tools/eval/eval_journal.h"
 
 #include <errno.h>
@@ -215,9 +217,7 @@ static base_status put_answer(eval_journal *j, size_t i, const pg_result *r, bas
 
 static base_status put_score(eval_journal *j, size_t i, int which, const pg_result *r, base_error *error)
 {
-    double score = 0.0;
-    for (size_t k = 0; k < r->n_logprobs; k++)
-        score += (double)r->logprobs[k];
+    double score = ask_score(r);
     if (!isfinite(score))
         return base_fail(error, BASE_EFORMAT, "the server's score of class %d of case '%.100s' is no number", which,
                          j->cases->cases[i].id);
@@ -271,7 +271,7 @@ static base_status load(eval_journal *j, const eval_identity *identity, base_err
 {
     base_buf bytes = {0};
     size_t whole = 0;
-    base_status status = eval_file_read(j->path, JOURNAL_BYTES_MAX, &bytes, error);
+    base_status status = base_file_read(j->path, JOURNAL_BYTES_MAX, &bytes, error);
     if (status == BASE_OK)
         status = read_lines(j, &bytes, identity, &whole, error);
     if (status == BASE_OK && whole < bytes.size && ftruncate(j->fd, (off_t)whole) != 0)

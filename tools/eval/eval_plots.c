@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "tools/eval/eval_html.h"
-#include "tools/palmgrove/bench/svg.h"
+#include "tools/output/svg.h"
 
 enum {
     SIDE = 260,

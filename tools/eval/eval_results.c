@@ -1,4 +1,5 @@
 /* eval_results.c - results.json, written and read back, and the table on the terminal. */
+#include "proto/base/file.h"
 #include "tools/eval/eval_results.h"
 
 #include <jansson.h>
@@ -6,8 +7,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "tools/palmgrove/bench/json_text.h"
-#include "tools/palmgrove/terminal.h"
+#include "tools/output/json_text.h"
+#include "tools/output/terminal.h"
 
 enum { RESULTS_BYTES_MAX = 64 << 20, FAILURES_MAX = 100 };
 
@@ -17,7 +18,7 @@ static base_status read_json(const char *path, json_t **out, base_error *error)
 {
     base_buf bytes = {0};
     json_error_t cause;
-    base_status status = eval_file_read(path, RESULTS_BYTES_MAX, &bytes, error);
+    base_status status = base_file_read(path, RESULTS_BYTES_MAX, &bytes, error);
     if (status == BASE_OK) {
         *out = json_loadb((const char *)bytes.data, bytes.size, JSON_REJECT_DUPLICATES, &cause);
         if (!json_is_object(*out)) {

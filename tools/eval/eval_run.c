@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "proto/base/clock.h"
+#include "tools/ask/ask.h"
 
 enum { WATCH_US = 100000, PAUSE_MIN_US = 20000, PAUSE_MAX_US = 2000000, WRITE = -1 };
 
@@ -63,7 +64,7 @@ static base_status add_images(const eval_cases *cases, const eval_case *c, pg_re
         base_buf bytes = {0};
         base_status status = eval_image_read(cases, &c->images[i], &bytes, error);
         if (status == BASE_OK)
-            pg_request_add_image(request, bytes.data, bytes.size);
+            pg_request_add_image_frame(request, bytes.data, bytes.size, c->images[i].frame);
         base_buf_release(&bytes);
         if (status != BASE_OK)
             return status;
@@ -80,35 +81,23 @@ static void decode_as_task(const eval_run *run, pg_request *request)
         pg_request_add_stop(request, d->stops[i]);
 }
 
-static void score_class(const eval_run *run, const eval_case *c, int which, pg_request *request)
-{
-    base_buf text = {0};
-    base_buf_put(&text, run->answer_begin, strlen(run->answer_begin));
-    task_class_answer(run->task, c->fields, c->n_fields, (size_t)which, &text);
-    base_buf_put_u8(&text, 0);
-    if (!text.failed)
-        pg_request_set_answer(request, (const char *)text.data);
-    base_buf_release(&text);
-}
-
 static base_status make_request(const crew *c, const job *j, pg_request **out, base_error *error)
 {
     const eval_case *one = &c->journal->cases->cases[j->index];
     pg_request *request = pg_request_create();
     if (request == NULL)
         return base_fail(error, BASE_ENOMEM, "out of memory for a request");
-    pg_request_add_task(request, c->run->task->name);
-    for (size_t i = 0; i < one->n_fields; i++)
-        pg_request_add_field(request, one->fields[i].name, one->fields[i].value);
+    const ask_task asked = {c->run->task, one->fields, one->n_fields};
+    ask_add_task(&asked, request);
     base_status status = add_images(c->journal->cases, one, request, error);
+    if (j->which == WRITE)
+        decode_as_task(c->run, request);
+    else if (!ask_score_class(&asked, (size_t)j->which, c->run->answer_begin, request))
+        status = base_fail(error, BASE_ENOMEM, "out of memory for an answer");
     if (status != BASE_OK) {
         pg_request_destroy(&request);
         return status;
     }
-    if (j->which == WRITE)
-        decode_as_task(c->run, request);
-    else
-        score_class(c->run, one, j->which, request);
     *out = request;
     return BASE_OK;
 }

@@ -4,6 +4,7 @@
  * class; those that are right are left out.  Images are shown small, re-encoded here, so that nothing of a file's
  * header reaches the page. */
 #include <math.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,22 +53,19 @@ static int compare_ranked(const void *a, const void *b)
 
 static void put_base64(const base_buf *bytes, base_buf *out)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < bytes->size; i += 3) {
-        size_t n = bytes->size - i < 3 ? bytes->size - i : 3;
-        uint32_t block = (uint32_t)bytes->data[i] << 16 | (n > 1 ? (uint32_t)bytes->data[i + 1] << 8 : 0) |
-                         (n > 2 ? bytes->data[i + 2] : 0);
-        char text[4] = {digits[block >> 18], digits[block >> 12 & 63], n > 1 ? digits[block >> 6 & 63] : '=',
-                        n > 2 ? digits[block & 63] : '='};
-        base_buf_put(out, text, sizeof text);
-    }
+    size_t size = sodium_base64_encoded_len(bytes->size, sodium_base64_VARIANT_ORIGINAL);
+    if (!base_buf_reserve(out, size))
+        return;
+    sodium_bin2base64((char *)out->data + out->size, size, bytes->data, bytes->size, sodium_base64_VARIANT_ORIGINAL);
+    out->size += size - 1; /* without its end */
 }
 
-static base_status encode_small(const base_buf *file, base_buf *png, uint32_t *width, uint32_t *height,
+static base_status encode_small(const base_buf *file, uint32_t frame, base_buf *png, uint32_t *width, uint32_t *height,
                                 base_error *error)
 {
     image whole = {0}, small = {0};
-    base_status status = image_decode(file->data, file->size, PIXELS_MAX, &whole, error);
+    const image_options options = {.max_pixels = PIXELS_MAX, .frame = frame};
+    base_status status = image_decode_frame(file->data, file->size, &options, &whole, error);
     if (status != BASE_OK)
         return status;
     uint32_t longer = whole.width > whole.height ? whole.width : whole.height;
@@ -89,7 +87,7 @@ static void put_image(const eval_scored *s, const eval_image *image_of, size_t n
     uint32_t width = 0, height = 0;
     base_status status = eval_image_read(s->cases, image_of, &file, &error);
     if (status == BASE_OK)
-        status = encode_small(&file, &png, &width, &height, &error);
+        status = encode_small(&file, image_of->frame, &png, &width, &height, &error);
     if (status == BASE_OK) {
         html_put(out, "<img width=\"%u\" height=\"%u\" alt=\"image %zu of the case\" src=\"data:image/png;base64,",
                  width, height, number);

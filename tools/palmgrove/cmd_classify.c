@@ -45,22 +45,30 @@ typedef struct classified {
 
 /* ---- asking ---- */
 
-/* Run a request of the task.  `score`: the answer to score; NULL: one is written. */
-static int ask(classified *c, const char *score, pg_result **out)
+enum { WRITE = -1 };
+
+static bool set_answer(const classified *c, int which, pg_request *request)
+{
+    if (which == WRITE) {
+        console_answer_values answer = console_task_decoding(&c->asked, &c->values->answer, request);
+        console_apply(&answer, request);
+        return true;
+    }
+    ask_task asked = console_task_asked(&c->asked);
+    pg_request_set_deadline_ms(request, c->values->answer.deadline_ms);
+    return ask_score_class(&asked, (size_t)which, c->values->answer_begin, request);
+}
+
+/* Run a request of the task.  `which`: the class whose answer is scored, or WRITE: one is written. */
+static int ask(classified *c, int which, pg_result **out)
 {
     pg_request *request = pg_request_create();
     pg_error error = {.status = PG_ENOMEM, .text = "out of memory"};
     pg_status status = PG_ENOMEM;
     if (request != NULL) {
         console_task_add(&c->asked, c->values->images.items, c->values->images.n, request);
-        if (score != NULL) {
-            pg_request_set_answer(request, score);
-            pg_request_set_deadline_ms(request, c->values->answer.deadline_ms);
-        } else {
-            console_answer_values answer = console_task_decoding(&c->asked, &c->values->answer, request);
-            console_apply(&answer, request);
-        }
-        status = pg_client_generate(c->client, request, NULL, NULL, out, &error);
+        if (set_answer(c, which, request))
+            status = pg_client_generate(c->client, request, NULL, NULL, out, &error);
     }
     pg_request_destroy(&request);
     return status == PG_OK ? EXIT_DONE : console_fail(&c->values->client, &error);
@@ -68,25 +76,12 @@ static int ask(classified *c, const char *score, pg_result **out)
 
 static int score_class(classified *c, size_t i)
 {
-    base_buf text = {0};
-    const char *begin = c->values->answer_begin;
-    base_buf_put(&text, begin, strlen(begin));
-    task_class_answer(c->asked.task, c->asked.fields, c->asked.n_fields, i, &text);
-    base_buf_put_u8(&text, 0);
     pg_result *scored = NULL;
-    int code = EXIT_FAILED;
-    if (text.failed)
-        command_complain("out of memory");
-    else
-        code = ask(c, (const char *)text.data, &scored);
-    base_buf_release(&text);
-    if (code != EXIT_DONE)
-        return code;
-    c->scores[i] = 0.0;
-    for (size_t k = 0; k < scored->n_logprobs; k++)
-        c->scores[i] += (double)scored->logprobs[k];
+    int code = ask(c, (int)i, &scored);
+    if (code == EXIT_DONE)
+        c->scores[i] = ask_score(scored);
     pg_result_destroy(&scored);
-    return EXIT_DONE;
+    return code;
 }
 
 static void judge(classified *c, const task *t)
@@ -104,7 +99,7 @@ static void judge(classified *c, const task *t)
 static int classify(classified *c)
 {
     const task *t = c->asked.task;
-    int code = ask(c, NULL, &c->result);
+    int code = ask(c, WRITE, &c->result);
     if (code != EXIT_DONE)
         return code;
     judge(c, t);

@@ -13,7 +13,7 @@
 #include "tools/palmgrove/console.h"
 #include "tools/palmgrove/cluster.h"
 #include "tools/palmgrove/demo_cases.h"
-#include "tools/palmgrove/terminal.h"
+#include "tools/output/terminal.h"
 #include "tools/phantom/phantom.h"
 
 enum { N_CASES = 3, N_QUESTIONS = 2, START_S = 120, SILENCE_MS = 60000 };

@@ -14,11 +14,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/base/file.h"
 #include "tools/eval/eval_results.h"
 #include "tools/eval/eval_run.h"
 #include "tools/palmgrove/build_info.h"
 #include "tools/palmgrove/console_task.h"
-#include "tools/palmgrove/terminal.h"
+#include "tools/output/terminal.h"
 
 enum { OTHERS_MAX = 8, LINE_EVERY_S = 10, BOOTSTRAP_MAX = 100000 };
 
@@ -223,7 +224,7 @@ static void show_progress(void *context, const eval_progress *p)
     fflush(stderr);
 }
 
-static base_status ask_task(const evaluation *e, one_task *one, base_error *error)
+static base_status answer_task(const evaluation *e, one_task *one, base_error *error)
 {
     const eval_values *v = e->values;
     progress_line line = {.name = one->task->name, .is_terminal = isatty(STDERR_FILENO)};
@@ -269,7 +270,7 @@ static base_status write_file(const evaluation *e, const char *name, const base_
     char path[PATH_MAX];
     if ((size_t)snprintf(path, sizeof path, "%s/%s", e->values->output, name) >= sizeof path)
         return base_fail(error, BASE_ETOOBIG, "'%.200s' is too long a name", e->values->output);
-    return eval_file_write(path, bytes, error);
+    return base_file_replace(path, bytes, error);
 }
 
 static base_status judge(evaluation *e, base_error *error)
@@ -355,7 +356,7 @@ static int evaluate(evaluation *e)
     base_status status = open_all(e, &error);
     int code = status == BASE_EINVAL ? EXIT_USAGE : EXIT_FAILED;
     for (size_t i = 0; status == BASE_OK && i < e->n_tasks; i++) {
-        status = ask_task(e, &e->tasks[i], &error);
+        status = answer_task(e, &e->tasks[i], &error);
         code = status == BASE_ECANCELED ? EXIT_INTERRUPTED : EXIT_FAILED;
     }
     if (status == BASE_OK)

@@ -64,12 +64,7 @@ static base_status encode(const pileup_run *run, base_buf *out, base_error *erro
         pileup_write_npy(run->pileup, out);
         return out->failed ? base_fail(error, BASE_ENOMEM, "no memory for an array") : BASE_OK;
     }
-    image picture = {0};
-    base_status status = pileup_to_image(run->pileup, &run->layout, &picture, error);
-    if (status == BASE_OK)
-        status = image_encode_png(picture.pixels, picture.width, picture.height, picture.channels, 8, out, error);
-    image_release(&picture);
-    return status;
+    return pileup_to_png(run->pileup, &run->layout, out, error);
 }
 
 static base_status save(const pileup_run *run, const char *path, base_error *error)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/file.h"
 #include "tools/palmgrove/console_task.h"
 #include "tools/palmgrove/genotype.h"
 #include "tools/palmgrove/pileup_options.h"
@@ -99,40 +100,24 @@ static void stop(variants_run *run, int code, const char *text)
 static base_status encode_picture(worker *w, const pileup_site *site, size_t first, size_t second, base_buf *png,
                                   base_error *error)
 {
-    image picture = {0};
     base_status status = pileup_draw(w->source, site, first, second, &w->run->rules, w->pileup, error);
-    if (status == BASE_OK)
-        status = pileup_to_image(w->pileup, &w->run->layout, &picture, error);
-    if (status == BASE_OK)
-        status = image_encode_png(picture.pixels, picture.width, picture.height, picture.channels, 8, png, error);
-    image_release(&picture);
-    return status;
+    return status == BASE_OK ? pileup_to_png(w->pileup, &w->run->layout, png, error) : status;
 }
 
 static bool score(worker *w, pg_request *request, size_t i, double *out)
 {
-    const console_task *asked = &w->run->asked;
-    const char *begin = w->run->values->answer_begin;
-    base_buf answer = {0};
-    base_buf_put(&answer, begin, strlen(begin));
-    task_class_answer(asked->task, asked->fields, asked->n_fields, i, &answer);
-    base_buf_put_u8(&answer, 0);
+    ask_task asked = console_task_asked(&w->run->asked);
     pg_result *result = NULL;
     pg_error error = {.status = PG_ENOMEM, .text = "out of memory"};
     pg_status status = PG_ENOMEM;
-    if (!answer.failed) {
-        pg_request_set_answer(request, (const char *)answer.data);
+    if (ask_score_class(&asked, i, w->run->values->answer_begin, request))
         status = pg_client_generate(w->client, request, NULL, NULL, &result, &error);
-    }
-    base_buf_release(&answer);
     if (status != PG_OK) {
         int code = console_fail(&w->run->values->client, &error);
         stop(w->run, code, NULL);
         return false;
     }
-    *out = 0.0;
-    for (size_t k = 0; k < result->n_logprobs; k++)
-        *out += (double)result->logprobs[k];
+    *out = ask_score(result);
     pg_result_destroy(&result);
     return true;
 }
@@ -277,17 +262,14 @@ static void *work(void *opaque)
 
 static base_status read_fai(const char *reference, base_buf *out, base_error *error)
 {
-    char path[PATH_BYTES_MAX], block[1 << 14];
+    char path[PATH_BYTES_MAX];
     if ((size_t)snprintf(path, sizeof path, "%s.fai", reference) >= sizeof path)
         return base_fail(error, BASE_ETOOBIG, "the path of the reference is too long");
-    FILE *file = fopen(path, "rb");
-    if (file == NULL)
-        return base_fail(error, BASE_EIO, "cannot open '%.200s': %s; make it with `samtools faidx`", path, strerror(errno));
-    for (size_t n; (n = fread(block, 1, sizeof block, file)) > 0 && out->size < FAI_BYTES_MAX;)
-        base_buf_put(out, block, n);
+    base_status status = base_file_read(path, FAI_BYTES_MAX, out, error);
+    if (status == BASE_ENOTFOUND)
+        return base_fail(error, status, "there is no '%.200s'; make it with `samtools faidx`", path);
     base_buf_put_u8(out, 0);
-    fclose(file);
-    return out->failed ? base_fail(error, BASE_ENOMEM, "out of memory for '%.200s'", path) : BASE_OK;
+    return status == BASE_OK && out->failed ? base_fail(error, BASE_ENOMEM, "out of memory for '%.200s'", path) : status;
 }
 
 static base_status open_output(variants_run *run, base_error *error)

@@ -71,11 +71,15 @@ int console_task_check(const console_task *t, size_t n_images)
     return EXIT_USAGE;
 }
 
+ask_task console_task_asked(const console_task *t)
+{
+    return (ask_task){t->task, t->fields, t->n_fields};
+}
+
 void console_task_add(const console_task *t, const option_item *images, size_t n_images, pg_request *request)
 {
-    pg_request_add_task(request, t->task->name);
-    for (size_t i = 0; i < t->n_fields; i++)
-        pg_request_add_field(request, t->fields[i].name, t->fields[i].value);
+    ask_task asked = console_task_asked(t);
+    ask_add_task(&asked, request);
     for (size_t i = 0; i < n_images; i++)
         pg_request_add_image_file_frame(request, images[i].value, t->frame);
 }

@@ -3,6 +3,7 @@
 #define PALMGROVE_CONSOLE_TASK_H
 
 #include "coordinator/task/task.h"
+#include "tools/ask/ask.h"
 #include "tools/palmgrove/console.h"
 
 /* A member of the values of such a command, named `task`. */
@@ -51,6 +52,9 @@ void console_task_release(console_task *t);
 
 /* Complain when these are not the fields and the number of images that the task takes; returns the exit code. */
 int console_task_check(const console_task *t, size_t n_images);
+
+/* It as what is asked; borrowed. */
+ask_task console_task_asked(const console_task *t);
 
 /* Add the task, its fields and its image files to a request; failures stay with the request. */
 void console_task_add(const console_task *t, const option_item *images, size_t n_images, pg_request *request);

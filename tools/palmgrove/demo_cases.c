@@ -1,5 +1,6 @@
 /* demo_cases.c - held-out drawings as a data directory.  The drawings of all tasks are the same; each task has its own
  * copy, as links where the file system has them. */
+#include "proto/base/file.h"
 #include "tools/palmgrove/demo_cases.h"
 
 #include <errno.h>
@@ -12,7 +13,7 @@
 
 #include "coordinator/image/image.h"
 #include "tools/eval/eval_cases.h"
-#include "tools/palmgrove/bench/json_text.h"
+#include "tools/output/json_text.h"
 
 enum { N_TASKS = 4, TASK_REPORT = 0, TASK_VQA, TASK_CLASSIFY, TASK_CHOICE, N_CONDITIONS = 2 };
 
@@ -145,7 +146,7 @@ static base_status write_drawing(const char *dir, const phantom_case *facts, uin
         if (!path_of(path, dir, t, name))
             status = base_fail(error, BASE_ETOOBIG, "'%.200s' is too long a name", dir);
         else if (t == 0 || (unlink(path), link(first, path) != 0))
-            status = eval_file_write(path, &png, error);
+            status = base_file_replace(path, &png, error);
         if (t == 0)
             memcpy(first, path, sizeof first);
     }
@@ -173,14 +174,14 @@ static base_status write_texts(const char *dir, const base_buf *lines, base_erro
     base_status status = BASE_OK;
     for (size_t t = 0; status == BASE_OK && t < N_TASKS; t++)
         status = path_of(path, dir, t, "cases.jsonl")
-                     ? eval_file_write(path, &lines[t], error)
+                     ? base_file_replace(path, &lines[t], error)
                      : base_fail(error, BASE_ETOOBIG, "'%.200s' is too long a name", dir);
     base_buf text = {0};
     base_buf_put(&text, about, sizeof about - 1);
     if (status == BASE_OK && (size_t)snprintf(path, sizeof path, "%s/dataset.json", dir) >= sizeof path)
         status = base_fail(error, BASE_ETOOBIG, "'%.200s' is too long a name", dir);
     if (status == BASE_OK)
-        status = eval_file_write(path, &text, error);
+        status = base_file_replace(path, &text, error);
     base_buf_release(&text);
     return status;
 }

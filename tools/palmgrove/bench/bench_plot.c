@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "tools/palmgrove/bench/bench.h"
-#include "tools/palmgrove/bench/svg.h"
+#include "tools/output/svg.h"
 
 #define WIDTH      860.0
 #define LEFT       70.0

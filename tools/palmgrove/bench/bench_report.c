@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "tools/palmgrove/bench/bench.h"
-#include "tools/palmgrove/bench/json_text.h"
+#include "tools/output/json_text.h"
 
 static double percent(double share)
 {

@@ -1,4 +1,4 @@
-#include "tools/palmgrove/bench/json_text.h"
+#include "tools/output/json_text.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,4 +1,4 @@
-#include "tools/palmgrove/bench/svg.h"
+#include "tools/output/svg.h"
 
 #include <stdarg.h>
 #include <stdbool.h>

@@ -1,4 +1,4 @@
-#include "tools/palmgrove/terminal.h"
+#include "tools/output/terminal.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
