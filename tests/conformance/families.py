@@ -54,17 +54,17 @@ class Tally:
         self.line(name, holds, f"difference {difference:.1e} of the largest of {reference.shape[0]} x {reference.shape[1]} logits")
 
 
-def check_ways(tally, name, model, ids, vocab, every):
-    """Chunks and layouts: bits, not tolerances."""
-    wrong = []
+def check_ways(tally, name, model, ids, every, layouts, ends, images=None):
+    """Chunks, whose last positions are ends(chunk), and layouts: bits, not tolerances."""
+    wrong, vocab = [], every.shape[1]
     for chunk in CHUNKS:
-        rows = engine.run(model, ids, vocab, chunk=chunk)
-        if not np.array_equal(rows, every[engine.chunk_ends(len(ids), chunk or len(ids))]):
+        if not np.array_equal(engine.run(model, ids, vocab, chunk=chunk, images=images), every[ends(chunk)]):
             wrong.append(f"chunks of {chunk or 'all'}")
-    for tp, pp in LAYOUTS:
-        if not np.array_equal(engine.run(model, ids, vocab, every=True, tp=tp, pp=pp), every):
+    for tp, pp in layouts:
+        if not np.array_equal(engine.run(model, ids, vocab, every=True, tp=tp, pp=pp, images=images), every):
             wrong.append(f"layout {tp}x{pp}")
-    tally.line(f"{name}, chunks 1 7 33 all, layouts 2x1 1x2 3x1", not wrong, "bits differ: " + ", ".join(wrong) if wrong else "same bits")
+    told = " ".join(f"{tp}x{pp}" for tp, pp in layouts)
+    tally.line(f"{name}, chunks 1 7 33 all, layouts {told}", not wrong, "bits differ: " + ", ".join(wrong) if wrong else "same bits")
 
 
 def check_form(tally, name, model, ids, vocab, reference, ways=False, weights="auto"):
@@ -72,7 +72,7 @@ def check_form(tally, name, model, ids, vocab, reference, ways=False, weights="a
         every = engine.run(model, ids, vocab, every=True, weights=weights)
         tally.compare(name, every, reference)
         if ways:
-            check_ways(tally, name, model, ids, vocab, every)
+            check_ways(tally, name, model, ids, every, LAYOUTS, lambda chunk: engine.chunk_ends(len(ids), chunk or len(ids)))
     except engine.EngineError as error:
         tally.line(name, False, str(error))
 
@@ -136,8 +136,9 @@ def check_palm(tally, case, folder, quick):
     check_form(tally, case.name, folder / "palm", ids.tolist(), case.arguments["vocab"], net(ids).numpy(), ways)
 
 
-def main():
-    cli = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def run_checks(description, jobs):
+    """`jobs`: (name, check, case), check(tally, case, folder, quick).  The exit code."""
+    cli = argparse.ArgumentParser(description=description.split("\n")[0])
     cli.add_argument("--only", action="append", metavar="NAME", help="the cases whose names begin so")
     cli.add_argument("--quick", action="store_true", help="one chunking and one layout")
     args = cli.parse_args()
@@ -145,15 +146,19 @@ def main():
     torch.set_num_threads(1)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     tally = Tally()
-    jobs = [(check_case, c) for c in checkpoints.CASES] + [(check_blocks, c) for c in checkpoints.BLOCK_CASES]
-    for check, case in jobs + [(check_palm, c) for c in checkpoints.PALM_CASES]:
-        if args.only and not any(case.name.startswith(name) for name in args.only):
+    for name, check, case in jobs:
+        if args.only and not any(name.startswith(only) for only in args.only):
             continue
         with tempfile.TemporaryDirectory(prefix="palmgrove-family-") as folder:
             check(tally, case, pathlib.Path(folder), args.quick)
     print(f"largest difference {tally.worst:.1e} (bound {TOLERANCE:g})")
     print(f"{tally.passed} passed, {tally.failed} failed")
     return 1 if tally.failed else 0
+
+
+def main():
+    kinds = ((check_case, checkpoints.CASES), (check_blocks, checkpoints.BLOCK_CASES), (check_palm, checkpoints.PALM_CASES))
+    return run_checks(__doc__, [(case.name, check, case) for check, cases in kinds for case in cases])
 
 
 if __name__ == "__main__":

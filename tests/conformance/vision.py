@@ -8,12 +8,9 @@ of all ages; both as GGUF with an mmproj file; PaLM-E's ViT-22B and ViT-e agains
 
 Each is held to 1e-4 of the largest element, fixed before the first run (families.py gives the reason); chunks and layouts to equal bits."""
 
-import argparse
 import json
-import logging
 import pathlib
 import sys
-import tempfile
 
 import numpy as np
 import safetensors.torch
@@ -28,9 +25,8 @@ import gguf_forms  # noqa: E402
 import mmproj_forms  # noqa: E402
 import vit_reading  # noqa: E402
 from checkpoints import sizes  # noqa: E402
-from families import TOLERANCE, Tally  # noqa: E402
+from families import check_ways, run_checks  # noqa: E402
 
-CHUNKS = (1, 7, 33, None)
 LAYOUTS = ((2, 1), (1, 2), (3, 1), (2, 2))
 IMAGE_TOKEN = 100  # of a vocabulary of 101; never in the texts
 
@@ -191,7 +187,8 @@ def check(tally, name, folder, ids, images, expected, ways):
         tally.compare(name + ", vectors", ours[None], vectors[None])
         tally.compare(name, every, logits)
         if ways:
-            check_ways(tally, name, folder, ids, images, every)
+            rows = sum(i < 0 for i in ids) // len(images)
+            check_ways(tally, name, folder, ids, every, LAYOUTS, lambda chunk: ends(ids, chunk, rows), images)
     except engine.EngineError as error:
         tally.line(name, False, str(error))
 
@@ -206,18 +203,6 @@ def ends(ids, chunk, whole):
         out.append(end - 1)
         pos = end
     return out
-
-
-def check_ways(tally, name, folder, ids, images, every):
-    rows = sum(i < 0 for i in ids) // len(images)
-    wrong = []
-    for chunk in CHUNKS:
-        if not np.array_equal(engine.run(folder, ids, every.shape[1], chunk=chunk, images=images), every[ends(ids, chunk, rows)]):
-            wrong.append(f"chunks of {chunk or 'all'}")
-    for tp, pp in LAYOUTS:
-        if not np.array_equal(engine.run(folder, ids, every.shape[1], every=True, tp=tp, pp=pp, images=images), every):
-            wrong.append(f"layout {tp}x{pp}")
-    tally.line(f"{name}, chunks 1 7 33 all, layouts 2x1 1x2 3x1 2x2", not wrong, "bits differ: " + ", ".join(wrong) if wrong else "same bits")
 
 
 OPENAI = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
@@ -308,24 +293,8 @@ def check_mmproj(tally, name, folder, quick):
 
 
 def main():
-    cli = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    cli.add_argument("--only", action="append", metavar="NAME", help="the cases whose names begin so")
-    cli.add_argument("--quick", action="store_true", help="one chunking and one layout")
-    args = cli.parse_args()
-    torch.set_grad_enabled(False)
-    torch.set_num_threads(1)
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    tally = Tally()
-    jobs = [(check_llava, n) for n in LLAVA] + [(check_gemma, n) for n in GEMMA] + [(check_palm_e, n) for n in vit_reading.CASES]
-    jobs += [(check_mmproj, n) for n in ("llava_mistral", "llava_llama", "gemma3_4")]
-    for job, name in jobs:
-        if args.only and not any(name.startswith(only) for only in args.only):
-            continue
-        with tempfile.TemporaryDirectory(prefix="palmgrove-vision-") as folder:
-            job(tally, name, pathlib.Path(folder), args.quick)
-    print(f"largest difference {tally.worst:.1e} (bound {TOLERANCE:g})")
-    print(f"{tally.passed} passed, {tally.failed} failed")
-    return 1 if tally.failed else 0
+    kinds = ((check_llava, LLAVA), (check_gemma, GEMMA), (check_palm_e, vit_reading.CASES), (check_mmproj, ("llava_mistral", "llava_llama", "gemma3_4")))
+    return run_checks(__doc__, [(name, check, name) for check, names in kinds for name in names])
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ static const golden goldens[] = {
     {false, RECIPE_INT4, {MODEL_ACTIVATIONS_INT8, MODEL_KV_BF16}, true, UINT64_C(0x867042171bfdef23)},
     {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_BF16}, false, UINT64_C(0x39f366e48389ea06)},
     {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_INT8}, true, UINT64_C(0xfa944986bc4c0e5f)},
+    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, false, UINT64_C(0x44ed256e806e8b5b)},
+    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, true, UINT64_C(0x4fad49cd25130cb7)},
 };
 enum { N_GOLDENS = sizeof goldens / sizeof *goldens };
 
