@@ -96,15 +96,15 @@ static void known_destroy(known *w)
 static kern_codes codes_create(const kern_table *kern, const float *x, size_t m, size_t k, size_t unit)
 {
     size_t n = kern_n_groups(k, unit);
-    kern_codes c = {.codes = take(m * n * PACK_GROUP), .scales = take(m * n * sizeof(float)), .sums = take(m * n * sizeof(int32_t)), .n_groups = n};
+    kern_codes c = {.codes = take(m * n * PACK_GROUP), .scales = take(m * n * sizeof(float)), .offsets = take(m * n * sizeof(int32_t)), .n_groups = n};
     for (size_t r = 0; r < m; r++)
-        kern->quantise(x + r * k, k, unit, c.codes + r * n * PACK_GROUP, c.scales + r * n, c.sums + r * n);
+        kern->quantise(x + r * k, k, unit, c.codes + r * n * PACK_GROUP, c.scales + r * n, c.offsets + r * n);
     return c;
 }
 
 static void codes_destroy(kern_codes *c)
 {
-    free(c->codes), free(c->scales), free(c->sums);
+    free(c->codes), free(c->scales), free(c->offsets);
 }
 
 static float *random_rows(size_t m, size_t k)
@@ -379,7 +379,7 @@ static void assert_rounded(const float *x, size_t k, size_t unit, const kern_cod
                     assert_int_equal(code, 0);
             }
             assert_true(c->scales[g] == max / 127.0f);
-            assert_int_equal(c->sums[g], sum);
+            assert_int_equal(c->offsets[g], -8 * sum);
         }
     assert_int_equal(g, c->n_groups);
 }
@@ -398,7 +398,7 @@ static void test_quantise(void **unused)
             kern_codes c = codes_create(kern[v], x, 1, k, unit);
             assert_memory_equal(c.codes, expected.codes, c.n_groups * PACK_GROUP);
             assert_memory_equal(c.scales, expected.scales, c.n_groups * sizeof *c.scales);
-            assert_memory_equal(c.sums, expected.sums, c.n_groups * sizeof *c.sums);
+            assert_memory_equal(c.offsets, expected.offsets, c.n_groups * sizeof *c.offsets);
             codes_destroy(&c);
         }
         codes_destroy(&expected);
@@ -416,21 +416,21 @@ static void test_quantise_edges(void **unused)
         float x[PACK_GROUP] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -126.5f}, scale;
         const int8_t expected[PACK_GROUP] = {127, 0, 2, 2, 0, -2, -126};
         int8_t codes[PACK_GROUP];
-        int32_t sum;
-        kern[v]->quantise(x, PACK_GROUP, PACK_GROUP, codes, &scale, &sum);
+        int32_t offset;
+        kern[v]->quantise(x, PACK_GROUP, PACK_GROUP, codes, &scale, &offset);
         assert_memory_equal(codes, expected, sizeof codes);
-        assert_true(scale == 1.0f && sum == 127 + 2 + 2 - 2 - 126);
+        assert_true(scale == 1.0f && offset == -8 * (127 + 2 + 2 - 2 - 126));
 
         const float sizes[] = {3.4e38f, 1e-20f, 0x1p-100f};
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
             const float edge[3] = {sizes[i], -sizes[i], sizes[i] / 2.0f};
-            kern[v]->quantise(edge, 3, 3, codes, &scale, &sum);
-            assert_true(scale == sizes[i] / 127.0f && codes[0] == 127 && codes[1] == -127 && codes[2] == 64 && sum == 64);
+            kern[v]->quantise(edge, 3, 3, codes, &scale, &offset);
+            assert_true(scale == sizes[i] / 127.0f && codes[0] == 127 && codes[1] == -127 && codes[2] == 64 && offset == -8 * 64);
         }
         const float nothing[] = {0.0f, -0.0f, 0x1p-101f, 1e-45f};
         memset(codes, 1, sizeof codes);
-        kern[v]->quantise(nothing, 4, 4, codes, &scale, &sum);
-        assert_true(scale == 0.0f && !signbit(scale) && sum == 0);
+        kern[v]->quantise(nothing, 4, 4, codes, &scale, &offset);
+        assert_true(scale == 0.0f && !signbit(scale) && offset == 0);
         for (size_t i = 0; i < PACK_GROUP; i++)
             assert_int_equal(codes[i], 0);
     }

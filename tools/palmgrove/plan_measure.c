@@ -280,11 +280,11 @@ static bool take_codes(bench *b)
     size_t n = kern_n_groups(MATRIX_K, FIXED_UNIT);
     b->codes = (kern_codes){.codes = aligned_alloc(KERN_ALIGN, MAX_ROWS * n * PACK_GROUP),
                             .scales = malloc(MAX_ROWS * n * sizeof(float)),
-                            .sums = malloc(MAX_ROWS * n * sizeof(int32_t)),
+                            .offsets = malloc(MAX_ROWS * n * sizeof(int32_t)),
                             .n_groups = n};
     b->scratch = aligned_alloc(KERN_ALIGN, b->n_threads * kern_scratch_bytes(n));
     b->attention = aligned_alloc(KERN_ALIGN, b->n_threads * attention_floats() * sizeof(float));
-    return b->attention != NULL && b->codes.codes != NULL && b->codes.scales != NULL && b->codes.sums != NULL && b->scratch != NULL;
+    return b->attention != NULL && b->codes.codes != NULL && b->codes.scales != NULL && b->codes.offsets != NULL && b->scratch != NULL;
 }
 
 static void fill_page(void *context, team_member *me)
@@ -312,7 +312,7 @@ static base_status take_memory(bench *b, base_error *error)
     size_t groups = b->codes.n_groups;
     for (size_t r = 0; r < MAX_ROWS; r++)
         kern_active()->quantise(b->x + r * MATRIX_K, MATRIX_K, FIXED_UNIT, b->codes.codes + r * groups * PACK_GROUP,
-                                b->codes.scales + r * groups, b->codes.sums + r * groups);
+                                b->codes.scales + r * groups, b->codes.offsets + r * groups);
     return BASE_OK;
 }
 
@@ -361,7 +361,7 @@ base_status plan_measure(par_world *world, uint32_t n_threads, void (*say)(const
     free(b.acc);
     free(b.codes.codes);
     free(b.codes.scales);
-    free(b.codes.sums);
+    free(b.codes.offsets);
     free(b.scratch);
     free(b.attention);
     team_destroy(&b.team);

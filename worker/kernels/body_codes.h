@@ -18,24 +18,17 @@ static inline float group_max(const vec x[VECS])
         max = vec_max(max, vec_max(x[v], vec_sub(vec_set(0.0f), x[v])));
         bad = vec_fma(x[v], vec_set(0.0f), bad);
     }
-    float maxima[VEC_LANES], bads[VEC_LANES];
-    vec_store(maxima, max);
-    vec_store(bads, bad);
-    for (size_t i = 1; i < VEC_LANES; i++) {
-        maxima[0] = maxima[i] > maxima[0] ? maxima[i] : maxima[0];
-        bads[0] += bads[i];
-    }
-    return maxima[0] + bads[0];
+    return vec_max_across(max) + vec_sum_across(bad); /* zeros or NaNs */
 }
 
 /* One group, filled up with zeros. */
-static inline void quantise_group(const float *x, int8_t *codes, float *scale, int32_t *sum)
+static inline void quantise_group(const float *x, int8_t *codes, float *scale, int32_t *offset)
 {
     vec group[VECS];
     for (size_t v = 0; v < VECS; v++)
         group[v] = vec_load(x + v * VEC_LANES);
     float max = group_max(group);
-    *sum = 0;
+    *offset = 0;
     if (!(max >= SMALLEST_MAX)) {
         memset(codes, 0, PACK_GROUP);
         *scale = max < SMALLEST_MAX ? 0.0f : max; /* zeros, or a NaN */
@@ -48,24 +41,21 @@ static inline void quantise_group(const float *x, int8_t *codes, float *scale, i
         vec_store_bytes(codes + v * VEC_LANES, rounded);
         total = vec_add(total, vec_sub(rounded, round)); /* integers: any order gives the same */
     }
-    float totals[VEC_LANES];
-    vec_store(totals, total);
-    for (size_t i = 0; i < VEC_LANES; i++)
-        *sum += (int32_t)totals[i];
+    *offset = -8 * (int32_t)vec_sum_across(total);
 }
 
-static void quantise(const float *x, size_t k, size_t unit, int8_t *codes, float *scales, int32_t *sums)
+static void quantise(const float *x, size_t k, size_t unit, int8_t *codes, float *scales, int32_t *offsets)
 {
     for (size_t begin = 0; begin < k; begin += unit) {
         size_t end = k - begin < unit ? k : begin + unit;
-        for (size_t i = begin; i < end; i += PACK_GROUP, codes += PACK_GROUP, scales++, sums++) {
+        for (size_t i = begin; i < end; i += PACK_GROUP, codes += PACK_GROUP, scales++, offsets++) {
             if (end - i >= PACK_GROUP) {
-                quantise_group(x + i, codes, scales, sums);
+                quantise_group(x + i, codes, scales, offsets);
                 continue;
             }
             float padded[PACK_GROUP] = {0};
             memcpy(padded, x + i, (end - i) * sizeof *x);
-            quantise_group(padded, codes, scales, sums);
+            quantise_group(padded, codes, scales, offsets);
         }
     }
 }
@@ -129,7 +119,7 @@ typedef struct codes_panel {
         size_t stride = x->n_groups;                                                                                   \
         for (size_t r = 0; r < rows; r++)                                                                              \
             for (size_t v = 0; v < VECS; v++)                                                                          \
-                s[r][v] = vec_sums_##FORM(x->sums[at + r * stride]);                                                   \
+                s[r][v] = vec_sums_##FORM(x->offsets[at + r * stride]);                                                \
         const int8_t *codes = x->codes + at * PACK_GROUP;                                                              \
         add_quads_##FORM(s, rows, quads, n_quads, codes, stride * PACK_GROUP);                                         \
         vec scale[VECS];                                                                                               \

@@ -106,11 +106,11 @@ static inline size_t kern_attention_scratch(uint32_t dh)
 
 /* Rows of activations rounded to 8 bits, in the groups of the weights they meet: a row of k columns in units of `unit` columns (pack.h) is cut
  * into n_groups = units * ceil(unit / PACK_GROUP) groups.  Group g of row r: x is about scales[r][g] * codes[r][g][i]; the codes
- * of a short group end in zeros; sums are of the codes.  Rows lie densely, [m]. */
+ * of a short group end in zeros.  Rows lie densely, [m]. */
 typedef struct kern_codes {
     int8_t *codes;  /* [m][n_groups][PACK_GROUP], on a cache line */
     float *scales;  /* [m][n_groups] */
-    int32_t *sums;  /* [m][n_groups] */
+    int32_t *offsets; /* [m][n_groups] -8 times the sum of the codes: weights are packed plus 8 (int8: plus 128), see pack.h */
     size_t n_groups;
     uint16_t *halves; /* [m][n_halves] the row as bf16 matrices take it, see round_bf16; NULL: they take f32 */
     size_t n_halves;
@@ -172,10 +172,10 @@ typedef struct kern_table {
      * at i ^ 1, so that the first of a pair is the high half of a little-endian word.  An odd unit ends in a -0. */
     void (*round_bf16)(const float *x, size_t k, size_t unit, uint16_t *halves);
 
-    /* One row x [k] to codes, scales and sums of its groups: scale = max |x| / 127, code = x * (127 / max |x|), rounded, to the nearest
+    /* One row x [k] to codes, scales and offsets of its groups: scale = max |x| / 127, code = x * (127 / max |x|), rounded, to the nearest
      * integer, ties to even.  A group whose max is below 2^-100 has scale and codes 0.  A NaN or an infinity in a group makes its scale a NaN
      * and its codes 0, so that the products' overflow is seen. */
-    void (*quantise)(const float *x, size_t k, size_t unit, int8_t *codes, float *scales, int32_t *sums);
+    void (*quantise)(const float *x, size_t k, size_t unit, int8_t *codes, float *scales, int32_t *offsets);
 
     /* y = x * gain / sqrt(mean(x^2) + eps), one row of d.  Sums run in 32 strided lanes, then a binary tree.  y may be x. */
     void (*norm_rms)(const float *x, const float *gain, float eps, size_t d, float *y);

@@ -12,7 +12,7 @@ extern const peak_table peak_avx2_table, peak_avx512_table, peak_vnni_table;
 const peak_table *peak_active(void)
 {
     const char *name = kern_active()->name;
-    if (strcmp(name, "avx512") == 0)
+    if (strcmp(name, "avx512") == 0 || strcmp(name, "avx512-bf16") == 0)
         return __builtin_cpu_supports("avx512vnni") ? &peak_vnni_table : &peak_avx512_table;
     return strcmp(name, "avx2") == 0 ? &peak_avx2_table : &peak_ref_table;
 }

@@ -53,7 +53,7 @@ static kern_codes take_codes(model_arena *arena, size_t n_rows, size_t k, size_t
     size_t n_groups = kern_n_groups(k, unit), n_halves = kern_n_halves(k, unit);
     return (kern_codes){.codes = model_arena_take(arena, n_rows, n_groups * PACK_GROUP),
                         .scales = model_arena_take(arena, n_rows, n_groups * sizeof(float)),
-                        .sums = model_arena_take(arena, n_rows, n_groups * sizeof(int32_t)),
+                        .offsets = model_arena_take(arena, n_rows, n_groups * sizeof(int32_t)),
                         .n_groups = n_groups,
                         .halves = model_arena_take(arena, n_rows, n_halves * sizeof(uint16_t)),
                         .n_halves = n_halves};
@@ -115,7 +115,7 @@ static void round_row(const model_stack *s, const float *x, size_t k, size_t uni
     if (s->numerics.activations == MODEL_ACTIVATIONS_F32)
         return;
     kern_active()->round_bf16(x, k, unit, codes->halves + r * codes->n_halves);
-    kern_active()->quantise(x, k, unit, codes->codes + r * n * PACK_GROUP, codes->scales + r * n, codes->sums + r * n);
+    kern_active()->quantise(x, k, unit, codes->codes + r * n * PACK_GROUP, codes->scales + r * n, codes->offsets + r * n);
 }
 
 static kern_rows rows_of(const model_stack *s, const float *x, size_t width, size_t n, const kern_codes *codes)

@@ -90,9 +90,9 @@ static base_status take_memory(lab *l, base_error *error)
     l->overflow = lines(PROMPT_ROWS, sizeof *l->overflow);
     l->scratch = lines(l->rank->n_threads, l->scratch_stride);
     l->codes = (kern_codes){.codes = lines(PROMPT_ROWS * n_groups, PACK_GROUP), .scales = lines(PROMPT_ROWS * n_groups, sizeof(float)),
-                            .sums = lines(PROMPT_ROWS * n_groups, sizeof(int32_t)), .n_groups = n_groups};
+                            .offsets = lines(PROMPT_ROWS * n_groups, sizeof(int32_t)), .n_groups = n_groups};
     bool ok = l->x != NULL && l->y != NULL && l->overflow != NULL && l->scratch != NULL && l->codes.codes != NULL && l->codes.scales != NULL &&
-              l->codes.sums != NULL;
+              l->codes.offsets != NULL;
     base_status status = ok ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to measure kernels");
     for (size_t i = 0; ok && i < (size_t)PROMPT_ROWS * COLUMNS; i++)
         l->x[i] = (float)(i % 17) * 1e-4f;
@@ -107,7 +107,7 @@ static void release_memory(lab *l)
     free(l->scratch);
     free(l->codes.codes);
     free(l->codes.scales);
-    free(l->codes.sums);
+    free(l->codes.offsets);
 }
 
 /* --- running --- */
@@ -117,7 +117,7 @@ static void quantise_rows(lab *l)
     for (size_t r = 0; r < PROMPT_ROWS; r++) {
         size_t group = r * l->codes.n_groups;
         kern_active()->quantise(l->x + r * COLUMNS, COLUMNS, unit_of(l->is_fixed), l->codes.codes + group * PACK_GROUP,
-                                l->codes.scales + group, l->codes.sums + group);
+                                l->codes.scales + group, l->codes.offsets + group);
     }
 }
 

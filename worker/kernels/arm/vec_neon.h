@@ -86,6 +86,16 @@ static inline vec vec_max(vec a, vec b)
     return vbslq_f32(vcgtq_f32(a, b), a, b);
 }
 
+static inline float vec_max_across(vec a)
+{
+    return vmaxvq_f32(a);
+}
+
+static inline float vec_sum_across(vec a)
+{
+    return vaddvq_f32(a);
+}
+
 static inline vec vec_scale_exp2(vec p, vec t)
 {
     uint32x4_t shifted = vshlq_n_u32(vreinterpretq_u32_f32(t), 23);
@@ -145,15 +155,15 @@ static inline vec_codes vec_codes_wide4(const uint8_t *quads)
     return vreinterpretq_s8_u8(vld1q_u8(quads));
 }
 
-static inline vec_sums vec_sums_int8(int32_t sum)
+static inline vec_sums vec_sums_int8(int32_t offset)
 {
-    (void)sum;
+    (void)offset;
     return vdupq_n_s32(0);
 }
 
-static inline vec_sums vec_sums_int4(int32_t sum)
+static inline vec_sums vec_sums_int4(int32_t offset)
 {
-    return vdupq_n_s32(-8 * sum);
+    return vdupq_n_s32(offset);
 }
 
 /* Both forms of codes are signed bytes here.  Without the instruction: products of 16 bits (at most 128 * 127), added in pairs twice. */

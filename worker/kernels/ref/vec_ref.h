@@ -91,6 +91,17 @@ static inline vec vec_max(vec a, vec b)
     return a > b ? a : b;
 }
 
+/* The largest lane (anything where one is a NaN), and the lanes' sum in any order: for sums that no order changes. */
+static inline float vec_max_across(vec a)
+{
+    return a;
+}
+
+static inline float vec_sum_across(vec a)
+{
+    return a;
+}
+
 /* p * 2^n where t = 1.5 * 2^23 + n: the low mantissa bits of t move into p's exponent. */
 static inline vec vec_scale_exp2(vec p, vec t)
 {
@@ -175,14 +186,14 @@ static inline vec_codes vec_codes_wide4(const uint8_t *quads)
 
 /* Where the sums of a group begin: `sum` is the sum of the row's codes in the group.  A variant whose dot product keeps the bias of the packed
  * codes begins at -bias * sum, one that takes the bias off the codes begins at 0. */
-static inline vec_sums vec_sums_int8(int32_t sum)
+static inline vec_sums vec_sums_int8(int32_t offset)
 {
-    return -128 * sum;
+    return 16 * offset;
 }
 
-static inline vec_sums vec_sums_int4(int32_t sum)
+static inline vec_sums vec_sums_int4(int32_t offset)
 {
-    return -8 * sum;
+    return offset;
 }
 
 /* s + the four products of each lane, w from vec_codes_int8. */

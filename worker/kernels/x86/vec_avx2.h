@@ -88,6 +88,20 @@ static inline vec vec_max(vec a, vec b)
     return _mm256_max_ps(a, b);
 }
 
+static inline float vec_max_across(vec a)
+{
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+static inline float vec_sum_across(vec a)
+{
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
 static inline vec vec_scale_exp2(vec p, vec t)
 {
     __m256i shifted = _mm256_slli_epi32(_mm256_castps_si256(t), 23);
@@ -146,15 +160,15 @@ static inline vec_codes vec_codes_wide4(const uint8_t *quads)
     return _mm256_loadu_si256((const __m256i *)(const void *)quads);
 }
 
-static inline vec_sums vec_sums_int8(int32_t sum)
+static inline vec_sums vec_sums_int8(int32_t offset)
 {
-    (void)sum;
+    (void)offset;
     return _mm256_setzero_si256();
 }
 
-static inline vec_sums vec_sums_int4(int32_t sum)
+static inline vec_sums vec_sums_int4(int32_t offset)
 {
-    return _mm256_set1_epi32(-8 * sum);
+    return _mm256_set1_epi32(offset);
 }
 
 /* |w| times x with w's sign: pairs reach at most 2 * 128 * 127 = 32512, so nothing saturates. */

@@ -89,6 +89,16 @@ static inline vec vec_max(vec a, vec b)
     return _mm512_max_ps(a, b);
 }
 
+static inline float vec_max_across(vec a)
+{
+    return _mm512_reduce_max_ps(a);
+}
+
+static inline float vec_sum_across(vec a)
+{
+    return _mm512_reduce_add_ps(a);
+}
+
 static inline vec vec_scale_exp2(vec p, vec t)
 {
     __m512i shifted = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
@@ -147,14 +157,14 @@ static inline vec_codes vec_codes_wide4(const uint8_t *quads)
     return _mm512_loadu_si512(quads);
 }
 
-static inline vec_sums vec_sums_int8(int32_t sum)
+static inline vec_sums vec_sums_int8(int32_t offset)
 {
-    return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_set1_epi32(sum), 7));
+    return _mm512_slli_epi32(_mm512_set1_epi32(offset), 4);
 }
 
-static inline vec_sums vec_sums_int4(int32_t sum)
+static inline vec_sums vec_sums_int4(int32_t offset)
 {
-    return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_set1_epi32(sum), 3));
+    return _mm512_set1_epi32(offset);
 }
 
 static inline vec_sums vec_dot_int8(vec_sums s, vec_codes w, vec_quad x)
