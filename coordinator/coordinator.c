@@ -131,7 +131,8 @@ static base_status load_model(coord *c, base_error *error)
     if (status != BASE_OK)
         return status;
     c->env = (prompt_env){.tokenizer = c->tokenizer, .tasks = c->tasks, .exemplars = c->exemplars, .bos_id = text_start_id(c->tokenizer),
-                          .images = images_of(&c->arch), .max_image_pixels = c->options.max_image_pixels};
+                          .images = images_of(&c->arch), .encoders = c->arch.encoders, .n_encoders = c->arch.n_encoders,
+                          .max_image_pixels = c->options.max_image_pixels};
     return choose_chat(c, error);
 }
 

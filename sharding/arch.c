@@ -307,9 +307,16 @@ static bool decoder_has(const arch_decoder *decoder, arch_role role)
     }
 }
 
+static bool is_encoder(arch_role role)
+{
+    return role >= ARCH_ENCODER_IN && role <= ARCH_ENCODER_OUT_BIAS;
+}
+
 /* Does the model compute with such a tensor? */
 static bool has_role(const arch *a, arch_part part, arch_role role)
 {
+    if (is_encoder(role) || part >= ARCH_ENCODERS)
+        return is_encoder(role) && part >= ARCH_ENCODERS && (uint32_t)part - ARCH_ENCODERS < a->n_encoders;
     if (part == ARCH_TOWER)
         return a->has_tower && tower_has(&a->tower, role);
     return decoder_has(&a->decoder, role);
@@ -330,6 +337,8 @@ static const char *name_pattern(const arch *a, arch_part part, arch_role role, c
         return NULL;
     if (a->gguf)
         return part == ARCH_DECODER ? family->gguf_names[role] : family_gguf_tower_name(&a->tower, role);
+    if (part >= ARCH_ENCODERS)
+        return family->names[ARCH_ENCODERS][role];
     const char *pattern = family->names[part][role];
     bool is_outside = pattern != NULL && pattern[0] == '/';
     if (is_outside && part == ARCH_TOWER)
@@ -355,11 +364,12 @@ bool arch_tensor_name(const arch *a, arch_part part, arch_role role, uint32_t la
     if (pattern == NULL)
         return false;
     const char *hole = strstr(pattern, "%u");
+    uint32_t number = part >= ARCH_ENCODERS ? (uint32_t)part - ARCH_ENCODERS : layer;
     int n;
     if (hole == NULL)
         n = snprintf(name, size, "%.*s%s", prefix_size, prefix, pattern);
     else
-        n = snprintf(name, size, "%.*s%.*s%u%s", prefix_size, prefix, (int)(hole - pattern), pattern, layer, hole + 2);
+        n = snprintf(name, size, "%.*s%.*s%u%s", prefix_size, prefix, (int)(hole - pattern), pattern, number, hole + 2);
     return n >= 0 && (size_t)n < size;
 }
 
@@ -407,10 +417,26 @@ static int layer_shape(const arch_stack *s, arch_role role, uint64_t shape[2])
     }
 }
 
+static int encoder_shape(const arch *a, const arch_encoder *encoder, arch_role role, uint64_t shape[2])
+{
+    switch (role) {
+    case ARCH_ENCODER_IN:
+        return shape_2(shape, encoder->hidden, encoder->width);
+    case ARCH_ENCODER_IN_BIAS:
+        return shape_1(shape, encoder->hidden);
+    case ARCH_ENCODER_OUT:
+        return shape_2(shape, a->decoder.stack.d, encoder->hidden);
+    default:
+        return shape_1(shape, a->decoder.stack.d);
+    }
+}
+
 int arch_tensor_shape(const arch *a, arch_part part, arch_role role, uint64_t shape[2])
 {
     if (!has_role(a, part, role))
         return 0;
+    if (part >= ARCH_ENCODERS)
+        return encoder_shape(a, &a->encoders[part - ARCH_ENCODERS], role, shape);
     const arch_tower *tower = &a->tower;
     const arch_stack *s = part == ARCH_TOWER ? &tower->stack : &a->decoder.stack;
     switch (role) {

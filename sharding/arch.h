@@ -164,6 +164,16 @@ static inline uint32_t arch_tower_vectors(const arch_tower *tower)
     return tower->n_patches / (tower->pool * tower->pool);
 }
 
+#define ARCH_MAX_ENCODERS     8u
+#define ARCH_MAX_ENCODER_NAME 32u
+
+/* What makes a vector that is no picture, such as a robot's state, into one of the decoder's (PaLM-E, arXiv 2303.03378 section 4):
+ * gelu_tanh(x W1^T + b1) W2^T + b2. */
+typedef struct arch_encoder {
+    char name[ARCH_MAX_ENCODER_NAME]; /* what requests call it */
+    uint32_t width, hidden;
+} arch_encoder;
+
 #define ARCH_MAX_PREFIX 64u
 
 typedef struct arch {
@@ -174,6 +184,8 @@ typedef struct arch {
     arch_decoder decoder;
     bool has_tower;
     arch_tower tower;
+    uint32_t n_encoders;
+    arch_encoder encoders[ARCH_MAX_ENCODERS];
 } arch;
 
 /* Roles a tensor can play.  Layer tensors exist once per layer. */
@@ -215,10 +227,15 @@ typedef enum arch_role {
     ARCH_PROJECTOR_BIAS,  /* [d] */
     ARCH_PROJECTOR_2,     /* [d][d] */
     ARCH_PROJECTOR_2_BIAS, /* [d] */
+    ARCH_ENCODER_IN,       /* [hidden][width] */
+    ARCH_ENCODER_IN_BIAS,  /* [hidden] */
+    ARCH_ENCODER_OUT,      /* [d][hidden] */
+    ARCH_ENCODER_OUT_BIAS, /* [d] */
     ARCH_N_ROLES
 } arch_role;
 
-typedef enum arch_part { ARCH_DECODER, ARCH_TOWER } arch_part;
+/* Vector encoder e is part ARCH_ENCODERS + e. */
+typedef enum arch_part { ARCH_DECODER, ARCH_TOWER, ARCH_ENCODERS, ARCH_N_PARTS = ARCH_ENCODERS + ARCH_MAX_ENCODERS } arch_part;
 
 /* Read DIR/config.json, and DIR/generation_config.json where there is one (it may know more ids that end a reply).  Reads no
  * tensors: the prefix is the family's usual one; to read tensors open a checkpoint (checkpoint.h).

@@ -111,6 +111,12 @@ static const field tower_fields[] = {
     TOWER(close, FIELD_TEXT, 0, ARCH_MAX_MARK),
 };
 
+static const field encoder_fields[] = {
+    {"name", FIELD_TEXT, offsetof(arch_encoder, name), 0, ARCH_MAX_ENCODER_NAME, NULL},
+    {"width", FIELD_U32, offsetof(arch_encoder, width), 1, MAX_HIDDEN, NULL},
+    {"hidden", FIELD_U32, offsetof(arch_encoder, hidden), 1, MAX_MLP, NULL},
+};
+
 static const field fit_fields[] = {
     {"kind", FIELD_NAME, offsetof(arch_fit, kind), 0, 0, arch_fit_names},
     {"filter", FIELD_NAME, offsetof(arch_fit, filter), 0, 0, arch_filter_names},
@@ -241,11 +247,22 @@ static json_t *tower_to_json(const arch_tower *tower)
     return whole(object, ok);
 }
 
+static json_t *encoders_to_json(const arch *a)
+{
+    json_t *list = json_array();
+    bool ok = true;
+    for (uint32_t e = 0; e < a->n_encoders; e++)
+        ok = json_array_append_new(list, fields_to_json(encoder_fields, COUNT(encoder_fields), &a->encoders[e])) == 0 && ok;
+    return whole(list, ok);
+}
+
 json_t *arch_to_json(const arch *a)
 {
     json_t *object = fields_to_json(model_fields, COUNT(model_fields), a);
     bool ok = set(object, "decoder", decoder_to_json(&a->decoder));
     ok = set(object, "tower", a->has_tower ? tower_to_json(&a->tower) : json_null()) && ok;
+    if (a->n_encoders > 0)
+        ok = set(object, "encoders", encoders_to_json(a)) && ok;
     return whole(object, ok);
 }
 
@@ -441,11 +458,27 @@ static void check_prefix(shard_json *json, const char *name, const char *prefix)
         shard_json_fail(json, name, "a short text");
 }
 
+static base_status read_encoders(const shard_json *parent, arch *out)
+{
+    const json_t *list = json_object_get(parent->object, "encoders");
+    base_status status = BASE_OK;
+    if (!json_is_array(list) || json_array_size(list) > ARCH_MAX_ENCODERS)
+        return base_fail(parent->error, BASE_EFORMAT, "'%s': 'encoders' is no list of at most %u", parent->file, ARCH_MAX_ENCODERS);
+    out->n_encoders = (uint32_t)json_array_size(list);
+    for (uint32_t e = 0; e < out->n_encoders && status == BASE_OK; e++) {
+        shard_json json = shard_json_over(json_array_get(list, e), parent->file, "encoders.", parent->error);
+        read_fields(&json, encoder_fields, COUNT(encoder_fields), 0, &out->encoders[e]);
+        status = json.status;
+    }
+    return status == BASE_OK ? config_check_encoders(parent->file, out, parent->error) : status;
+}
+
 base_status arch_from_json(const json_t *object, const char *file, arch *out, base_error *error)
 {
     shard_json json = shard_json_over(object, file, "", error);
     arch found = {0};
-    read_fields(&json, model_fields, COUNT(model_fields), 2, &found);
+    bool has_encoders = shard_json_has(&json, "encoders");
+    read_fields(&json, model_fields, COUNT(model_fields), has_encoders ? 3 : 2, &found);
     check_prefix(&json, "prefix", found.prefix);
     check_prefix(&json, "tower_prefix", found.tower_prefix);
     check_prefix(&json, "projector_prefix", found.projector_prefix);
@@ -457,6 +490,8 @@ base_status arch_from_json(const json_t *object, const char *file, arch *out, ba
     found.has_tower = shard_json_has(&json, "tower");
     if (status == BASE_OK && found.has_tower)
         status = read_tower(&json, &found.tower);
+    if (status == BASE_OK && has_encoders)
+        status = read_encoders(&json, &found);
     if (status == BASE_OK)
         *out = found;
     return status;

@@ -45,9 +45,9 @@ typedef struct arch_family {
     base_status (*fill)(const family_config *config, arch *out);
     base_status (*fill_gguf)(const family_gguf *gguf, arch *out); /* NULL: no GGUF files */
 
-    /* Names by part and role, NULL where the family has none.  "%u" stands for the layer; a name of the decoder that begins with '/'
+    /* Names by part and role, NULL where the family has none; the last part is any encoder.  "%u" stands for the layer or encoder; a name of the decoder that begins with '/'
      * stands outside the prefix. */
-    const char *names[2][ARCH_N_ROLES];
+    const char *names[ARCH_ENCODERS + 1][ARCH_N_ROLES];
     const char *gguf_names[ARCH_N_ROLES];
 } arch_family;
 

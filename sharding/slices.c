@@ -147,6 +147,20 @@ static void visit_tower(walk *w, const arch *a, const shard_split *split)
     visit_projector(w, a);
 }
 
+static void visit_encoders(walk *w, const arch *a)
+{
+    shard_range d = whole(a->decoder.stack.d);
+
+    for (uint32_t e = 0; e < a->n_encoders; e++) {
+        shard_range width = whole(a->encoders[e].width), hidden = whole(a->encoders[e].hidden);
+        w->part = (arch_part)(ARCH_ENCODERS + e);
+        visit_matrix(w, ARCH_ENCODER_IN, hidden, width, 0);
+        visit_vector(w, ARCH_ENCODER_IN_BIAS, hidden);
+        visit_matrix(w, ARCH_ENCODER_OUT, d, hidden, 0);
+        visit_vector(w, ARCH_ENCODER_OUT_BIAS, d);
+    }
+}
+
 base_status shard_slices_visit(const arch *a, const shard_split *split, shard_slice_visitor *visitor, void *context,
                                base_error *error)
 {
@@ -157,6 +171,8 @@ base_status shard_slices_visit(const arch *a, const shard_split *split, shard_sl
 
     if (first && a->has_tower)
         visit_tower(&w, a, split);
+    if (first)
+        visit_encoders(&w, a);
     w.part = ARCH_DECODER;
     if (first || (last && decoder->tied_embeddings))
         visit_matrix(&w, ARCH_EMBEDDING, split->vocab, d, 0);
@@ -212,9 +228,15 @@ void shard_slice_name(const shard_slice *slice, char name[SHARD_SLICE_NAME])
         [ARCH_PROJECTOR_BIAS] = "projector_bias",
         [ARCH_PROJECTOR_2] = "projector_2",
         [ARCH_PROJECTOR_2_BIAS] = "projector_2_bias",
+        [ARCH_ENCODER_IN] = "in",
+        [ARCH_ENCODER_IN_BIAS] = "in_bias",
+        [ARCH_ENCODER_OUT] = "out",
+        [ARCH_ENCODER_OUT_BIAS] = "out_bias",
     };
     const char *part = slice->part == ARCH_TOWER ? "tower" : "decoder";
-    if (arch_role_is_layer(slice->role))
+    if (slice->part >= ARCH_ENCODERS)
+        snprintf(name, SHARD_SLICE_NAME, "encoders.%d.%s", (int)slice->part - ARCH_ENCODERS, roles[slice->role]);
+    else if (arch_role_is_layer(slice->role))
         snprintf(name, SHARD_SLICE_NAME, "%s.layers.%u.%s", part, slice->layer, roles[slice->role]);
     else
         snprintf(name, SHARD_SLICE_NAME, "%s.%s", part, roles[slice->role]);

@@ -25,7 +25,7 @@ typedef base_status shard_slice_visitor(void *context, const shard_slice *slice,
 base_status shard_slices_visit(const arch *a, const shard_split *split, shard_slice_visitor *visit, void *context,
                                base_error *error);
 
-/* The name of a slice's tensor in a shard file: "decoder.layers.3.attn_q", "tower.patch".  No family's names: ours. */
+/* The name of a slice's tensor in a shard file: "decoder.layers.3.attn_q", "tower.patch", "encoders.0.in".  No family's names: ours. */
 #define SHARD_SLICE_NAME 64u
 void shard_slice_name(const shard_slice *slice, char name[SHARD_SLICE_NAME]);
 

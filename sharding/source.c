@@ -448,7 +448,7 @@ static base_status check_role(const shard_source *source, const arch *a, arch_pa
 
 base_status shard_source_check(const shard_source *source, const arch *a, base_error *error)
 {
-    for (int part = ARCH_DECODER; part <= ARCH_TOWER; part++)
+    for (int part = ARCH_DECODER; part < ARCH_N_PARTS; part++)
         for (int role = 0; role < ARCH_N_ROLES; role++) {
             base_status status = check_role(source, a, (arch_part)part, (arch_role)role, error);
             if (status != BASE_OK)

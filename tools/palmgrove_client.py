@@ -21,6 +21,11 @@ class PalmgroveError(Exception):
         self.code, self.name, self.message = code, name, message
 
 
+def vectors(rows, encoder=""):
+    """A part of vectors, a position of the prompt each: rows of equally many numbers for an encoder of the model; without one embeddings."""
+    return pb.Part(vectors=pb.Vectors(encoder=encoder, width=len(rows[0]), values=[value for row in rows for value in row]))
+
+
 class Client:
     """One connection, used by one thread.  timeout: seconds of silence after which a server counts as unreachable."""
     def __init__(self, endpoint, timeout=10.0):
@@ -94,7 +99,7 @@ class Client:
 
     def generate(self, parts=None, task=None, fields=None, images=(), on_text=None, max_tokens=0, temperature=0.0, top_k=0,
                  top_p=0.0, seed=0, stop=(), deadline_ms=0, stat=False, logits_digest=False, chat=None, answer=""):
-        """parts: str (text), bytes (an image file) or pb.Part, in order (a frame of a DICOM file: pb.Part(image=..., image_frame=N)); then task, then chat, then images.  A field of the task may be a list of
+        """parts: str (text), bytes (an image file) or pb.Part, in order (a frame of a DICOM file: pb.Part(image=..., image_frame=N); vectors: vectors(...)); then task, then chat, then images.  A field of the task may be a list of
         values.  answer: score this instead of writing one (logprobs of the result).  chat: the user's words, or
         pairs of a role ("system", "user", "assistant", "image") and a text.  on_text gets each text delta; without it nothing is
         streamed.  Returns pb.Result: text, finish, usage, timings, provenance, ids."""

@@ -75,12 +75,15 @@ static bool plan_bytes_of(const link_limits *limits, size_t *out)
 {
     size_t blocks = (limits->max_positions + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS;
     size_t image = (size_t)limits->image_size * limits->image_size * 3 + IMAGE_BYTES;
-    size_t slices, images, total;
+    size_t slices, images, total, vector = 0;
+    for (int kind = 0; kind < LINK_VECTOR_KINDS; kind++)
+        vector = limits->vector_widths[kind] > vector ? limits->vector_widths[kind] : vector;
+    vector = (vector + 2) * sizeof(float); /* its kind, and a token */
     if (!base_size_mul(blocks, sizeof(uint32_t), &blocks) || !base_size_add(blocks, SLICE_BYTES, &slices) ||
         !base_size_mul(slices, limits->max_seqs, &slices) || !base_size_mul(image, limits->n_image_slots, &images) ||
         !base_size_add(slices, images, &total))
         return false;
-    return base_size_add(total, HEADER_BYTES + limits->max_step_tokens * sizeof(int32_t), out);
+    return base_size_mul(vector, limits->max_step_tokens, &vector) && base_size_add(total, vector, &total) && base_size_add(total, HEADER_BYTES, out);
 }
 
 /* Memory for a window of plans, encoded and decoded.  Pages that no plan ever reaches cost nothing. */

@@ -117,6 +117,8 @@ static void log_prompt(const session *s)
             base_log_info("request '%s' part %zu: text: %s", s->request.request_id, i, part->text);
         else if (part->kind == WIRE_PART_IMAGE)
             base_log_info("request '%s' part %zu: image of %zu bytes", s->request.request_id, i, part->image_bytes);
+        else if (part->kind == WIRE_PART_VECTORS)
+            base_log_info("request '%s' part %zu: %zu numbers in vectors of %u", s->request.request_id, i, part->n_values, part->width);
         for (size_t k = 0; part->kind == WIRE_PART_TASK && k < part->n_fields; k++)
             base_log_info("request '%s' part %zu: task '%s': %s: %s", s->request.request_id, i, part->task, part->fields[k].name,
                           part->fields[k].value);

@@ -104,6 +104,14 @@ static int32_t token_at(const sched_seq *seq, uint32_t pos)
     return pos - seq->n_known < seq->n_draft ? seq->draft[pos - seq->n_known] : 0;
 }
 
+/* A vector joins the plan, which it is numbered in behind the rows of the image store. */
+static int32_t add_vector(sched *s, const sched_vector *vector)
+{
+    const link_limits *limits = &s->options.limits;
+    s->plan.vectors[s->plan.n_vectors] = (link_vector){.kind = vector->kind, .width = vector->width, .values = vector->values};
+    return -1 - (int32_t)(limits->n_image_slots * limits->rows_per_image + s->plan.n_vectors++);
+}
+
 /* Copy tokens of the sequence into the plan: image rows are renumbered to the slots held, images met for the first time join it. */
 static void copy_tokens(sched *s, sched_seq *seq, uint32_t pos, uint32_t n_tokens)
 {
@@ -111,7 +119,9 @@ static void copy_tokens(sched *s, sched_seq *seq, uint32_t pos, uint32_t n_token
     link_plan *plan = &s->plan;
     for (uint32_t i = 0; i < n_tokens; i++) {
         int32_t token = token_at(seq, pos + i);
-        if (token < 0) {
+        if (token < 0 && sched_is_vector(token)) {
+            token = add_vector(s, &seq->vectors[sched_vector_of(token)]);
+        } else if (token < 0) {
             int32_t row = -1 - token;
             seq_image *image = &seq->images[row / rows];
             token = -1 - ((int32_t)image->slot * rows + row % rows);
@@ -317,11 +327,16 @@ static void join_prefix(sched *s, sched_seq *seq)
     sched_seq_return_images(s, seq);
 }
 
+static bool is_image_row(int32_t token)
+{
+    return token < 0 && !sched_is_vector(token);
+}
+
 /* The image that a row at `pos` and the one behind it are of, when its rows go together; NULL: a chunk may end between them. */
 static const seq_image *image_across(const sched *s, const sched_seq *seq, uint32_t pos)
 {
     uint32_t rows = s->options.limits.rows_per_image;
-    if (s->options.limits.whole_images == 0 || pos + 1 >= seq->n_known || seq->tokens[pos] >= 0 || seq->tokens[pos + 1] >= 0)
+    if (s->options.limits.whole_images == 0 || pos + 1 >= seq->n_known || !is_image_row(seq->tokens[pos]) || !is_image_row(seq->tokens[pos + 1]))
         return NULL;
     uint32_t row = (uint32_t)(-1 - seq->tokens[pos]);
     return row % rows + 1 < rows ? &seq->images[row / rows] : NULL;
@@ -383,7 +398,7 @@ static void begin_plan(sched *s)
     s->flights[(s->first_flight + s->n_flights) % s->options.max_plans].n_entries = 0;
     s->plan.step = s->step + 1;
     s->plan.image_size = s->options.limits.image_size;
-    s->plan.n_slices = s->plan.n_tokens = s->plan.n_blocks = s->plan.n_images = 0;
+    s->plan.n_slices = s->plan.n_tokens = s->plan.n_blocks = s->plan.n_images = s->plan.n_vectors = 0;
     s->n_drafted = 0;
     s->n_hoped = 0.0f;
 }

@@ -8,6 +8,10 @@ static bool content_of(const sched *s, const sched_seq *seq, uint32_t b, prefix_
     for (uint32_t i = LINK_KV_BLOCK_TOKENS; i-- > 0;) {
         if (out->tokens[i] >= 0)
             continue;
+        if (sched_is_vector(out->tokens[i])) {
+            out->images = seq->vectors[sched_vector_of(out->tokens[i])].digest;
+            break;
+        }
         if (seq->image_digests == NULL)
             return false;
         out->images = seq->image_digests[(uint32_t)(-1 - out->tokens[i]) / s->options.limits.rows_per_image];

@@ -79,8 +79,9 @@ static base_status init_plan(sched *s, base_error *error)
     s->plan.tokens = calloc(s->options.step_tokens, sizeof *s->plan.tokens);
     s->plan.blocks = calloc(limits->max_seqs, kv_blocks_for(limits->max_positions) * sizeof *s->plan.blocks); /* they may share */
     s->plan.images = calloc(limits->n_image_slots + 1u, sizeof *s->plan.images);
+    s->plan.vectors = calloc(s->options.step_tokens, sizeof *s->plan.vectors);
     s->scratch = calloc(limits->max_seqs, sizeof(sched_seq *));
-    if (!s->plan.slices || !s->plan.tokens || !s->plan.blocks || !s->plan.images || !s->scratch)
+    if (!s->plan.slices || !s->plan.tokens || !s->plan.blocks || !s->plan.images || !s->plan.vectors || !s->scratch)
         return base_fail(error, BASE_ENOMEM, "no memory for a step plan of %u tokens", s->options.step_tokens);
     return BASE_OK;
 }
@@ -188,6 +189,7 @@ void sched_destroy(sched **out)
     free(s->plan.tokens);
     free(s->plan.blocks);
     free(s->plan.images);
+    free(s->plan.vectors);
     sched_pool_release(&s->slots);
     prefix_cache_release(&s->blocks);
     draft_history_release(&s->history);
@@ -257,22 +259,41 @@ static uint32_t n_given(const sched_request *r)
     return r->n_tokens + (r->score ? r->max_tokens : 0);
 }
 
-/* Ids inside the vocabulary; image rows complete, in order, each image's together. */
+static base_status check_vectors(const sched *s, const sched_request *r, base_error *error)
+{
+    for (uint32_t v = 0; v < r->n_vectors; v++) {
+        const sched_vector *vector = &r->vectors[v];
+        if (vector->kind >= LINK_VECTOR_KINDS || vector->width == 0 || vector->width != s->options.limits.vector_widths[vector->kind])
+            return base_fail(error, BASE_EINVAL, "vector %u of the prompt has %u numbers and kind %u; this model has no such vectors", v, vector->width,
+                             vector->kind);
+    }
+    return BASE_OK;
+}
+
+/* Ids inside the vocabulary; vectors in order; image rows complete, in order, each image's together. */
 static base_status check_tokens(const sched *s, const sched_request *r, base_error *error)
 {
     uint64_t next_row = 0;
+    uint32_t next_vector = 0;
     for (uint32_t i = 0; i < n_given(r); i++) {
         int32_t token = r->tokens[i];
         if (token >= 0 && (uint32_t)token >= s->options.limits.vocab_size)
             return base_fail(error, BASE_EINVAL, "token %d is outside the vocabulary of %u", token,
                              s->options.limits.vocab_size);
+        if (token < 0 && sched_is_vector(token)) {
+            if (i >= r->n_tokens || sched_vector_of(token) != next_vector++)
+                return base_fail(error, BASE_EINVAL, "the vectors of the prompt are not in order at position %u", i);
+            continue;
+        }
         if (token < 0 && (i >= r->n_tokens || (uint64_t)(-1 - (int64_t)token) != next_row++))
             return base_fail(error, BASE_EINVAL, "the image rows of the prompt are not in order at position %u", i);
     }
     if (next_row != (uint64_t)r->n_images * s->options.limits.rows_per_image)
         return base_fail(error, BASE_EINVAL, "%llu image rows in the prompt do not belong to %u images",
                          (unsigned long long)next_row, r->n_images);
-    return BASE_OK;
+    if (next_vector != r->n_vectors)
+        return base_fail(error, BASE_EINVAL, "the prompt has places for %u vectors, but %u came", next_vector, r->n_vectors);
+    return check_vectors(s, r, error);
 }
 
 static base_status alloc_seq(const sched_request *r, sched_seq **out, base_error *error)
@@ -298,13 +319,14 @@ static void fill_images(sched_seq *seq, const sched_request *r, uint32_t rows_pe
 {
     uint32_t rows = 0;
     for (uint32_t i = 0; i < r->n_tokens; i++)
-        if (r->tokens[i] < 0)
+        if (r->tokens[i] < 0 && !sched_is_vector(r->tokens[i]))
             seq->images[rows++ / rows_per_image].end = i + 1;
     for (uint32_t i = 0; i < r->n_images; i++) {
         seq->images[i].pixels = r->images[i];
         seq->images[i].slot = SEQ_NO_SLOT;
     }
     seq->n_images = r->n_images;
+    seq->vectors = r->vectors;
     seq->has_image_names = r->image_names != NULL;
     for (uint32_t i = 0; i < r->n_images && seq->has_image_names; i++)
         memcpy(seq->images[i].name, r->image_names[i], sizeof seq->images[i].name);

@@ -1,8 +1,9 @@
-/* prompt.c - in three steps: lay out (which text, which image, in what order), tokenize, decode the images.  What is cheap to refuse
+/* prompt.c - in three steps: lay out (which text, image, vectors, in what order), tokenize, decode the images and copy the vectors.  What is cheap to refuse
  * comes first: nothing is decoded for a prompt that is too long. */
 #include "coordinator/session/prompt.h"
 
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,8 +14,9 @@
 enum { COUNTED_CONTEXTS = 16 };
 
 typedef struct item {
-    const char *text;       /* [size] NULL: an image */
-    const wire_part *image; /* NULL: a task's slot whose image has not come yet */
+    const char *text;         /* [size] NULL: an image or vectors */
+    const wire_part *image;   /* NULL: a task's slot whose image has not come yet */
+    const wire_part *vectors; /* NULL: none */
     size_t size;
     bool is_chat; /* one text with the chat items beside it */
     bool is_trusted;
@@ -26,13 +28,18 @@ typedef struct layout {
     size_t n_items, capacity;
     task_prompt *tasks; /* [n_tasks] owned: the texts of items */
     size_t n_tasks, n_task_parts;
-    uint32_t n_images;
+    uint32_t n_images, n_vectors;
 } layout;
 
 /* A chat's frames are no words of anybody. */
 static bool has_words(const item *it)
 {
     return it->text != NULL && it->size > 0 && !it->is_trusted;
+}
+
+static bool is_image(const item *it)
+{
+    return it->text == NULL && it->vectors == NULL;
 }
 
 static void layout_release(layout *l)
@@ -116,7 +123,7 @@ static base_status add_image(const wire_part *part, layout *l, base_error *error
     if (l->n_task_parts == 0)
         return add_item(l, (item){.image = part}, error);
     for (size_t i = 0; i < l->n_items; i++) {
-        if (l->items[i].text == NULL && l->items[i].image == NULL) {
+        if (is_image(&l->items[i]) && l->items[i].image == NULL) {
             l->items[i].image = part;
             return BASE_OK;
         }
@@ -125,19 +132,58 @@ static base_status add_image(const wire_part *part, layout *l, base_error *error
                      "as many as the task takes", l->n_images);
 }
 
+static uint32_t n_vectors_of(const wire_part *part)
+{
+    return (uint32_t)(part->n_values / part->width);
+}
+
+/* Which kind of vectors a part has; the names of encoders are the model's. */
+static base_status find_kind(const prompt_env *env, const wire_part *part, uint32_t *kind, base_error *error)
+{
+    char known[ARCH_MAX_ENCODERS * (ARCH_MAX_ENCODER_NAME + 2) + 1] = "";
+    *kind = LINK_VECTOR_EMBEDDING;
+    if (part->encoder == NULL || part->encoder[0] == '\0')
+        return BASE_OK;
+    for (uint32_t e = 0; e < env->n_encoders; e++) {
+        *kind = LINK_VECTOR_ENCODERS + e;
+        if (strcmp(env->encoders[e].name, part->encoder) == 0)
+            return BASE_OK;
+        size_t n = strlen(known);
+        snprintf(known + n, sizeof known - n, "%s%s", n > 0 ? ", " : "", env->encoders[e].name);
+    }
+    return base_fail(error, BASE_ENOTFOUND, "this model has no vector encoder '%.64s'; %s%s", part->encoder,
+                     env->n_encoders > 0 ? "it has: " : "it takes embeddings only, without a name", known);
+}
+
+static base_status add_vectors(const prompt_env *env, const wire_part *part, layout *l, base_error *error)
+{
+    uint32_t kind;
+    if (l->n_task_parts > 0)
+        return base_fail(error, BASE_EINVAL, "vectors do not go with a task; send its text as text parts, the vectors between them");
+    base_status status = find_kind(env, part, &kind, error);
+    if (status != BASE_OK)
+        return status;
+    if (part->width != env->limits.vector_widths[kind])
+        return base_fail(error, BASE_EINVAL, "vectors of %u numbers for %s%s, which takes %u", part->width,
+                         kind == LINK_VECTOR_EMBEDDING ? "the decoder" : "vector encoder ", kind == LINK_VECTOR_EMBEDDING ? "" : part->encoder,
+                         env->limits.vector_widths[kind]);
+    l->n_vectors += n_vectors_of(part);
+    return add_item(l, (item){.vectors = part}, error);
+}
+
 static base_status check_layout(const prompt_env *env, const layout *l, base_error *error)
 {
     bool has_text = false;
     uint32_t n_open = 0;
     for (size_t i = 0; i < l->n_items; i++) {
         has_text |= has_words(&l->items[i]);
-        n_open += l->items[i].text == NULL && l->items[i].image == NULL;
+        n_open += is_image(&l->items[i]) && l->items[i].image == NULL;
     }
     if (n_open > 0)
         return base_fail(error, BASE_EINVAL, "the task wants %u more image%s; add image parts after the task", n_open,
                          n_open == 1 ? "" : "s");
-    if (!has_text && l->n_images == 0)
-        return base_fail(error, BASE_EINVAL, "the prompt is empty; send a text, an image or a task");
+    if (!has_text && l->n_images == 0 && l->n_vectors == 0)
+        return base_fail(error, BASE_EINVAL, "the prompt is empty; send a text, an image, vectors or a task");
     if (l->n_images > 0 && env->limits.rows_per_image == 0)
         return base_fail(error, BASE_EUNSUPPORTED, "the prompt has an image, but this model has no vision tower");
     if (l->n_images > env->limits.n_image_slots)
@@ -155,12 +201,12 @@ static base_status mark_images(const prompt_images *images, layout *l, base_erro
     if (open[0] == '\0' && close[0] == '\0')
         return BASE_OK;
     for (size_t i = 0; status == BASE_OK && i < l->n_items; i++) {
-        bool is_image = l->items[i].text == NULL;
-        if (is_image && open[0] != '\0')
+        bool has_marks = is_image(&l->items[i]);
+        if (has_marks && open[0] != '\0')
             status = add_item(&marked, (item){.text = open, .size = strlen(open), .is_trusted = true, .joins_previous = true}, error);
         if (status == BASE_OK)
             status = add_item(&marked, l->items[i], error);
-        if (status == BASE_OK && is_image && close[0] != '\0')
+        if (status == BASE_OK && has_marks && close[0] != '\0')
             status = add_item(&marked, (item){.text = close, .size = strlen(close), .is_trusted = true, .joins_next = true}, error);
     }
     if (status != BASE_OK) {
@@ -186,6 +232,8 @@ static base_status lay_out(const prompt_env *env, const wire_generate *g, layout
             status = add_text(l, part->text, error);
         else if (part->kind == WIRE_PART_IMAGE)
             status = add_image(part, l, error);
+        else if (part->kind == WIRE_PART_VECTORS)
+            status = add_vectors(env, part, l, error);
         else if (strcmp(part->task, CHAT_TASK) == 0)
             status = add_chat(env, part, l, error);
         else
@@ -202,6 +250,14 @@ static base_status add_rows(text_ids *tokens, uint32_t first_row, uint32_t n_row
 {
     for (uint32_t r = 0; r < n_rows; r++)
         if (!text_ids_push(tokens, -1 - (int32_t)(first_row + r)))
+            return base_fail(error, BASE_ENOMEM, "no memory for the tokens of a prompt");
+    return BASE_OK;
+}
+
+static base_status push_vectors(text_ids *tokens, uint32_t first, uint32_t n, base_error *error)
+{
+    for (uint32_t v = first; v < first + n; v++)
+        if (!text_ids_push(tokens, sched_vector_token(v)))
             return base_fail(error, BASE_ENOMEM, "no memory for the tokens of a prompt");
     return BASE_OK;
 }
@@ -244,14 +300,17 @@ base_status prompt_check_ids(const prompt_env *env, const text_ids *tokens, base
 
 static base_status tokenize(const prompt_env *env, const layout *l, text_ids *tokens, base_error *error)
 {
-    uint32_t context = env->limits.max_positions, rows = env->limits.rows_per_image, first_row = 0;
+    uint32_t context = env->limits.max_positions, rows = env->limits.rows_per_image, first_row = 0, n_vectors = 0;
     size_t counted = (size_t)context * COUNTED_CONTEXTS;
     base_status status = BASE_OK;
     if (env->bos_id >= 0 && !text_ids_push(tokens, env->bos_id))
         status = base_fail(error, BASE_ENOMEM, "no memory for the tokens of a prompt");
     for (size_t i = 0, n; status == BASE_OK && i < l->n_items; i += n) {
         n = 1;
-        if (l->items[i].text == NULL) {
+        if (l->items[i].vectors != NULL) {
+            status = push_vectors(tokens, n_vectors, n_vectors_of(l->items[i].vectors), error);
+            n_vectors += n_vectors_of(l->items[i].vectors);
+        } else if (l->items[i].text == NULL) {
             status = add_rows(tokens, first_row, rows, error);
             first_row += rows;
         } else {
@@ -292,34 +351,91 @@ static base_status decode_one(const prompt_env *env, const wire_part *part, uint
     return BASE_OK;
 }
 
-/* The name of the image just decoded, and from it that of all up to it. */
-static void name_images(prompt *p, size_t image_bytes)
+/* The digest of all images and vectors so far: of the one before (NULL: none) and the name of the newest. */
+static void chain(const unsigned char *before, const unsigned char *name, unsigned char *digest)
 {
-    crypto_generichash(p->image_names[p->n_images], PREFIX_IMAGES_BYTES, p->images[p->n_images], image_bytes, NULL, 0);
     crypto_generichash_state hash;
     crypto_generichash_init(&hash, NULL, 0, PREFIX_IMAGES_BYTES);
-    if (p->n_images > 0)
-        crypto_generichash_update(&hash, p->image_digests[p->n_images - 1], PREFIX_IMAGES_BYTES);
-    crypto_generichash_update(&hash, p->image_names[p->n_images], PREFIX_IMAGES_BYTES);
-    crypto_generichash_final(&hash, p->image_digests[p->n_images], PREFIX_IMAGES_BYTES);
+    if (before != NULL)
+        crypto_generichash_update(&hash, before, PREFIX_IMAGES_BYTES);
+    crypto_generichash_update(&hash, name, PREFIX_IMAGES_BYTES);
+    crypto_generichash_final(&hash, digest, PREFIX_IMAGES_BYTES);
 }
 
-static base_status decode_images(const prompt_env *env, const layout *l, prompt *p, base_error *error)
+/* The name of a vector; the key keeps it apart from pixels. */
+static void name_vector(const sched_vector *vector, unsigned char *name)
+{
+    static const unsigned char key[crypto_generichash_KEYBYTES_MIN] = "vector";
+    crypto_generichash_state hash;
+    crypto_generichash_init(&hash, key, sizeof key, PREFIX_IMAGES_BYTES);
+    crypto_generichash_update(&hash, (const unsigned char *)&vector->kind, sizeof vector->kind);
+    crypto_generichash_update(&hash, (const unsigned char *)vector->values, vector->width * sizeof(float));
+    crypto_generichash_final(&hash, name, PREFIX_IMAGES_BYTES);
+}
+
+/* Copy a part's vectors behind the others; find_kind has succeeded before. */
+static const unsigned char *copy_vectors(const prompt_env *env, const wire_part *part, const unsigned char *before, float **values, prompt *p)
+{
+    uint32_t kind = 0;
+    find_kind(env, part, &kind, NULL);
+    memcpy(*values, part->values, part->n_values * sizeof **values);
+    for (uint32_t v = 0; v < n_vectors_of(part); v++, *values += part->width) {
+        unsigned char name[PREFIX_IMAGES_BYTES];
+        sched_vector *vector = &p->vectors[p->n_vectors++];
+        *vector = (sched_vector){.kind = kind, .width = part->width, .values = *values};
+        name_vector(vector, name);
+        chain(before, name, vector->digest);
+        before = vector->digest;
+    }
+    return before;
+}
+
+static base_status take_vectors_memory(const layout *l, prompt *p, base_error *error)
+{
+    size_t n_values = 0; /* all of them came in one message */
+    for (size_t i = 0; i < l->n_items; i++)
+        n_values += l->items[i].vectors != NULL ? l->items[i].vectors->n_values : 0;
+    p->vectors = calloc(l->n_vectors + 1u, sizeof *p->vectors);
+    p->vector_values = calloc(n_values + 1, sizeof *p->vector_values);
+    if (p->vectors == NULL || p->vector_values == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for %u vectors", l->n_vectors);
+    return BASE_OK;
+}
+
+static base_status take_images_memory(const layout *l, prompt *p, base_error *error)
 {
     p->images = calloc(l->n_images + 1u, sizeof *p->images);
     p->image_digests = calloc(l->n_images + 1u, sizeof *p->image_digests);
     p->image_names = calloc(l->n_images + 1u, sizeof *p->image_names);
     if (p->images == NULL || p->image_digests == NULL || p->image_names == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for %u images", l->n_images);
+    return BASE_OK;
+}
+
+/* Images and vectors, in the order in which they stand. */
+static base_status decode_inputs(const prompt_env *env, const layout *l, prompt *p, base_error *error)
+{
+    size_t image_bytes = (size_t)env->limits.image_size * env->limits.image_size * 3;
+    const unsigned char *before = NULL;
+    base_status status = take_images_memory(l, p, error);
+    if (status == BASE_OK)
+        status = take_vectors_memory(l, p, error);
+    if (status != BASE_OK)
+        return status;
+    float *values = p->vector_values;
     for (size_t i = 0; i < l->n_items; i++) {
+        if (l->items[i].vectors != NULL)
+            before = copy_vectors(env, l->items[i].vectors, before, &values, p);
         if (l->items[i].image == NULL)
             continue;
-        base_status status = decode_one(env, l->items[i].image, &p->images[p->n_images], error);
+        status = decode_one(env, l->items[i].image, &p->images[p->n_images], error);
         if (status != BASE_OK) {
             base_error_prefix(error, "image %u of %u: ", p->n_images + 1, l->n_images);
             return status;
         }
-        name_images(p, (size_t)env->limits.image_size * env->limits.image_size * 3);
+        crypto_generichash(p->image_names[p->n_images], PREFIX_IMAGES_BYTES, p->images[p->n_images], image_bytes, NULL, 0);
+        chain(before, p->image_names[p->n_images], p->image_digests[p->n_images]);
+        before = p->image_digests[p->n_images];
         p->n_images++;
     }
     return BASE_OK;
@@ -333,7 +449,7 @@ base_status prompt_build(const prompt_env *env, const wire_generate *generate, p
     if (status == BASE_OK)
         status = tokenize(env, &l, &p.tokens, error);
     if (status == BASE_OK)
-        status = decode_images(env, &l, &p, error);
+        status = decode_inputs(env, &l, &p, error);
     layout_release(&l);
     if (status == BASE_OK)
         *out = p;
@@ -349,6 +465,8 @@ void prompt_release(prompt *p)
     free(p->images);
     free(p->image_digests);
     free(p->image_names);
+    free(p->vectors);
+    free(p->vector_values);
     text_ids_release(&p->tokens);
     *p = (prompt){0};
 }

@@ -167,6 +167,8 @@ sched_request session_request_of(const session *s, const int32_t *stop_ids, uint
         .n_images = s->prompt.n_images,
         .image_digests = (const unsigned char (*)[PREFIX_IMAGES_BYTES])s->prompt.image_digests,
         .image_names = (const unsigned char (*)[PREFIX_IMAGES_BYTES])s->prompt.image_names,
+        .vectors = s->prompt.vectors,
+        .n_vectors = s->prompt.n_vectors,
         .max_tokens = s->max_tokens,
         .stop_ids = stop_ids,
         .n_stop_ids = s->scores ? 0 : n_stop_ids,

@@ -61,6 +61,8 @@ static void drop_part(const wire_part *part)
     drop(part->task);
     drop(part->text);
     drop(part->image);
+    drop(part->encoder);
+    drop(part->values);
 }
 
 void pg_request_destroy(pg_request **request)
@@ -174,6 +176,29 @@ pg_status pg_request_add_image_file_frame(pg_request *request, const char *path,
 pg_status pg_request_add_image_file(pg_request *request, const char *path)
 {
     return pg_request_add_image_file_frame(request, path, 0);
+}
+
+pg_status pg_request_add_vectors(pg_request *request, const char *encoder, const float *values, size_t n, uint32_t width)
+{
+    if (values == NULL || n == 0 || width == 0)
+        return stick(request, PG_EINVAL, "a part of vectors has none");
+    if (n > WIRE_VECTORS_MAX || width > WIRE_MESSAGE_BYTES_MAX / sizeof *values / n)
+        return stick(request, PG_ETOOBIG, "%zu vectors of %u numbers; the limits are %d vectors and %d bytes", n, width, WIRE_VECTORS_MAX,
+                     WIRE_MESSAGE_BYTES_MAX);
+    wire_part *part = next_part(request);
+    if (part == NULL)
+        return PG_ETOOBIG;
+    char *name = strdup(encoder != NULL ? encoder : "");
+    float *copy = malloc(n * width * sizeof *copy);
+    if (name == NULL || copy == NULL) {
+        free(name);
+        free(copy);
+        return stick(request, PG_ENOMEM, "out of memory for %zu vectors", n);
+    }
+    memcpy(copy, values, n * width * sizeof *copy);
+    *part = (wire_part){.kind = WIRE_PART_VECTORS, .encoder = name, .values = copy, .n_values = n * width, .width = width};
+    request->generate.n_parts++;
+    return PG_OK;
 }
 
 pg_status pg_request_add_task(pg_request *request, const char *name)

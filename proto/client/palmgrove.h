@@ -95,6 +95,11 @@ PG_API pg_status pg_request_add_image_file(pg_request *request, const char *path
 PG_API pg_status pg_request_add_image_frame(pg_request *request, const void *bytes, size_t size, uint32_t frame);
 PG_API pg_status pg_request_add_image_file_frame(pg_request *request, const char *path, uint32_t frame);
 
+/* Vectors, one position of the prompt each (PaLM-E's multimodal sentences): values [n][width], finite; they do not go with tasks.  `encoder` names what
+ * reads them ("state" ..., those of the model); NULL: they are embeddings of the decoder, as its first layer takes them.
+ * Errors: PG_EINVAL, PG_ETOOBIG (beyond 65536 vectors or 64 MiB), PG_ENOMEM. */
+PG_API pg_status pg_request_add_vectors(pg_request *request, const char *encoder, const float *values, size_t n, uint32_t width);
+
 PG_API pg_status pg_request_add_task(pg_request *request, const char *name);
 
 /* Set a field of the task part added last.  Errors: PG_EINVAL there is none, PG_ENOMEM. */

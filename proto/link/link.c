@@ -58,6 +58,8 @@ void link_hello_encode(const link_hello *hello, base_buf *out)
     base_buf_put_u32(out, limits->image_size);
     base_buf_put_u32(out, limits->vocab_size);
     base_buf_put_u32(out, limits->whole_images);
+    for (int kind = 0; kind < LINK_VECTOR_KINDS; kind++)
+        base_buf_put_u32(out, limits->vector_widths[kind]);
     put_text(out, hello->model_digest, sizeof hello->model_digest - 1);
     put_text(out, hello->isa, sizeof hello->isa - 1);
     base_buf_put_u32(out, hello->n_threads);
@@ -79,6 +81,8 @@ static bool is_hex_digest(const char *text)
     return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
 }
 
+#define VECTOR_WIDTH_MAX (1u << 20) /* far above any model's */
+
 /* Sizes that the scheduler multiplies must be sane: token ids and image rows are int32, an image's bytes fit in memory. */
 static base_status check_hello(const link_hello *hello, base_error *error)
 {
@@ -91,12 +95,16 @@ static base_status check_hello(const link_hello *hello, base_error *error)
     if (limits->vocab_size == 0 || limits->vocab_size > INT32_MAX)
         return base_fail(error, BASE_EFORMAT, "hello: vocab_size is %u", limits->vocab_size);
     if ((limits->rows_per_image == 0) != (limits->image_size == 0) || limits->image_size > 16384 ||
-        (uint64_t)limits->n_image_slots * limits->rows_per_image > INT32_MAX)
+        (uint64_t)limits->n_image_slots * limits->rows_per_image + limits->max_step_tokens > INT32_MAX)
         return base_fail(error, BASE_EFORMAT, "hello: %u image slots of %u rows, %u pixels a side, cannot be",
                          limits->n_image_slots, limits->rows_per_image, limits->image_size);
     if (limits->whole_images > 1 || (limits->whole_images == 1 && limits->n_image_slots > 0 && limits->max_step_tokens < limits->rows_per_image))
         return base_fail(error, BASE_EFORMAT, "hello: whole_images is %u, with %u rows an image in steps of %u", limits->whole_images,
                          limits->rows_per_image, limits->max_step_tokens);
+    for (int kind = 0; kind < LINK_VECTOR_KINDS; kind++)
+        if (limits->vector_widths[kind] > VECTOR_WIDTH_MAX)
+            return base_fail(error, BASE_EFORMAT, "hello: vectors of kind %d have %u numbers; the limit is %u", kind, limits->vector_widths[kind],
+                             VECTOR_WIDTH_MAX);
     if (!is_hex_digest(hello->model_digest))
         return base_fail(error, BASE_EFORMAT, "hello: model_digest is not 64 lower-case hex digits");
     return BASE_OK;
@@ -124,6 +132,8 @@ base_status link_hello_decode(const void *bytes, size_t size, link_hello *out, b
     limits->image_size = base_reader_u32(&reader);
     limits->vocab_size = base_reader_u32(&reader);
     limits->whole_images = base_reader_u32(&reader);
+    for (int kind = 0; kind < LINK_VECTOR_KINDS; kind++)
+        limits->vector_widths[kind] = base_reader_u32(&reader);
     take_text(&reader, hello.model_digest, sizeof hello.model_digest - 1);
     take_text(&reader, hello.isa, sizeof hello.isa - 1);
     hello.n_threads = base_reader_u32(&reader);

@@ -1,9 +1,10 @@
 /* Step plans and results as little-endian messages.
  *
- *     plan:    type u8 | step u64 | n_slices n_tokens n_blocks n_images image_size u32 |
- *              slices | tokens i32 | blocks u32 | images
+ *     plan:    type u8 | step u64 | n_slices n_tokens n_blocks n_images image_size n_vectors u32 |
+ *              slices | tokens i32 | blocks u32 | images | vectors
  *     slice:   seq pos n_tokens first_token first_block n_sampled flags u32 | temperature f32 | top_k u32 | top_p f32 | seed u64 | given i32
  *     image:   slot u32 | pixels u8 [image_size * image_size * 3]
+ *     vector:  kind u32 | values f32 [vector_widths[kind]]
  *     result:  type u8 | step u64 | n_tokens u32 | tokens
  *     token:   seq pos u32 | token i32 | logprob f32 | logits_digest u64
  *
@@ -22,6 +23,7 @@ enum {
     SLICE_BYTES = 7 * 4 + 3 * 4 + 8 + 4,
     TOKEN_BYTES = 4,
     BLOCK_BYTES = 4,
+    VECTOR_BYTES_MIN = 2 * 4,
     SAMPLED_BYTES = 4 * 4 + 8,
     ALL_FLAGS = LINK_SLICE_FEEDBACK | LINK_SLICE_DIGEST | LINK_SLICE_GIVEN,
 };
@@ -58,6 +60,7 @@ void link_plan_encode(const link_plan *plan, base_buf *out)
     base_buf_put_u32(out, plan->n_blocks);
     base_buf_put_u32(out, plan->n_images);
     base_buf_put_u32(out, plan->n_images > 0 ? plan->image_size : 0);
+    base_buf_put_u32(out, plan->n_vectors);
     for (uint32_t i = 0; i < plan->n_slices; i++)
         put_slice(out, &plan->slices[i]);
     base_buf_put(out, plan->tokens, (size_t)plan->n_tokens * TOKEN_BYTES);
@@ -65,6 +68,10 @@ void link_plan_encode(const link_plan *plan, base_buf *out)
     for (uint32_t i = 0; i < plan->n_images; i++) {
         base_buf_put_u32(out, plan->images[i].slot);
         base_buf_put(out, plan->images[i].pixels, pixel_bytes);
+    }
+    for (uint32_t i = 0; i < plan->n_vectors; i++) {
+        base_buf_put_u32(out, plan->vectors[i].kind);
+        base_buf_put(out, plan->vectors[i].values, plan->vectors[i].width * sizeof(float));
     }
 }
 
@@ -87,6 +94,7 @@ static base_status read_header(base_reader *reader, const link_limits *limits, l
     plan->n_blocks = base_reader_u32(reader);
     plan->n_images = base_reader_u32(reader);
     plan->image_size = base_reader_u32(reader);
+    plan->n_vectors = base_reader_u32(reader);
     if (reader->failed || type != LINK_PLAN)
         return base_fail(error, BASE_EFORMAT, "plan: the header is cut or not a plan's");
     if (plan->n_slices == 0)
@@ -97,6 +105,8 @@ static base_status read_header(base_reader *reader, const link_limits *limits, l
         status = check_count("n_tokens", plan->n_tokens, limits->max_step_tokens, error);
     if (status == BASE_OK)
         status = check_count("n_images", plan->n_images, limits->rows_per_image > 0 ? limits->n_image_slots : 0, error);
+    if (status == BASE_OK)
+        status = check_count("n_vectors", plan->n_vectors, plan->n_tokens, error);
     if (status != BASE_OK)
         return status;
     if (plan->image_size != (plan->n_images > 0 ? limits->image_size : 0))
@@ -105,8 +115,9 @@ static base_status read_header(base_reader *reader, const link_limits *limits, l
     return BASE_OK;
 }
 
-/* *pixel_bytes: of one image.  False when the sizes do not fit in size_t or the message is not exactly as long. */
-static bool has_exact_size(const base_reader *reader, const link_plan *plan, size_t *pixel_bytes)
+/* *pixel_bytes: of one image.  False when the sizes do not fit in size_t or the message is not exactly as long; with vectors, whose sizes differ, when
+ * it is shorter than any of them would be. */
+static bool has_size(const base_reader *reader, const link_plan *plan, size_t *pixel_bytes)
 {
     size_t slices, tokens, blocks, images, total;
     return base_size_mul(plan->image_size, plan->image_size, pixel_bytes) && base_size_mul(*pixel_bytes, 3, pixel_bytes) &&
@@ -114,7 +125,8 @@ static bool has_exact_size(const base_reader *reader, const link_plan *plan, siz
            base_size_mul(plan->n_slices, SLICE_BYTES, &slices) && base_size_mul(plan->n_tokens, TOKEN_BYTES, &tokens) &&
            base_size_mul(plan->n_blocks, BLOCK_BYTES, &blocks) && base_size_add(slices, tokens, &total) &&
            base_size_add(total, blocks, &total) && base_size_add(total, images, &total) &&
-           base_reader_left(reader) == total;
+           base_size_add(total, (size_t)plan->n_vectors * VECTOR_BYTES_MIN, &total) &&
+           (plan->n_vectors > 0 ? base_reader_left(reader) >= total : base_reader_left(reader) == total);
 }
 
 static size_t n_marks(const link_limits *limits)
@@ -125,8 +137,8 @@ static size_t n_marks(const link_limits *limits)
 /* The counts were found to be in the message, or are within the limits, so the sums cannot wrap. */
 static size_t memory_bytes(const link_plan *plan, const link_limits *limits)
 {
-    return plan->n_slices * sizeof(link_slice) + plan->n_images * sizeof(link_image) + (size_t)plan->n_tokens * TOKEN_BYTES +
-           (size_t)plan->n_blocks * BLOCK_BYTES + n_marks(limits);
+    return plan->n_slices * sizeof(link_slice) + plan->n_images * sizeof(link_image) + plan->n_vectors * sizeof(link_vector) +
+           (size_t)plan->n_tokens * TOKEN_BYTES + (size_t)plan->n_blocks * BLOCK_BYTES + n_marks(limits);
 }
 
 /* Blocks that a plan's slices can need: all slots' whole sequences. */
@@ -141,21 +153,23 @@ bool link_plan_memory_bytes(const link_limits *limits, size_t *out)
     if (!blocks_max(limits, &blocks) || blocks > UINT32_MAX)
         return false;
     *out = memory_bytes(&(link_plan){.n_slices = limits->max_seqs, .n_images = limits->n_image_slots, .n_tokens = limits->max_step_tokens,
-                                     .n_blocks = (uint32_t)blocks},
+                                     .n_vectors = limits->max_step_tokens, .n_blocks = (uint32_t)blocks},
                         limits);
     return true;
 }
 
-/* Divide the memory: slices | images | tokens | blocks | one mark per sequence slot, cleared, which *marks points at. */
+/* Divide the memory: slices | images | vectors | tokens | blocks | one mark per sequence slot, cleared, which *marks points at. */
 static void divide(uint8_t *memory, link_plan *plan, const link_limits *limits, uint8_t **marks)
 {
     size_t slices = plan->n_slices * sizeof(link_slice), images = plan->n_images * sizeof(link_image);
+    size_t vectors = plan->n_vectors * sizeof(link_vector);
     size_t tokens = (size_t)plan->n_tokens * TOKEN_BYTES, blocks = (size_t)plan->n_blocks * BLOCK_BYTES;
     plan->slices = (link_slice *)(void *)memory;
     plan->images = (link_image *)(void *)(memory + slices);
-    plan->tokens = (int32_t *)(void *)(memory + slices + images);
-    plan->blocks = (uint32_t *)(void *)(memory + slices + images + tokens);
-    *marks = memory + slices + images + tokens + blocks;
+    plan->vectors = (link_vector *)(void *)(memory + slices + images);
+    plan->tokens = (int32_t *)(void *)(memory + slices + images + vectors);
+    plan->blocks = (uint32_t *)(void *)(memory + slices + images + vectors + tokens);
+    *marks = memory + slices + images + vectors + tokens + blocks;
     memset(*marks, 0, n_marks(limits));
 }
 
@@ -255,13 +269,13 @@ static base_status read_slices(base_reader *reader, link_plan *plan, const link_
 }
 
 /* Rows of an image that see each other follow one another to its last inside a slice. */
-static base_status check_images_whole(const link_plan *plan, uint32_t rows_per_image, base_error *error)
+static base_status check_images_whole(const link_plan *plan, uint32_t rows_per_image, uint64_t n_rows, base_error *error)
 {
     for (uint32_t is = 0; is < plan->n_slices; is++) {
         const link_slice *slice = &plan->slices[is];
         for (uint32_t i = slice->first_token, end = i + slice->n_tokens; i < end; i++) {
             int32_t token = plan->tokens[i];
-            bool is_last = token >= 0 || (uint32_t)(-1 - token) % rows_per_image == rows_per_image - 1;
+            bool is_last = token >= 0 || (uint64_t)(-1 - (int64_t)token) >= n_rows || (uint32_t)(-1 - token) % rows_per_image == rows_per_image - 1;
             if (!is_last && (i + 1 == end || plan->tokens[i + 1] != token - 1))
                 return base_fail(error, BASE_EFORMAT, "plan: slices[%u] has row %d of an image without the next; its rows go together",
                                  is, -1 - token);
@@ -273,7 +287,7 @@ static base_status check_images_whole(const link_plan *plan, uint32_t rows_per_i
 /* A placeholder may hold anything on the wire; it becomes 0, so that a rank that looks at it finds a valid token. */
 static base_status read_tokens(base_reader *reader, link_plan *plan, const link_limits *limits, base_error *error)
 {
-    uint64_t n_rows = (uint64_t)limits->n_image_slots * limits->rows_per_image;
+    uint64_t n_rows = (uint64_t)limits->n_image_slots * limits->rows_per_image, n_vectors = 0;
     for (uint32_t i = 0; i < plan->n_tokens; i++)
         plan->tokens[i] = (int32_t)base_reader_u32(reader);
     for (uint32_t i = 0; i < plan->n_slices; i++)
@@ -281,13 +295,17 @@ static base_status read_tokens(base_reader *reader, link_plan *plan, const link_
             plan->tokens[plan->slices[i].first_token] = 0;
     for (uint32_t i = 0; i < plan->n_tokens; i++) {
         int32_t token = plan->tokens[i];
-        bool valid = token >= 0 ? (uint32_t)token < limits->vocab_size : (uint64_t)(-1 - (int64_t)token) < n_rows;
-        if (!valid)
+        uint64_t row = (uint64_t)(-1 - (int64_t)token);
+        bool is_vector = token < 0 && row == n_rows + n_vectors && n_vectors < plan->n_vectors;
+        n_vectors += is_vector;
+        if (token >= 0 ? (uint32_t)token >= limits->vocab_size : row >= n_rows && !is_vector)
             return base_fail(error, BASE_EFORMAT,
-                             "plan: tokens[%u] is %d; the vocabulary has %u entries, the image store %llu rows", i, token,
-                             limits->vocab_size, (unsigned long long)n_rows);
+                             "plan: tokens[%u] is %d; the vocabulary has %u entries, the image store %llu rows, the next vector is %llu of %u", i,
+                             token, limits->vocab_size, (unsigned long long)n_rows, (unsigned long long)n_vectors, plan->n_vectors);
     }
-    return limits->whole_images != 0 && n_rows > 0 ? check_images_whole(plan, limits->rows_per_image, error) : BASE_OK;
+    if (n_vectors < plan->n_vectors)
+        return base_fail(error, BASE_EFORMAT, "plan: n_vectors is %u, but the tokens have %llu", plan->n_vectors, (unsigned long long)n_vectors);
+    return limits->whole_images != 0 && n_rows > 0 ? check_images_whole(plan, limits->rows_per_image, n_rows, error) : BASE_OK;
 }
 
 static base_status read_blocks(base_reader *reader, link_plan *plan, const link_limits *limits, base_error *error)
@@ -317,11 +335,25 @@ static base_status read_images(base_reader *reader, link_plan *plan, const link_
     return BASE_OK;
 }
 
+/* The last of the message. */
+static base_status read_vectors(base_reader *reader, link_plan *plan, const link_limits *limits, base_error *error)
+{
+    for (uint32_t i = 0; i < plan->n_vectors; i++) {
+        uint32_t kind = base_reader_u32(reader), width = kind < LINK_VECTOR_KINDS ? limits->vector_widths[kind] : 0;
+        if (reader->failed || width == 0)
+            return base_fail(error, BASE_EFORMAT, "plan: vectors[%u] is cut, or the model has no kind %u", i, kind);
+        plan->vectors[i] = (link_vector){.kind = kind, .width = width, .values = base_reader_take(reader, width * sizeof(float))};
+    }
+    if (reader->failed || base_reader_left(reader) > 0)
+        return base_fail(error, BASE_EFORMAT, "plan: its vectors are cut, or %zu bytes follow them", base_reader_left(reader));
+    return BASE_OK;
+}
+
 /* What both decoders read first: the plan's counts are checked, nothing is taken. */
 static base_status read_counts(base_reader *reader, const link_limits *limits, link_plan *plan, size_t *pixel_bytes, base_error *error)
 {
     base_status status = read_header(reader, limits, plan, error);
-    if (status == BASE_OK && !has_exact_size(reader, plan, pixel_bytes))
+    if (status == BASE_OK && !has_size(reader, plan, pixel_bytes))
         status = base_fail(error, BASE_EFORMAT, "plan: %zu bytes follow the header, which is not what its counts call for",
                            base_reader_left(reader));
     return status;
@@ -340,6 +372,8 @@ static base_status read_contents(base_reader *reader, const link_limits *limits,
     memset(marks, 0, limits->n_image_slots);
     if (status == BASE_OK)
         status = read_images(reader, plan, limits, pixel_bytes, marks, error);
+    if (status == BASE_OK)
+        status = read_vectors(reader, plan, limits, error);
     return status;
 }
 

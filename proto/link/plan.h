@@ -7,10 +7,11 @@
  * first without the coordinator.
  *
  * Tokens: an id >= 0 is a vocabulary entry; -1 - k is row k of the image store, where image slot j holds rows
- * [j * rows_per_image, (j + 1) * rows_per_image).
+ * [j * rows_per_image, (j + 1) * rows_per_image).  Behind the image store's n rows, -1 - (n + i) is vector i of the plan, which is for that
+ * position alone; vectors stand in the order of their positions.
  * KV blocks: block b of a sequence holds its positions [b * 32, b * 32 + 32) (LINK_KV_BLOCK_TOKENS).
  *
- * On the link and over MPI a plan is one little-endian message: header, slices, tokens, blocks, images (encode below).  */
+ * On the link and over MPI a plan is one little-endian message: header, slices, tokens, blocks, images, vectors (encode below).  */
 #ifndef PALMGROVE_LINK_PLAN_H
 #define PALMGROVE_LINK_PLAN_H
 
@@ -62,14 +63,22 @@ typedef struct link_image {
     const uint8_t *pixels; /* [image_size][image_size][3] u8 RGB; borrowed from the message when decoded */
 } link_image;
 
+/* A vector that takes a position: an embedding as it enters the first layer, or what a vector encoder of the model reads. */
+enum { LINK_VECTOR_EMBEDDING, LINK_VECTOR_ENCODERS, LINK_VECTOR_KINDS = 9 }; /* kind LINK_VECTOR_ENCODERS + e is encoder e */
+typedef struct link_vector {
+    uint32_t kind, width; /* width: link_limits.vector_widths[kind] */
+    const void *values;   /* f32 [width]; borrowed from the message when decoded, of any alignment then */
+} link_vector;
+
 typedef struct link_plan {
     uint64_t step; /* counts up from 1 */
-    uint32_t n_slices, n_tokens, n_blocks, n_images;
+    uint32_t n_slices, n_tokens, n_blocks, n_images, n_vectors;
     uint32_t image_size; /* pixels a side of the images, link_limits.image_size; not read when n_images is 0 */
     link_slice *slices;     /* at least one, at most one per sequence; their tokens follow one another and are all of tokens */
     int32_t *tokens;
     uint32_t *blocks;
     link_image *images; /* encoded before any slice runs */
+    link_vector *vectors;
 } link_plan;
 
 /* The bounds a plan must respect; the replica announces them (link_hello). */
@@ -83,6 +92,7 @@ typedef struct link_limits {
     uint32_t image_size;     /* pixels a side */
     uint32_t vocab_size;
     uint32_t whole_images;   /* 1: the rows of an image see each other, so a slice that has some has all to the image's last; else 0 */
+    uint32_t vector_widths[LINK_VECTOR_KINDS]; /* floats of a vector by kind; 0: there is no such kind */
 } link_limits;
 
 /* Append the encoded plan (message type byte included, see link.h).  A failure (memory, images without image_size) sticks in
@@ -90,7 +100,7 @@ typedef struct link_limits {
 void link_plan_encode(const link_plan *plan, base_buf *out);
 
 /* Decode and check a plan against `limits`; nothing in it can make a rank read or write out of bounds afterwards.
- * One allocation, owned by *out (link_plan_release); image pixels are borrowed from `bytes`.
+ * One allocation, owned by *out (link_plan_release); image pixels and vectors are borrowed from `bytes`.
  * Errors: BASE_EFORMAT with the field that is wrong; BASE_ENOMEM.  *out untouched on error. */
 base_status link_plan_decode(const void *bytes, size_t size, const link_limits *limits, link_plan *out,
                              base_error *error);

@@ -1,5 +1,6 @@
 #include "proto/wire/check.h"
 
+#include <math.h>
 #include <string.h>
 
 static base_status check_name(const char *name, const char *what, size_t i, base_error *error)
@@ -26,6 +27,23 @@ static base_status check_task(const wire_part *part, size_t i, size_t *text_byte
     return status;
 }
 
+static base_status check_vectors(const wire_part *part, size_t i, base_error *error)
+{
+    if (strlen(part->encoder) > WIRE_NAME_BYTES_MAX)
+        return base_fail(error, BASE_ETOOBIG, "generate.parts[%zu].vectors.encoder has %zu bytes; the limit is %d", i, strlen(part->encoder),
+                         WIRE_NAME_BYTES_MAX);
+    if (part->width == 0 || part->n_values == 0 || part->n_values % part->width != 0)
+        return base_fail(error, BASE_EINVAL, "generate.parts[%zu].vectors has %zu values, which are not whole vectors of width %u", i,
+                         part->n_values, part->width);
+    if (part->n_values / part->width > WIRE_VECTORS_MAX)
+        return base_fail(error, BASE_ETOOBIG, "generate.parts[%zu].vectors has %zu vectors; the limit is %d", i, part->n_values / part->width,
+                         WIRE_VECTORS_MAX);
+    for (size_t v = 0; v < part->n_values; v++)
+        if (!isfinite(part->values[v]))
+            return base_fail(error, BASE_EINVAL, "generate.parts[%zu].vectors.values[%zu] is not a finite number", i, v);
+    return BASE_OK;
+}
+
 /* The sums cannot wrap: all texts together came in one message. */
 static base_status check_parts(const wire_generate *generate, base_error *error)
 {
@@ -41,6 +59,8 @@ static base_status check_parts(const wire_generate *generate, base_error *error)
             text_bytes += strlen(part->text);
         } else if (part->kind == WIRE_PART_TASK) {
             status = check_task(part, i, &text_bytes, error);
+        } else if (part->kind == WIRE_PART_VECTORS) {
+            status = check_vectors(part, i, error);
         } else if (part->kind == WIRE_PART_IMAGE && part->image_bytes == 0) {
             status = base_fail(error, BASE_EINVAL, "generate.parts[%zu].image is empty; send an image file", i);
         }
@@ -49,7 +69,7 @@ static base_status check_parts(const wire_generate *generate, base_error *error)
         something = something || part->kind != WIRE_PART_TEXT || part->text[0] != '\0';
     }
     if (!something)
-        return base_fail(error, BASE_EINVAL, "generate.parts is empty; send a text, an image or a task");
+        return base_fail(error, BASE_EINVAL, "generate.parts is empty; send a text, an image, vectors or a task");
     if (text_bytes > WIRE_TEXT_BYTES_MAX)
         return base_fail(error, BASE_ETOOBIG, "the texts of generate.parts and the answer have %zu bytes; the limit is %d", text_bytes,
                          WIRE_TEXT_BYTES_MAX);

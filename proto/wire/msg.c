@@ -2,7 +2,7 @@
  *
  * Encoding builds the generated tree out of borrowed pointers and packs it straight into the buffer.  Decoding scans the
  * bytes (scan.h), unpacks them, and lays the typed arrays over the unpacked tree, whose strings and image bytes they
- * borrow: image bytes are copied once, from the socket's message.  The owner holds the tree and the arrays. */
+ * borrow: image bytes and vectors are copied once, from the socket's message.  The owner holds the tree and the arrays. */
 #include "proto/wire/msg.h"
 
 #include <stdlib.h>
@@ -112,12 +112,13 @@ static char *lend(const char *text)
 
 /* ---- request, encoding ---- */
 
-/* The generated nodes of a prompt: parts[i] points at nodes[i], a task node at tasks[i], its fields follow one another in
+/* The generated nodes of a prompt: parts[i] points at nodes[i], a task node at tasks[i], vectors at vectors[i], a task's fields follow one another in
  * fields. */
 typedef struct part_nodes {
     Palmgrove__V1__Part **parts;
     Palmgrove__V1__Part *nodes;
     Palmgrove__V1__TaskCall *tasks;
+    Palmgrove__V1__Vectors *vectors;
     Palmgrove__V1__Field **field_list;
     Palmgrove__V1__Field *fields;
 } part_nodes;
@@ -127,6 +128,7 @@ static void part_nodes_release(part_nodes *nodes)
     free(nodes->parts);
     free(nodes->nodes);
     free(nodes->tasks);
+    free(nodes->vectors);
     free(nodes->field_list);
     free(nodes->fields);
 }
@@ -140,9 +142,10 @@ static bool part_nodes_init(part_nodes *nodes, const wire_generate *generate)
     nodes->parts = calloc(n + 1, sizeof *nodes->parts);
     nodes->nodes = calloc(n + 1, sizeof *nodes->nodes);
     nodes->tasks = calloc(n + 1, sizeof *nodes->tasks);
+    nodes->vectors = calloc(n + 1, sizeof *nodes->vectors);
     nodes->field_list = calloc(n_fields + 1, sizeof *nodes->field_list);
     nodes->fields = calloc(n_fields + 1, sizeof *nodes->fields);
-    return nodes->parts != NULL && nodes->nodes != NULL && nodes->tasks != NULL && nodes->field_list != NULL &&
+    return nodes->parts != NULL && nodes->nodes != NULL && nodes->tasks != NULL && nodes->vectors != NULL && nodes->field_list != NULL &&
            nodes->fields != NULL;
 }
 
@@ -185,6 +188,15 @@ static base_status fill_parts(part_nodes *nodes, const wire_generate *generate, 
             node->part_case = PALMGROVE__V1__PART__PART_TASK;
             node->task = &nodes->tasks[i];
             used = fill_task(nodes, i, part, used);
+            break;
+        case WIRE_PART_VECTORS:
+            node->part_case = PALMGROVE__V1__PART__PART_VECTORS;
+            node->vectors = &nodes->vectors[i];
+            palmgrove__v1__vectors__init(node->vectors);
+            node->vectors->encoder = lend(part->encoder != NULL ? part->encoder : "");
+            node->vectors->width = part->width;
+            node->vectors->n_values = part->n_values;
+            node->vectors->values = (float *)part->values;
             break;
         default:
             return base_fail(error, BASE_EINVAL, "part %zu has no kind", i);
@@ -289,9 +301,13 @@ static base_status convert_parts(message_owner *owner, const Palmgrove__V1__Gene
             for (size_t j = 0; j < to->n_fields; j++, field++)
                 *field = (wire_field){.name = from->task->fields[j]->name, .value = from->task->fields[j]->value};
             break;
+        case PALMGROVE__V1__PART__PART_VECTORS:
+            *to = (wire_part){.kind = WIRE_PART_VECTORS, .encoder = from->vectors->encoder, .width = from->vectors->width,
+                              .values = from->vectors->values, .n_values = from->vectors->n_values};
+            break;
         default:
             return base_fail(error, BASE_EUNSUPPORTED,
-                             "generate.parts[%zu] is of no kind known to protocol version %u; send text, image or task", i,
+                             "generate.parts[%zu] is of no kind known to protocol version %u; send text, image, vectors or task", i,
                              WIRE_VERSION);
         }
     }

@@ -26,6 +26,7 @@ enum {
     WIRE_REQUEST_ID_BYTES_MAX = 64,     /* 1..64 printable ASCII characters */
     WIRE_PARTS_MAX = 64,                /* parts of a prompt */
     WIRE_TEXT_BYTES_MAX = 1 << 20,      /* all texts and field values of a prompt together */
+    WIRE_VECTORS_MAX = 1 << 16,         /* vectors of one part */
     WIRE_FIELDS_MAX = 32,               /* fields of one task part */
     WIRE_NAME_BYTES_MAX = 64,           /* name of a task or field, 1..64 */
     WIRE_STOP_MAX = 8,                  /* stop strings */
@@ -38,7 +39,7 @@ typedef struct wire_field {
     const char *name, *value;
 } wire_field;
 
-typedef enum wire_part_kind { WIRE_PART_TEXT = 1, WIRE_PART_IMAGE, WIRE_PART_TASK } wire_part_kind;
+typedef enum wire_part_kind { WIRE_PART_TEXT = 1, WIRE_PART_IMAGE, WIRE_PART_TASK, WIRE_PART_VECTORS } wire_part_kind;
 
 /* One part of a prompt; `kind` says which of the groups below is read. */
 typedef struct wire_part {
@@ -52,6 +53,11 @@ typedef struct wire_part {
     const char *task; /* TASK: its name */
     const wire_field *fields;
     size_t n_fields;
+
+    const char *encoder; /* VECTORS: whose; NULL or "": embeddings of the decoder */
+    const float *values; /* [n_values] finite; vectors of `width` one after the other, at least one */
+    size_t n_values;
+    uint32_t width;
 } wire_part;
 
 typedef struct wire_sampling {

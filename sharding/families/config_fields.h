@@ -46,6 +46,9 @@ void config_set_pattern(arch_stack *stack, uint32_t pattern);
  * rotated. */
 base_status config_check_heads(const char *file, const arch_stack *stack, base_error *error);
 
+/* What requests rely on: the vector encoders' names are plain and differ. */
+base_status config_check_encoders(const char *file, const arch *a, base_error *error);
+
 /* --- decoders as the transformers library describes them --- */
 
 /* What a family's configuration class takes for a field that is left out; 0: the field must be there, unless said otherwise. */

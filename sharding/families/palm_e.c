@@ -3,7 +3,7 @@
  * weights are public, so nothing that was there from the beginning has a default: every choice that the papers leave open stands in
  * config.json.
  *
- * Without a vision_config the model is a decoder alone.  With xpos_scale_base it is one of conceptofmind's PaLM checkpoints, whose
+ * Without a vision_config the model has no tower; vector_encoders are PaLM-E's other inputs.  With xpos_scale_base it is one of conceptofmind's PaLM checkpoints, whose
  * rotary positions carry xPos scales (arXiv 2212.10554), after conversion. */
 #include <math.h>
 #include <string.h>
@@ -152,9 +152,37 @@ static base_status check_projector(const family_config *config)
     return json.status;
 }
 
+/* "vector_encoders": [{"name", "input_size", "hidden_size", "hidden_act"}]. */
+static base_status fill_encoders(const family_config *config, arch *out)
+{
+    const json_t *list = json_object_get(config->root, "vector_encoders");
+    if (list == NULL)
+        return BASE_OK;
+    if (!json_is_array(list) || json_array_size(list) > ARCH_MAX_ENCODERS)
+        return base_fail(config->error, BASE_EFORMAT, "'%s': vector_encoders is no list of at most %u", config->file, ARCH_MAX_ENCODERS);
+    out->n_encoders = (uint32_t)json_array_size(list);
+    for (uint32_t e = 0; e < out->n_encoders; e++) {
+        shard_json json = shard_json_over(json_array_get(list, e), config->file, "vector_encoders.", config->error);
+        arch_encoder *encoder = &out->encoders[e];
+        encoder->width = shard_json_u32(&json, "input_size", 1, MAX_HIDDEN);
+        encoder->hidden = shard_json_u32(&json, "hidden_size", 1, MAX_MLP);
+        const char *name = shard_json_text(&json, "name"), *act = shard_json_text(&json, "hidden_act");
+        if (json.status == BASE_OK && strcmp(act, "gelu_tanh") != 0)
+            config_unsupported_in(&json, "hidden_act", "gelu_tanh");
+        if (json.status == BASE_OK && strlen(name) >= sizeof encoder->name)
+            shard_json_fail(&json, "name", "a short text");
+        if (json.status != BASE_OK)
+            return json.status;
+        memcpy(encoder->name, name, strlen(name) + 1);
+    }
+    return config_check_encoders(config->file, out, config->error);
+}
+
 static base_status fill(const family_config *config, arch *out)
 {
     base_status status = fill_decoder(config, &out->decoder);
+    if (status == BASE_OK)
+        status = fill_encoders(config, out);
     if (status != BASE_OK)
         return status;
     shard_json json = shard_json_over(config->root, config->file, "", config->error);
@@ -216,6 +244,13 @@ const arch_family family_palm_e = {
                     [ARCH_POSITION] = EYE "pos_embed",
                     [ARCH_PROJECTOR] = "projector.weight",
                     [ARCH_PROJECTOR_BIAS] = "projector.bias",
+                },
+            [ARCH_ENCODERS] =
+                {
+                    [ARCH_ENCODER_IN] = "vector_encoders.%u.fc1.weight",
+                    [ARCH_ENCODER_IN_BIAS] = "vector_encoders.%u.fc1.bias",
+                    [ARCH_ENCODER_OUT] = "vector_encoders.%u.fc2.weight",
+                    [ARCH_ENCODER_OUT_BIAS] = "vector_encoders.%u.fc2.bias",
                 },
         },
 };

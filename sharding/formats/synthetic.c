@@ -125,12 +125,12 @@ static uint32_t n_of_role(const arch *a, arch_part part, arch_role role)
 static base_status list_tensors(entry_list *list, const arch *a, base_error *error)
 {
     size_t n = 0;
-    for (int i = 0; i < 2 * ARCH_N_ROLES; i++)
+    for (int i = 0; i < ARCH_N_PARTS * ARCH_N_ROLES; i++)
         n += n_of_role(a, (arch_part)(i / ARCH_N_ROLES), (arch_role)(i % ARCH_N_ROLES));
     list->entries = calloc(n + 1, sizeof *list->entries);
     if (list->entries == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for a list of %zu tensors", n);
-    for (int i = 0; i < 2 * ARCH_N_ROLES; i++) {
+    for (int i = 0; i < ARCH_N_PARTS * ARCH_N_ROLES; i++) {
         arch_part part = (arch_part)(i / ARCH_N_ROLES);
         arch_role role = (arch_role)(i % ARCH_N_ROLES);
         for (uint32_t il = 0; il < n_of_role(a, part, role); il++) {

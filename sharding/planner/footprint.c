@@ -42,6 +42,8 @@ static base_status count_parameters(void *context, const shard_slice *slice, bas
     uint64_t n = (uint64_t)shard_range_width(slice->rows) * shard_range_width(slice->columns);
     if (slice->part == ARCH_TOWER)
         sum->tower += n;
+    else if (slice->part >= ARCH_ENCODERS)
+        sum->encoders += n;
     else
         sum->decoder += n;
     return BASE_OK;
@@ -49,7 +51,7 @@ static base_status count_parameters(void *context, const shard_slice *slice, bas
 
 plan_parameters plan_parameters_of(const arch *a)
 {
-    plan_parameters sum = {0, 0};
+    plan_parameters sum = {0};
     shard_split all;
     if (shard_split_of(a, 1, 1, 0, 0, &all, NULL) == BASE_OK)
         shard_slices_visit(a, &all, count_parameters, &sum, NULL);
@@ -171,7 +173,7 @@ static uint64_t batch_bytes(const arch_stack *stack, uint64_t n_rows, uint32_t n
     return add(add(row_words * lines(n_rows, 4), lines(n_rows, sizeof(void *))), lines(mul(n_rows, n_heads), TILE_BYTES));
 }
 
-/* Rows of `width` in 8 bits, in groups of PACK_GROUP inside units: codes, scales, sums; and in bf16, in pairs inside units. */
+/* Rows of `width` in 8 bits, in groups of PACK_GROUP inside units: codes, scales, offsets; and in bf16, in pairs inside units. */
 static uint64_t code_bytes(uint64_t n_rows, uint64_t width, uint64_t unit)
 {
     uint64_t groups = width / unit * rounded((uint32_t)unit, PACK_GROUP) / PACK_GROUP + rounded((uint32_t)(width % unit), PACK_GROUP) / PACK_GROUP;
@@ -208,6 +210,17 @@ static uint64_t tower_bytes(const arch *a, const shard_split *split, uint32_t n_
     return add(sum, lines(n_slots, sizeof(bool)));
 }
 
+/* One vector and one hidden row of worker/model/encoders.h. */
+static uint64_t encoder_bytes(const arch *a)
+{
+    uint64_t width = 0, hidden = 0;
+    for (uint32_t e = 0; e < a->n_encoders; e++) {
+        width = a->encoders[e].width > width ? a->encoders[e].width : width;
+        hidden = a->encoders[e].hidden > hidden ? a->encoders[e].hidden : hidden;
+    }
+    return a->n_encoders == 0 ? 0 : add(lines(1, width * sizeof(float)), lines(1, hidden * sizeof(float)));
+}
+
 /* Logits of every sequence: this rank's vocabulary rows, and all of them on tensor rank 0, which samples. */
 static uint64_t head_bytes(const arch *a, const shard_split *split, uint32_t tp, uint32_t tp_rank, uint64_t max_seqs)
 {
@@ -225,6 +238,8 @@ static uint64_t workspace_bytes(const arch *a, const shard_split *split, uint32_
     if (positions == 0 || positions > a->decoder.max_positions)
         positions = a->decoder.max_positions;
     uint64_t sum = stack_bytes(&a->decoder.stack, &split->decoder, limits->max_step_tokens, positions);
+    if (stage == 0)
+        sum = add(sum, encoder_bytes(a));
     if (a->has_tower && stage == 0)
         sum = add(sum, tower_bytes(a, split, limits->n_image_slots));
     sum = add(sum, lines(limits->max_seqs, sizeof(int32_t)));

@@ -15,7 +15,7 @@
 /* What is to be run: an architecture, and the type that each of its matrices is packed in. */
 typedef struct plan_model {
     const arch *a; /* borrowed */
-    uint8_t types[2][ARCH_N_ROLES][ARCH_MAX_LAYERS]; /* pack_type by part, role, layer */
+    uint8_t types[ARCH_N_PARTS][ARCH_N_ROLES][ARCH_MAX_LAYERS]; /* pack_type by part, role, layer */
     uint32_t only_tp, only_pp; /* shards: the layout they were written for; 0: any */
     pack_type kv_type; /* of the decoder's cache: PACK_F32, PACK_BF16, PACK_INT8; plan_model_init says f32 */
 } plan_model;
@@ -26,9 +26,9 @@ base_status plan_model_init(plan_model *model, const arch *a, const shard_checkp
                             base_error *error);
 pack_type plan_model_type(const plan_model *model, const shard_slice *slice);
 
-/* Weights of decoder and tower (projector included), each tensor counted once. */
+/* Weights of decoder, tower (projector included) and vector encoders, each tensor counted once. */
 typedef struct plan_parameters {
-    uint64_t decoder, tower;
+    uint64_t decoder, tower, encoders;
 } plan_parameters;
 plan_parameters plan_parameters_of(const arch *a);
 

@@ -73,6 +73,12 @@ static void print_stack(const char *what, const arch_stack *s, FILE *out)
                 s->n_layers - n_local_layers(s));
 }
 
+static void print_encoders(const arch *a, FILE *out)
+{
+    for (uint32_t e = 0; e < a->n_encoders; e++)
+        fprintf(out, "vectors     '%s' of %u numbers, %u hidden\n", a->encoders[e].name, a->encoders[e].width, a->encoders[e].hidden);
+}
+
 static void print_arch(const arch *a, FILE *out)
 {
     const arch_decoder *d = &a->decoder;
@@ -80,6 +86,7 @@ static void print_arch(const arch *a, FILE *out)
     fprintf(out, "            vocabulary %u%s, %u positions, bos %d, eos %d, embedding x %.6g, logits x %.6g\n", d->vocab_size,
             d->tied_embeddings ? " (output tied to it)" : "", d->max_positions, (int)d->bos_id, (int)d->eos_id,
             (double)d->embedding_scale, (double)d->logit_scale);
+    print_encoders(a, out);
     if (!a->has_tower)
         return;
     print_stack("tower", &a->tower.stack, out);
@@ -95,6 +102,8 @@ static void print_types(const shard_checkpoint *c, FILE *out)
     fprintf(out, "parameters  %llu", (unsigned long long)n.decoder);
     if (n.tower > 0)
         fprintf(out, " and %llu of the tower", (unsigned long long)n.tower);
+    if (n.encoders > 0)
+        fprintf(out, " and %llu of the vector encoders", (unsigned long long)n.encoders);
     if (types.bytes > 0)
         fprintf(out, "; %.2f bits each", bits_of(&types, &n));
     fprintf(out, "\ntensors     %llu, %llu bytes\n", (unsigned long long)types.n_tensors, (unsigned long long)types.bytes);
@@ -258,6 +267,15 @@ static json_t *metadata_json(const gguf_file *gguf)
     return list;
 }
 
+static json_t *encoders_json(const arch *a)
+{
+    json_t *list = json_array();
+    for (uint32_t e = 0; e < a->n_encoders; e++)
+        json_array_append_new(list, json_pack("{ss si si}", "name", a->encoders[e].name, "input_size", (int)a->encoders[e].width, "hidden_size",
+                                              (int)a->encoders[e].hidden));
+    return list;
+}
+
 base_status inspection_json(const inspection *what, base_buf *out, base_error *error)
 {
     const shard_checkpoint *c = what->checkpoint;
@@ -269,6 +287,8 @@ base_status inspection_json(const inspection *what, base_buf *out, base_error *e
                              "decoder_parameters", integer(n.decoder), "tower_parameters", integer(n.tower), "n_tensors",
                              integer(types.n_tensors), "bytes", integer(types.bytes), "types", types_json(&types), "tokenizer",
                              tokenizer_json(&what->tokenizer));
+    if (c->a.n_encoders > 0)
+        json_object_set_new(json, "vector_encoders", encoders_json(&c->a));
     if (c->a.has_tower)
         json_object_set_new(json, "tower", stack_json(&c->a.tower.stack));
     if (c->shards != NULL)

@@ -61,10 +61,12 @@ typedef struct stream {
 
 /* --- the work list --- */
 
-/* The way of the data: the tower, then the decoder; before, in and behind the layers. */
+/* The way of the data: the tower, the encoders, then the decoder; before, in and behind the layers. */
 static int position_of(const shard_slice *s)
 {
-    int part = s->part == ARCH_TOWER ? 0 : 3;
+    if (s->part >= ARCH_ENCODERS)
+        return 3 + (int)s->part - ARCH_ENCODERS;
+    int part = s->part == ARCH_TOWER ? 0 : 3 + (int)ARCH_MAX_ENCODERS;
     if (arch_role_is_layer(s->role))
         return part + 1;
     bool before = s->role == ARCH_EMBEDDING || s->role == ARCH_ROPE_FREQUENCIES || s->role == ARCH_PATCH ||

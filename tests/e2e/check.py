@@ -7,6 +7,7 @@ import sys
 import checks_bench
 import checks_eval
 import checks_input
+import checks_vectors
 import checks_layouts
 import checks_life
 import checks_tasks
@@ -18,6 +19,7 @@ CHECKS = {
     "layouts": lambda: checks_layouts.layouts(),
     "requests": checks_input.bad_requests_check,
     "starts": checks_input.bad_starts,
+    "vectors": checks_vectors.vectors_check,
     "taskfiles": checks_tasks.files_check,
     "asks": checks_tasks.asks_check,
     "scores": checks_tasks.scores_check,

@@ -15,6 +15,7 @@ static const link_limits limits = {
     .rows_per_image = 3,
     .image_size = 4,
     .vocab_size = 100,
+    .vector_widths = {[LINK_VECTOR_EMBEDDING] = 4, [LINK_VECTOR_ENCODERS] = 2},
 };
 
 static void require(bool holds)
@@ -32,7 +33,7 @@ static void follow_slice(const link_plan *plan, const link_slice *slice)
         int32_t token = plan->tokens[slice->first_token + i];
         uint32_t block = plan->blocks[slice->first_block + pos / LINK_KV_BLOCK_TOKENS];
         require(pos < limits.max_positions && block < limits.n_kv_blocks);
-        require(token >= 0 ? token < 100 : -1 - token < 6);
+        require(token >= 0 ? token < 100 : -1 - (int64_t)token < 6 + (int64_t)plan->n_vectors);
     }
 }
 
@@ -57,6 +58,11 @@ static void try_plan(const uint8_t *bytes, size_t size)
         require(plan.images[i].slot < limits.n_image_slots);
         for (uint32_t j = 0; j < 4 * 4 * 3; j++)
             sum += plan.images[i].pixels[j];
+    }
+    for (uint32_t i = 0; i < plan.n_vectors; i++) {
+        require(plan.vectors[i].kind < LINK_VECTOR_KINDS && plan.vectors[i].width == limits.vector_widths[plan.vectors[i].kind]);
+        for (uint32_t j = 0; j < plan.vectors[i].width * sizeof(float); j++)
+            sum += ((const uint8_t *)plan.vectors[i].values)[j];
     }
     require(sum <= 2 * 48 * 255);
     base_buf again = {0};

@@ -1,4 +1,4 @@
-/* test_palm_e.c - the engine against PyTorch: activations of every layer, image vectors and logits of one prompt (text, image, text).
+/* test_palm_e.c - the engine against PyTorch: activations of every layer, image vectors and logits of one prompt (text, image, vectors, text).
  *
  *     mpirun -np 1 golden_palm_e MODEL_DIR GOLDEN.safetensors
  *
@@ -20,7 +20,9 @@
 #include "worker/model/model.h"
 
 #define GOLDEN_TOLERANCE 2e-4
-enum { MAX_POSITIONS = 1024, MAX_KEPT = 64, MAX_BLOCKS = MAX_POSITIONS / LINK_KV_BLOCK_TOKENS };
+enum { MAX_VECTORS = 16, MAX_POSITIONS = 1024, MAX_KEPT = 64, MAX_BLOCKS = MAX_POSITIONS / LINK_KV_BLOCK_TOKENS };
+
+#define VECTOR INT32_MIN /* a place for the next vector */
 
 typedef struct golden {
     base_buf file;
@@ -100,6 +102,7 @@ typedef struct prompt {
     int32_t tokens[MAX_POSITIONS];
     uint32_t blocks[(MAX_KEPT + 1) * MAX_BLOCKS];
     link_image image;
+    link_vector vectors[MAX_VECTORS];
     uint8_t *pixels;
 } prompt;
 
@@ -125,6 +128,24 @@ static bool take_pixels(prompt *p, const shard_tensor *image)
     return true;
 }
 
+/* "vectors" [n][1 + width], zeros behind the shorter: the kind of each, then its numbers. */
+static bool take_vectors(prompt *p, const shard_tensor *vectors, uint32_t n_image_rows)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->plan.n_tokens; i++)
+        if (p->tokens[i] == VECTOR) {
+            if (vectors == NULL || n >= MAX_VECTORS || n >= vectors->shape[0])
+                return false;
+            const char *row = (const char *)vectors->data + n * vectors->shape[1] * sizeof(float);
+            float kind;
+            memcpy(&kind, row, sizeof kind);
+            p->vectors[n] = (link_vector){.kind = (uint32_t)kind, .values = row + sizeof kind};
+            p->tokens[i] = -1 - (int32_t)(n_image_rows + n++);
+        }
+    p->plan.n_vectors = n;
+    return true;
+}
+
 static bool make_prompt(prompt *p, comparison *c)
 {
     const shard_tensor *ids = find(c->g, "input_ids"), *image = find(c->g, "image"), *logits = find(c->g, "logits");
@@ -135,7 +156,10 @@ static bool make_prompt(prompt *p, comparison *c)
     p->plan = (link_plan){.step = 1, .n_images = 1, .n_tokens = n, .slices = p->slices, .tokens = p->tokens, .blocks = p->blocks,
                           .images = &p->image};
     for (uint32_t i = 0; i < n; i++)
-        p->tokens[i] = integer(ids, i) >= 0 ? integer(ids, i) : -1 - (int32_t)n_image_rows++;
+        p->tokens[i] = integer(ids, i) >= 0 ? integer(ids, i) : integer(ids, i) == -2 ? VECTOR : -1 - (int32_t)n_image_rows++;
+    p->plan.vectors = p->vectors;
+    if (!take_vectors(p, find(c->g, "vectors"), n_image_rows))
+        return false;
     c->n_kept = (uint32_t)logits->shape[0];
     for (uint32_t i = 0; i < c->n_kept; i++) {
         c->kept[i] = positions != NULL ? (uint32_t)integer(positions, i) : n - c->n_kept + i;

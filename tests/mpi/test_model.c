@@ -1,6 +1,6 @@
 /* test_model.c - the same request gives the same bits in any layout, chunking, company and kernel set.
  *
- * A prompt of text, an image and text again is prefilled and decoded on a tiny checkpoint; the digests of all sampled logits
+ * A prompt of text, an image, vectors of three kinds and text again is prefilled and decoded on a tiny checkpoint; the digests of all sampled logits
  * and the tokens are folded into one number.  Every way of running it must give the golden number below, which was printed by
  *     mpirun -np 1 mpi_test_model print
  * The kernels fix the order of every operation, so the number is the same on every machine. */
@@ -13,8 +13,9 @@
 #include "worker/kernels/kern.h"
 #include "worker/model/model.h"
 
-enum { N_TEXT_BEFORE = 5, N_IMAGE = 49, N_TEXT_AFTER = 3, N_PROMPT = N_TEXT_BEFORE + N_IMAGE + N_TEXT_AFTER, N_DECODED = 12 };
-enum { SLOT = 1, IMAGE_SIDE = 98, MAX_TOKENS = 128, CROWD = 31, MAX_SEQS = 1 + CROWD };
+enum { N_TEXT_BEFORE = 5, N_IMAGE = 49, N_VECTORS = 4, N_TEXT_AFTER = 3, N_DECODED = 12 };
+enum { VECTORS_AT = N_TEXT_BEFORE + N_IMAGE, TEXT_AT = VECTORS_AT + N_VECTORS, N_PROMPT = TEXT_AT + N_TEXT_AFTER };
+enum { SLOT = 1, N_SLOTS = 2, IMAGE_SIDE = 98, MAX_TOKENS = 128, CROWD = 31, MAX_SEQS = 1 + CROWD };
 
 typedef struct golden {
     bool bf16; /* the checkpoint's type; else f32 */
@@ -25,21 +26,21 @@ typedef struct golden {
 } golden;
 
 static const golden goldens[] = {
-    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0x11ec78fe4bfd2af2)},
-    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, true, UINT64_C(0x5b17554cdcc25aef)},
-    {false, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0x4a153451536dc0fb)},
-    {false, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, true, UINT64_C(0x28aaea70e7f30764)},
-    {false, RECIPE_F16, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0xc0a0020130394d38)},
-    {false, RECIPE_INT8, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0x272fab352dca235e)},
-    {false, RECIPE_INT4, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0x0b4713d832125c48)},
-    {false, RECIPE_INT8, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, false, UINT64_C(0x9d14a14fb23e0040)},
-    {false, RECIPE_INT8, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, true, UINT64_C(0x2c4b66cb70e538a5)},
-    {false, RECIPE_INT4, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, false, UINT64_C(0x1218499cb0b61c59)},
-    {false, RECIPE_INT4, {MODEL_ACTIVATIONS_INT8, MODEL_KV_BF16}, true, UINT64_C(0x867042171bfdef23)},
-    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_BF16}, false, UINT64_C(0x39f366e48389ea06)},
-    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_INT8}, true, UINT64_C(0xfa944986bc4c0e5f)},
-    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, false, UINT64_C(0x44ed256e806e8b5b)},
-    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, true, UINT64_C(0x4fad49cd25130cb7)},
+    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0xb95b8bbb526bd4df)},
+    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, true, UINT64_C(0x9128f186fff1ee15)},
+    {false, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0x0c95baea8745885f)},
+    {false, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, true, UINT64_C(0xb190f5d3d2e2df47)},
+    {false, RECIPE_F16, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0xb33d5d510e113000)},
+    {false, RECIPE_INT8, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0x5d5146d8b8d541b7)},
+    {false, RECIPE_INT4, {MODEL_ACTIVATIONS_F32, MODEL_KV_F32}, false, UINT64_C(0x2486763ee43b681b)},
+    {false, RECIPE_INT8, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, false, UINT64_C(0xddf699b2322ff660)},
+    {false, RECIPE_INT8, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, true, UINT64_C(0x513b675dd9b4fdbf)},
+    {false, RECIPE_INT4, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, false, UINT64_C(0x8cb017fb07db60ec)},
+    {false, RECIPE_INT4, {MODEL_ACTIVATIONS_INT8, MODEL_KV_BF16}, true, UINT64_C(0xaec346ac97a90e97)},
+    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_BF16}, false, UINT64_C(0x94f0fa950b857fbe)},
+    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_F32, MODEL_KV_INT8}, true, UINT64_C(0x9b25cc97fcb3ff10)},
+    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, false, UINT64_C(0xd2f77ecb123a886d)},
+    {true, RECIPE_AUTO, {MODEL_ACTIVATIONS_INT8, MODEL_KV_F32}, true, UINT64_C(0x839c987ae2282eb1)},
 };
 enum { N_GOLDENS = sizeof goldens / sizeof *goldens };
 
@@ -68,7 +69,18 @@ static int32_t prompt_token(uint32_t i)
         return before[i];
     if (i < N_TEXT_BEFORE + N_IMAGE)
         return -1 - (int32_t)(SLOT * N_IMAGE + i - N_TEXT_BEFORE);
-    return after[i - N_TEXT_BEFORE - N_IMAGE];
+    return after[i - TEXT_AT];
+}
+
+/* Vector v of the prompt: both encoders of the checkpoint and an embedding. */
+static link_vector prompt_vector(uint32_t v)
+{
+    enum { STATE = LINK_VECTOR_ENCODERS, PULSE, WIDTH_MAX = 44 };
+    static const link_vector shapes[N_VECTORS] = {{STATE, 7, NULL}, {LINK_VECTOR_EMBEDDING, WIDTH_MAX, NULL}, {PULSE, 3, NULL}, {STATE, 7, NULL}};
+    static float values[N_VECTORS][WIDTH_MAX];
+    for (uint32_t i = 0; i < shapes[v].width; i++)
+        values[v][i] = (float)((int32_t)(((v * 64 + i) * 2654435761u) >> 20) - 2048) / 1024.0f;
+    return (link_vector){shapes[v].kind, shapes[v].width, values[v]};
 }
 
 typedef struct plan_memory {
@@ -77,6 +89,7 @@ typedef struct plan_memory {
     int32_t tokens[MAX_TOKENS];
     uint32_t blocks[MAX_SEQS * 4];
     link_image image;
+    link_vector vectors[N_VECTORS];
 } plan_memory;
 
 /* Block b of a sequence: scattered for the request and its one mate, one block each for a crowd. */
@@ -100,8 +113,12 @@ static void add_slice(plan_memory *p, uint32_t seq, uint32_t pos, uint32_t n, ui
 static void add_prompt_slice(plan_memory *p, uint32_t pos, uint32_t n, bool is_last, bool sampled)
 {
     add_slice(p, 0, pos, n, is_last, is_last ? LINK_SLICE_DIGEST : 0, sampled);
-    for (uint32_t i = 0; i < n; i++)
-        p->plan.tokens[p->plan.n_tokens++] = prompt_token(pos + i);
+    for (uint32_t i = pos; i < pos + n; i++) {
+        bool is_vector = i >= VECTORS_AT && i < TEXT_AT;
+        p->plan.tokens[p->plan.n_tokens++] = is_vector ? -1 - (int32_t)(N_SLOTS * N_IMAGE + p->plan.n_vectors) : prompt_token(i);
+        if (is_vector)
+            p->plan.vectors[p->plan.n_vectors++] = prompt_vector(i - VECTORS_AT);
+    }
 }
 
 static void add_mate_slice(plan_memory *p, uint32_t seq, uint32_t pos, uint32_t n)
@@ -124,7 +141,8 @@ static void add_mates(run *r, plan_memory *p, uint32_t n_mates, uint32_t pos, ui
 static void start_plan(run *r, plan_memory *p)
 {
     *p = (plan_memory){0};
-    p->plan = (link_plan){.step = ++r->step, .slices = p->slices, .tokens = p->tokens, .blocks = p->blocks, .images = &p->image};
+    p->plan = (link_plan){.step = ++r->step, .slices = p->slices, .tokens = p->tokens, .blocks = p->blocks, .images = &p->image,
+                          .vectors = p->vectors};
 }
 
 static uint64_t fold(uint64_t digest, uint64_t value)
@@ -187,7 +205,7 @@ static void decode(run *r, const way *w, bool sampled)
 /* --- running it --- */
 
 static const link_limits limits = {.max_seqs = MAX_SEQS, .max_positions = 128, .max_step_tokens = MAX_TOKENS, .n_kv_blocks = 8 + CROWD,
-                                   .n_image_slots = 2};
+                                   .n_image_slots = N_SLOTS};
 
 static bool open_model(run *r, const char *dir, const golden *g, uint32_t n_threads, base_error *error)
 {

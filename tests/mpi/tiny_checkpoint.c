@@ -18,7 +18,9 @@ static const char config[] =
     " \"vision_config\": {\"model_type\": \"vit_22b\", \"image_size\": 98, \"patch_size\": 14, \"num_channels\": 3,\n"
     "  \"hidden_size\": 36, \"num_hidden_layers\": 2, \"num_attention_heads\": 5, \"head_dim\": 12, \"intermediate_size\": 250,\n"
     "  \"norm_eps\": 1e-6, \"hidden_act\": \"gelu_tanh\", \"image_mean\": [0.5, 0.5, 0.5], \"image_std\": [0.5, 0.5, 0.5]},\n"
-    " \"projector_config\": {\"type\": \"affine\"}}\n";
+    " \"projector_config\": {\"type\": \"affine\"},\n"
+    " \"vector_encoders\": [{\"name\": \"state\", \"input_size\": 7, \"hidden_size\": 50, \"hidden_act\": \"gelu_tanh\"},\n"
+    "  {\"name\": \"pulse\", \"input_size\": 3, \"hidden_size\": 33, \"hidden_act\": \"gelu_tanh\"}]}\n";
 
 typedef struct writer {
     FILE *header, *data;
@@ -81,6 +83,8 @@ static void write_tensors(writer *w, const arch *a)
             write_tensor(w, a, ARCH_DECODER, (arch_role)role, il);
         for (uint32_t il = 0; il < n_tower; il++)
             write_tensor(w, a, ARCH_TOWER, (arch_role)role, il);
+        for (int part = ARCH_ENCODERS; part < ARCH_N_PARTS; part++)
+            write_tensor(w, a, (arch_part)part, (arch_role)role, 0);
     }
 }
 

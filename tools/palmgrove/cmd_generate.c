@@ -2,15 +2,16 @@
 #include <string.h>
 
 #include "tools/palmgrove/console_task.h"
+#include "tools/palmgrove/vector_file.h"
 
 typedef struct generate_values {
     console_values client;
     console_answer_values answer;
-    option_list parts; /* --text, --image, --task, --field, --system, --chat together: their order matters */
+    option_list parts; /* --text, --image, --vectors, --task, --field, --system, --chat together: their order matters */
     option_list stops;
 } generate_values;
 
-enum { ROW_TEXT, ROW_IMAGE, ROW_TASK, ROW_FIELD, ROW_SYSTEM, ROW_CHAT };
+enum { ROW_TEXT, ROW_IMAGE, ROW_VECTORS, ROW_TASK, ROW_FIELD, ROW_SYSTEM, ROW_CHAT };
 
 #define PARTS offsetof(generate_values, parts)
 
@@ -18,6 +19,9 @@ static const option_row rows[] = {
     [ROW_TEXT] = {"text", "TEXT", OPTION_LIST, PARTS, NULL, "a text part", OPTION_NO_ENVIRONMENT},
     [ROW_IMAGE] = {"image", "FILE", OPTION_LIST, PARTS, NULL, "an image part: a JPEG, PNG, TIFF, PGM, PPM or DICOM file",
                    OPTION_NO_ENVIRONMENT},
+    [ROW_VECTORS] = {"vectors", "[ENCODER=]FILE", OPTION_LIST, PARTS, NULL,
+                     "a part of vectors, a line of numbers each, for an encoder of the model (`palmgrove inspect`); without ENCODER "
+                     "embeddings", OPTION_NO_ENVIRONMENT},
     [ROW_TASK] = {"task", "NAME", OPTION_LIST, PARTS, NULL,
                   "a task part (`palmgrove task list`); the images that follow fill its image slots",
                   OPTION_NO_ENVIRONMENT},
@@ -74,7 +78,9 @@ static base_status add_chat(pg_request *request, const option_list *parts)
 
 static base_status add_raw(pg_request *request, const generate_values *values)
 {
-    for (size_t i = 0; i < values->parts.n; i++) {
+    base_status status = BASE_OK;
+    base_error error = {0};
+    for (size_t i = 0; i < values->parts.n && status == BASE_OK; i++) {
         const option_item *part = &values->parts.items[i];
         if (part->row == &rows[ROW_TEXT])
             pg_request_add_text(request, part->value);
@@ -82,10 +88,14 @@ static base_status add_raw(pg_request *request, const generate_values *values)
             pg_request_add_image_file(request, part->value);
         else if (part->row == &rows[ROW_TASK])
             pg_request_add_task(request, part->value);
+        else if (part->row == &rows[ROW_VECTORS])
+            status = vector_file_add(request, part->value, &error);
         else if (add_field(request, part->value) != BASE_OK)
             return BASE_EINVAL;
     }
-    return BASE_OK;
+    if (status != BASE_OK)
+        fprintf(stderr, "palmgrove generate: error: %s\n", error.text);
+    return status;
 }
 
 static base_status add_parts(pg_request *request, const generate_values *values)
@@ -113,8 +123,8 @@ static int run(void *opaque)
 const command command_generate = {
     "generate",
     "[parts] [options]",
-    "answer a prompt made of texts, images and tasks",
-    "Send a prompt and print the answer as it is written. The parts of the prompt are --text, --image and --task with "
+    "answer a prompt made of texts, images, vectors and tasks",
+    "Send a prompt and print the answer as it is written. The parts of the prompt are --text, --image, --vectors and --task with "
     "its --field, in "
     "the order in which they are given:\n\n"
     "    palmgrove generate --task vqa --field question=\"Is there a pneumothorax?\" --image chest.png\n\n"

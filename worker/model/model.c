@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "proto/base/size.h"
+#include "worker/model/encoders.h"
 #include "worker/model/head.h"
 #include "worker/model/stack.h"
 #include "worker/model/tower.h"
@@ -31,6 +32,7 @@ struct model {
     model_weights weights;
     model_stack decoder;
     model_tower tower;
+    model_encoders encoders;
     model_head head;
 
     team *team;
@@ -57,6 +59,9 @@ static link_limits complete_limits(const arch *a, const link_limits *asked)
     limits.whole_images = a->has_tower && a->tower.images_see_all;
     if (!a->has_tower)
         limits.n_image_slots = 0;
+    limits.vector_widths[LINK_VECTOR_EMBEDDING] = a->decoder.stack.d;
+    for (uint32_t e = 0; e < a->n_encoders; e++)
+        limits.vector_widths[LINK_VECTOR_ENCODERS + e] = a->encoders[e].width;
     return limits;
 }
 
@@ -65,6 +70,8 @@ static void layout_workspace(model *m, model_arena *arena)
     model_stack_layout_workspace(&m->decoder, m->limits.max_step_tokens, m->limits.max_positions, arena);
     if (m->has_tower)
         model_tower_layout(&m->tower, arena);
+    if (m->place.stage == 0)
+        model_encoders_layout(&m->encoders, arena);
     m->feedback = model_arena_take(arena, m->limits.max_seqs, sizeof *m->feedback);
     if (m->has_head)
         model_head_layout(&m->head, m->place.tp, arena);
@@ -118,6 +125,7 @@ static base_status describe(model *m, const shard_checkpoint *checkpoint, const 
     model_stack_init(&m->decoder, &m->a.decoder.stack, &m->split.decoder, &options->numerics, grid);
     if (m->a.has_tower)
         model_tower_init(&m->tower, &m->a, &m->split, &options->numerics, &m->weights, m->limits.n_image_slots, grid);
+    m->encoders = (model_encoders){.arch = &m->a, .weights = &m->weights};
     init_head(m, options);
     model_origin origin = origin_of(m, checkpoint, recipe);
     status = layout(m, &origin, error);
@@ -328,17 +336,44 @@ static void embed_row(model *m, int32_t id, float *x)
         x[i] *= m->a.decoder.embedding_scale;
 }
 
-/* Image rows are on every rank already. */
-static void place_image_row(model *m, int32_t id, uint32_t r)
+static uint32_t n_image_rows(const model *m)
 {
+    return m->limits.n_image_slots * m->limits.rows_per_image;
+}
+
+/* Image rows and embeddings that came with the plan are on every rank already. */
+static void place_row(model *m, const link_plan *plan, uint32_t r)
+{
+    int32_t id = plan->tokens[r];
     size_t d = m->a.decoder.stack.d;
     float *mark = model_stack_overflow(&m->decoder) + r;
     *mark = 0.0f;
     if (id >= 0)
         return;
     uint32_t row = (uint32_t)(-1 - id);
+    if (row >= n_image_rows(m)) {
+        const link_vector *vector = &plan->vectors[row - n_image_rows(m)];
+        if (vector->kind == LINK_VECTOR_EMBEDDING)
+            memcpy(m->decoder.x + r * d, vector->values, d * sizeof(float));
+        return;
+    }
     memcpy(m->decoder.x + r * d, model_tower_row(&m->tower, row), d * sizeof(float));
     *mark = model_tower_row_overflow(&m->tower, row) ? 1.0f : 0.0f;
+}
+
+/* The vectors that go through an encoder, each by the whole team. */
+static void encode_vectors(team_member *me, model *m, const link_plan *plan)
+{
+    size_t d = m->a.decoder.stack.d;
+    for (uint32_t r = 0, left = plan->n_vectors; left > 0; r++) {
+        int64_t row = -1 - (int64_t)plan->tokens[r];
+        if (row < (int64_t)n_image_rows(m))
+            continue;
+        const link_vector *vector = &plan->vectors[row - n_image_rows(m)];
+        if (vector->kind != LINK_VECTOR_EMBEDDING)
+            model_encoders_run(me, &m->encoders, vector->kind - LINK_VECTOR_ENCODERS, vector->values, m->decoder.x + r * d);
+        left--;
+    }
 }
 
 static void embed(team_member *me, model *m, const link_plan *plan)
@@ -351,8 +386,9 @@ static void embed(team_member *me, model *m, const link_plan *plan)
     if (m->place.tp > 1)
         par_or_u32(m->grid, me, (uint32_t *)(void *)x, plan->n_tokens * d);
     for (size_t r; team_take(me, plan->n_tokens, &r);)
-        place_image_row(m, plan->tokens[r], (uint32_t)r);
+        place_row(m, plan, (uint32_t)r);
     team_barrier(me);
+    encode_vectors(me, m, plan);
     if (me->index == 0)
         show(m, "embedding", 0, x, plan->n_tokens, d);
 }

@@ -119,6 +119,22 @@ static field tower_field(model_weights *w, arch_role role)
     }
 }
 
+static field encoder_field(model_encoder *encoder, arch_role role)
+{
+    switch (role) {
+    case ARCH_ENCODER_IN:
+        return (field){.matrix = &encoder->in};
+    case ARCH_ENCODER_IN_BIAS:
+        return (field){.vector = &encoder->in_bias};
+    case ARCH_ENCODER_OUT:
+        return (field){.matrix = &encoder->out};
+    case ARCH_ENCODER_OUT_BIAS:
+        return (field){.vector = &encoder->out_bias};
+    default:
+        return (field){0};
+    }
+}
+
 static field decoder_field(model_weights *w, arch_role role)
 {
     switch (role) {
@@ -138,7 +154,9 @@ static field decoder_field(model_weights *w, arch_role role)
 static base_status field_of(model_weights *w, const shard_split *split, const shard_slice *s, field *out, base_error *error)
 {
     bool is_tower = s->part == ARCH_TOWER;
-    if (arch_role_is_layer(s->role))
+    if (s->part >= ARCH_ENCODERS)
+        *out = encoder_field(&w->encoders[s->part - ARCH_ENCODERS], s->role);
+    else if (arch_role_is_layer(s->role))
         *out = layer_field(is_tower ? &w->tower[s->layer] : &w->layers[s->layer - split->layers.begin], s->role);
     else
         *out = is_tower ? tower_field(w, s->role) : decoder_field(w, s->role);

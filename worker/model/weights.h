@@ -39,6 +39,12 @@ typedef struct model_layer {
     float *post_mlp_norm;      /* [d], post-norm blocks; NULL otherwise */
 } model_layer;
 
+/* A vector encoder, whole on every rank of stage 0. */
+typedef struct model_encoder {
+    pack_matrix in, out;      /* [hidden][width], [d][hidden] */
+    float *in_bias, *out_bias; /* [hidden], [d] */
+} model_encoder;
+
 typedef struct model_weights {
     model_layer *layers;   /* decoder layers [split.layers] */
     pack_matrix embedding; /* vocabulary rows [split.vocab][d]; first stage, and last when tied */
@@ -53,6 +59,8 @@ typedef struct model_weights {
     float *projector_norm;                      /* [w] or NULL */
     pack_matrix projector, projector_2;         /* [d][w], [d][d] */
     float *projector_bias, *projector_2_bias;   /* [d] or NULL */
+
+    model_encoder encoders[ARCH_MAX_ENCODERS];  /* stage 0 */
 } model_weights;
 
 /* Where weights come from, and for which rank. */

@@ -50,4 +50,8 @@ void model_weights_take_pages(team_member *me, const model_weights *w, const arc
     const pack_matrix *others[] = {&w->embedding, &w->output, &w->patch, &w->projector, &w->projector_2};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         take_matrix(me, others[i]);
+    for (uint32_t e = 0; e < a->n_encoders; e++) {
+        take_matrix(me, &w->encoders[e].in);
+        take_matrix(me, &w->encoders[e].out);
+    }
 }

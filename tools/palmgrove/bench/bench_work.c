@@ -19,7 +19,7 @@ static base_status count(void *context, const shard_slice *slice, base_error *er
 {
     (void)error;
     counting *c = context;
-    if (!slice->is_matrix || slice->part == ARCH_TOWER || (slice->role == ARCH_EMBEDDING && !is_output(c, slice)))
+    if (!slice->is_matrix || slice->part != ARCH_DECODER || (slice->role == ARCH_EMBEDDING && !is_output(c, slice)))
         return BASE_OK;
     pack_type type = plan_model_type(c->model, slice);
     uint32_t rows = shard_range_width(slice->rows), columns = shard_range_width(slice->columns);
