@@ -25,8 +25,10 @@ static void set_openai(arch_tower *out)
 /* int(255 * mean) around a picture that is made square. */
 static void set_padding(arch_tower *out)
 {
-    for (int i = 0; i < 3; i++)
-        out->fit.pad_value[i] = out->image_mean[i] > 0.0f ? (uint32_t)(out->image_mean[i] * 255.0f) & 255u : 0;
+    for (int i = 0; i < 3; i++) {
+        float level = out->image_mean[i] * 255.0f;
+        out->fit.pad_value[i] = level > 0.0f && level < 65536.0f ? (uint32_t)level & 255u : 0;
+    }
 }
 
 void family_llava_tower(arch_tower *out)

@@ -5,6 +5,7 @@ tests/shows/end-to-end runs the same checks with larger numbers."""
 import sys
 
 import checks_bench
+import checks_calls
 import checks_eval
 import checks_input
 import checks_vectors
@@ -19,6 +20,7 @@ CHECKS = {
     "layouts": lambda: checks_layouts.layouts(),
     "requests": checks_input.bad_requests_check,
     "starts": checks_input.bad_starts,
+    "calls": checks_calls.calls_check,
     "vectors": checks_vectors.vectors_check,
     "taskfiles": checks_tasks.files_check,
     "asks": checks_tasks.asks_check,

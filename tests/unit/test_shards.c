@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "sharding/arch_json.h"
 #include "sharding/pack/half.h"
 #include "sharding/pack_slice.h"
 #include "sharding/shards/shard_output.h"
@@ -25,6 +26,7 @@
 
 /* Towers with a class token, a projector of two matrices, one that is turned round ... */
 #define GOLDEN  PALMGROVE_SOURCE_DIR "/tests/golden/families/"
+#define VECTORS PALMGROVE_SOURCE_DIR "/tests/golden/palm_e/tiny_state"
 #define PHANTOM PALMGROVE_SOURCE_DIR "/models/phantom" /* bf16; 4 layers, 6 heads, one key/value head, a tower */
 
 /* --- directories that go away again --- */
@@ -236,6 +238,16 @@ static base_status compare_slice(void *context, const shard_slice *slice, base_e
     return BASE_OK;
 }
 
+/* By what is written of them: the bytes between members may be anything. */
+static void assert_same_arch(const arch *a, const arch *b)
+{
+    json_t *left = arch_to_json(a), *right = arch_to_json(b);
+    assert_non_null(left);
+    assert_true(json_equal(left, right));
+    json_decref(left);
+    json_decref(right);
+}
+
 /* Every rank's file holds what the rank would have packed by itself. */
 static void check_set(const order *o)
 {
@@ -245,7 +257,7 @@ static void check_set(const order *o)
     shard_checkpoint *from = NULL;
     assert_int_equal(shard_checkpoint_open(o->model, &from, NULL), BASE_OK);
     c.from = from;
-    assert_memory_equal(shard_set_arch(set), &from->a, sizeof(arch));
+    assert_same_arch(shard_set_arch(set), &from->a);
     for (uint32_t rank = 0; rank < o->tp * o->pp; rank++) {
         shard_rank_file *file = NULL;
         shard_split split;
@@ -277,7 +289,8 @@ static void test_same_bytes_as_loading(void **unused)
                             {GOLDEN "llava_original", set_dir, 3, 1, RECIPE_AUTO, 1, 0, false},
                             {GOLDEN "gemma3_vision", set_dir, 2, 2, RECIPE_INT8, 1, 0, false},
                             {GOLDEN "gemma3_mmproj", set_dir, 1, 3, RECIPE_AUTO, 1, 0, false},
-                            {GOLDEN "vit_e", set_dir, 3, 2, RECIPE_INT4, 2, 0, false}};
+                            {GOLDEN "vit_e", set_dir, 3, 2, RECIPE_INT4, 2, 0, false},
+                            {VECTORS, set_dir, 2, 2, RECIPE_INT4, 1, 0, false}};
     for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
         write_well(&orders[i]);
         check_set(&orders[i]);
