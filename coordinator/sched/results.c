@@ -112,8 +112,8 @@ uint64_t sched_next_deadline(const sched *s)
 static bool take_tokens(const sched_entry *entry, const link_result *result, uint32_t *n, uint32_t *count)
 {
     uint32_t pos = entry->pos + entry->n_tokens - entry->n_sampled, end = entry->pos + entry->n_tokens - 1;
-    const link_token *tokens = result->tokens + *n;
     uint32_t left = result->n_tokens - *n;
+    const link_token *tokens = left > 0 ? result->tokens + *n : NULL;
     *count = entry->n_sampled;
     if (entry->n_sampled == 0) { /* one when it overflowed */
         *count = left > 0 && tokens[0].seq == entry->seq->slot && tokens[0].pos == end && tokens[0].token == LINK_TOKEN_OVERFLOW;

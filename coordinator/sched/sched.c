@@ -160,6 +160,7 @@ void sched_seq_destroy(sched_seq *seq)
     kv_table_release(&seq->table);
     free(seq->images);
     free(seq->image_digests);
+    free(seq->vectors);
     free(seq->tokens);
     free(seq);
 }
@@ -304,9 +305,10 @@ static base_status alloc_seq(const sched_request *r, sched_seq **out, base_error
         return base_fail(error, BASE_ENOMEM, "no memory for a sequence");
     seq->tokens = calloc(positions, sizeof *seq->tokens);
     seq->images = calloc(r->n_images + 1u, sizeof *seq->images);
+    seq->vectors = calloc(r->n_vectors + 1u, sizeof *seq->vectors);
     if (r->image_digests != NULL)
         seq->image_digests = calloc(r->n_images + 1u, sizeof *seq->image_digests);
-    if (seq->tokens == NULL || seq->images == NULL || (r->image_digests != NULL && seq->image_digests == NULL) ||
+    if (seq->tokens == NULL || seq->images == NULL || seq->vectors == NULL || (r->image_digests != NULL && seq->image_digests == NULL) ||
         kv_table_init(&seq->table, positions, NULL) != BASE_OK) {
         sched_seq_destroy(seq);
         return base_fail(error, BASE_ENOMEM, "no memory for a sequence of %u tokens", positions);
@@ -326,7 +328,8 @@ static void fill_images(sched_seq *seq, const sched_request *r, uint32_t rows_pe
         seq->images[i].slot = SEQ_NO_SLOT;
     }
     seq->n_images = r->n_images;
-    seq->vectors = r->vectors;
+    if (r->n_vectors > 0)
+        memcpy(seq->vectors, r->vectors, r->n_vectors * sizeof *seq->vectors);
     seq->has_image_names = r->image_names != NULL;
     for (uint32_t i = 0; i < r->n_images && seq->has_image_names; i++)
         memcpy(seq->images[i].name, r->image_names[i], sizeof seq->images[i].name);

@@ -108,7 +108,7 @@ typedef struct sched_request {
     const unsigned char (*image_digests)[PREFIX_IMAGES_BYTES]; /* [n_images] copied; k names the pixels of images 0 .. k and the vectors before.  NULL: blocks with image
                                                                   rows are neither lent nor borrowed */
     const unsigned char (*image_names)[PREFIX_IMAGES_BYTES]; /* [n_images] copied; k names the pixels of image k.  NULL: every image is encoded */
-    const sched_vector *vectors; /* [n_vectors] borrowed until the request has ended; in order in `tokens`, each once */
+    const sched_vector *vectors; /* [n_vectors] copied; in order in `tokens`, each once */
     uint32_t n_vectors;
     uint32_t max_tokens; /* > n_resumed, which it includes */
     const int32_t *stop_ids; /* [n_stop_ids] tokens that end it; borrowed until the request has ended */

@@ -45,7 +45,7 @@ struct sched_seq {
     kv_table table;
     seq_image *images; /* [n_images] owned */
     uint32_t n_images;
-    const sched_vector *vectors; /* borrowed */
+    sched_vector *vectors; /* owned; their values are borrowed */
     bool has_image_names;
     const int32_t *stop_ids; /* [n_stop_ids] borrowed */
     uint32_t n_stop_ids;

@@ -104,7 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     if (a.has_tower)
         check_tower(&a.tower);
     check_names(&a, ARCH_DECODER);
-    check_names(&a, ARCH_TOWER);
+    for (int part = ARCH_TOWER; part < ARCH_N_PARTS; part++)
+        check_names(&a, (arch_part)part);
     check_json(&a);
     check_split(&a);
     return 0;

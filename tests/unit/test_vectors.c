@@ -247,6 +247,27 @@ static void test_sched_plans_vectors(void **unused)
     sched_destroy(&s);
 }
 
+/* Canceled while its plan is under way, a request's blocks are still named, after its owner has let go of everything. */
+static void test_sched_outlives_requests(void **unused)
+{
+    (void)unused;
+    sched *s = open_sched();
+    asked *gone = test_malloc(sizeof *gone), same;
+    assert_int_equal(ask(s, gone, 1, NULL), BASE_OK);
+    const link_plan *plan = sched_next_plan(s, 2);
+    assert_non_null(plan);
+    assert_int_equal(plan->slices[0].n_tokens, limits.max_step_tokens);
+    link_result result = {.step = plan->step};
+    sched_cancel(s, gone->seq);
+    memset(gone, 0xff, sizeof *gone);
+    test_free(gone);
+    assert_int_equal(sched_take_result(s, &result, 3, NULL), BASE_OK);
+    assert_int_equal(ask(s, &same, 1, NULL), BASE_OK);
+    assert_int_equal(run(s), N_VECTORS - (LINK_KV_BLOCK_TOKENS - FIRST_VECTOR)); /* one block was whole */
+    assert_int_equal(sched_numbers_of(s).prefix_tokens, LINK_KV_BLOCK_TOKENS);
+    sched_destroy(&s);
+}
+
 static void test_sched_refuses_vectors(void **unused)
 {
     (void)unused;
@@ -278,7 +299,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_requests_carry_vectors), cmocka_unit_test(test_requests_refuse_vectors), cmocka_unit_test(test_plans_carry_vectors),
         cmocka_unit_test(test_plans_refuse_vectors),   cmocka_unit_test(test_plans_are_whole),         cmocka_unit_test(test_sched_plans_vectors),
-        cmocka_unit_test(test_sched_refuses_vectors),
+        cmocka_unit_test(test_sched_outlives_requests), cmocka_unit_test(test_sched_refuses_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
