@@ -251,9 +251,9 @@ base_status sched_take_result(sched *s, const link_result *result, uint64_t now_
     s->n_flights--;
     uint32_t n = 0, count;
     for (uint32_t i = 0; i < flight->n_entries; i++) {
-        const link_token *tokens = result->tokens + n;
+        uint32_t first = n;
         take_tokens(&flight->entries[i], result, &n, &count);
-        complete_entry(s, &flight->entries[i], tokens, count);
+        complete_entry(s, &flight->entries[i], count > 0 ? result->tokens + first : NULL, count);
     }
     return BASE_OK;
 }

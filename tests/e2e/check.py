@@ -20,6 +20,7 @@ CHECKS = {
     "layouts": lambda: checks_layouts.layouts(),
     "requests": checks_input.bad_requests_check,
     "starts": checks_input.bad_starts,
+    "frames": checks_input.frames_check,
     "calls": checks_calls.calls_check,
     "vectors": checks_vectors.vectors_check,
     "taskfiles": checks_tasks.files_check,

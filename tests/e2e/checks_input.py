@@ -196,3 +196,46 @@ def bad_starts():
     n = len(faults)
     faults = [one for one in faults if one]
     return not faults, f"{n} servers that must not start, {len(faults)} faults" + "".join(f"; {one}" for one in faults)
+
+
+# ---- frames of a DICOM file ----
+
+def dicom(frames, side):
+    """An uncompressed file of 8-bit grey frames, explicit VR, little endian."""
+    def element(group, number, kind, value):
+        value += (b"\0" if kind in (b"UI", b"OB") else b" ") * (len(value) % 2)
+        length = struct.pack("<2xI", len(value)) if kind in (b"OB", b"OW") else struct.pack("<H", len(value))
+        return struct.pack("<2H", group, number) + kind + length + value
+
+    syntax = element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1")
+    head = element(2, 0, b"UL", struct.pack("<I", len(syntax))) + syntax
+    grey = [(0x02, b"US", struct.pack("<H", 1)), (0x04, b"CS", b"MONOCHROME2"), (0x08, b"IS", str(len(frames)).encode()),
+            (0x10, b"US", struct.pack("<H", side)), (0x11, b"US", struct.pack("<H", side)), (0x100, b"US", struct.pack("<H", 8)),
+            (0x101, b"US", struct.pack("<H", 8)), (0x102, b"US", struct.pack("<H", 7)), (0x103, b"US", struct.pack("<H", 0))]
+    return b"\0" * 128 + b"DICM" + head + b"".join(element(0x28, *row) for row in grey) + element(0x7FE0, 0x10, b"OB", b"".join(frames))
+
+
+def frames_check():
+    """--frame of generate and report picks what an own file of that frame gives; a frame that is not there is refused."""
+    side, wrong = 64, []
+    pictures = [bytes((x * y + 37 * k * x) % 256 for y in range(side) for x in range(side)) for k in range(2)]
+    with tempfile.TemporaryDirectory() as folder, harness.Server(1, 1) as server:
+        both = pathlib.Path(folder) / "both.dcm"
+        both.write_bytes(dicom(pictures, side))
+        commands = {"generate": lambda file: ("generate", "--text", "report:", "--image", file, "--temperature", "1", "--max-tokens", "40"),
+                    "report": lambda file: ("report", file, "--temperature", "1")}
+        for name, command in commands.items():
+            def ask(file, frame):
+                return harness.run_palmgrove(*command(file), "--endpoint", server.endpoint, "--frame", str(frame))
+
+            answers = []
+            for frame, picture in enumerate(pictures):
+                alone = pathlib.Path(folder) / f"{frame}.dcm"
+                alone.write_bytes(dicom([picture], side))
+                code, answer, error = ask(both, frame)
+                answers.append(answer)
+                wrong += [] if code == 0 and answer == ask(alone, 0)[1] else [f"{name} frame {frame}: {error or answer}"]
+            wrong += [] if answers[0] != answers[1] else [f"{name}: both frames have one answer"]
+            code, _, error = ask(both, 2)
+            wrong += [] if code != 0 and "frame" in error else [f"{name}: frame 2 of 2 gave {code}: {error}"]
+    return not wrong, f"2 commands, {len(wrong)} faults" + "".join(f"; {one}" for one in wrong)

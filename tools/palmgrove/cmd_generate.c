@@ -9,6 +9,7 @@ typedef struct generate_values {
     console_answer_values answer;
     option_list parts; /* --text, --image, --vectors, --task, --field, --system, --chat together: their order matters */
     option_list stops;
+    uint32_t frame;
 } generate_values;
 
 enum { ROW_TEXT, ROW_IMAGE, ROW_VECTORS, ROW_TASK, ROW_FIELD, ROW_SYSTEM, ROW_CHAT };
@@ -32,6 +33,7 @@ static const option_row rows[] = {
                   OPTION_NO_ENVIRONMENT},
     {"stop", "TEXT", OPTION_LIST, offsetof(generate_values, stops), NULL, "end the answer before this text",
      OPTION_NO_ENVIRONMENT},
+    {"frame", "N", OPTION_U32, offsetof(generate_values, frame), "0", "which frame of DICOM files, from 0", OPTION_NO_ENVIRONMENT},
     CONSOLE_ROWS(generate_values),
     CONSOLE_ANSWER_ROWS(generate_values),
 };
@@ -55,7 +57,7 @@ static bool has_row(const option_list *parts, int row)
 }
 
 /* One task part holds the conversation, with slots for its images, which follow it. */
-static base_status add_chat(pg_request *request, const option_list *parts)
+static base_status add_chat(pg_request *request, const option_list *parts, uint32_t frame)
 {
     pg_request_add_task(request, "chat");
     for (size_t i = 0; i < parts->n; i++) {
@@ -72,7 +74,7 @@ static base_status add_chat(pg_request *request, const option_list *parts)
     }
     for (size_t i = 0; i < parts->n; i++)
         if (parts->items[i].row == &rows[ROW_IMAGE])
-            pg_request_add_image_file(request, parts->items[i].value);
+            pg_request_add_image_file_frame(request, parts->items[i].value, frame);
     return BASE_OK;
 }
 
@@ -85,7 +87,7 @@ static base_status add_raw(pg_request *request, const generate_values *values)
         if (part->row == &rows[ROW_TEXT])
             pg_request_add_text(request, part->value);
         else if (part->row == &rows[ROW_IMAGE])
-            pg_request_add_image_file(request, part->value);
+            pg_request_add_image_file_frame(request, part->value, values->frame);
         else if (part->row == &rows[ROW_TASK])
             pg_request_add_task(request, part->value);
         else if (part->row == &rows[ROW_VECTORS])
@@ -103,7 +105,7 @@ static base_status add_parts(pg_request *request, const generate_values *values)
     for (size_t i = 0; i < values->stops.n; i++)
         pg_request_add_stop(request, values->stops.items[i].value);
     bool is_chat = has_row(&values->parts, ROW_CHAT) || has_row(&values->parts, ROW_SYSTEM);
-    return is_chat ? add_chat(request, &values->parts) : add_raw(request, values);
+    return is_chat ? add_chat(request, &values->parts, values->frame) : add_raw(request, values);
 }
 
 static int run(void *opaque)
