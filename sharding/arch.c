@@ -171,6 +171,15 @@ base_status arch_load_gguf(const gguf_file *gguf, const char *file, const shard_
     return status;
 }
 
+void arch_widest_encoder(const arch *a, uint32_t *width, uint32_t *hidden)
+{
+    *width = *hidden = 0;
+    for (uint32_t e = 0; e < a->n_encoders; e++) {
+        *width = a->encoders[e].width > *width ? a->encoders[e].width : *width;
+        *hidden = a->encoders[e].hidden > *hidden ? a->encoders[e].hidden : *hidden;
+    }
+}
+
 /* --- names and shapes --- */
 
 base_status arch_load_mmproj(const gguf_file *gguf, const char *file, const shard_source *source, arch *a, base_error *error)

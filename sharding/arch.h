@@ -237,6 +237,9 @@ typedef enum arch_role {
 /* Vector encoder e is part ARCH_ENCODERS + e. */
 typedef enum arch_part { ARCH_DECODER, ARCH_TOWER, ARCH_ENCODERS, ARCH_N_PARTS = ARCH_ENCODERS + ARCH_MAX_ENCODERS } arch_part;
 
+/* The widest input and the widest hidden row of the vector encoders; 0 and 0 without any. */
+void arch_widest_encoder(const arch *a, uint32_t *width, uint32_t *hidden);
+
 /* Read DIR/config.json, and DIR/generation_config.json where there is one (it may know more ids that end a reply).  Reads no
  * tensors: the prefix is the family's usual one; to read tensors open a checkpoint (checkpoint.h).
  * Errors: BASE_ENOTFOUND no such file; BASE_EFORMAT not JSON, a field missing, of the wrong kind or outside its sane

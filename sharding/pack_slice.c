@@ -17,8 +17,9 @@ static uint32_t widest_of_stack(const arch_stack *stack)
 uint32_t shard_pack_widest(const arch *a)
 {
     uint32_t widest = widest_of_stack(&a->decoder.stack);
-    for (uint32_t e = 0; e < a->n_encoders; e++)
-        widest = larger(widest, larger(a->encoders[e].width, a->encoders[e].hidden));
+    uint32_t width, hidden;
+    arch_widest_encoder(a, &width, &hidden);
+    widest = larger(widest, larger(width, hidden));
     if (!a->has_tower)
         return widest;
     return larger(larger(widest, widest_of_stack(&a->tower.stack)), 3 * a->tower.patch_size * a->tower.patch_size);

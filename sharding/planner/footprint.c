@@ -213,11 +213,8 @@ static uint64_t tower_bytes(const arch *a, const shard_split *split, uint32_t n_
 /* One vector and one hidden row of worker/model/encoders.h. */
 static uint64_t encoder_bytes(const arch *a)
 {
-    uint64_t width = 0, hidden = 0;
-    for (uint32_t e = 0; e < a->n_encoders; e++) {
-        width = a->encoders[e].width > width ? a->encoders[e].width : width;
-        hidden = a->encoders[e].hidden > hidden ? a->encoders[e].hidden : hidden;
-    }
+    uint32_t width, hidden;
+    arch_widest_encoder(a, &width, &hidden);
     return a->n_encoders == 0 ? 0 : add(lines(1, width * sizeof(float)), lines(1, hidden * sizeof(float)));
 }
 

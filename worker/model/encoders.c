@@ -7,11 +7,8 @@
 
 void model_encoders_layout(model_encoders *e, model_arena *arena)
 {
-    uint32_t width = 0, hidden = 0;
-    for (uint32_t i = 0; i < e->arch->n_encoders; i++) {
-        width = e->arch->encoders[i].width > width ? e->arch->encoders[i].width : width;
-        hidden = e->arch->encoders[i].hidden > hidden ? e->arch->encoders[i].hidden : hidden;
-    }
+    uint32_t width, hidden;
+    arch_widest_encoder(e->arch, &width, &hidden);
     if (e->arch->n_encoders == 0)
         return;
     e->vector = model_arena_take(arena, 1, width * sizeof *e->vector);

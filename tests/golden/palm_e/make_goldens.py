@@ -110,17 +110,22 @@ def state(seed):
     vectors = [(1, 2 * torch.randn(14)), (0, torch.randn(ODD_TEXT["hidden_size"])), (2, torch.randn(3)), (1, torch.randn(14))]
     parts = [[1, 5, 17], vectors[0], [42, 96], None, *vectors[1:], [3, 60, 8, 77, 2, 11]]
     golden = trace(net, parts, image)
-    for name in list(golden):
-        if name.startswith("tower.") or name == "projector":
-            golden[name] = golden[name][::8]
-        elif name.startswith("decoder.") or name == "logits":
-            golden[name] = golden[name][STATE_POSITIONS]
-    golden["decoder_positions"] = torch.tensor(STATE_POSITIONS, dtype=torch.int32)
+    thin(golden, STATE_POSITIONS)
     golden["vectors"] = torch.zeros(len(vectors), 1 + ODD_TEXT["hidden_size"])
     for row, (kind, values) in zip(golden["vectors"], vectors):
         row[0] = kind
         row[1 : 1 + len(values)] = values
     safetensors.torch.save_file(contiguous(golden), folder / "golden.safetensors")
+
+
+def thin(golden, positions):
+    """Keep every eighth row of the image's tensors and those `positions` of the prompt's."""
+    for name in list(golden):
+        if name.startswith("tower.") or name == "projector":
+            golden[name] = golden[name][::8]
+        elif name.startswith("decoder.") or name == "logits":
+            golden[name] = golden[name][positions]
+    golden["decoder_positions"] = torch.tensor(positions, dtype=torch.int32)
 
 
 def contiguous(tensors):
@@ -145,12 +150,7 @@ def tiny(norm_type, seed):
     image = (image // 8) + torch.arange(224, dtype=torch.uint8)  # a ramp under noise: every patch differs
     parts = [[1, 5, 17, 42, 96], None, [3, 3, 60, 8, 77, 2, 11]]
     golden = trace(net, parts, image)
-    for name in list(golden):
-        if name.startswith("tower.") or name == "projector":
-            golden[name] = golden[name][::8]
-        elif name.startswith("decoder.") or name == "logits":
-            golden[name] = golden[name][POSITIONS]
-    golden["decoder_positions"] = torch.tensor(POSITIONS, dtype=torch.int32)
+    thin(golden, POSITIONS)
     safetensors.torch.save_file(contiguous(golden), folder / "golden.safetensors")
 
 
