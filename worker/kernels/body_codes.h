@@ -92,43 +92,75 @@ typedef struct codes_panel {
 #define WIDE_STEP_wide4 WIDE_GROUP
 #define vec_dot_wide4 vec_dot_int4
 #define vec_sums_wide4 vec_sums_int4
+#define vec_from_sums_wide4 vec_from_sums_int4
+#define VEC_STEP_ROWS_wide4 VEC_STEP_ROWS_int4
+#define VEC_STEP_wide4 VEC_STEP_int4
 
-/* s[r] += n quads of weights times the rows' codes, rows `stride` apart. */
+/* A step's sums in registers: of some of a tile's rows, over some of a panel's vectors; the row totals wait beside them. */
 #define DEFINE_ADD_QUADS(FORM)                                                                                         \
-    INLINE void add_quads_##FORM(vec_sums s[][VECS], size_t rows, const uint8_t *quads, size_t n, const int8_t *x,     \
-                                 size_t stride)                                                                        \
+    /* s[r] += a quad of weights, vectors from v0 on, times the rows' codes, rows `stride` apart. */                   \
+    INLINE void add_quad_codes_##FORM(vec_sums s[][VEC_STEP_##FORM], size_t rows, size_t v0, const uint8_t *quad, const int8_t *x, size_t stride) \
     {                                                                                                                  \
-        for (size_t q = 0; q < n; q++) {                                                                               \
-            vec_codes w[VECS];                                                                                         \
-            const uint8_t *quad = quads + q * STEP_##FORM;                                                             \
-            for (size_t v = 0; v < VECS; v++)                                                                          \
-                w[v] = CODES_##FORM(quad, v);                                                                          \
+        vec_codes w[VEC_STEP_##FORM];                                                                                  \
+        UNROLL                                                                                                         \
+        for (size_t v = 0; v < VEC_STEP_##FORM; v++)                                                                   \
+            w[v] = CODES_##FORM(quad, v0 + v);                                                                         \
+        UNROLL                                                                                                         \
+        for (size_t r = 0; r < rows; r++) {                                                                            \
+            vec_quad xr = vec_quad_set(x + r * stride);                                                                \
+            UNROLL                                                                                                     \
+            for (size_t v = 0; v < VEC_STEP_##FORM; v++) {                                                             \
+                s[r][v] = vec_dot_##FORM(s[r][v], w[v], xr);                                                           \
+                VEC_KEEP(s[r][v]);                                                                                     \
+            }                                                                                                          \
+            ROW_BY_ROW();                                                                                              \
+        }                                                                                                              \
+    }                                                                                                                  \
+    INLINE void add_quads_##FORM(vec_sums s[][VEC_STEP_##FORM], size_t rows, size_t v0, const uint8_t *quads, size_t n, const int8_t *x, size_t stride) \
+    {                                                                                                                  \
+        if (n < PACK_GROUP / 4) {                                                                                      \
+            for (size_t q = 0; q < n; q++)                                                                             \
+                add_quad_codes_##FORM(s, rows, v0, quads + q * STEP_##FORM, x + 4 * q, stride);                        \
+            return;                                                                                                    \
+        }                                                                                                              \
+        UNROLL /* whole groups: no loop, through which gcc would carry every sum twice */                              \
+        for (size_t q = 0; q < PACK_GROUP / 4; q++)                                                                    \
+            add_quad_codes_##FORM(s, rows, v0, quads + q * STEP_##FORM, x + 4 * q, stride);                            \
+    }                                                                                                                  \
+    /* total[r], vectors from v0 on, += one group of n_quads; `at`: the group's place in the rows' codes.  The scales are times `factor`, a \
+     * power of two. */                                                                                                \
+    INLINE void add_step_##FORM(vec total[][VECS], size_t rows, size_t v0, const char *scales, const uint8_t *quads,   \
+                                size_t n_quads, const kern_codes *x, size_t at, float factor)                          \
+    {                                                                                                                  \
+        vec_sums s[VEC_STEP_ROWS_##FORM][VEC_STEP_##FORM];                                                             \
+        size_t stride = x->n_groups;                                                                                   \
+        UNROLL                                                                                                         \
+        for (size_t r = 0; r < rows; r++)                                                                              \
+            UNROLL                                                                                                     \
+            for (size_t v = 0; v < VEC_STEP_##FORM; v++)                                                               \
+                s[r][v] = vec_sums_##FORM(x->offsets[at + r * stride]);                                                \
+        const int8_t *codes = x->codes + at * PACK_GROUP;                                                              \
+        add_quads_##FORM(s, rows, v0, quads, n_quads, codes, stride * PACK_GROUP);                                     \
+        UNROLL                                                                                                         \
+        for (size_t v = 0; v < VEC_STEP_##FORM; v++) {                                                                 \
+            vec scale = vec_mul(LOAD_f16(scales, v0 + v), vec_set(factor));                                            \
+            UNROLL                                                                                                     \
             for (size_t r = 0; r < rows; r++) {                                                                        \
-                vec_quad xr = vec_quad_set(x + r * stride + 4 * q);                                                    \
-                for (size_t v = 0; v < VECS; v++)                                                                      \
-                    s[r][v] = vec_dot_##FORM(s[r][v], w[v], xr);                                                       \
+                vec row_scale = vec_set(x->scales[at + r * stride]);                                                   \
+                vec sum = vec_from_sums_##FORM(s[r][v], x->offsets[at + r * stride]);                                  \
+                total[r][v0 + v] = vec_fma(sum, vec_mul(scale, row_scale), total[r][v0 + v]);                          \
+                ROW_BY_ROW();                                                                                          \
             }                                                                                                          \
         }                                                                                                              \
     }                                                                                                                  \
-    /* total += one group of n_quads; `x`, `row`, `g`: the rows' codes, and the group's place in them.  The scales are times \
-     * `factor`, a power of two. */                                                                                    \
     INLINE void add_group_##FORM(vec total[][VECS], size_t rows, const char *scales, const uint8_t *quads,             \
                                  size_t n_quads, const kern_codes *x, size_t at, float factor)                         \
     {                                                                                                                  \
-        vec_sums s[VEC_CODES_ROWS][VECS];                                                                              \
-        size_t stride = x->n_groups;                                                                                   \
-        for (size_t r = 0; r < rows; r++)                                                                              \
-            for (size_t v = 0; v < VECS; v++)                                                                          \
-                s[r][v] = vec_sums_##FORM(x->offsets[at + r * stride]);                                                \
-        const int8_t *codes = x->codes + at * PACK_GROUP;                                                              \
-        add_quads_##FORM(s, rows, quads, n_quads, codes, stride * PACK_GROUP);                                         \
-        vec scale[VECS];                                                                                               \
-        for (size_t v = 0; v < VECS; v++)                                                                              \
-            scale[v] = vec_mul(LOAD_f16(scales, v), vec_set(factor));                                                  \
-        for (size_t r = 0; r < rows; r++) {                                                                            \
-            vec row_scale = vec_set(x->scales[at + r * stride]);                                                       \
-            for (size_t v = 0; v < VECS; v++)                                                                          \
-                total[r][v] = vec_fma(vec_from_sums(s[r][v]), vec_mul(scale[v], row_scale), total[r][v]);              \
+        size_t first = rows <= VEC_STEP_ROWS_##FORM ? rows : (rows + 1) / 2, rest = rows - first;                      \
+        for (size_t v0 = 0; v0 < VECS; v0 += VEC_STEP_##FORM) {                                                        \
+            add_step_##FORM(total, first, v0, scales, quads, n_quads, x, at, factor);                                  \
+            if (rest != 0)                                                                                             \
+                add_step_##FORM(total + first, rest, v0, scales, quads, n_quads, x, at + first * x->n_groups, factor); \
         }                                                                                                              \
     }                                                                                                                  \
     /* total += a unit of k columns; *at, *packed and *wide move on behind it. */                                      \
@@ -181,12 +213,7 @@ typedef uint32_t tile_codes_fixed(const codes_panel *p, size_t row, int64_t fixe
             vec total[ROWS][VECS];                                                                                     \
             set_zero(total, ROWS);                                                                                     \
             add_unit_##FORM(total, ROWS, &packed, &wide, p->k - i < p->unit ? p->k - i : p->unit, &x, &at, FIXED_SCALE); \
-            for (size_t r = 0; r < ROWS; r++)                                                                          \
-                for (size_t v = 0; v < VECS; v++) {                                                                    \
-                    peak = vec_peak_of(peak, total[r][v]);                                                             \
-                    vec_add_fixed(fixed[r] + v * VEC_LANES, total[r][v]);                                              \
-                }                                                                                                      \
-            forget_memory();                                                                                           \
+            peak = add_fixed_vecs(fixed[0], total[0], ROWS * VECS, 1.0f, peak);                                        \
         }                                                                                                              \
         return vec_peak_max(peak);                                                                                     \
     }
@@ -205,7 +232,7 @@ typedef struct codes_tiles {
 
 #define CODES_TILES(FORM)                                                                                              \
     {{EACH_HEIGHT(VEC_CODES_ROWS, NAME_TILE_CODES, FORM)}, {EACH_HEIGHT(VEC_CODES_ROWS, NAME_TILE_CODES_FIXED, FORM)}}
-static const codes_tiles tiles_int8 = CODES_TILES(int8), tiles_int4 = CODES_TILES(int4), tiles_wide4 = CODES_TILES(wide4);
+static const codes_tiles tiles_codes_int8 = CODES_TILES(int8), tiles_codes_int4 = CODES_TILES(int4), tiles_codes_wide4 = CODES_TILES(wide4);
 
 /* Lay an int4 panel out wide in `to`. */
 static void widen(const char *packed, size_t k, size_t unit, uint8_t *to)
@@ -238,7 +265,7 @@ static void run_codes_fixed(const codes_tiles *tiles, const codes_panel *p, size
         _Alignas(KERN_ALIGN) int64_t fixed[VEC_CODES_ROWS][KERN_PANEL] = {{0}};
         rows = tile_height(m - r, VEC_CODES_ROWS);
         uint32_t peak = tiles->fixed[rows - 1](p, row + r, fixed);
-        add_to_rows(fixed, rows, acc + r * ldacc, ldacc, n_cols);
+        add_to_rows(fixed, units_of(p->k, p->unit), rows, acc + r * ldacc, ldacc, n_cols);
         if (peak < FIXED_LIMIT_BITS)
             continue;
         for (size_t i = r; i < r + rows; i++) /* whose was it?  ask each row alone */
@@ -250,10 +277,10 @@ static void run_codes_fixed(const codes_tiles *tiles, const codes_panel *p, size
 static const codes_tiles *choose_int4(codes_panel *p, size_t m, void *scratch)
 {
     if (m < WIDE_FROM_ROWS)
-        return &tiles_int4;
+        return &tiles_codes_int4;
     widen(p->packed, p->k, p->unit, scratch);
     p->wide = scratch;
-    return &tiles_wide4;
+    return &tiles_codes_wide4;
 }
 
 static void panel_codes_int8(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, float *y, size_t ldy,
@@ -261,7 +288,7 @@ static void panel_codes_int8(const void *panel, size_t k, size_t unit, const ker
 {
     (void)scratch;
     const codes_panel p = {panel, panel, k, unit, x};
-    run_codes(&tiles_int8, &p, row, m, y, ldy, n_cols);
+    run_codes(&tiles_codes_int8, &p, row, m, y, ldy, n_cols);
 }
 
 static void panel_codes_int4(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, float *y, size_t ldy,
@@ -276,7 +303,7 @@ static void panel_codes_fixed_int8(const void *panel, size_t k, size_t unit, con
 {
     (void)scratch;
     const codes_panel p = {panel, panel, k, unit, x};
-    run_codes_fixed(&tiles_int8, &p, row, m, acc, ldacc, n_cols, overflow);
+    run_codes_fixed(&tiles_codes_int8, &p, row, m, acc, ldacc, n_cols, overflow);
 }
 
 static void panel_codes_fixed_int4(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, int64_t *acc,

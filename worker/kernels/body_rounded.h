@@ -44,11 +44,12 @@ INLINE void add_pair(vec s[][VECS], size_t rows, const vec_pairs w[VECS], const 
     }
 }
 
-INLINE void unit_rounded(const char **unit, size_t k, const uint16_t *x, size_t ldx, size_t rows, tile_sums *out)
+INLINE void part_rounded(const char *at, size_t k, const uint16_t *x, size_t ldx, size_t rows, size_t v0, size_t n, vec sums[][VECS])
 {
     static const uint16_t no_column[KERN_PANEL];
     vec s[VEC_TILE_ROWS][VECS];
-    const char *at = *unit;
+    _Static_assert(VEC_PIECE == SIZE_MAX, "sums begin at zero: they stand in the products' order");
+    (void)v0, (void)n; /* all of them */
     set_zero(s, rows);
     for (size_t i = 0; i + 1 < k; i += 2, at += 2 * COLUMN_bf16) {
         vec_pairs w[VECS];
@@ -60,34 +61,52 @@ INLINE void unit_rounded(const char **unit, size_t k, const uint16_t *x, size_t 
         vec_pairs w[VECS];
         vec_pairs_load((const uint16_t *)(const void *)at, no_column, w);
         add_pair(s, rows, w, x + k - 1, ldx);
-        at += COLUMN_bf16;
     }
-    *unit = at;
     for (size_t r = 0; r < rows; r++)
         vec_pairs_order(s[r]);
-    memcpy(out->s, s, rows * sizeof *s);
+    put_sums(sums, s, rows, 0, VECS);
 }
 #else
-INLINE void unit_rounded(const char **unit, size_t k, const uint16_t *x, size_t ldx, size_t rows, tile_sums *out)
+/* s[r] += a column, the first or the `second` of its pair, n vectors from v0 on. */
+INLINE void add_column_rounded(vec s[][VECS], size_t rows, size_t v0, size_t n, const char *column, const uint16_t *pair, size_t ldx, int second)
+{
+    vec w[VECS];
+    PREFETCH(column, COLUMN_bf16, rows);
+    UNROLL
+    for (size_t v = 0; v < n; v++)
+        w[v] = LOAD_bf16(column, v0 + v);
+    UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        vec xr = vec_set_bf16(pair + r * ldx, second);
+        UNROLL
+        for (size_t v = 0; v < n; v++) {
+            s[r][v] = vec_fma_flush(w[v], xr, s[r][v]);
+            VEC_KEEP(s[r][v]);
+        }
+        ROW_BY_ROW();
+    }
+}
+
+INLINE void part_rounded(const char *at, size_t k, const uint16_t *x, size_t ldx, size_t rows, size_t v0, size_t n, vec sums[][VECS])
 {
     vec s[VEC_TILE_ROWS][VECS];
-    const char *at = *unit;
-    set_zero(s, rows);
-    for (size_t i = 0; i < k; i++, at += COLUMN_bf16) {
-        vec w[VECS];
-        PREFETCH(at, COLUMN_bf16, rows);
-        for (size_t v = 0; v < VECS; v++)
-            w[v] = LOAD_bf16(at, v);
-        for (size_t r = 0; r < rows; r++) {
-            vec xr = vec_set(half_from_bf16(x[r * ldx + (i ^ 1u)]));
-            for (size_t v = 0; v < VECS; v++)
-                s[r][v] = vec_fma_flush(w[v], xr, s[r][v]);
-        }
+    take_sums(s, sums, rows, v0, n);
+    size_t i = 0;
+    for (; i + 1 < k; i += 2, at += 2 * COLUMN_bf16) {
+        add_column_rounded(s, rows, v0, n, at, x + i, ldx, 0);
+        add_column_rounded(s, rows, v0, n, at + COLUMN_bf16, x + i, ldx, 1);
     }
-    *unit = at;
-    memcpy(out->s, s, rows * sizeof *s);
+    if (i < k)
+        add_column_rounded(s, rows, v0, n, at, x + i, ldx, 0);
+    put_sums(sums, s, rows, v0, n);
 }
 #endif
+
+INLINE const char *unit_rounded(const char *at, size_t k, const uint16_t *x, size_t ldx, size_t rows, vec sums[][VECS])
+{
+    EACH_PART(rows, part_rounded, at, k, x, ldx, sums);
+    return at + k * COLUMN_bf16;
+}
 
 DEFINE_PANEL(rounded)
 
@@ -95,9 +114,9 @@ DEFINE_PANEL(rounded)
 static void panel_bf16_rounded(const void *panel, size_t k, const uint16_t *x, size_t ldx, size_t m, float *y, size_t ldy, size_t n_cols)
 {
     vec_mode mode = vec_flush_on();
-    forget_memory();
+    FORGET_MEMORY();
     panel_rounded(panel, k, x, ldx, m, y, ldy, n_cols);
-    forget_memory();
+    FORGET_MEMORY();
     vec_flush_off(mode);
 }
 
@@ -105,8 +124,8 @@ static void panel_bf16_rounded_fixed(const void *panel, size_t k, size_t unit, c
                                      size_t ldacc, size_t n_cols, int64_t *overflow)
 {
     vec_mode mode = vec_flush_on();
-    forget_memory();
+    FORGET_MEMORY();
     panel_fixed_rounded(panel, k, unit, x, ldx, m, acc, ldacc, n_cols, overflow);
-    forget_memory();
+    FORGET_MEMORY();
     vec_flush_off(mode);
 }

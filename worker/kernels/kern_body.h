@@ -13,6 +13,18 @@
 #define VECS (KERN_PANEL / VEC_LANES) /* vectors of a panel */
 #define FIXED_SCALE 68719476736.0f    /* 2^KERN_FIXED_BITS */
 #define FIXED_LIMIT_BITS 0x5e800000u  /* 2^62 as f32: from there on a scaled partial is out of range */
+/* No instruction: the compiler may not carry what memory holds over this point in registers. */
+#define FORGET_MEMORY() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+/* Where registers are few, the compiler may not fetch the next row's operands before it has used this one's: it would store sums for that. */
+#if VEC_REGISTERS < 32
+#define ROW_BY_ROW() FORGET_MEMORY()
+#define BY_MEMORY static __attribute__((noinline)) /* what takes a whole tile's sums takes them from memory */
+#else
+#define ROW_BY_ROW() ((void)0)
+#define BY_MEMORY static inline __attribute__((always_inline))
+#endif
+/* Before a loop over rows or vectors of a tile, whose sums lie in registers only when it is unrolled. */
+#define UNROLL _Pragma("GCC unroll 8")
 #define INLINE static inline __attribute__((always_inline))
 
 /* DO(what, rows) for each height of a tile from 1 to `highest`. */

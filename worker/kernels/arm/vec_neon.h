@@ -8,8 +8,17 @@
 #include <string.h>
 
 #define VEC_LANES 4
+#define VEC_REGISTERS 32
+#define VEC_KEEP(sum) ((void)0)
 #define VEC_TILE_ROWS 2  /* x 8 vectors of a panel: 16 accumulators of 32 registers */
+#define VEC_SUMS 16
+#define VEC_BLOCK_ROWS 2
+#define VEC_PIECE SIZE_MAX
 #define VEC_CODES_ROWS 2 /* x 8 vectors: 16 integer accumulators */
+#define VEC_STEP_int8 8
+#define VEC_STEP_int4 8
+#define VEC_STEP_ROWS_int8 2
+#define VEC_STEP_ROWS_int4 2
 
 typedef float32x4_t vec;
 
@@ -48,6 +57,11 @@ static inline void vec_store(float *p, vec a)
 static inline vec vec_set(float a)
 {
     return vdupq_n_f32(a);
+}
+
+static inline vec vec_set_bf16(const uint16_t *pair, int second)
+{
+    return vreinterpretq_f32_u32(vshlq_n_u32(vdupq_n_u32(pair[second ? 0 : 1]), 16));
 }
 
 static inline vec vec_add(vec a, vec b)
@@ -183,8 +197,15 @@ static inline vec_sums vec_dot_int4(vec_sums s, vec_codes w, vec_quad x)
     return vec_dot_int8(s, w, x);
 }
 
-static inline vec vec_from_sums(vec_sums s)
+static inline vec vec_from_sums_int8(vec_sums s, int32_t offset)
 {
+    (void)offset;
+    return vcvtq_f32_s32(s);
+}
+
+static inline vec vec_from_sums_int4(vec_sums s, int32_t offset)
+{
+    (void)offset;
     return vcvtq_f32_s32(s);
 }
 
@@ -196,10 +217,12 @@ static inline void vec_store_bytes(int8_t *to, vec a)
     memcpy(to, &four, sizeof four);
 }
 
-static inline void vec_add_fixed(int64_t *acc, vec a)
+#define VEC_FIXED_BIAS 0u
+
+static inline void vec_add_fixed(int64_t *acc, const vec *a)
 {
-    int64x2_t low = vcvtnq_s64_f64(vcvt_f64_f32(vget_low_f32(a)));
-    int64x2_t high = vcvtnq_s64_f64(vcvt_high_f64_f32(a));
+    int64x2_t low = vcvtnq_s64_f64(vcvt_f64_f32(vget_low_f32(*a)));
+    int64x2_t high = vcvtnq_s64_f64(vcvt_high_f64_f32(*a));
     vst1q_s64(acc, vaddq_s64(vld1q_s64(acc), low));
     vst1q_s64(acc + 2, vaddq_s64(vld1q_s64(acc + 2), high));
 }
@@ -214,6 +237,17 @@ static inline vec_peak vec_peak_zero(void)
 static inline vec_peak vec_peak_of(vec_peak peak, vec a)
 {
     return vmaxq_u32(peak, vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x7fffffff)));
+}
+
+static inline int vec_peak_is_small(vec_peak peak)
+{
+    (void)peak;
+    return 0;
+}
+
+static inline void vec_add_small_fixed(int64_t *acc, const vec *a)
+{
+    vec_add_fixed(acc, a);
 }
 
 static inline uint32_t vec_peak_max(vec_peak peak)

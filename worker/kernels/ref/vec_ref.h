@@ -13,8 +13,19 @@
 #include "sharding/pack/half.h"
 
 #define VEC_LANES 1
+#define VEC_REGISTERS 32
+#define VEC_KEEP(sum) ((void)0)
 #define VEC_TILE_ROWS 1  /* rows of a tile of f32 activations, 1 to 8 */
+#define VEC_SUMS 32
+#define VEC_BLOCK_ROWS 1 /* rows that meet a piece of a panel before the next piece, */
+#define VEC_PIECE SIZE_MAX /* and its columns, even: the whole panel where the first cache holds it beside a tile, or where tiles are blocks */
 #define VEC_CODES_ROWS 1 /* rows of a tile of 8-bit activations, 1 to 8 */
+/* A tile of 8-bit activations is summed in steps, as many as registers hold: so many vectors of a panel, of so many rows (at least half of
+ * VEC_CODES_ROWS). */
+#define VEC_STEP_int8 32
+#define VEC_STEP_int4 32
+#define VEC_STEP_ROWS_int8 1
+#define VEC_STEP_ROWS_int4 1
 
 typedef float vec;
 
@@ -53,6 +64,12 @@ static inline void vec_store(float *p, vec a)
 static inline vec vec_set(float a)
 {
     return a;
+}
+
+/* The first or the `second` column (a constant) of a pair of a row rounded to bf16 (kern.h): the first stands behind the second. */
+static inline vec vec_set_bf16(const uint16_t *pair, int second)
+{
+    return half_from_bf16(pair[second ? 0 : 1]);
 }
 
 static inline vec vec_add(vec a, vec b)
@@ -184,8 +201,9 @@ static inline vec_codes vec_codes_wide4(const uint8_t *quads)
     return vec_codes_int8(quads);
 }
 
-/* Where the sums of a group begin: `sum` is the sum of the row's codes in the group.  A variant whose dot product keeps the bias of the packed
- * codes begins at -bias * sum, one that takes the bias off the codes begins at 0. */
+/* Where the sums of a group begin, and their end, exact: it is below 2^24.  `offset` is -8 times the sum of the row's codes in the group.  A variant
+ * whose dot product keeps the bias of the packed codes adds -bias times that sum at one end or the other, one that takes the bias off the codes
+ * does not. */
 static inline vec_sums vec_sums_int8(int32_t offset)
 {
     return 16 * offset;
@@ -210,9 +228,15 @@ static inline vec_sums vec_dot_int4(vec_sums s, vec_codes w, vec_quad x)
     return vec_dot_int8(s, w, x);
 }
 
-/* Exact: sums of a group stay below 2^24. */
-static inline vec vec_from_sums(vec_sums s)
+static inline vec vec_from_sums_int8(vec_sums s, int32_t offset)
 {
+    (void)offset;
+    return (float)s;
+}
+
+static inline vec vec_from_sums_int4(vec_sums s, int32_t offset)
+{
+    (void)offset;
     return (float)s;
 }
 
@@ -227,10 +251,13 @@ static inline void vec_store_bytes(int8_t *to, vec a)
 
 /* --- fixed point --- */
 
-/* acc[lane] += a[lane] rounded to the nearest integer, ties to even; anything when a lane is not below 2^62 in size. */
-static inline void vec_add_fixed(int64_t *acc, vec a)
+/* acc[lane] += a[lane] rounded to the nearest integer, ties to even, and VEC_FIXED_BIAS more, modulo 2^64; anything when a lane is not below 2^62 in
+ * size. */
+#define VEC_FIXED_BIAS 0u
+
+static inline void vec_add_fixed(int64_t *acc, const vec *a)
 {
-    *acc = (int64_t)((uint64_t)*acc + (uint64_t)llrintf(a));
+    *acc = (int64_t)((uint64_t)*acc + (uint64_t)llrintf(*a));
 }
 
 /* Per lane the largest |a| so far as an unsigned integer, its float bits without the sign: a NaN is above every number. */
@@ -247,6 +274,18 @@ static inline vec_peak vec_peak_of(vec_peak peak, vec a)
     memcpy(&bits, &a, sizeof bits);
     bits &= 0x7fffffffu;
     return bits > peak ? bits : peak;
+}
+
+/* All sizes seen are below 2^51; false wherever vec_add_fixed is as fast.  vec_add_small_fixed is vec_add_fixed for such lanes. */
+static inline int vec_peak_is_small(vec_peak peak)
+{
+    (void)peak;
+    return 0;
+}
+
+static inline void vec_add_small_fixed(int64_t *acc, const vec *a)
+{
+    vec_add_fixed(acc, a);
 }
 
 /* The largest of all lanes. */

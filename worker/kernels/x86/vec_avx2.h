@@ -7,8 +7,17 @@
 #include <string.h>
 
 #define VEC_LANES 8
-#define VEC_TILE_ROWS 2  /* x 4 vectors of a panel: 8 accumulators of 16 registers */
-#define VEC_CODES_ROWS 2 /* x 4 vectors: 8 integer accumulators; the float ones wait in memory */
+#define VEC_REGISTERS 16
+#define VEC_KEEP(sum) __asm__("" : "+x"(sum))
+#define VEC_TILE_ROWS 6  /* x 2 vectors, half of a panel: 12 accumulators */
+#define VEC_SUMS 8       /* accumulators when all of a panel is walked at once: 2 rows x 4 vectors */
+#define VEC_BLOCK_ROWS 60
+#define VEC_PIECE 128u
+#define VEC_CODES_ROWS 6 /* in steps; the totals wait in memory */
+#define VEC_STEP_int8 1
+#define VEC_STEP_ROWS_int8 6 
+#define VEC_STEP_int4 2
+#define VEC_STEP_ROWS_int4 6 /* 12 sums */
 
 typedef __m256 vec;
 
@@ -51,6 +60,14 @@ static inline void vec_store(float *p, vec a)
 static inline vec vec_set(float a)
 {
     return _mm256_set1_ps(a);
+}
+
+static inline vec vec_set_bf16(const uint16_t *pair, int second)
+{
+    int32_t bits;
+    memcpy(&bits, pair, sizeof bits);
+    __m256i both = _mm256_set1_epi32(bits);
+    return _mm256_castsi256_ps(second ? _mm256_slli_epi32(both, 16) : _mm256_and_si256(both, _mm256_set1_epi32((int)0xffff0000u)));
 }
 
 static inline vec vec_add(vec a, vec b)
@@ -168,7 +185,8 @@ static inline vec_sums vec_sums_int8(int32_t offset)
 
 static inline vec_sums vec_sums_int4(int32_t offset)
 {
-    return _mm256_set1_epi32(offset);
+    (void)offset;
+    return _mm256_setzero_si256();
 }
 
 /* |w| times x with w's sign: pairs reach at most 2 * 128 * 127 = 32512, so nothing saturates. */
@@ -178,15 +196,21 @@ static inline vec_sums vec_dot_int8(vec_sums s, vec_codes w, vec_quad x)
     return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+/* int4 sums stay in 16 bits until the group's end, two to a lane: at most 16 * 15 * 127 = 30480. */
 static inline vec_sums vec_dot_int4(vec_sums s, vec_codes w, vec_quad x)
 {
-    __m256i pairs = _mm256_maddubs_epi16(w, x);
-    return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    return _mm256_add_epi16(s, _mm256_maddubs_epi16(w, x));
 }
 
-static inline vec vec_from_sums(vec_sums s)
+static inline vec vec_from_sums_int8(vec_sums s, int32_t offset)
 {
+    (void)offset;
     return _mm256_cvtepi32_ps(s);
+}
+
+static inline vec vec_from_sums_int4(vec_sums s, int32_t offset)
+{
+    return _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_madd_epi16(s, _mm256_set1_epi16(1)), _mm256_set1_epi32(offset)));
 }
 
 static inline void vec_store_bytes(int8_t *to, vec a)
@@ -199,24 +223,46 @@ static inline void vec_store_bytes(int8_t *to, vec a)
 }
 
 /* AVX2 has no conversion to int64.  For a below 2^62, a = 2^32 h + l with |l| <= 2^31: adding 1.5 * 2^52 rounds h and l to integers, which then
- * stand in the low bits.  2^32 h is even, so l's tie is a's. */
+ * stand in the low bits.  2^32 h is even, so l's tie is a's.  The bits that 1.5 * 2^52 leaves in the result are taken off in the end, for all
+ * terms of a sum at once. */
+#define VEC_FIXED_BIAS 0x4338000000000000u
+#define FIXED_ROUND 6755399441055744.0
+
 static inline __m256i fixed_of_doubles(__m256d a)
 {
-    const __m256d round = _mm256_set1_pd(6755399441055744.0);
-    const __m256i bias = _mm256_castpd_si256(round);
+    const __m256d round = _mm256_set1_pd(FIXED_ROUND);
     __m256d high = _mm256_fmadd_pd(a, _mm256_set1_pd(0x1p-32), round);
     __m256d low = _mm256_fnmadd_pd(_mm256_sub_pd(high, round), _mm256_set1_pd(0x1p32), a);
-    __m256i low_bits = _mm256_sub_epi64(_mm256_castpd_si256(_mm256_add_pd(low, round)), bias);
-    return _mm256_add_epi64(_mm256_slli_epi64(_mm256_castpd_si256(high), 32), low_bits);
+    return _mm256_add_epi64(_mm256_slli_epi64(_mm256_castpd_si256(high), 32), _mm256_castpd_si256(_mm256_add_pd(low, round)));
 }
 
-static inline void vec_add_fixed(int64_t *acc, vec a)
+/* Below 2^51 one addition does. */
+static inline __m256i fixed_of_small_doubles(__m256d a)
+{
+    return _mm256_castpd_si256(_mm256_add_pd(a, _mm256_set1_pd(FIXED_ROUND)));
+}
+
+static inline __m256d four_doubles(const vec *a, int i)
+{
+    return _mm256_cvtps_pd(_mm_loadu_ps((const float *)(const void *)a + i));
+}
+
+static inline void add_integers(int64_t *acc, __m256i a)
 {
     __m256i *sums = (__m256i *)(void *)acc;
-    __m256i low = fixed_of_doubles(_mm256_cvtps_pd(_mm256_castps256_ps128(a)));
-    __m256i high = fixed_of_doubles(_mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)));
-    _mm256_storeu_si256(sums, _mm256_add_epi64(_mm256_loadu_si256(sums), low));
-    _mm256_storeu_si256(sums + 1, _mm256_add_epi64(_mm256_loadu_si256(sums + 1), high));
+    _mm256_storeu_si256(sums, _mm256_add_epi64(_mm256_loadu_si256(sums), a));
+}
+
+static inline void vec_add_fixed(int64_t *acc, const vec *a)
+{
+    add_integers(acc, fixed_of_doubles(four_doubles(a, 0)));
+    add_integers(acc + 4, fixed_of_doubles(four_doubles(a, 4)));
+}
+
+static inline void vec_add_small_fixed(int64_t *acc, const vec *a)
+{
+    add_integers(acc, fixed_of_small_doubles(four_doubles(a, 0)));
+    add_integers(acc + 4, fixed_of_small_doubles(four_doubles(a, 4)));
 }
 
 typedef __m256i vec_peak;
@@ -230,6 +276,12 @@ static inline vec_peak vec_peak_of(vec_peak peak, vec a)
 {
     __m256i bits = _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x7fffffff));
     return _mm256_max_epu32(peak, bits);
+}
+
+static inline int vec_peak_is_small(vec_peak peak)
+{
+    const __m256i largest = _mm256_set1_epi32(0x58ffffff); /* below 2^51 */
+    return _mm256_testz_si256(_mm256_cmpgt_epi32(peak, largest), _mm256_set1_epi32(-1));
 }
 
 static inline uint32_t vec_peak_max(vec_peak peak)

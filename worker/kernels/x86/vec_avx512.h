@@ -7,8 +7,17 @@
 #include <string.h>
 
 #define VEC_LANES 16
+#define VEC_REGISTERS 32
+#define VEC_KEEP(sum) ((void)0)
 #define VEC_TILE_ROWS 8  /* x 2 vectors of a panel: 16 accumulators of 32 registers */
+#define VEC_SUMS 16
+#define VEC_BLOCK_ROWS 8
+#define VEC_PIECE SIZE_MAX
 #define VEC_CODES_ROWS 6 /* x 2 vectors, integer and float: 24 accumulators */
+#define VEC_STEP_int8 2
+#define VEC_STEP_int4 2
+#define VEC_STEP_ROWS_int8 6
+#define VEC_STEP_ROWS_int4 6
 
 typedef __m512 vec;
 
@@ -52,6 +61,14 @@ static inline void vec_store(float *p, vec a)
 static inline vec vec_set(float a)
 {
     return _mm512_set1_ps(a);
+}
+
+static inline vec vec_set_bf16(const uint16_t *pair, int second)
+{
+    int32_t bits;
+    memcpy(&bits, pair, sizeof bits);
+    __m512i both = _mm512_set1_epi32(bits);
+    return _mm512_castsi512_ps(second ? _mm512_slli_epi32(both, 16) : _mm512_and_si512(both, _mm512_set1_epi32((int)0xffff0000u)));
 }
 
 static inline vec vec_add(vec a, vec b)
@@ -177,8 +194,15 @@ static inline vec_sums vec_dot_int4(vec_sums s, vec_codes w, vec_quad x)
     return _mm512_dpbusd_epi32(s, w, x);
 }
 
-static inline vec vec_from_sums(vec_sums s)
+static inline vec vec_from_sums_int8(vec_sums s, int32_t offset)
 {
+    (void)offset;
+    return _mm512_cvtepi32_ps(s);
+}
+
+static inline vec vec_from_sums_int4(vec_sums s, int32_t offset)
+{
+    (void)offset;
     return _mm512_cvtepi32_ps(s);
 }
 
@@ -187,10 +211,12 @@ static inline void vec_store_bytes(int8_t *to, vec a)
     _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtepi32_epi8(_mm512_castps_si512(a)));
 }
 
-static inline void vec_add_fixed(int64_t *acc, vec a)
+#define VEC_FIXED_BIAS 0u
+
+static inline void vec_add_fixed(int64_t *acc, const vec *a)
 {
-    __m512i low = _mm512_cvtps_epi64(_mm512_castps512_ps256(a));
-    __m512i high = _mm512_cvtps_epi64(_mm512_extractf32x8_ps(a, 1));
+    __m512i low = _mm512_cvtps_epi64(_mm512_castps512_ps256(*a));
+    __m512i high = _mm512_cvtps_epi64(_mm512_extractf32x8_ps(*a, 1));
     _mm512_storeu_si512(acc, _mm512_add_epi64(_mm512_loadu_si512(acc), low));
     _mm512_storeu_si512(acc + 8, _mm512_add_epi64(_mm512_loadu_si512(acc + 8), high));
 }
@@ -205,6 +231,17 @@ static inline vec_peak vec_peak_zero(void)
 static inline vec_peak vec_peak_of(vec_peak peak, vec a)
 {
     return _mm512_max_epu32(peak, _mm512_castps_si512(_mm512_abs_ps(a)));
+}
+
+static inline int vec_peak_is_small(vec_peak peak)
+{
+    (void)peak;
+    return 0;
+}
+
+static inline void vec_add_small_fixed(int64_t *acc, const vec *a)
+{
+    vec_add_fixed(acc, a);
 }
 
 static inline uint32_t vec_peak_max(vec_peak peak)
