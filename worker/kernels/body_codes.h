@@ -93,13 +93,13 @@ typedef struct codes_panel {
 #define vec_dot_wide4 vec_dot_int4
 #define vec_sums_wide4 vec_sums_int4
 #define vec_from_sums_wide4 vec_from_sums_int4
-#define VEC_STEP_ROWS_wide4 VEC_STEP_ROWS_int4
 #define VEC_STEP_wide4 VEC_STEP_int4
 
-/* A step's sums in registers: of some of a tile's rows, over some of a panel's vectors; the row totals wait beside them. */
+/* A group is summed in steps of so many vectors as registers hold for all rows of the tile; the rows' totals wait beside them. */
 #define DEFINE_ADD_QUADS(FORM)                                                                                         \
     /* s[r] += a quad of weights, vectors from v0 on, times the rows' codes, rows `stride` apart. */                   \
-    INLINE void add_quad_codes_##FORM(vec_sums s[][VEC_STEP_##FORM], size_t rows, size_t v0, const uint8_t *quad, const int8_t *x, size_t stride) \
+    INLINE void add_quad_codes_##FORM(vec_sums s[][VEC_STEP_##FORM], size_t rows, size_t v0, const uint8_t *quad,      \
+                                      const int8_t *x, size_t stride)                                                  \
     {                                                                                                                  \
         vec_codes w[VEC_STEP_##FORM];                                                                                  \
         UNROLL                                                                                                         \
@@ -116,7 +116,8 @@ typedef struct codes_panel {
             ROW_BY_ROW();                                                                                              \
         }                                                                                                              \
     }                                                                                                                  \
-    INLINE void add_quads_##FORM(vec_sums s[][VEC_STEP_##FORM], size_t rows, size_t v0, const uint8_t *quads, size_t n, const int8_t *x, size_t stride) \
+    INLINE void add_quads_##FORM(vec_sums s[][VEC_STEP_##FORM], size_t rows, size_t v0, const uint8_t *quads, size_t n, \
+                                 const int8_t *x, size_t stride)                                                       \
     {                                                                                                                  \
         if (n < PACK_GROUP / 4) {                                                                                      \
             for (size_t q = 0; q < n; q++)                                                                             \
@@ -127,12 +128,12 @@ typedef struct codes_panel {
         for (size_t q = 0; q < PACK_GROUP / 4; q++)                                                                    \
             add_quad_codes_##FORM(s, rows, v0, quads + q * STEP_##FORM, x + 4 * q, stride);                            \
     }                                                                                                                  \
-    /* total[r], vectors from v0 on, += one group of n_quads; `at`: the group's place in the rows' codes.  The scales are times `factor`, a \
-     * power of two. */                                                                                                \
+    /* total[r], vectors from v0 on, += one group of n_quads; `at`: the group's place in the rows' codes.  The scales are \
+     * times `factor`, a power of two. */                                                                              \
     INLINE void add_step_##FORM(vec total[][VECS], size_t rows, size_t v0, const char *scales, const uint8_t *quads,   \
                                 size_t n_quads, const kern_codes *x, size_t at, float factor)                          \
     {                                                                                                                  \
-        vec_sums s[VEC_STEP_ROWS_##FORM][VEC_STEP_##FORM];                                                             \
+        vec_sums s[VEC_CODES_ROWS][VEC_STEP_##FORM];                                                                   \
         size_t stride = x->n_groups;                                                                                   \
         UNROLL                                                                                                         \
         for (size_t r = 0; r < rows; r++)                                                                              \
@@ -156,12 +157,8 @@ typedef struct codes_panel {
     INLINE void add_group_##FORM(vec total[][VECS], size_t rows, const char *scales, const uint8_t *quads,             \
                                  size_t n_quads, const kern_codes *x, size_t at, float factor)                         \
     {                                                                                                                  \
-        size_t first = rows <= VEC_STEP_ROWS_##FORM ? rows : (rows + 1) / 2, rest = rows - first;                      \
-        for (size_t v0 = 0; v0 < VECS; v0 += VEC_STEP_##FORM) {                                                        \
-            add_step_##FORM(total, first, v0, scales, quads, n_quads, x, at, factor);                                  \
-            if (rest != 0)                                                                                             \
-                add_step_##FORM(total + first, rest, v0, scales, quads, n_quads, x, at + first * x->n_groups, factor); \
-        }                                                                                                              \
+        for (size_t v0 = 0; v0 < VECS; v0 += VEC_STEP_##FORM)                                                          \
+            add_step_##FORM(total, rows, v0, scales, quads, n_quads, x, at, factor);                                   \
     }                                                                                                                  \
     /* total += a unit of k columns; *at, *packed and *wide move on behind it. */                                      \
     INLINE void add_unit_##FORM(vec total[][VECS], size_t rows, const char **packed, const uint8_t **wide, size_t k,   \

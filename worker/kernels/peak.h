@@ -4,7 +4,8 @@
  *     read  a stream through memory with the widest loads, nothing computed but an exclusive or
  *     f32   independent chains of fused multiply-adds in registers, no memory
  *     int8  independent chains of the widest 8-bit dot product in registers, no memory: vpdpbusd where the CPU has it, vpmaddubsw + vpmaddwd
- *           on older x86, sdot on Arm, smull + sadalp where that is missing
+ *           on older x86, sdot on Arm, smull + sadalp where that is missing.  int4 on older x86 does without vpmaddwd (kern.h's sums of 16 bits) and
+ *           may go beyond
  * Multiplication and addition count as two operations, as everywhere in this project. */
 #ifndef PALMGROVE_PEAK_H
 #define PALMGROVE_PEAK_H

@@ -17,8 +17,6 @@
 #define VEC_CODES_ROWS 2 /* x 8 vectors: 16 integer accumulators */
 #define VEC_STEP_int8 8
 #define VEC_STEP_int4 8
-#define VEC_STEP_ROWS_int8 2
-#define VEC_STEP_ROWS_int4 2
 
 typedef float32x4_t vec;
 

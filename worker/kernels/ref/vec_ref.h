@@ -13,19 +13,21 @@
 #include "sharding/pack/half.h"
 
 #define VEC_LANES 1
-#define VEC_REGISTERS 32
-#define VEC_KEEP(sum) ((void)0)
-#define VEC_TILE_ROWS 1  /* rows of a tile of f32 activations, 1 to 8 */
+#define VEC_REGISTERS 32 /* below that many, kernels are written to keep the compiler from storing sums (kern_body.h) */
+#define VEC_KEEP(sum) ((void)0) /* the sum stands in its register now; where registers are few */
+
+/* f32 and bf16 activations: rows of a tile, 1 to 8; sums that registers hold beside a column of weights, if not for all vectors of a panel then for
+ * half of them. */
+#define VEC_TILE_ROWS 1
 #define VEC_SUMS 32
-#define VEC_BLOCK_ROWS 1 /* rows that meet a piece of a panel before the next piece, */
-#define VEC_PIECE SIZE_MAX /* and its columns, even: the whole panel where the first cache holds it beside a tile, or where tiles are blocks */
-#define VEC_CODES_ROWS 1 /* rows of a tile of 8-bit activations, 1 to 8 */
-/* A tile of 8-bit activations is summed in steps, as many as registers hold: so many vectors of a panel, of so many rows (at least half of
- * VEC_CODES_ROWS). */
+/* Rows that meet a piece of a panel before the next piece, and a piece's columns (even): what the first cache holds.  A whole panel where
+ * a tile alone keeps its sums in registers all the way. */
+#define VEC_BLOCK_ROWS 1
+#define VEC_PIECE SIZE_MAX
+/* 8-bit activations: rows of a tile, 1 to 8; vectors of a panel whose sums registers hold for all of them. */
+#define VEC_CODES_ROWS 1
 #define VEC_STEP_int8 32
 #define VEC_STEP_int4 32
-#define VEC_STEP_ROWS_int8 1
-#define VEC_STEP_ROWS_int4 1
 
 typedef float vec;
 

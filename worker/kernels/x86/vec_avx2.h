@@ -9,15 +9,13 @@
 #define VEC_LANES 8
 #define VEC_REGISTERS 16
 #define VEC_KEEP(sum) __asm__("" : "+x"(sum))
-#define VEC_TILE_ROWS 6  /* x 2 vectors, half of a panel: 12 accumulators */
-#define VEC_SUMS 8       /* accumulators when all of a panel is walked at once: 2 rows x 4 vectors */
+#define VEC_TILE_ROWS 6 /* x 2 vectors: 12 sums, 2 vectors of weights, one of x */
+#define VEC_SUMS 8      /* 2 rows x 4 vectors */
 #define VEC_BLOCK_ROWS 60
-#define VEC_PIECE 128u
-#define VEC_CODES_ROWS 6 /* in steps; the totals wait in memory */
-#define VEC_STEP_int8 1
-#define VEC_STEP_ROWS_int8 6 
-#define VEC_STEP_int4 2
-#define VEC_STEP_ROWS_int4 6 /* 12 sums */
+#define VEC_PIECE 128u  /* 16 KiB of f32, 8 of bf16, of 32 */
+#define VEC_CODES_ROWS 6
+#define VEC_STEP_int8 1 /* 6 sums; the fewer vectors a step has, the more rows share taking a weight's sign and size apart */
+#define VEC_STEP_int4 2 /* 12 sums */
 
 typedef __m256 vec;
 

@@ -16,8 +16,6 @@
 #define VEC_CODES_ROWS 6 /* x 2 vectors, integer and float: 24 accumulators */
 #define VEC_STEP_int8 2
 #define VEC_STEP_int4 2
-#define VEC_STEP_ROWS_int8 6
-#define VEC_STEP_ROWS_int4 6
 
 typedef __m512 vec;
 
