@@ -135,6 +135,7 @@ REPORT = "                      FINAL REPORT\r\n INDICATION:  Cough, fever.\r\n\
 def mimic_iii(folder):
     rows = [{"ROW_ID": 1 + i, "SUBJECT_ID": subject, "HADM_ID": "", "CHARTDATE": "2100-01-01", "CHARTTIME": "", "STORETIME": "", "CATEGORY": "Radiology", "DESCRIPTION": "CT HEAD",
              "CGID": "", "ISERROR": "1" if i == 2 else "", "TEXT": REPORT} for i, subject in enumerate(in_split("mimic-iii", 16, 9, 3))]
+    rows.append({**rows[0], "ROW_ID": 80, "SUBJECT_ID": in_split("mimic-iii", 16, 9, 1, "train")[0]})
     rows.append({**rows[0], "ROW_ID": 90, "CATEGORY": "Nursing"})
     rows.append({**rows[0], "ROW_ID": 91, "TEXT": "IMPRESSION: Nothing was found."})
     put_csv(folder / "NOTEEVENTS.csv.gz", rows)
@@ -157,8 +158,8 @@ def mimic_cxr(folder):
 # ---- lesions ----
 
 def pad_ufes(folder):
-    names, rows = ("NEV", "BCC", "MEL", "ACK"), []
-    for i, patient in enumerate(in_split("pad-ufes-20", 20, 0, 4)):
+    names, rows = ("NEV", "BCC", "MEL", "ACK", "SCC"), []
+    for i, patient in enumerate(in_split("pad-ufes-20", 20, 0, 4) + in_split("pad-ufes-20", 20, 0, 1, "train")):
         rows.append({"patient_id": patient, "lesion_id": 7 + i, "smoke": "True" if i else "", "drink": "False", "background_father": "", "background_mother": "", "age": 50 + i,
                      "pesticide": "", "gender": "FEMALE" if i else "", "skin_cancer_history": "True", "cancer_history": "", "has_piped_water": "", "has_sewage_system": "",
                      "fitspatrick": "2.0", "region": "ARM", "diameter_1": "6.0", "diameter_2": "5.0", "diagnostic": names[i], "itch": "True", "grew": "UNK", "hurt": "False",

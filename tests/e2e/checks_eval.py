@@ -219,3 +219,87 @@ def all_tasks_check():
             faults.expect("cases are missing", all(one["n_answered"] == 4 for one in found["tasks"]))
             faults.expect("published figures are missing", all(figure in page for figure in ("53.56", "69.68", "99.16")))
     return not faults, f"{len(names)} tasks in one command: {len(faults)} faults" + "".join(f"; {fault}" for fault in faults)
+
+
+# ---- an outside labeller ----
+
+# Findings and entities that depend on every byte of a text and on nothing else, so that a text that went wrong on its way gives other figures.
+LABELLER = """#!/usr/bin/python3
+import hashlib, json, sys
+
+def findings(text):
+    return [byte % 4 for byte in hashlib.sha256(text.encode()).digest()[:14]]
+
+def entities(text):
+    return [f"{word}|OBS-DP" for word in text.split()]
+
+if __name__ == "__main__":
+    for line in reversed(list(sys.stdin)):
+        case = json.loads(line)
+        print(json.dumps({"id": case["id"], **{f"{kind}_{side}": label(case[side]) for kind, label in (("findings", findings), ("entities", entities))
+                                               for side in ("prediction", "reference")}}))
+"""
+FIVE = (1, 4, 5, 7, 9)
+
+
+def f1(pairs):
+    """Of pairs of truth values: said, true."""
+    hit, said, true = sum(a and b for a, b in pairs), sum(a for a, _ in pairs), sum(b for _, b in pairs)
+    return 2 * hit / (said + true) if said + true else 0.0
+
+
+def labelled_figures(texts):
+    """What docs/METRICS.md says of the labels of (prediction, reference) texts."""
+    script = {"__name__": "labeller"}
+    exec(LABELLER, script)
+    positive = [[[k == 1 for k in script["findings"](text)] for text in pair] for pair in texts]
+    columns = [[(said[k], true[k]) for said, true in positive] for k in range(14)]
+    told = {}
+    for name, chosen in (("14", columns), ("5", [columns[k] for k in FIVE])):
+        told[f"chexbert_micro_f1_{name}"] = f1([pair for column in chosen for pair in column])
+        told[f"chexbert_macro_f1_{name}"] = sum(map(f1, chosen)) / len(chosen)
+    sets = [tuple(set(script["entities"](text)) for text in pair) for pair in texts]
+    told["radgraph_f1"] = sum(2 * len(a & b) / (len(a) + len(b)) if a or b else 0.0 for a, b in sets) / len(sets)
+    return told
+
+
+def report_cases(folder, references):
+    """Cases of mimic-cxr-report about drawings, in the neutral layout."""
+    task = folder / "data/mimic-cxr-report"
+    drawn = harness.draw(folder, 0, len(references))
+    (task / "images").mkdir(parents=True)
+    for case in drawn:
+        shutil.copy(case.path, task / "images")
+    (task / "cases.jsonl").write_text("".join(json.dumps({"id": f"case-{k}", "images": [f"images/{case.path.name}"], "answer": references[k]}) + "\n"
+                                              for k, case in enumerate(drawn)))
+    return folder / "data"
+
+
+def labeller_check():
+    """--labeller over a run: its labels become the figures that they say; a labeller that fails ends the run with its name; without one there is a reason."""
+    faults = Faults()
+    references = ["The lungs are clear.", "A nodule in the left \u80ba, \"round\".", "No acute finding.\nHeart normal.", "\u00e9panchement", "Effusion on the right.", "x"]
+    with tempfile.TemporaryDirectory(prefix="palmgrove-eval-") as folder, harness.Server(1, 1) as server:
+        folder = pathlib.Path(folder)
+        script, data, out = folder / "labeller.py", report_cases(folder, references), folder / "out"
+        script.write_text(LABELLER)
+        script.chmod(0o755)
+        done = harness.run_palmgrove(*arguments(data, out, server))
+        missing = {one["name"]: one.get("missing") for one in figures(out)[0]["tasks"][0]["metrics"]}
+        faults.expect(f"without a labeller: {done} {missing}", done[0] == 0 and missing["radgraph_f1"] == missing["chexbert_micro_f1_5"] == "needs --labeller")
+        done = harness.run_palmgrove(*arguments(data, out, server, "--labeller", script))
+        faults.expect(f"with a labeller: {done}", done[0] == 0)
+        rows = [json.loads(line) for line in (out / "mimic-cxr-report/answers.jsonl").read_text().splitlines()]
+        said = {row["id"]: row["text"] for row in rows if "id" in row}
+        expected = labelled_figures([(said[f"case-{k}"], reference) for k, reference in enumerate(references)])
+        values = figures(out)[1]
+        for name, value in expected.items():
+            told = values["mimic-cxr-report", name]
+            faults.expect(f"{name}: {told}, not {value}", told is not None and abs(told - value) <= 1e-6 * max(1.0, value))  # results.json has six digits
+        faults.expect("labels without any hit test nothing", expected["chexbert_micro_f1_14"] > 0 and expected["radgraph_f1"] < 1)
+        page = (out / "report.html").read_text()
+        faults.expect("the page lacks the labels' figures", "radgraph_f1" in page and "needs --labeller" not in page)
+        for command, words in (("exit 3", "exit code 3"), (f"{script} | head -n 1", "1 lines for 6 cases"), (folder / "none", "exit code 127")):
+            done = harness.run_palmgrove(*arguments(data, out, server, "--labeller", command))
+            faults.expect(f"labeller '{command}': {done}", done[0] == 1 and words in done[2])
+    return not faults, f"{len(expected)} figures of a labeller, {len(faults)} faults" + "".join(f"; {fault}" for fault in faults)
