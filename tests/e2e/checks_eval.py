@@ -89,6 +89,7 @@ def skill_check(out, faults):
         faults.expect(f"{key}: {values.get(key)}", values.get(key) is not None and values[key] >= least)
     faults.expect(f"model {found['model']}", len(found["model"]["digest"]) == 64 and found["model"]["name"] == "phantom")
     page = (out / "report.html").read_text()
+    faults.expect("the rule of matching is not named", {task["task"]: task.get("match") for task in found["tasks"]}["classify"] == "normalised")
     faults.expect("the page lacks plots", all(word in page for word in ("<h4>ROC", "<h4>Confusion", "<h4>Reliability", "<h4>Latency", "data:image/png")))
     return values
 
@@ -113,6 +114,7 @@ def refusals_check(folder, cases, out, server, faults):
     (other / "vqa/cases.jsonl").write_text(lines[0].replace("images/0", "images/none"))
     refused("no such image", 1, ["cases.jsonl:1", "images/none.png"], "--task", "vqa", data=other, where=folder / "o1")
     refused("no such task", 2, ["poem"], "--task", "poem")
+    refused("no such field", 2, ["--slice", "'colour'"], "--task", "vqa", "--slice", "colour")
     refused("no cases", 2, ["no known task"], data=folder)
     changed = folder / "changed"
     shutil.copytree(out, changed)
@@ -156,9 +158,11 @@ def eval_check():
         resume_check(cases, out, server, faults)
         values = skill_check(out, faults)
         second = folder / "second"
-        done = harness.run_palmgrove(*arguments(cases, second, server, "--task", "vqa", "--in-flight", 1, "--compare", out))
+        done = harness.run_palmgrove(*arguments(cases, second, server, "--task", "vqa", "--in-flight", 1, "--compare", out, "--slice", "type"))
         faults.expect(f"compare: {done}", done[0] == 0 and " out" in done[1].splitlines()[0])
         faults.expect("one at a time gives other figures", all(figures(second)[1][key] == values[key] for key in figures(second)[1]))
+        sliced = {(one["name"], one["value"]): one["n"] for one in figures(second)[0]["tasks"][0]["slices"] if one["name"] == "type"}
+        faults.expect(f"--slice: {sliced}", len(sliced) > 0 and sum(sliced.values()) == 2 * N_CASES)
         refusals_check(folder, cases, out, server, faults)
         failures_check(folder, cases, server, faults)
     shown = ", ".join(f"{task} {name} {values[task, name]:.3f}" for task, name in SKILL)
