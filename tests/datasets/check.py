@@ -51,6 +51,9 @@ def check_dataset(name, folder, faults):
     cases, report = cases_of(data, name), json.loads((data / name / "import-report.json").read_text())
     if len(cases) != CASES[name] or report["bad_rows"] != BAD.get(name, 0):
         faults.append(f"{name}: {len(cases)} cases, {report['bad_rows']} bad rows")
+    texts = told.encode() + b"".join(path.read_bytes() for path in data.rglob("*.json*"))
+    if made_up.PATIENT in texts:
+        faults.append(f"{name}: a patient's name of a DICOM header came out")
     if name in FIRST and (cases[0].get("fields"), cases[0]["answer"]) != FIRST[name]:
         faults.append(f"{name}: the first case is {cases[0]}")
     if not all((data / name / picture).is_file() for case in cases for picture in case.get("images", ())):
