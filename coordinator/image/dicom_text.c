@@ -105,8 +105,9 @@ static bool is_one_of(const char vr[2], const char *vrs)
 static void complete_vr(dicom_wanted *wanted)
 {
     const keyword *known = find_tag(wanted->tag);
-    bool is_told = wanted->vr[0] != '\0' && !is_one_of(wanted->vr, "UN");
-    if (!is_told && known != NULL)
+    if (is_one_of(wanted->vr, "UN"))
+        memset(wanted->vr, 0, sizeof wanted->vr);
+    if (wanted->vr[0] == '\0' && known != NULL)
         memcpy(wanted->vr, known->vr, sizeof wanted->vr);
 }
 

@@ -104,6 +104,8 @@ static void texts(void **state)
     assert_text_in(IMPLICIT, HISTORY, "LT", "left\\right", NULL, "left\\right");
     assert_text(0x00091001, "UT", "private", NULL, "private");
     assert_text_in(IMPLICIT, 0x00091001, "UT", "private", NULL, "private");
+    assert_text(0x00091001, "UN", "unknown", NULL, "unknown");
+    assert_text(AGE, "UN", "045Y", NULL, "45");
 }
 
 static void ages(void **state)
