@@ -377,6 +377,9 @@ def write_corpus(folder):
             ds = blank(samples, bits)
             baseline(ds)
             ds.save_as(folder / f"{name}_jpeg.dcm", enforce_file_format=True)
+    ds = blank(1, 8)
+    ds.SpecificCharacterSet, ds.Modality, ds.PatientAge, ds.AdditionalPatientHistory = "ISO_IR 100", "CR", "045Y", "r\xe9cent\r\nfever"
+    ds.save_as(folder / "grey8_texts.dcm", enforce_file_format=True)
 
 
 def main():
