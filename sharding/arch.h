@@ -153,6 +153,10 @@ typedef struct arch_tower {
     char open[ARCH_MAX_MARK], close[ARCH_MAX_MARK]; /* text around an image's rows, control tokens by their spelling; "" none */
 } arch_tower;
 
+/* Of CLIP's pictures: openai/clip-vit-large-patch14-336, preprocessor_config.json. */
+#define ARCH_CLIP_MEAN {0.48145466f, 0.4578275f, 0.40821073f}
+#define ARCH_CLIP_STD  {0.26862954f, 0.26130258f, 0.27577711f}
+
 /* Rows that go through the tower's layers, and vectors that an image becomes. */
 static inline uint32_t arch_tower_rows(const arch_tower *tower)
 {

@@ -8,8 +8,8 @@
  * The parser is our own: GDCM's, as Debian builds it, ends the process by an assertion on damaged files.  The codecs are
  * those that GDCM calls, without it: its libjpeg for lossless and 12 bits, CharLS, OpenJPEG.
  *
- * Only the attributes of the table in dicom_read.c are kept, none of which tells of a person, and no value of a text
- * goes into an error: a header may hold names in any field. */
+ * Only the attributes of the table below are kept, none of which tells of a person, and the one that a caller names
+ * (dicom_text.h); no value of a text goes into an error: a header may hold names in any field. */
 #ifndef PALMGROVE_DICOM_H
 #define PALMGROVE_DICOM_H
 
@@ -20,6 +20,7 @@
 
 /*  field                   group element scopes             name in errors */
 #define DICOM_FIELDS(X)                                                                                                \
+    X(DICOM_CHARACTERS,      0008, 0005, DICOM_TOP,                 "SpecificCharacterSet")                            \
     X(DICOM_IMAGER_SPACING,  0018, 1164, DICOM_TOP,                 "ImagerPixelSpacing")                              \
     X(DICOM_SAMPLES,         0028, 0002, DICOM_TOP,                 "SamplesPerPixel")                                 \
     X(DICOM_PHOTOMETRIC,     0028, 0004, DICOM_TOP,                 "PhotometricInterpretation")                       \
@@ -77,6 +78,14 @@ typedef struct dicom_bytes {
     size_t size;
 } dicom_bytes;
 
+/* An element that a caller asks for by its tag, of the file's own data set. */
+typedef struct dicom_wanted {
+    uint32_t tag;
+    bool is_sequence; /* there, but of a length that only items have */
+    char vr[2];       /* {0} in implicit */
+    dicom_bytes value;
+} dicom_wanted;
+
 typedef struct dicom_file {
     dicom_bytes values[DICOM_N_FIELDS]; /* of the file's bytes, or of `inflated` */
     base_buf inflated;                  /* the data set of a deflated file; owned */
@@ -84,9 +93,10 @@ typedef struct dicom_file {
     bool is_explicit, is_big, is_deflated;
     bool has_fragments; /* PixelData is a sequence of items */
     bool has_words;     /* PixelData is OW: its bytes stand in words of the file's order */
+    dicom_wanted *wanted; /* set before dicom_file_read; NULL: nothing; borrowed */
 } dicom_file;
 
-/* Find the attributes; `frame` (from 0) picks the functional groups.  `file` is {0} before; dicom_file_release it, on
+/* Find the attributes; `frame` (from 0) picks the functional groups.  `file` is {0} but for `wanted` before; dicom_file_release it, on
  * errors too; it borrows `bytes`.  Errors: BASE_EUNSUPPORTED a transfer syntax that is not read; BASE_EFORMAT truncated
  * or damaged; BASE_ETOOBIG a deflated file beyond `max_inflated` bytes; BASE_ENOMEM.  Format: DICOM PS3.5 section 7,
  * PS3.10 section 7. */

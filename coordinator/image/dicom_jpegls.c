@@ -36,8 +36,8 @@ static void spread(const uint8_t *bytes, bool is_planar, dicom_raster *raster)
     for (size_t i = 0; i < n; i++)
         for (uint32_t c = 0; c < raster->samples; c++) {
             size_t at = is_planar ? c * n + i : i * raster->samples + c;
-            raster->out[i * raster->samples + c] =
-                raster->bits > 8 ? (uint16_t)(bytes[2 * at] | bytes[2 * at + 1] << 8) : bytes[at];
+            int sample = raster->bits > 8 ? bytes[2 * at] | bytes[2 * at + 1] << 8 : bytes[at];
+            raster->out[i * raster->samples + c] = (uint16_t)sample;
         }
 }
 

@@ -151,6 +151,17 @@ static void keep(dicom_file *file, uint32_t tag, unsigned scope, dicom_bytes val
             file->values[i] = value;
 }
 
+/* As `keep`, for the element that a caller asked for. */
+static void keep_wanted(dicom_file *file, const element *e, unsigned scope, dicom_bytes value)
+{
+    dicom_wanted *wanted = file->wanted;
+    if (wanted == NULL || scope != DICOM_TOP || e->tag != wanted->tag)
+        return;
+    wanted->is_sequence = e->length == UNDEFINED || is_vr(e->vr, "SQ");
+    memcpy(wanted->vr, e->vr, sizeof wanted->vr);
+    wanted->value = value;
+}
+
 /* What item `i` of the sequence `tag`, met in `scope`, is. */
 static unsigned item_scope(const walk *w, uint32_t tag, unsigned scope, uint32_t i)
 {
@@ -234,8 +245,10 @@ static base_status walk_undefined(walk *w, cursor *c, const element *e, unsigned
 
 static base_status walk_value(walk *w, cursor *c, const element *e, unsigned scope, unsigned depth)
 {
-    if (e->length == UNDEFINED)
+    if (e->length == UNDEFINED) {
+        keep_wanted(w->file, e, scope, (dicom_bytes){0});
         return walk_undefined(w, c, e, scope, depth);
+    }
     if (e->length > left(c))
         return truncated(w->error);
     cursor inside = *c;
@@ -244,6 +257,7 @@ static base_status walk_value(walk *w, cursor *c, const element *e, unsigned sco
     if (is_sequence_of_ours(e->tag, scope))
         return walk_items(w, &inside, e->tag, scope, depth, false);
     keep(w->file, e->tag, scope, (dicom_bytes){inside.at, e->length});
+    keep_wanted(w->file, e, scope, (dicom_bytes){inside.at, e->length});
     if (scope == DICOM_TOP && e->tag == rows[DICOM_PIXELS].tag)
         w->file->has_words = is_vr(e->vr, "OW");
     return BASE_OK;

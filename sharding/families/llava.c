@@ -16,7 +16,7 @@
 
 static void set_openai(arch_tower *out)
 {
-    static const float mean[] = {0.48145466f, 0.4578275f, 0.40821073f}, std[] = {0.26862954f, 0.26130258f, 0.27577711f};
+    static const float mean[] = ARCH_CLIP_MEAN, std[] = ARCH_CLIP_STD;
     memcpy(out->image_mean, mean, sizeof mean);
     memcpy(out->image_std, std, sizeof std);
     out->fit = (arch_fit){.kind = ARCH_FIT_SQUARE, .filter = ARCH_FILTER_BICUBIC};

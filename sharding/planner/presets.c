@@ -155,8 +155,7 @@ static void fill_clip(arch *out)
 {
     arch_tower *t = &out->tower;
     *t = (arch_tower){.image_size = 336, .patch_size = 14, .n_patches = 576, .pool = 1, .class_token = true, .pre_norm = true,
-                      .projector = ARCH_PROJECTOR_MLP2, .image_mean = {0.48145466f, 0.4578275f, 0.40821073f},
-                      .image_std = {0.26862954f, 0.26130258f, 0.27577711f},
+                      .projector = ARCH_PROJECTOR_MLP2, .image_mean = ARCH_CLIP_MEAN, .image_std = ARCH_CLIP_STD,
                       .fit = {.kind = ARCH_FIT_SQUARE, .filter = ARCH_FILTER_BICUBIC, .pad_value = {122, 116, 104}}, .close = "\n"};
     fill_vit(&t->stack, 23, 1024, 16, 4096);
     t->stack.norm_eps = 1e-5f;

@@ -4,6 +4,7 @@ Every file with pixels of the packages pydicom and pydicom-data, first and last 
 (pixel_array in RGB, apply_modality_lut, apply_voi_lut, apply_color_lut) in 8 bits, or is refused for one of REASONS.  Bounds,
 chosen before the figures were seen: 1 level for rounding; 2 for lossy JPEG, whose inverse transforms differ between libraries.
 Stored samples of lossless greys and palettes are equal to the bit.
+Every text of their headers, asked for by its tag, is the string that pydicom has, or is refused for the reason that its value gives.
 Then N_MUTATED damaged files: the tool must live through each.
 
 `tests/conformance/run dicom -- --corpus FOLDER` writes instead the small files of tests/fuzz/corpus/dicom, which
@@ -15,6 +16,7 @@ import io
 import os
 import pathlib
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -58,6 +60,13 @@ class Tool:
         body = self.read(n)
         assert status == 0, body.decode()
         return np.frombuffer(body, np.uint16).reshape(height, width)
+
+    def text(self, data, tag):
+        """(is it there, the element's text or the refusal)"""
+        self.process.stdin.write(struct.pack("=III", 2, tag, len(data)) + data)
+        self.process.stdin.flush()
+        status, _, _, _, n = struct.unpack("=5I", self.read(20))
+        return status == 0, self.read(n).decode()
 
     def decode(self, data, frame=0):
         """A picture [height, width, channels], or the text of the refusal."""
@@ -205,6 +214,56 @@ def check_file(tool, path):
     return verdict
 
 
+TEXTS = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
+
+
+def expected_text(ds, element, is_told):
+    """(the text, None), or (None, a word of the refusal); `is_told`: the file says what the element is."""
+    raw = element.value
+    if isinstance(raw, (list, pydicom.multival.MultiValue)):
+        return (None, "several values") if len(raw) > 1 else (None, "no value")
+    raw = str(raw or "") if element.VR == "PN" else raw
+    text = str(getattr(raw, "original_string", raw) if raw is not None else "").strip(" \0").replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n")
+    if not text:
+        return None, "no value"
+    if "\\" in text and not is_told:  # else LT, ST, UR or UT
+        return None, "several values"
+    if not text.isascii() and ds.get("SpecificCharacterSet") not in ("ISO_IR 100", "ISO_IR 192"):
+        return None, "character set"
+    if element.VR == "AS":
+        return (str(int(text[:3])), None) if re.fullmatch(r"\d{3}Y", text) else (None, "not in years")
+    return text, None
+
+
+def check_texts(tool, data, counts):
+    """Each text of a header that is read here at all."""
+    ds = pydicom.dcmread(io.BytesIO(data), force=True, stop_before_pixels=True)
+    written = {tag: ds.get_item(tag).VR for tag in ds.keys()}  # pydicom replaces what is unknown
+    for element in ds:
+        if element.tag.group <= 2 or element.tag.group >= 0x7FE0 or element.VR not in TEXTS:
+            continue
+        there, told = tool.text(data, int(element.tag))
+        told = told.rstrip("=") if element.VR == "PN" else told  # empty groups, which pydicom drops
+        text, reason = expected_text(ds, element, not ds.original_encoding[0] and written[element.tag] != "UN")
+        if not there and "not a DICOM file" in told or "transfer syntax" in told or "truncated DICOM" in told or "damaged DICOM" in told:
+            return
+        assert (told == text) if text is not None else (not there and reason in told), f"{element.tag} {element.VR}: {told!r}, not {text if reason is None else reason!r}"
+        counts["texts" if there else reason] = counts.get("texts" if there else reason, 0) + 1
+
+
+def compare_texts(tool):
+    counts, failed = {}, 0
+    for path in files():
+        try:
+            check_texts(tool, path.read_bytes(), counts)
+        except AssertionError as error:
+            failed += 1
+            print(f"WRONG {path.name}: {error}")
+    print(f"elements of headers: {counts}, wrong {failed}")
+    assert counts.get("texts", 0) >= 1000, "too few texts: is pydicom-data installed?"
+    return failed
+
+
 def compare(tool):
     counts, failed = {}, 0
     for path in files():
@@ -318,6 +377,9 @@ def write_corpus(folder):
             ds = blank(samples, bits)
             baseline(ds)
             ds.save_as(folder / f"{name}_jpeg.dcm", enforce_file_format=True)
+    ds = blank(1, 8)
+    ds.SpecificCharacterSet, ds.Modality, ds.PatientAge, ds.AdditionalPatientHistory = "ISO_IR 100", "CR", "045Y", "r\xe9cent\r\nfever"
+    ds.save_as(folder / "grey8_texts.dcm", enforce_file_format=True)
 
 
 def main():
@@ -330,7 +392,7 @@ def main():
         write_corpus(folder)
         return 0
     tool = Tool()
-    failed = compare(tool)
+    failed = compare(tool) + compare_texts(tool)
     return 1 if survive(tool) + failed else 0
 
 

@@ -55,6 +55,9 @@ def png(width, height, seed):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
 
 
+PATIENT = b"SECRET^NAME"
+
+
 def element(group, number, form, value):
     value += (b"\0" if form in (b"UI", b"OW") else b" ") * (len(value) % 2)
     size = struct.pack("<HI", 0, len(value)) if form == b"OW" else struct.pack("<H", len(value))
@@ -67,7 +70,7 @@ def dicom(width, height, seed, series=b"full mammogram images"):
     pixels = struct.pack(f"<{width * height}H", *((x * 37 + y * seed) % 4096 for y in range(height) for x in range(width)))
     number = lambda tag, value: element(0x28, tag, b"US", struct.pack("<H", value))  # noqa: E731
     return (bytes(128) + b"DICM" + element(2, 0, b"UL", struct.pack("<I", len(meta))) + meta + element(8, 0x16, b"UI", b"1.2.840.10008.5.1.4.1.1.1.2")
-            + element(8, 0x60, b"CS", b"MG") + element(8, 0x103E, b"LO", series) + element(0x10, 0x10, b"PN", b"SECRET^NAME") + number(2, 1)
+            + element(8, 0x60, b"CS", b"MG") + element(8, 0x103E, b"LO", series) + element(0x10, 0x10, b"PN", PATIENT) + number(2, 1)
             + element(0x28, 4, b"CS", b"MONOCHROME2") + number(0x10, height) + number(0x11, width) + number(0x100, 16) + number(0x101, 12) + number(0x102, 11)
             + number(0x103, 0) + element(0x28, 0x1050, b"DS", b"2048") + element(0x28, 0x1051, b"DS", b"4096") + element(0x7FE0, 0x10, b"OW", pixels))
 
@@ -135,6 +138,7 @@ REPORT = "                      FINAL REPORT\r\n INDICATION:  Cough, fever.\r\n\
 def mimic_iii(folder):
     rows = [{"ROW_ID": 1 + i, "SUBJECT_ID": subject, "HADM_ID": "", "CHARTDATE": "2100-01-01", "CHARTTIME": "", "STORETIME": "", "CATEGORY": "Radiology", "DESCRIPTION": "CT HEAD",
              "CGID": "", "ISERROR": "1" if i == 2 else "", "TEXT": REPORT} for i, subject in enumerate(in_split("mimic-iii", 16, 9, 3))]
+    rows.append({**rows[0], "ROW_ID": 80, "SUBJECT_ID": in_split("mimic-iii", 16, 9, 1, "train")[0]})
     rows.append({**rows[0], "ROW_ID": 90, "CATEGORY": "Nursing"})
     rows.append({**rows[0], "ROW_ID": 91, "TEXT": "IMPRESSION: Nothing was found."})
     put_csv(folder / "NOTEEVENTS.csv.gz", rows)
@@ -157,8 +161,8 @@ def mimic_cxr(folder):
 # ---- lesions ----
 
 def pad_ufes(folder):
-    names, rows = ("NEV", "BCC", "MEL", "ACK"), []
-    for i, patient in enumerate(in_split("pad-ufes-20", 20, 0, 4)):
+    names, rows = ("NEV", "BCC", "MEL", "ACK", "SCC"), []
+    for i, patient in enumerate(in_split("pad-ufes-20", 20, 0, 4) + in_split("pad-ufes-20", 20, 0, 1, "train")):
         rows.append({"patient_id": patient, "lesion_id": 7 + i, "smoke": "True" if i else "", "drink": "False", "background_father": "", "background_mother": "", "age": 50 + i,
                      "pesticide": "", "gender": "FEMALE" if i else "", "skin_cancer_history": "True", "cancer_history": "", "has_piped_water": "", "has_sewage_system": "",
                      "fitspatrick": "2.0", "region": "ARM", "diameter_1": "6.0", "diameter_2": "5.0", "diagnostic": names[i], "itch": "True", "grew": "UNK", "hurt": "False",

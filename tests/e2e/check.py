@@ -21,6 +21,7 @@ CHECKS = {
     "requests": checks_input.bad_requests_check,
     "starts": checks_input.bad_starts,
     "frames": checks_input.frames_check,
+    "headers": checks_input.headers_check,
     "calls": checks_calls.calls_check,
     "vectors": checks_vectors.vectors_check,
     "taskfiles": checks_tasks.files_check,
@@ -37,6 +38,7 @@ CHECKS = {
     "thrift": checks_thrift.thrift_check,
     "eval": checks_eval.eval_check,
     "evaltasks": checks_eval.all_tasks_check,
+    "labeller": checks_eval.labeller_check,
     "idle": lambda: checks_life.idle(seconds=5),
 }
 

@@ -89,6 +89,7 @@ def skill_check(out, faults):
         faults.expect(f"{key}: {values.get(key)}", values.get(key) is not None and values[key] >= least)
     faults.expect(f"model {found['model']}", len(found["model"]["digest"]) == 64 and found["model"]["name"] == "phantom")
     page = (out / "report.html").read_text()
+    faults.expect("the rule of matching is not named", {task["task"]: task.get("match") for task in found["tasks"]}["classify"] == "normalised")
     faults.expect("the page lacks plots", all(word in page for word in ("<h4>ROC", "<h4>Confusion", "<h4>Reliability", "<h4>Latency", "data:image/png")))
     return values
 
@@ -113,6 +114,7 @@ def refusals_check(folder, cases, out, server, faults):
     (other / "vqa/cases.jsonl").write_text(lines[0].replace("images/0", "images/none"))
     refused("no such image", 1, ["cases.jsonl:1", "images/none.png"], "--task", "vqa", data=other, where=folder / "o1")
     refused("no such task", 2, ["poem"], "--task", "poem")
+    refused("no such field", 2, ["--slice", "'colour'"], "--task", "vqa", "--slice", "colour")
     refused("no cases", 2, ["no known task"], data=folder)
     changed = folder / "changed"
     shutil.copytree(out, changed)
@@ -156,9 +158,11 @@ def eval_check():
         resume_check(cases, out, server, faults)
         values = skill_check(out, faults)
         second = folder / "second"
-        done = harness.run_palmgrove(*arguments(cases, second, server, "--task", "vqa", "--in-flight", 1, "--compare", out))
+        done = harness.run_palmgrove(*arguments(cases, second, server, "--task", "vqa", "--in-flight", 1, "--compare", out, "--slice", "type"))
         faults.expect(f"compare: {done}", done[0] == 0 and " out" in done[1].splitlines()[0])
         faults.expect("one at a time gives other figures", all(figures(second)[1][key] == values[key] for key in figures(second)[1]))
+        sliced = {(one["name"], one["value"]): one["n"] for one in figures(second)[0]["tasks"][0]["slices"] if one["name"] == "type"}
+        faults.expect(f"--slice: {sliced}", len(sliced) > 0 and sum(sliced.values()) == 2 * N_CASES)
         refusals_check(folder, cases, out, server, faults)
         failures_check(folder, cases, server, faults)
     shown = ", ".join(f"{task} {name} {values[task, name]:.3f}" for task, name in SKILL)
@@ -219,3 +223,87 @@ def all_tasks_check():
             faults.expect("cases are missing", all(one["n_answered"] == 4 for one in found["tasks"]))
             faults.expect("published figures are missing", all(figure in page for figure in ("53.56", "69.68", "99.16")))
     return not faults, f"{len(names)} tasks in one command: {len(faults)} faults" + "".join(f"; {fault}" for fault in faults)
+
+
+# ---- an outside labeller ----
+
+# Findings and entities that depend on every byte of a text and on nothing else, so that a text that went wrong on its way gives other figures.
+LABELLER = """#!/usr/bin/python3
+import hashlib, json, sys
+
+def findings(text):
+    return [byte % 4 for byte in hashlib.sha256(text.encode()).digest()[:14]]
+
+def entities(text):
+    return [f"{word}|OBS-DP" for word in text.split()]
+
+if __name__ == "__main__":
+    for line in reversed(list(sys.stdin)):
+        case = json.loads(line)
+        print(json.dumps({"id": case["id"], **{f"{kind}_{side}": label(case[side]) for kind, label in (("findings", findings), ("entities", entities))
+                                               for side in ("prediction", "reference")}}))
+"""
+FIVE = (1, 4, 5, 7, 9)
+
+
+def f1(pairs):
+    """Of pairs of truth values: said, true."""
+    hit, said, true = sum(a and b for a, b in pairs), sum(a for a, _ in pairs), sum(b for _, b in pairs)
+    return 2 * hit / (said + true) if said + true else 0.0
+
+
+def labelled_figures(texts):
+    """What docs/METRICS.md says of the labels of (prediction, reference) texts."""
+    script = {"__name__": "labeller"}
+    exec(LABELLER, script)
+    positive = [[[k == 1 for k in script["findings"](text)] for text in pair] for pair in texts]
+    columns = [[(said[k], true[k]) for said, true in positive] for k in range(14)]
+    told = {}
+    for name, chosen in (("14", columns), ("5", [columns[k] for k in FIVE])):
+        told[f"chexbert_micro_f1_{name}"] = f1([pair for column in chosen for pair in column])
+        told[f"chexbert_macro_f1_{name}"] = sum(map(f1, chosen)) / len(chosen)
+    sets = [tuple(set(script["entities"](text)) for text in pair) for pair in texts]
+    told["radgraph_f1"] = sum(2 * len(a & b) / (len(a) + len(b)) if a or b else 0.0 for a, b in sets) / len(sets)
+    return told
+
+
+def report_cases(folder, references):
+    """Cases of mimic-cxr-report about drawings, in the neutral layout."""
+    task = folder / "data/mimic-cxr-report"
+    drawn = harness.draw(folder, 0, len(references))
+    (task / "images").mkdir(parents=True)
+    for case in drawn:
+        shutil.copy(case.path, task / "images")
+    (task / "cases.jsonl").write_text("".join(json.dumps({"id": f"case-{k}", "images": [f"images/{case.path.name}"], "answer": references[k]}) + "\n"
+                                              for k, case in enumerate(drawn)))
+    return folder / "data"
+
+
+def labeller_check():
+    """--labeller over a run: its labels become the figures that they say; a labeller that fails ends the run with its name; without one there is a reason."""
+    faults = Faults()
+    references = ["The lungs are clear.", "A nodule in the left \u80ba, \"round\".", "No acute finding.\nHeart normal.", "\u00e9panchement", "Effusion on the right.", "x"]
+    with tempfile.TemporaryDirectory(prefix="palmgrove-eval-") as folder, harness.Server(1, 1) as server:
+        folder = pathlib.Path(folder)
+        script, data, out = folder / "labeller.py", report_cases(folder, references), folder / "out"
+        script.write_text(LABELLER)
+        script.chmod(0o755)
+        done = harness.run_palmgrove(*arguments(data, out, server))
+        missing = {one["name"]: one.get("missing") for one in figures(out)[0]["tasks"][0]["metrics"]}
+        faults.expect(f"without a labeller: {done} {missing}", done[0] == 0 and missing["radgraph_f1"] == missing["chexbert_micro_f1_5"] == "needs --labeller")
+        done = harness.run_palmgrove(*arguments(data, out, server, "--labeller", script))
+        faults.expect(f"with a labeller: {done}", done[0] == 0)
+        rows = [json.loads(line) for line in (out / "mimic-cxr-report/answers.jsonl").read_text().splitlines()]
+        said = {row["id"]: row["text"] for row in rows if "id" in row}
+        expected = labelled_figures([(said[f"case-{k}"], reference) for k, reference in enumerate(references)])
+        values = figures(out)[1]
+        for name, value in expected.items():
+            told = values["mimic-cxr-report", name]
+            faults.expect(f"{name}: {told}, not {value}", told is not None and abs(told - value) <= 1e-6 * max(1.0, value))  # results.json has six digits
+        faults.expect("labels without any hit test nothing", expected["chexbert_micro_f1_14"] > 0 and expected["radgraph_f1"] < 1)
+        page = (out / "report.html").read_text()
+        faults.expect("the page lacks the labels' figures", "radgraph_f1" in page and "needs --labeller" not in page)
+        for command, words in (("exit 3", "exit code 3"), (f"{script} | head -n 1", "1 lines for 6 cases"), (folder / "none", "exit code 127")):
+            done = harness.run_palmgrove(*arguments(data, out, server, "--labeller", command))
+            faults.expect(f"labeller '{command}': {done}", done[0] == 1 and words in done[2])
+    return not faults, f"{len(expected)} figures of a labeller, {len(faults)} faults" + "".join(f"; {fault}" for fault in faults)

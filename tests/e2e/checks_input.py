@@ -200,19 +200,20 @@ def bad_starts():
 
 # ---- frames of a DICOM file ----
 
-def dicom(frames, side):
-    """An uncompressed file of 8-bit grey frames, explicit VR, little endian."""
-    def element(group, number, kind, value):
-        value += (b"\0" if kind in (b"UI", b"OB") else b" ") * (len(value) % 2)
-        length = struct.pack("<2xI", len(value)) if kind in (b"OB", b"OW") else struct.pack("<H", len(value))
-        return struct.pack("<2H", group, number) + kind + length + value
+def element(group, number, kind, value):
+    value += (b"\0" if kind in (b"UI", b"OB") else b" ") * (len(value) % 2)
+    length = struct.pack("<2xI", len(value)) if kind in (b"OB", b"OW") else struct.pack("<H", len(value))
+    return struct.pack("<2H", group, number) + kind + length + value
 
+
+def dicom(frames, side, header=b""):
+    """An uncompressed file of 8-bit grey frames, explicit VR, little endian; `header`: elements before group 0028."""
     syntax = element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1")
     head = element(2, 0, b"UL", struct.pack("<I", len(syntax))) + syntax
     grey = [(0x02, b"US", struct.pack("<H", 1)), (0x04, b"CS", b"MONOCHROME2"), (0x08, b"IS", str(len(frames)).encode()),
             (0x10, b"US", struct.pack("<H", side)), (0x11, b"US", struct.pack("<H", side)), (0x100, b"US", struct.pack("<H", 8)),
             (0x101, b"US", struct.pack("<H", 8)), (0x102, b"US", struct.pack("<H", 7)), (0x103, b"US", struct.pack("<H", 0))]
-    return b"\0" * 128 + b"DICM" + head + b"".join(element(0x28, *row) for row in grey) + element(0x7FE0, 0x10, b"OB", b"".join(frames))
+    return b"\0" * 128 + b"DICM" + head + header + b"".join(element(0x28, *row) for row in grey) + element(0x7FE0, 0x10, b"OB", b"".join(frames))
 
 
 def frames_check():
@@ -239,3 +240,62 @@ def frames_check():
             code, _, error = ask(both, 2)
             wrong += [] if code != 0 and "frame" in error else [f"{name}: frame 2 of 2 gave {code}: {error}"]
     return not wrong, f"2 commands, {len(wrong)} faults" + "".join(f"; {one}" for one in wrong)
+
+
+# ---- fields from a DICOM header ----
+
+SECRET = "Maxine Mustermann"
+
+
+def described(view, reason, age="045Y"):
+    """A header: a patient whose name is nobody's business, and what a request may be made from."""
+    return (element(0x10, 0x10, b"PN", SECRET.encode()) + element(0x10, 0x1010, b"AS", age.encode()) + element(0x18, 0x5101, b"CS", view.encode())
+            + element(0x20, 0x10, b"SH", b"two\\values") + element(0x32, 0x1030, b"LO", reason.encode()))
+
+
+def headers_check():
+    """A field taken from a header gives what the same field by hand gives; nothing else of the header gets into prompts, errors or logs."""
+    side, wrong = 64, []
+    picture = bytes((x * y) % 256 for y in range(side) for x in range(side))
+    with tempfile.TemporaryDirectory() as folder, harness.Server(1, 1, options=["--log-level", "debug"]) as server:
+        def file(name, header):
+            path = pathlib.Path(folder) / name
+            path.write_bytes(dicom([picture], side, header))
+            return path
+
+        def ask(command, *words):
+            code, out, error = harness.run_palmgrove(command, *words, "--endpoint", server.endpoint, "--temperature", "1", "--max-tokens", "40", "--json")
+            if SECRET in out + error:
+                wrong.append(f"{words}: the patient's name came out")
+            told = json.loads(out) if code == 0 else {}
+            return code, (told.get("ids") or told.get("classes"), told.get("prompt_tokens")), error
+
+        def same(what, one, other):
+            wrong.extend([] if one[0] == other[0] == 0 and one[1] == other[1] else [f"{what}: {one} and {other}"])
+
+        def refused(what, code, word, *words):
+            done = ask("report", *words)
+            wrong.extend([] if done[0] == code and word in done[2] else [f"{what}: {done}"])
+
+        ap, pa, plain = file("ap.dcm", described("AP", "persistent fever")), file("pa.dcm", described("PA", "persistent fever")), file("plain.dcm", b"")
+        other = file("other.dcm", described("PA", "trauma", "006M"))
+        taken = ("--field-from-dicom", "indication=0032,1030", "--field-from-dicom", "view=ViewPosition")
+        by_hand = ask("report", plain, "--indication", "persistent fever", "--view", "AP")
+        same("report", ask("report", ap, *taken), by_hand)
+        without = ask("report", ap)
+        same("nothing named", without, ask("report", plain))
+        wrong += [] if without[1] != by_hand[1] else ["the field made no difference"]
+        same("classify", ask("classify", ap, "--field", "condition=edema", "--field-from-dicom", "view=0018,5101"),
+             ask("classify", plain, "--field", "condition=edema", "--field", "view=AP"))
+        two = ("--task", "mimic-cxr-report")
+        same("a value for each image", ask("report", ap, pa, *two, *taken), ask("report", plain, plain, *two, "--indication", "persistent fever", "--view", "AP", "--view", "PA"))
+        refused("images that disagree", 1, "another value", ap, other, *two, *taken)
+        refused("an age in months", 1, "not in years", other, "--field-from-dicom", "indication=PatientAge")
+        refused("several values", 1, "several values", ap, "--field-from-dicom", "indication=0020,0010")
+        refused("no such element", 1, "no value for", plain, *taken)
+        refused("no element's name", 2, "is no DICOM element", ap, "--field-from-dicom", "indication=Reason")
+        refused("no such field", 2, "no field 'colour'", ap, "--field-from-dicom", "colour=ViewPosition")
+        refused("a field twice", 2, "indication", ap, *taken, "--indication", "trauma")
+        refused("no DICOM file", 1, "not a DICOM file", harness.draw(folder, 0, 1)[0].path, *taken)
+        wrong += [f"the log has {word}" for word in (SECRET, "persistent fever") if word in server.output()]
+    return not wrong, f"fields from DICOM headers: {len(wrong)} faults" + "".join(f"; {one}" for one in wrong)

@@ -1,11 +1,31 @@
-/* fuzz_dicom.c - any bytes as a DICOM file: an error, or pixels within the limit; the first frame and the second. */
+/* fuzz_dicom.c - any bytes as a DICOM file: an error, or pixels within the limit; the first frame and the second.  Elements of its header as text:
+ * an error, or UTF-8 without controls. */
 #include <stdlib.h>
+#include <string.h>
 
+#include "coordinator/image/dicom_text.h"
 #include "coordinator/image/image.h"
+#include "proto/base/utf8.h"
 
 enum { MAX_PIXELS = 1 << 14 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+static void check_text(const uint8_t *bytes, size_t size, uint32_t tag)
+{
+    base_buf text = {0};
+    base_error error = {0};
+    if (dicom_text_read(bytes, size, tag, &text, &error) == BASE_OK) {
+        if (text.failed || text.size == 0 || !base_utf8_is_valid(text.data, text.size))
+            abort();
+        for (size_t i = 0; i < text.size; i++)
+            if ((text.data[i] < 0x20 && text.data[i] != '\n' && text.data[i] != '\t') || text.data[i] == 0x7F)
+                abort();
+    } else if (text.size != 0) {
+        abort();
+    }
+    base_buf_release(&text);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
@@ -20,5 +40,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
             abort();
         image_release(&img);
     }
+    static const uint32_t tags[] = {0x00080060, 0x00101010, 0x001021B0, 0x00280004, 0x00280010, 0x00283010};
+    for (size_t i = 0; i < sizeof tags / sizeof tags[0]; i++)
+        check_text(bytes, size, tags[i]);
     return 0;
 }

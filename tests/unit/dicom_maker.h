@@ -24,18 +24,18 @@ typedef struct maker {
     bool is_explicit, is_big;
 } maker;
 
-static void put_number(maker *m, uint32_t value, size_t n)
+static inline void put_number(maker *m, uint32_t value, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         base_buf_put_u8(&m->buf, (uint8_t)(value >> 8 * (m->is_big ? n - 1 - i : i)));
 }
 
-static bool is_long(const char *vr)
+static inline bool is_long(const char *vr)
 {
     return strstr("OB OW SQ UN UT", vr) != NULL;
 }
 
-static void put_head(maker *m, uint32_t tag, const char *vr, uint32_t length)
+static inline void put_head(maker *m, uint32_t tag, const char *vr, uint32_t length)
 {
     put_number(m, tag >> 16, 2);
     put_number(m, tag & 0xFFFF, 2);
@@ -49,7 +49,7 @@ static void put_head(maker *m, uint32_t tag, const char *vr, uint32_t length)
     put_number(m, length, is_long(vr) ? 4 : 2);
 }
 
-static void put_bytes(maker *m, uint32_t tag, const char *vr, const void *bytes, size_t n)
+static inline void put_bytes(maker *m, uint32_t tag, const char *vr, const void *bytes, size_t n)
 {
     put_head(m, tag, vr, (uint32_t)(n + n % 2));
     base_buf_put(&m->buf, bytes, n);
@@ -57,31 +57,31 @@ static void put_bytes(maker *m, uint32_t tag, const char *vr, const void *bytes,
         base_buf_put_u8(&m->buf, strcmp(vr, "UI") == 0 || is_long(vr) ? 0 : ' ');
 }
 
-static void put_text(maker *m, uint32_t tag, const char *vr, const char *text)
+static inline void put_text(maker *m, uint32_t tag, const char *vr, const char *text)
 {
     put_bytes(m, tag, vr, text, strlen(text));
 }
 
-static void put_words(maker *m, uint32_t tag, const char *vr, const uint16_t *words, size_t n)
+static inline void put_words(maker *m, uint32_t tag, const char *vr, const uint16_t *words, size_t n)
 {
     put_head(m, tag, vr, (uint32_t)(2 * n));
     for (size_t i = 0; i < n; i++)
         put_number(m, words[i], 2);
 }
 
-static void put_word(maker *m, uint32_t tag, uint16_t word)
+static inline void put_word(maker *m, uint32_t tag, uint16_t word)
 {
     put_words(m, tag, "US", &word, 1);
 }
 
 /* A sequence of one item, open until `end_item`. */
-static void begin_item(maker *m, uint32_t tag)
+static inline void begin_item(maker *m, uint32_t tag)
 {
     put_head(m, tag, "SQ", UNDEFINED);
     put_head(m, 0xFFFEE000, NULL, UNDEFINED);
 }
 
-static void end_item(maker *m)
+static inline void end_item(maker *m)
 {
     put_head(m, 0xFFFEE00D, NULL, 0);
     put_head(m, 0xFFFEE0DD, NULL, 0);
@@ -99,7 +99,7 @@ typedef struct plan {
     bool no_pixels, no_preamble;
 } plan;
 
-static void put_meta(maker *m, const char *syntax)
+static inline void put_meta(maker *m, const char *syntax)
 {
     static const uint8_t preamble[128];
     base_buf_put(&m->buf, preamble, sizeof preamble);
@@ -107,7 +107,7 @@ static void put_meta(maker *m, const char *syntax)
     put_text(m, 0x00020010, "UI", syntax);
 }
 
-static void put_shape(maker *m, const plan *p)
+static inline void put_shape(maker *m, const plan *p)
 {
     uint16_t allocated = p->allocated != 0 ? p->allocated : 8, stored = p->stored != 0 ? p->stored : allocated;
     if (p->private_text != NULL)
@@ -126,7 +126,7 @@ static void put_shape(maker *m, const plan *p)
     put_word(m, 0x00280103, p->is_signed);
 }
 
-static void put_pixels(maker *m, const plan *p)
+static inline void put_pixels(maker *m, const plan *p)
 {
     if (p->fragments != NULL) {
         put_head(m, 0x7FE00010, "OB", UNDEFINED);
@@ -139,7 +139,7 @@ static void put_pixels(maker *m, const plan *p)
     }
 }
 
-static void deflate_data_set(maker *m, size_t from)
+static inline void deflate_data_set(maker *m, size_t from)
 {
     static uint8_t out[1 << 16];
     z_stream stream = {.next_in = m->buf.data + from,
@@ -153,7 +153,7 @@ static void deflate_data_set(maker *m, size_t from)
     deflateEnd(&stream);
 }
 
-static void make(const plan *p, base_buf *out)
+static inline void make(const plan *p, base_buf *out)
 {
     const char *syntax = p->syntax != NULL ? p->syntax : LITTLE;
     maker m = {.is_explicit = true};

@@ -306,8 +306,8 @@ static void scores_answers(void **state)
     fill(&r);
     eval_scored s;
     base_error error = {0};
-    const metric_bootstrap bootstrap = {.n_resamples = 50, .level = 0.95, .seed = 1};
-    assert_int_equal(eval_score(find("classify"), &r.cases, &r.journal, &bootstrap, NULL, &s, &error), BASE_OK);
+    const eval_rules rules = {.bootstrap = {.n_resamples = 50, .level = 0.95, .seed = 1}};
+    assert_int_equal(eval_score(find("classify"), &r.cases, &r.journal, &rules, &s, &error), BASE_OK);
     assert_int_equal(s.n_items, 4);
     assert_int_equal(s.n_no_class, 1);
     assert_int_equal(s.n_scored, 4);
@@ -326,14 +326,50 @@ static void scores_answers(void **state)
     rig_close(&r);
 }
 
+/* A case of each kind: the field given, left to its default, and a slice of the data by the same name. */
+static void slices_by_fields(void **state)
+{
+    (void)state;
+    static const char lines[] = "{\"id\":\"a\",\"fields\":{\"condition\":\"edema\",\"view\":\"AP\"},\"images\":[\"x\"],\"answer\":\"Yes\"}\n"
+                                "{\"id\":\"b\",\"fields\":{\"condition\":\"edema\"},\"images\":[\"x\"],\"answer\":\"No\"}\n"
+                                "{\"id\":\"c\",\"fields\":{\"condition\":\"nodule\",\"view\":\"PA\"},\"images\":[\"x\"],\"answer\":\"Yes\"}\n"
+                                "{\"id\":\"d\",\"fields\":{\"condition\":\"nodule\"},\"images\":[\"x\"],\"answer\":\"No\",\"slices\":{\"view\":\"AP\"}}\n";
+    static const struct {
+        const char *name, *value;
+        size_t n;
+    } expected[] = {{"condition", "edema", 2}, {"condition", "nodule", 2}, {"view", "AP", 2}, {"view", "PA", 3}};
+    static const char *const fields[] = {"view", "condition", "colour"};
+    const eval_rules rules = {.slice_fields = fields, .n_slice_fields = 3};
+    rig r;
+    rig_open(&r);
+    eval_journal_close(&r.journal);
+    eval_cases_release(&r.cases);
+    unlink(r.path);
+    assert_int_equal(eval_cases_parse("f", lines, sizeof lines - 1, find("classify"), &r.cases, NULL), BASE_OK);
+    assert_int_equal(eval_journal_open(r.path, &r.identity, &r.cases, two_classes, &r.journal, NULL), BASE_OK);
+    pg_result said = answer("Yes.");
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(eval_journal_put(&r.journal, i, -1, &said, NULL), BASE_OK);
+    eval_scored s;
+    assert_int_equal(eval_score(find("classify"), &r.cases, &r.journal, &rules, &s, NULL), BASE_OK);
+    assert_int_equal(s.n_slices, 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_string_equal(s.slices[i].name, expected[i].name);
+        assert_string_equal(s.slices[i].value, expected[i].value);
+        assert_int_equal(s.slices[i].n, expected[i].n);
+    }
+    eval_scored_release(&s);
+    rig_close(&r);
+}
+
 static void scores_nothing(void **state)
 {
     (void)state;
     rig r;
     rig_open(&r);
     eval_scored s;
-    const metric_bootstrap bootstrap = {.n_resamples = 50, .level = 0.95, .seed = 1};
-    assert_int_equal(eval_score(find("classify"), &r.cases, &r.journal, &bootstrap, NULL, &s, NULL), BASE_OK);
+    const eval_rules rules = {.bootstrap = {.n_resamples = 50, .level = 0.95, .seed = 1}};
+    assert_int_equal(eval_score(find("classify"), &r.cases, &r.journal, &rules, &s, NULL), BASE_OK);
     assert_true(isnan(s.metrics[0].result.value));
     assert_non_null(s.metrics[0].missing);
     eval_report report = {.tasks = &s, .n_tasks = 1, .version = "0", .cases = true};
@@ -373,9 +409,9 @@ static void writes_a_page(void **state)
     rig r;
     fill(&r);
     eval_scored s;
-    const metric_bootstrap bootstrap = {.n_resamples = 50, .level = 0.95, .seed = 1};
-    assert_int_equal(eval_score(find("classify"), &r.cases, &r.journal, &bootstrap, NULL, &s, NULL), BASE_OK);
-    eval_report report = {.tasks = &s, .n_tasks = 1, .version = "0", .bootstrap = bootstrap, .cases = true};
+    const eval_rules rules = {.bootstrap = {.n_resamples = 50, .level = 0.95, .seed = 1}};
+    assert_int_equal(eval_score(find("classify"), &r.cases, &r.journal, &rules, &s, NULL), BASE_OK);
+    eval_report report = {.tasks = &s, .n_tasks = 1, .version = "0", .bootstrap = rules.bootstrap, .cases = true};
     snprintf(report.dataset.name, sizeof report.dataset.name, "<script>alert(1)</script>");
     base_buf page = {0};
     assert_int_equal(eval_page_write(&report, &page, NULL), BASE_OK);
@@ -409,6 +445,7 @@ int main(void)
         cmocka_unit_test(journal_refuses_others),
         cmocka_unit_test(journal_refuses_damage),
         cmocka_unit_test(scores_answers),
+        cmocka_unit_test(slices_by_fields),
         cmocka_unit_test(scores_nothing),
         cmocka_unit_test(escapes_text),
         cmocka_unit_test(writes_a_page),

@@ -204,6 +204,8 @@ static void write_task(json_text *j, const eval_scored *s)
     json_text_count(j, "n_answered", s->n_items);
     json_text_count(j, "n_failed", s->n_failed);
     json_text_count(j, "n_no_class", s->n_no_class);
+    if (s->input.n_classes > 0)
+        json_text_string(j, "match", task_match_name(s->task->answer.match));
     json_text_open(j, "metrics", '[');
     for (size_t i = 0; i < s->n_metrics; i++)
         write_metric(j, &s->metrics[i]);

@@ -193,12 +193,52 @@ static base_status compute_metrics(eval_scored *s, const metric_bootstrap *boots
 
 /* ---- slices ---- */
 
-static const char *slice_value(const eval_case *c, const char *name)
+static bool is_slice_field(const eval_scored *s, const char *name)
 {
-    for (size_t i = 0; i < c->n_slices; i++)
-        if (strcmp(c->slices[i].name, name) == 0)
-            return c->slices[i].value;
-    return NULL;
+    for (size_t i = 0; i < s->rules->n_slice_fields; i++)
+        if (strcmp(s->rules->slice_fields[i], name) == 0)
+            return true;
+    return false;
+}
+
+static bool has_field(const eval_case *c, const char *name)
+{
+    for (size_t i = 0; i < c->n_fields; i++)
+        if (strcmp(c->fields[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* The k-th slice of a case: its own, its fields that are asked for (each value of those that have several), and the defaults of those it leaves out. */
+static bool slice_at(const eval_scored *s, const eval_case *c, size_t k, eval_slice *out)
+{
+    if (k < c->n_slices) {
+        *out = c->slices[k];
+        return true;
+    }
+    k -= c->n_slices;
+    for (size_t i = 0; i < c->n_fields; i++)
+        if (is_slice_field(s, c->fields[i].name) && k-- == 0) {
+            *out = (eval_slice){c->fields[i].name, c->fields[i].value};
+            return true;
+        }
+    for (size_t i = 0; i < s->task->n_fields; i++) {
+        const task_field_spec *spec = &s->task->fields[i];
+        if (spec->fallback != NULL && is_slice_field(s, spec->name) && !has_field(c, spec->name) && k-- == 0) {
+            *out = (eval_slice){spec->name, spec->fallback};
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_in_slice(const eval_scored *s, const eval_case *c, const eval_slice_figure *slice)
+{
+    eval_slice one;
+    for (size_t k = 0; slice_at(s, c, k, &one); k++)
+        if (strcmp(one.name, slice->name) == 0 && strcmp(one.value, slice->value) == 0)
+            return true;
+    return false;
 }
 
 static bool has_slice(const eval_scored *s, const eval_slice *slice)
@@ -220,12 +260,13 @@ static void list_slices(eval_scored *s)
 {
     for (size_t i = 0; i < s->n_items; i++) {
         const eval_case *c = &s->cases->cases[s->index[i]];
-        for (size_t k = 0; k < c->n_slices; k++) {
-            if (has_slice(s, &c->slices[k]))
+        eval_slice one;
+        for (size_t k = 0; slice_at(s, c, k, &one); k++) {
+            if (has_slice(s, &one))
                 continue;
             s->slices_cut |= s->n_slices == EVAL_SLICES_MAX;
             if (s->n_slices < EVAL_SLICES_MAX)
-                s->slices[s->n_slices++] = (eval_slice_figure){.name = c->slices[k].name, .value = c->slices[k].value};
+                s->slices[s->n_slices++] = (eval_slice_figure){.name = one.name, .value = one.value};
         }
     }
     qsort(s->slices, s->n_slices, sizeof *s->slices, compare_slices);
@@ -241,11 +282,9 @@ static base_status compute_slices(eval_scored *s, const metric_bootstrap *bootst
         list_slices(s);
     for (size_t i = 0; status == BASE_OK && i < s->n_slices && s->n_metrics > 0; i++) {
         eval_slice_figure *slice = &s->slices[i];
-        for (size_t k = 0; k < s->n_items; k++) {
-            const char *value = slice_value(&s->cases->cases[s->index[k]], slice->name);
-            if (value != NULL && strcmp(value, slice->value) == 0)
+        for (size_t k = 0; k < s->n_items; k++)
+            if (is_in_slice(s, &s->cases->cases[s->index[k]], slice))
                 items[slice->n++] = s->items[k];
-        }
         metric_input input = s->input;
         input.cases = items;
         input.n_cases = slice->n;
@@ -343,18 +382,18 @@ bool eval_calibrate(const eval_scored *s, eval_calibration *out)
 
 /* ---- all of it ---- */
 
-base_status eval_score(const task *t, const eval_cases *cases, const eval_journal *journal,
-                       const metric_bootstrap *bootstrap, const char *labeller, eval_scored *out, base_error *error)
+base_status eval_score(const task *t, const eval_cases *cases, const eval_journal *journal, const eval_rules *rules,
+                       eval_scored *out, base_error *error)
 {
-    eval_scored s = {.task = t, .cases = cases, .journal = journal};
+    eval_scored s = {.task = t, .cases = cases, .journal = journal, .rules = rules};
     eval_digest(t->json, strlen(t->json), s.task_digest);
     base_status status = make_items(&s, error);
     if (status == BASE_OK)
-        status = run_labeller(&s, labeller, error);
+        status = run_labeller(&s, rules->labeller, error);
     if (status == BASE_OK)
-        status = compute_metrics(&s, bootstrap, error);
+        status = compute_metrics(&s, &rules->bootstrap, error);
     if (status == BASE_OK)
-        status = compute_slices(&s, bootstrap, error);
+        status = compute_slices(&s, &rules->bootstrap, error);
     if (status == BASE_OK)
         status = compute_spreads(&s, error);
     if (status != BASE_OK) {
@@ -362,6 +401,7 @@ base_status eval_score(const task *t, const eval_cases *cases, const eval_journa
         eval_scored_release(&s);
         return status;
     }
+    s.rules = NULL;
     *out = s;
     return BASE_OK;
 }

@@ -17,7 +17,7 @@ typedef struct eval_metric {
     const char *missing;             /* why there is no value; NULL: there is one */
 } eval_metric;
 
-/* The main metric over the cases that share a value of a slice. */
+/* The main metric over the cases that share a value of a slice, or of a field. */
 typedef struct eval_slice_figure {
     const char *name, *value;
     size_t n;
@@ -36,10 +36,19 @@ typedef struct eval_calibration {
     bool of_positive;                         /* of the positive class, or of the likeliest one */
 } eval_calibration;
 
+/* How a run is judged; all borrowed. */
+typedef struct eval_rules {
+    metric_bootstrap bootstrap;
+    const char *labeller;             /* a shell command (docs/METRICS.md); NULL: its metrics have no value */
+    const char *const *slice_fields; /* [n_slice_fields] fields of tasks whose values are slices too */
+    size_t n_slice_fields;
+} eval_rules;
+
 typedef struct eval_scored {
     const task *task;
     const eval_cases *cases;
     const eval_journal *journal;
+    const eval_rules *rules; /* while it is computed */
     metric_case *items; /* [n_items] owned: the answered cases */
     size_t *index;      /* [n_items] owned: which case */
     size_t n_items, n_failed, n_no_class;
@@ -59,10 +68,9 @@ typedef struct eval_scored {
 /* Does a metric of the task read scores of classes? */
 bool eval_needs_scores(const task *t);
 
-/* `labeller`: a shell command of a labeller (docs/METRICS.md); NULL: its metrics have no value.
- * Errors: those of metric_compute and metric_labels_run. */
-base_status eval_score(const task *t, const eval_cases *cases, const eval_journal *journal,
-                       const metric_bootstrap *bootstrap, const char *labeller, eval_scored *out, base_error *error);
+/* Errors: those of metric_compute and metric_labels_run. */
+base_status eval_score(const task *t, const eval_cases *cases, const eval_journal *journal, const eval_rules *rules,
+                       eval_scored *out, base_error *error);
 void eval_scored_release(eval_scored *scored);
 
 /* The factor between a metric's value and the unit it is printed in: 100 for fractions and cider_d, 1 for sacrebleu. */

@@ -12,10 +12,10 @@ static void put(json_text *json, const char *text)
     base_buf_put(json->out, text, strlen(text));
 }
 
-static void put_string(json_text *json, const char *text)
+void json_text_quote(base_buf *out, const char *text)
 {
     bool is_text = base_utf8_is_valid(text, strlen(text));
-    put(json, "\"");
+    base_buf_put_u8(out, '"');
     for (; *text != '\0'; text++) {
         unsigned char c = (unsigned char)*text;
         char escaped[8];
@@ -25,9 +25,9 @@ static void put_string(json_text *json, const char *text)
             snprintf(escaped, sizeof escaped, "\\u%04x", c);
         else
             snprintf(escaped, sizeof escaped, "%c", c < 0x80 || is_text ? c : '?');
-        put(json, escaped);
+        base_buf_put(out, escaped, strlen(escaped));
     }
-    put(json, "\"");
+    base_buf_put_u8(out, '"');
 }
 
 /* What stands before a value: a comma, a new line for what is not deep, its name. */
@@ -39,7 +39,7 @@ static void begin(json_text *json, const char *name)
         put(json, "\n");
     json->begun[json->depth] = true;
     if (name != NULL) {
-        put_string(json, name);
+        json_text_quote(json->out, name);
         put(json, ": ");
     }
 }
@@ -63,7 +63,7 @@ void json_text_close(json_text *json, char bracket)
 void json_text_string(json_text *json, const char *name, const char *value)
 {
     begin(json, name);
-    put_string(json, value);
+    json_text_quote(json->out, value);
 }
 
 void json_text_count(json_text *json, const char *name, uint64_t value)

@@ -35,4 +35,7 @@ void json_text_count(json_text *json, const char *name, uint64_t value);
 void json_text_real(json_text *json, const char *name, double value);
 void json_text_bool(json_text *json, const char *name, bool value);
 
+/* A text as a JSON string by itself; bytes as in json_text_string. */
+void json_text_quote(base_buf *out, const char *text);
+
 #endif

@@ -11,7 +11,7 @@ typedef struct ask_values {
 static const option_row rows[] = {
     {"words", "IMAGE... QUESTION", OPTION_LIST, offsetof(ask_values, words), NULL,
      "image files, and the question as the last word", OPTION_POSITIONAL | OPTION_REQUIRED | OPTION_NO_ENVIRONMENT},
-    CONSOLE_FRAME_ROW(ask_values),
+    CONSOLE_IMAGE_ROWS(ask_values),
     CONSOLE_TASK_ROWS(ask_values, "vqa"),
     CONSOLE_ROWS(ask_values),
     CONSOLE_ANSWER_ROWS(ask_values),

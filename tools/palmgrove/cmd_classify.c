@@ -22,7 +22,7 @@ typedef struct classify_values {
 static const option_row rows[] = {
     {"image", "IMAGE", OPTION_LIST, offsetof(classify_values, images), NULL, "an image file; as many as the task takes",
      OPTION_POSITIONAL | OPTION_NO_ENVIRONMENT},
-    CONSOLE_FRAME_ROW(classify_values),
+    CONSOLE_IMAGE_ROWS(classify_values),
     CONSOLE_TASK_ROWS(classify_values, "classify"),
     {"scores", NULL, OPTION_FLAG, offsetof(classify_values, scores), NULL,
      "print the log-likelihood of each class's answer and its probability too", OPTION_NO_ENVIRONMENT},
@@ -182,7 +182,9 @@ static int print(const classified *c)
 
 static int check(classified *c)
 {
-    int code = console_task_check(&c->asked, c->values->images.n);
+    int code = console_task_read_headers(&c->asked, c->values->images.items, c->values->images.n);
+    if (code == EXIT_DONE)
+        code = console_task_check(&c->asked, c->values->images.n);
     if (code != EXIT_DONE)
         return code;
     c->n_classes = task_class_count(c->asked.task, c->asked.fields, c->asked.n_fields);

@@ -25,7 +25,7 @@ enum { OTHERS_MAX = 8, LINE_EVERY_S = 10, BOOTSTRAP_MAX = 100000 };
 
 typedef struct eval_values {
     console_values client;
-    option_list tasks, compare;
+    option_list tasks, compare, slices;
     const char *data, *task_dir, *output, *labeller, *answer_begin;
     uint32_t in_flight, limit, bootstrap;
     uint64_t seed;
@@ -52,6 +52,9 @@ static const option_row rows[] = {
      OPTION_NO_ENVIRONMENT},
     {"compare", "DIR", OPTION_LIST, AT(compare), NULL,
      "the --output of another run, shown beside this one; may be repeated", OPTION_NO_ENVIRONMENT},
+    {"slice", "FIELD", OPTION_LIST, AT(slices), NULL,
+     "figures by the values of this field of the tasks too, beside the slices that the data names; may be repeated",
+     OPTION_NO_ENVIRONMENT},
     {"labeller", "COMMAND", OPTION_TEXT, AT(labeller), NULL,
      "a shell command that labels reports for CheXbert and RadGraph metrics (docs/METRICS.md)", 0},
     {"answer-begin", "TEXT", OPTION_TEXT, AT(answer_begin), "",
@@ -78,6 +81,7 @@ typedef struct evaluation {
     task_set *set;
     one_task *tasks;     /* [n_tasks] */
     eval_scored *scored; /* [n_scored] */
+    const char **slice_fields; /* [values->slices.n] */
     size_t n_tasks, n_scored, n_others;
     eval_other others[OTHERS_MAX];
     eval_report report;
@@ -124,6 +128,32 @@ static base_status find_tasks(evaluation *e, base_error *error)
                ? BASE_OK
                : base_fail(error, BASE_EINVAL,
                            "'%.200s' has cases of no known task: there is no TASK/cases.jsonl in it", e->values->data);
+}
+
+static bool has_field(const task *t, const char *name)
+{
+    for (size_t i = 0; i < t->n_fields; i++)
+        if (strcmp(t->fields[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static base_status find_slices(evaluation *e, base_error *error)
+{
+    const option_list *names = &e->values->slices;
+    e->slice_fields = calloc(names->n + 1, sizeof *e->slice_fields);
+    if (e->slice_fields == NULL)
+        return base_fail(error, BASE_ENOMEM, "out of memory");
+    for (size_t i = 0; i < names->n; i++) {
+        bool is_known = false;
+        e->slice_fields[i] = names->items[i].value;
+        for (size_t k = 0; k < e->n_tasks; k++)
+            is_known |= has_field(e->tasks[k].task, e->slice_fields[i]);
+        if (!is_known)
+            return base_fail(error, BASE_EINVAL, "--slice: no task of this run has a field '%.100s'; `palmgrove task show NAME` prints a task's fields",
+                             e->slice_fields[i]);
+    }
+    return BASE_OK;
 }
 
 /* ---- what is asked, what was answered ---- */
@@ -175,6 +205,8 @@ static base_status open_all(evaluation *e, base_error *error)
     base_status status = task_set_open(e->values->task_dir, &e->set, error);
     if (status == BASE_OK)
         status = find_tasks(e, error);
+    if (status == BASE_OK)
+        status = find_slices(e, error);
     if (status == BASE_OK)
         status = eval_dataset_read(e->values->data, &e->report.dataset, error);
     for (size_t i = 0; status == BASE_OK && i < e->values->compare.n; i++)
@@ -278,10 +310,13 @@ static base_status judge(evaluation *e, base_error *error)
     base_buf results = {0}, page = {0};
     e->report.bootstrap =
         (metric_bootstrap){.n_resamples = e->values->bootstrap, .level = 0.95, .seed = e->values->seed};
+    const eval_rules rules = {.bootstrap = e->report.bootstrap,
+                              .labeller = e->values->labeller,
+                              .slice_fields = e->slice_fields,
+                              .n_slice_fields = e->values->slices.n};
     base_status status = check_models(e, error);
     for (size_t i = 0; status == BASE_OK && i < e->n_tasks; i++) {
-        status = eval_score(e->tasks[i].task, &e->tasks[i].cases, &e->tasks[i].journal, &e->report.bootstrap,
-                            e->values->labeller, &e->scored[i], error);
+        status = eval_score(e->tasks[i].task, &e->tasks[i].cases, &e->tasks[i].journal, &rules, &e->scored[i], error);
         e->n_scored += status == BASE_OK;
     }
     e->report.tasks = e->scored;
@@ -385,6 +420,7 @@ static int run(void *opaque)
     }
     for (size_t i = 0; i < e.n_others; i++)
         eval_other_close(&e.others[i]);
+    free(e.slice_fields);
     free(e.tasks);
     free(e.scored);
     task_set_close(&e.set);

@@ -18,7 +18,7 @@ static const option_row rows[] = {
      OPTION_NO_ENVIRONMENT},
     {"view", "VIEW", OPTION_LIST, offsetof(report_values, views), NULL, "how the image was taken: PA, AP; one for each image",
      OPTION_NO_ENVIRONMENT},
-    CONSOLE_FRAME_ROW(report_values),
+    CONSOLE_IMAGE_ROWS(report_values),
     CONSOLE_TASK_ROWS(report_values, "report"),
     CONSOLE_ROWS(report_values),
     CONSOLE_ANSWER_ROWS(report_values),
@@ -51,8 +51,10 @@ const command command_report = {
     "write a report about an image",
     "Send an image, or several views of one study, to a server and print the report as it is written:\n\n"
     "    palmgrove report chest.png --indication \"shortness of breath\"\n"
-    "    palmgrove report pa.png lateral.png --task mimic-cxr-report --view PA --view LATERAL\n\n"
-    "--indication and --view are the fields of these names.",
+    "    palmgrove report pa.png lateral.png --task mimic-cxr-report --view PA --view LATERAL\n"
+    "    palmgrove report study.dcm --field-from-dicom indication=0032,1030 --field-from-dicom view=ViewPosition\n\n"
+    "--indication and --view are the fields of these names. Nothing of a DICOM header's texts gets into the "
+    "prompt but the elements that are named so.",
     {rows, sizeof rows / sizeof rows[0]},
     sizeof(report_values),
     run};

@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <string.h>
 
+#include "tools/output/json_text.h"
+
 /* A signal handler can reach nothing but globals: the client whose call Ctrl-C cancels. */
 static pg_client *volatile running;
 static volatile sig_atomic_t interrupted;
@@ -84,16 +86,10 @@ void console_print_account(FILE *out, const char *indent, const pg_result *resul
 
 void console_print_json_string(const char *text)
 {
-    putchar('"');
-    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
-        if (*c == '"' || *c == '\\')
-            printf("\\%c", *c);
-        else if (*c < 0x20 || *c == 0x7f)
-            printf("\\u%04x", *c);
-        else
-            putchar(*c);
-    }
-    putchar('"');
+    base_buf quoted = {0};
+    json_text_quote(&quoted, text);
+    fwrite(quoted.data, 1, quoted.size, stdout);
+    base_buf_release(&quoted);
 }
 
 static void print_json_field(const char *name, const char *text)

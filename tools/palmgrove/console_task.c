@@ -3,7 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_BYTES_MAX = 65 };
+#include "coordinator/image/dicom_text.h"
+#include "proto/base/file.h"
+
+enum { NAME_BYTES_MAX = 65, FILE_BYTES_MAX = 1 << 30 };
 
 bool console_split_field(const char *text, char *name, size_t size, const char **value)
 {
@@ -41,7 +44,7 @@ static int fill_fields(const console_task_values *values, const task_field *extr
 
 int console_task_open(const console_task_values *values, const task_field *extra, size_t n_extra, console_task *out)
 {
-    *out = (console_task){.frame = values->frame};
+    *out = (console_task){.from_dicom = &values->from_dicom, .frame = values->frame};
     base_error error = {0};
     base_status status = task_set_open(values->dir, &out->set, &error);
     if (status == BASE_OK)
@@ -55,11 +58,122 @@ int console_task_open(const console_task_values *values, const task_field *extra
 
 void console_task_release(console_task *t)
 {
+    for (size_t i = 0; i < t->n_headers; i++)
+        base_buf_release(&t->headers[i]);
+    free(t->headers);
     free(t->fields);
     free(t->names);
     task_set_close(&t->set);
     *t = (console_task){0};
 }
+
+/* ---- fields from headers ---- */
+
+typedef struct header_field {
+    char name[NAME_BYTES_MAX];
+    uint32_t tag;
+    bool each; /* one value for each image */
+} header_field;
+
+static bool is_each(const task *t, const char *name)
+{
+    for (size_t i = 0; i < t->n_fields; i++)
+        if (strcmp(t->fields[i].name, name) == 0)
+            return t->fields[i].each;
+    return false; /* unknown: task_check says so */
+}
+
+static bool split_header(const console_task *t, const char *text, header_field *out)
+{
+    const char *element;
+    base_error error = {0};
+    if (!console_split_field(text, out->name, sizeof out->name, &element))
+        return false;
+    out->each = is_each(t->task, out->name);
+    if (dicom_tag_parse(element, &out->tag, &error) == BASE_OK)
+        return true;
+    command_complain(error.text);
+    return false;
+}
+
+/* Append one file's value; its text is in no complaint. */
+static bool read_header(const header_field *field, const char *path, base_buf *out)
+{
+    base_buf file = {0};
+    base_error error = {0};
+    bool is_file = base_file_read(path, FILE_BYTES_MAX, &file, &error) == BASE_OK;
+    bool done = is_file && dicom_text_read(file.data, file.size, field->tag, out, &error) == BASE_OK;
+    if (!is_file)
+        command_complain(error.text);
+    else if (!done)
+        fprintf(stderr, "palmgrove: error: the field '%s' from '%s': %s\n", field->name, path, error.text);
+    base_buf_release(&file);
+    return done;
+}
+
+/* Does the field that was taken last say what the one before it says?  Then it is the same field; drop it. */
+static bool agrees(console_task *t, const char *path)
+{
+    task_field *last = &t->fields[t->n_fields - 1];
+    if (strcmp(last[0].value, last[-1].value) != 0) {
+        fprintf(stderr, "palmgrove: error: the field '%s' from '%s': the image before has another value; give it with --field\n", last->name, path);
+        return false;
+    }
+    t->n_fields--;
+    return true;
+}
+
+/* The field of one file; name and value lie in one buffer, one after the other. */
+static bool take_header(console_task *t, const header_field *field, const char *path)
+{
+    base_buf *text = &t->headers[t->n_headers++];
+    base_buf_put(text, field->name, strlen(field->name) + 1);
+    if (!read_header(field, path, text))
+        return false;
+    base_buf_put_u8(text, 0);
+    if (text->failed) {
+        command_complain("out of memory");
+        return false;
+    }
+    const char *name = (const char *)text->data;
+    t->fields[t->n_fields++] = (task_field){name, name + strlen(name) + 1};
+    return true;
+}
+
+static int read_headers(console_task *t, const option_item *images, size_t n_images)
+{
+    for (size_t i = 0; i < t->from_dicom->n; i++) {
+        header_field field;
+        if (!split_header(t, t->from_dicom->items[i].value, &field))
+            return EXIT_USAGE;
+        for (size_t k = 0; k < n_images; k++)
+            if (!take_header(t, &field, images[k].value) || (k > 0 && !field.each && !agrees(t, images[k].value)))
+                return EXIT_FAILED;
+    }
+    return EXIT_DONE;
+}
+
+int console_task_read_headers(console_task *t, const option_item *images, size_t n_images)
+{
+    size_t n = t->from_dicom->n * n_images;
+    if (t->from_dicom->n > 0 && n_images == 0) {
+        command_complain("--field-from-dicom needs a DICOM file");
+        return EXIT_USAGE;
+    }
+    if (n == 0)
+        return EXIT_DONE;
+    task_field *fields = realloc(t->fields, (t->n_fields + n) * sizeof *fields);
+    if (fields != NULL)
+        t->fields = fields;
+    t->headers = calloc(n, sizeof *t->headers);
+    if (fields == NULL || t->headers == NULL) {
+        command_complain("out of memory");
+        return EXIT_FAILED;
+    }
+    return read_headers(t, images, n_images);
+}
+
+/* ---- asking ---- */
 
 int console_task_check(const console_task *t, size_t n_images)
 {
@@ -100,10 +214,12 @@ console_answer_values console_task_decoding(const console_task *t, const console
     return answer;
 }
 
-int console_task_answer(const console_task *t, const console_values *values, const console_answer_values *given,
+int console_task_answer(console_task *t, const console_values *values, const console_answer_values *given,
                         const option_item *images, size_t n_images)
 {
-    int code = console_task_check(t, n_images);
+    int code = console_task_read_headers(t, images, n_images);
+    if (code == EXIT_DONE)
+        code = console_task_check(t, n_images);
     if (code != EXIT_DONE)
         return code;
     pg_request *request = pg_request_create();
