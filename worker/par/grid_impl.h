@@ -25,4 +25,7 @@ struct par_grid {
 /* Take in what has arrived and pass plans on; never waits.  A waiter's service, `context` being the grid. */
 void par_grid_service(void *context);
 
+/* What work of a whole team over its tensor group begins with: a waiter that keeps messages moving, and a barrier. */
+par_waiter par_group_begin(par_grid *grid, team_member *me);
+
 #endif
