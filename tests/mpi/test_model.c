@@ -12,6 +12,7 @@
 #include "tests/mpi/tiny_checkpoint.h"
 #include "worker/kernels/kern.h"
 #include "worker/model/model.h"
+#include "worker/model/stack.h"
 
 enum { N_TEXT_BEFORE = 5, N_IMAGE = 49, N_VECTORS = 4, N_TEXT_AFTER = 3, N_DECODED = 12 };
 enum { VECTORS_AT = N_TEXT_BEFORE + N_IMAGE, TEXT_AT = VECTORS_AT + N_VECTORS, N_PROMPT = TEXT_AT + N_TEXT_AFTER };
@@ -255,7 +256,9 @@ static void remove_checkpoint(par_world *world, const char *dir)
     rmdir(dir);
 }
 
-static const way ways[] = {{33, 1}, {MAX_TOKENS / 2, 0}, {1, 0}, {7, 1}, {33, CROWD}};
+/* Large and small chunks: with and without rows divided among the tensor group. */
+enum { LARGE_CHUNK = 33 };
+static const way ways[] = {{LARGE_CHUNK, 1}, {MAX_TOKENS / 2, 0}, {1, 0}, {7, 1}, {LARGE_CHUNK, CROWD}};
 enum { N_WAYS = sizeof ways / sizeof *ways };
 
 /* Run the first n_ways of running a request in one layout, with teams of n_threads. */
@@ -297,6 +300,7 @@ static void for_each_golden(par_world *world, void (*check)(par_world *world, co
 
 /* The checkpoint has 4 groups of MLP columns and 4 layers. */
 enum { GRID_MAX = 4 };
+_Static_assert(LARGE_CHUNK >= GRID_MAX * MODEL_ROWS_DIVIDED && 7 < 2 * MODEL_ROWS_DIVIDED, "the chunks meet both paths");
 
 static void check_layouts(par_world *world, const char *dir, const golden *g)
 {

@@ -274,6 +274,10 @@ base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe 
         model_destroy(&m);
         return status;
     }
+    if (options->probe == NULL) { /* a probe sees whole rows */
+        model_stack_divide(&m->decoder, place.tp);
+        model_stack_divide(&m->tower.stack, place.tp);
+    }
     m->probe = m->decoder.probe = options->probe;
     m->probe_context = m->decoder.probe_context = options->probe_context;
     m->decoder.first_layer = m->split.layers.begin;
@@ -449,9 +453,12 @@ static void walk(void *context, team_member *me)
     model *m = now->m;
     enter_stage(me, m, now->plan);
     model_stack_run(me, &m->decoder, m->weights.layers, shard_range_width(m->split.layers), show_layer, now);
-    if (m->has_head)
+    if (m->has_head) {
         model_head_run(me, &m->head, now->plan, now->result);
-    else if (me->index == 0)
+        return;
+    }
+    model_stack_collect(me, &m->decoder);
+    if (me->index == 0)
         par_stage_send(m->grid, m->decoder.x, stage_floats(m, now->plan));
 }
 
