@@ -326,6 +326,34 @@ static void check_threads(par_world *world, const char *dir, const golden *g)
         run_layout(world, dir, n, 1, g, "auto", 2, n_threads);
 }
 
+static bool divide_alike(par_world *world, uint32_t tp)
+{
+    base_error error = {0};
+    par_grid *grid = NULL;
+    CHECK(par_grid_create(world, tp, (uint32_t)par_world_size(world) / tp, &grid, &error) == BASE_OK);
+    bool alike = par_rows_alike(grid);
+    par_grid_destroy(&grid);
+    return alike;
+}
+
+/* Two stages of three ranks whose tensor groups lie on nodes alike and not (ranks a node; the whole group): rows may be divided differently then. */
+static void check_nodes(par_world *world, const char *dir, const golden *g)
+{
+    static const uint32_t node_ranks[][2] = {{1, 1}, {2, 2}, {1, 2}, {2, 3}};
+    uint32_t tp = (uint32_t)par_world_size(world) / 2, stage = (uint32_t)par_world_rank(world) / tp;
+    for (size_t i = 0; i < sizeof node_ranks / sizeof node_ranks[0]; i++) {
+        par_world_pretend_nodes(world, node_ranks[i][stage]);
+        CHECK(divide_alike(world, tp) == (node_ranks[i][0] == node_ranks[i][1]));
+        run_layout(world, dir, tp, 2, g, "auto", 2, 1);
+    }
+    par_world_pretend_nodes(world, 0);
+}
+
+static void case_nodes(par_world *world)
+{
+    for_each_golden(world, check_nodes);
+}
+
 static void case_layouts(par_world *world)
 {
     for_each_golden(world, check_layouts);
@@ -367,6 +395,6 @@ static void case_print(par_world *world)
 
 int main(int argc, char **argv)
 {
-    const check_case cases[] = {{"layouts", case_layouts}, {"threads", case_threads}, {"kernels", case_kernels}, {"print", case_print}};
+    const check_case cases[] = {{"layouts", case_layouts}, {"threads", case_threads}, {"kernels", case_kernels}, {"nodes", case_nodes}, {"print", case_print}};
     return check_main(argc, argv, cases, sizeof cases / sizeof *cases);
 }

@@ -407,11 +407,6 @@ static void fill_feedback(const model *m, const link_plan *plan)
     }
 }
 
-static size_t stage_floats(const model *m, const link_plan *plan)
-{
-    return plan->n_tokens * ((size_t)m->a.decoder.stack.d + 1);
-}
-
 static void encode_image(team_member *me, model *m, const link_image *image)
 {
     uint64_t begin_us = me->index == 0 ? trace_begin() : 0;
@@ -423,9 +418,7 @@ static void encode_image(team_member *me, model *m, const link_image *image)
 static void enter_stage(team_member *me, model *m, const link_plan *plan)
 {
     if (m->place.stage > 0) {
-        if (me->index == 0)
-            par_stage_receive(m->grid, m->decoder.x, stage_floats(m, plan));
-        team_barrier(me);
+        model_stack_receive(me, &m->decoder);
         return;
     }
     for (uint32_t i = 0; i < plan->n_images; i++)
@@ -457,9 +450,7 @@ static void walk(void *context, team_member *me)
         model_head_run(me, &m->head, now->plan, now->result);
         return;
     }
-    model_stack_collect(me, &m->decoder);
-    if (me->index == 0)
-        par_stage_send(m->grid, m->decoder.x, stage_floats(m, now->plan));
+    model_stack_send(me, &m->decoder);
 }
 
 void model_step(model *m, const link_plan *plan, link_result *result)

@@ -269,6 +269,43 @@ void model_stack_collect_rows(team_member *me, model_stack *s, const uint32_t *r
     }
 }
 
+/* What goes from stage to stage lies in x: rows, and their marks behind them.  Of divided rows that is a part of x; the marks are moved to its end, where
+ * another rank's row or other marks lay, which nobody reads. */
+static bool hops_divided(const model_stack *s)
+{
+    return is_divided(s) && par_rows_alike(s->grid);
+}
+
+static par_rows hop_rows(const model_stack *s)
+{
+    return hops_divided(s) ? own_rows(s) : (par_rows){0, s->batch.n_rows};
+}
+
+void model_stack_send(team_member *me, model_stack *s)
+{
+    size_t d = s->arch->d;
+    if (!hops_divided(s))
+        model_stack_collect(me, s);
+    if (me->index != 0)
+        return;
+    par_rows rows = hop_rows(s);
+    size_t n = rows.end - rows.begin;
+    memmove(s->x + rows.end * d, model_stack_overflow(s) + rows.begin, n * sizeof *s->x);
+    par_stage_send(s->grid, s->x + rows.begin * d, n * (d + 1));
+}
+
+void model_stack_receive(team_member *me, model_stack *s)
+{
+    if (me->index == 0) {
+        size_t d = s->arch->d;
+        par_rows rows = hop_rows(s);
+        size_t n = rows.end - rows.begin;
+        par_stage_receive(s->grid, s->x + rows.begin * d, n * (d + 1));
+        memmove(model_stack_overflow(s) + rows.begin, s->x + rows.end * d, n * sizeof *s->x);
+    }
+    team_barrier(me);
+}
+
 /* Row r of y = norm(x), unless it is another rank's, and nothing summed yet. */
 static void begin_row(model_stack *s, const branch_begin *begin, unsigned forms, size_t r)
 {

@@ -96,6 +96,11 @@ void model_stack_divide(model_stack *s, uint32_t tp);
 void model_stack_collect(team_member *me, model_stack *s);
 void model_stack_collect_rows(team_member *me, model_stack *s, const uint32_t *rows, size_t n);
 
+/* The batch's rows of x and their marks to the next stage, after a run, and from the one before: the rank's own where they are divided and all stages
+ * divide alike, else all.  Collective like a run; between stages too. */
+void model_stack_send(team_member *me, model_stack *s);
+void model_stack_receive(team_member *me, model_stack *s);
+
 /* x += y, n elements; nothing when y is NULL. */
 void model_stack_add(float *x, const float *y, size_t n);
 

@@ -11,15 +11,27 @@
  */
 #include "worker/par/grid_impl.h"
 
+#include "worker/par/mailbox.h"
 #include "worker/trace/trace.h"
 
 #define LINE 64u
+
+static int n_owners(const par_nodes *nodes)
+{
+    return nodes->n_nodes * nodes->n_rails;
+}
+
+/* Which owner this rank is; all of them and more: none. */
+static int owner_of(const par_nodes *nodes)
+{
+    return nodes->local_rank < nodes->n_rails ? nodes->local_rank * nodes->n_nodes + nodes->rail_rank : n_owners(nodes);
+}
 
 /* All owners' shares of a matrix. */
 static par_shares shares_of(const par_grid *grid, const par_matrix *matrix, size_t n_rows)
 {
     return (par_shares){.rows = matrix->rows, .row_bytes = matrix->row_bytes, .n_rows = n_rows,
-                        .n_shares = grid->nodes.n_nodes * grid->nodes.n_rails, .stride = 1, .most = SIZE_MAX};
+                        .n_shares = n_owners(&grid->nodes), .stride = 1, .most = SIZE_MAX};
 }
 
 /* Of those the ones that the m-th ranks of the rails own: member j is rail j's. */
@@ -64,11 +76,28 @@ static size_t n_windows(const par_grid *grid, const par_matrix *matrices, size_t
 
 par_rows par_rows_mine(const par_grid *grid, size_t n_rows)
 {
-    const par_nodes *nodes = &grid->nodes;
-    int q = nodes->local_rank * nodes->n_nodes + nodes->rail_rank, n_shares = nodes->n_nodes * nodes->n_rails;
-    if (nodes->local_rank >= nodes->n_rails)
+    int q = owner_of(&grid->nodes), n_shares = n_owners(&grid->nodes);
+    if (q == n_shares)
         return (par_rows){n_rows, n_rows};
     return (par_rows){par_row_begin(n_rows, q, n_shares), par_row_begin(n_rows, q + 1, n_shares)};
+}
+
+/* Stage s against s + 1, tensor rank by tensor rank, is every stage against the first. */
+void par_rows_compare(par_grid *grid)
+{
+    uint32_t tp = grid->place.tp, pp = grid->place.pp;
+    int mine[2] = {owner_of(&grid->nodes), n_owners(&grid->nodes)}, theirs[2], alike, rank = (int)grid->place.rank, size = (int)(tp * pp);
+    int to = (rank + (int)tp) % size, from = (rank + size - (int)tp) % size;
+    par_must(MPI_Sendrecv(mine, 2, MPI_INT, to, PAR_TAG_TEXT, theirs, 2, MPI_INT, from, PAR_TAG_TEXT, grid->comm, MPI_STATUS_IGNORE),
+             "MPI_Sendrecv");
+    alike = mine[0] == theirs[0] && mine[1] == theirs[1];
+    par_must(MPI_Allreduce(MPI_IN_PLACE, &alike, 1, MPI_INT, MPI_LAND, grid->comm), "MPI_Allreduce");
+    grid->rows_alike = alike != 0;
+}
+
+bool par_rows_alike(const par_grid *grid)
+{
+    return grid->rows_alike;
 }
 
 static size_t bytes_of(const par_matrix *matrices, size_t n_matrices, size_t n_rows)

@@ -120,6 +120,10 @@ typedef struct par_rows {
  * (nodes.h).  All rows where the group has one rank. */
 par_rows par_rows_mine(const par_grid *grid, size_t n_rows);
 
+/* Does this hold on all stages for the same rows, tensor rank by tensor rank?  Then a rank may pass its rows on to the next stage.  No, where tensor groups
+ * lie on nodes in different ways. */
+bool par_rows_alike(const par_grid *grid);
+
 /* Called like par_sum_i64.  sum: matrices of int64, their elements' sums over the tensor group in this rank's rows, exact; what the other rows
  * hold afterwards says nothing.  share: this rank's rows of each matrix to all others, which bring theirs. */
 void par_sum_rows_i64(par_grid *grid, team_member *me, const par_matrix *matrices, size_t n_matrices, size_t n_rows);
