@@ -152,12 +152,17 @@ static uint64_t gathered_bytes(const plan_model *model, arch_part part, const ar
     return form_bytes(model, part, stack, gated, 3, il) + form_bytes(model, part, stack, gated + 3, n - 3, il);
 }
 
+static bool rows_divided(uint32_t tp, uint64_t rows)
+{
+    return tp > 1 && rows >= (uint64_t)tp * PLAN_ROWS_DIVIDED;
+}
+
 /* Layers [layers): attention, reductions, and the calls beside the matrix products. */
 static void add_layers(const cost *c, const arch_stack *stack, const shard_stack_split *split, shard_range layers, uint32_t tp,
                        plan_time *time)
 {
     uint64_t rows = c->pass->rows, reduced = rows * (stack->d + 1u);
-    bool divided = tp > 1 && rows >= (uint64_t)tp * PLAN_ROWS_DIVIDED;
+    bool divided = rows_divided(tp, rows);
     double n = shard_range_width(layers), n_reductions = reductions_of(stack);
     for (uint32_t il = layers.begin; il < layers.end; il++) {
         double gathered = (double)(rows * gathered_bytes(c->model, c->part, stack, il)) / n_reductions;
@@ -226,7 +231,7 @@ static double gather_us(const plan_cluster *c, uint32_t tp, uint32_t rows, uint3
     return rows * wire_us(wire, 4.0 * vocab * (tp - 1.0) / tp);
 }
 
-/* `rows` rows from stage to stage + 1.  A tensor group's ranks on one node share its link. */
+/* A rank's `bytes` from stage to stage + 1.  A tensor group's ranks on one node share its link. */
 static double hop_us(const plan_cluster *c, uint32_t tp, uint32_t stage, uint64_t bytes)
 {
     uint32_t from = stage * tp, to = from + tp, per_node = c->ranks_per_node;
@@ -289,8 +294,9 @@ static base_status stage_time(const plan_model *model, const plan_cluster *clust
         if (plan_time_total(&time) > plan_time_total(out))
             *out = time;
     }
-    if (stage + 1 < pp)
-        out->hop_us = hop_us(cluster, tp, stage, (uint64_t)pass->rows * (model->a->decoder.stack.d + 1u) * sizeof(float));
+    uint64_t hop_bytes = (uint64_t)pass->rows * (model->a->decoder.stack.d + 1u) * sizeof(float);
+    if (stage + 1 < pp) /* of divided rows each rank sends its own */
+        out->hop_us = hop_us(cluster, tp, stage, rows_divided(tp, pass->rows) ? hop_bytes / tp : hop_bytes);
     else if ((uint64_t)tp * pp > 1) /* the sampled token goes back to stage 0 */
         out->hop_us = tp * pp > cluster->ranks_per_node ? cluster->network.latency_us : cluster->local.latency_us;
     return BASE_OK;
