@@ -145,7 +145,7 @@ enum { N_PARTS = 3 };
 typedef struct division {
     par_grid *grid;
     size_t n_rows, width;
-    par_matrix sums[2], parts[N_PARTS];
+    par_matrix sums[2], bits, parts[N_PARTS];
     int64_t *owners; /* [n_rows] how many ranks own a row */
     uint64_t round;
 } division;
@@ -161,6 +161,7 @@ static void divide(void *context, team_member *me)
 {
     division *v = context;
     par_sum_rows_i64(v->grid, me, v->sums, 2, v->n_rows);
+    par_or_rows_u32(v->grid, me, &v->bits, 1, v->n_rows);
     par_rows own = par_rows_mine(v->grid, v->n_rows);
     for (size_t p = 0; p < N_PARTS; p++) { /* the owner of a row alone knows what it becomes */
         uint8_t *bytes = v->parts[p].rows;
@@ -182,6 +183,9 @@ static void fill_division(division *v)
         sums[i] = value_of(i, rank, v->round);
     v->sums[0] = (par_matrix){sums, v->width * sizeof *sums};
     v->sums[1] = (par_matrix){sums + n, sizeof *sums};
+    v->bits = (par_matrix){malloc((n + 1) * sizeof(uint32_t)), v->width * sizeof(uint32_t)};
+    for (size_t i = 0; i < n; i++)
+        ((uint32_t *)v->bits.rows)[i] = i / 7 % par_grid_place(v->grid).tp == rank ? bits_of(i, v->round) : 0;
     for (size_t p = 0; p < N_PARTS; p++)
         v->parts[p] = (par_matrix){malloc(v->n_rows * part_bytes[p] + 1), part_bytes[p]};
     for (size_t p = 0; p < N_PARTS; p++)
@@ -202,7 +206,9 @@ static size_t count_wrong(const division *v)
         uint64_t sum = 0;
         for (uint32_t r = 0; r < par_grid_place(v->grid).tp; r++)
             sum += (uint64_t)value_of(i, r, v->round);
-        wrong += row >= own.begin && row < own.end && (uint64_t)sums[i] != sum;
+        bool is_own = row >= own.begin && row < own.end;
+        wrong += is_own && (uint64_t)sums[i] != sum;
+        wrong += is_own && i < n && ((const uint32_t *)v->bits.rows)[i] != bits_of(i, v->round);
     }
     for (size_t p = 0; p < N_PARTS; p++) {
         const uint8_t *bytes = v->parts[p].rows;
@@ -224,6 +230,7 @@ static void divide_rows(par_grid *grid, team *t, size_t n_rows, size_t width, ui
     for (size_t p = 0; p < N_PARTS; p++)
         free(v.parts[p].rows);
     free(v.sums[0].rows);
+    free(v.bits.rows);
     free(v.owners);
 }
 

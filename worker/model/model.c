@@ -388,7 +388,7 @@ static void embed(team_member *me, model *m, const link_plan *plan)
         embed_row(m, plan->tokens[r], x + r * d);
     team_barrier(me);
     if (m->place.tp > 1)
-        par_or_u32(m->grid, me, (uint32_t *)(void *)x, plan->n_tokens * d);
+        model_stack_unite(me, &m->decoder);
     for (size_t r; team_take(me, plan->n_tokens, &r);)
         place_row(m, plan, (uint32_t)r);
     team_barrier(me);

@@ -234,6 +234,16 @@ static par_matrix marks_of(model_stack *s)
     return (par_matrix){model_stack_overflow(s), sizeof(float)};
 }
 
+void model_stack_unite(team_member *me, model_stack *s)
+{
+    size_t n = s->batch.n_rows, d = s->arch->d;
+    const par_matrix rows = {s->x, d * sizeof *s->x};
+    if (is_divided(s))
+        par_or_rows_u32(s->grid, me, &rows, 1, n);
+    else
+        par_or_u32(s->grid, me, (uint32_t *)(void *)s->x, n * d);
+}
+
 void model_stack_collect(team_member *me, model_stack *s)
 {
     const par_matrix matrices[] = {{s->x, s->arch->d * sizeof *s->x}, marks_of(s)};

@@ -91,6 +91,9 @@ void model_stack_run(team_member *me, model_stack *s, const model_layer *layers,
  * alike. */
 void model_stack_divide(model_stack *s, uint32_t tp);
 
+/* Before a run, collective like it: x = the union of the ranks' bits, in all rows or, where they are divided, in the rank's own. */
+void model_stack_unite(team_member *me, model_stack *s);
+
 /* After a run, collective like it: bring all rows of x and all marks to every rank; or all marks and only these n rows, which must differ.  Nothing
  * to do where rows were not divided. */
 void model_stack_collect(team_member *me, model_stack *s);

@@ -155,6 +155,11 @@ void par_sum_rows_i64(par_grid *grid, team_member *me, const par_matrix *matrice
     sum_rows(grid, me, PAR_SUM_I64, matrices, n_matrices, n_rows);
 }
 
+void par_or_rows_u32(par_grid *grid, team_member *me, const par_matrix *matrices, size_t n_matrices, size_t n_rows)
+{
+    sum_rows(grid, me, PAR_OR_U32, matrices, n_matrices, n_rows);
+}
+
 /* --- the owners' rows for all --- */
 
 static void spread_node(par_grid *grid, team_member *me, const par_waiter *waiter, const par_shares *all)

@@ -125,8 +125,9 @@ par_rows par_rows_mine(const par_grid *grid, size_t n_rows);
 bool par_rows_alike(const par_grid *grid);
 
 /* Called like par_sum_i64.  sum: matrices of int64, their elements' sums over the tensor group in this rank's rows, exact; what the other rows
- * hold afterwards says nothing.  share: this rank's rows of each matrix to all others, which bring theirs. */
+ * hold afterwards says nothing.  or: the same with u32 and bitwise or.  share: this rank's rows of each matrix to all others, which bring theirs. */
 void par_sum_rows_i64(par_grid *grid, team_member *me, const par_matrix *matrices, size_t n_matrices, size_t n_rows);
+void par_or_rows_u32(par_grid *grid, team_member *me, const par_matrix *matrices, size_t n_matrices, size_t n_rows);
 void par_share_rows(par_grid *grid, team_member *me, const par_matrix *matrices, size_t n_matrices, size_t n_rows);
 
 /* Median microseconds over `repeats` of a sum of `bytes` (int64) over the tensor group, by par_sum_i64 with teams of one and by MPI_Allreduce, in turns
