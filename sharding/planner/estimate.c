@@ -127,16 +127,52 @@ static uint32_t reductions_of(const arch_stack *stack)
     return stack->block == ARCH_BLOCK_PARALLEL ? 1 : 2;
 }
 
+/* Bytes of a rounded row of d values, as the matrices of these roles take it (worker/model/stack.c: share_rows). */
+static uint64_t form_bytes(const plan_model *model, arch_part part, const arch_stack *stack, const arch_role *roles, size_t n_roles, uint32_t il)
+{
+    bool codes = false, halves = false, values = false;
+    for (size_t i = 0; i < n_roles; i++) {
+        pack_type type = (pack_type)model->types[part][roles[i]][il];
+        codes = codes || pack_type_is_quantised(type);
+        halves = halves || type == PACK_BF16;
+        values = values || !(pack_type_is_quantised(type) || type == PACK_BF16);
+    }
+    uint64_t d = stack->d, groups = (d + PACK_GROUP - 1) / PACK_GROUP;
+    return (codes ? groups * (PACK_GROUP + sizeof(float) + sizeof(int32_t)) : 0) + (halves ? (d + d % 2) * sizeof(uint16_t) : 0) +
+           (values ? d * sizeof(float) : 0);
+}
+
+/* Of all rows that one layer sends for a row of its batch: those that meet q, k, v and those that meet gate, up; in a parallel block they are one. */
+static uint64_t gathered_bytes(const plan_model *model, arch_part part, const arch_stack *stack, uint32_t il)
+{
+    static const arch_role gated[] = {ARCH_LAYER_Q, ARCH_LAYER_K, ARCH_LAYER_V, ARCH_LAYER_UP, ARCH_LAYER_GATE};
+    size_t n = arch_mlp_is_gated(stack->mlp) ? 5 : 4;
+    if (stack->block == ARCH_BLOCK_PARALLEL)
+        return form_bytes(model, part, stack, gated, n, il);
+    return form_bytes(model, part, stack, gated, 3, il) + form_bytes(model, part, stack, gated + 3, n - 3, il);
+}
+
+static bool rows_divided(uint32_t tp, uint64_t rows)
+{
+    return tp > 1 && rows >= (uint64_t)tp * PLAN_ROWS_DIVIDED;
+}
+
 /* Layers [layers): attention, reductions, and the calls beside the matrix products. */
 static void add_layers(const cost *c, const arch_stack *stack, const shard_stack_split *split, shard_range layers, uint32_t tp,
                        plan_time *time)
 {
-    uint64_t reduced = (uint64_t)c->pass->rows * (stack->d + 1u);
-    for (uint32_t il = layers.begin; il < layers.end; il++)
+    uint64_t rows = c->pass->rows, reduced = rows * (stack->d + 1u);
+    bool divided = rows_divided(tp, rows);
+    double n = shard_range_width(layers), n_reductions = reductions_of(stack);
+    for (uint32_t il = layers.begin; il < layers.end; il++) {
+        double gathered = (double)(rows * gathered_bytes(c->model, c->part, stack, il)) / n_reductions;
         time->attention_us += attention_us(c->cluster, c->model->kv_type, stack, split, arch_layer_is_local(stack, il), c->pass);
-    double n = shard_range_width(layers);
+        if (divided)
+            time->reduce_us += n_reductions * plan_divide_us(c->cluster, tp, (double)reduced * sizeof(int64_t), gathered);
+    }
     time->matrix_us += n * OTHER_CALLS * c->cluster->call_us;
-    time->reduce_us += n * reductions_of(stack) * plan_reduce_us(c->cluster, tp, reduced, sizeof(int64_t));
+    if (!divided)
+        time->reduce_us += n * n_reductions * plan_reduce_us(c->cluster, tp, reduced, sizeof(int64_t));
 }
 
 /* --- sending --- */
@@ -146,12 +182,33 @@ static double wire_us(const plan_wire *wire, double bytes)
     return wire->latency_us + bytes / (wire->gb_per_s * 1e3);
 }
 
+/* Does a tensor group lie on several nodes, `per_node` of its ranks on each? */
+static bool group_crosses(const plan_cluster *cluster, uint32_t tp, uint32_t *per_node)
+{
+    *per_node = cluster->ranks_per_node < tp ? cluster->ranks_per_node : tp;
+    return tp > *per_node || cluster->ranks_per_node % tp != 0;
+}
+
+/* Both ways a rank's messages to all others of its node leave at once, then those to its fellows on other nodes; a node's ranks share its link. */
+double plan_divide_us(const plan_cluster *cluster, uint32_t tp, double scattered, double gathered)
+{
+    uint32_t per_node;
+    bool crosses = group_crosses(cluster, tp, &per_node);
+    double inside = (per_node - 1.0) / per_node, nodes = at_least(ceil_div(tp, per_node), crosses ? 2.0 : 1.0);
+    double us = 0.0;
+    if (tp > 1 && per_node > 1)
+        us += wire_us(&cluster->local, inside * scattered) + wire_us(&cluster->local, inside * gathered);
+    if (tp > 1 && crosses)
+        us += wire_us(&cluster->network, scattered * (nodes - 1.0) / nodes) + wire_us(&cluster->network, gathered * (nodes - 1.0) / nodes);
+    return us;
+}
+
 double plan_reduce_us(const plan_cluster *cluster, uint32_t tp, uint64_t n, uint32_t bytes_each)
 {
     if (tp == 1)
         return 0.0;
-    uint32_t per_node = cluster->ranks_per_node < tp ? cluster->ranks_per_node : tp;
-    bool crosses = tp > per_node || cluster->ranks_per_node % tp != 0;
+    uint32_t per_node;
+    bool crosses = group_crosses(cluster, tp, &per_node);
     uint32_t steps = plan_tree_levels(tp), network = crosses ? steps - plan_tree_levels(per_node) : 0;
     if (crosses && network == 0)
         network = 1;
@@ -174,7 +231,7 @@ static double gather_us(const plan_cluster *c, uint32_t tp, uint32_t rows, uint3
     return rows * wire_us(wire, 4.0 * vocab * (tp - 1.0) / tp);
 }
 
-/* `rows` rows from stage to stage + 1.  A tensor group's ranks on one node share its link. */
+/* A rank's `bytes` from stage to stage + 1.  A tensor group's ranks on one node share its link. */
 static double hop_us(const plan_cluster *c, uint32_t tp, uint32_t stage, uint64_t bytes)
 {
     uint32_t from = stage * tp, to = from + tp, per_node = c->ranks_per_node;
@@ -237,8 +294,9 @@ static base_status stage_time(const plan_model *model, const plan_cluster *clust
         if (plan_time_total(&time) > plan_time_total(out))
             *out = time;
     }
-    if (stage + 1 < pp)
-        out->hop_us = hop_us(cluster, tp, stage, (uint64_t)pass->rows * (model->a->decoder.stack.d + 1u) * sizeof(float));
+    uint64_t hop_bytes = (uint64_t)pass->rows * (model->a->decoder.stack.d + 1u) * sizeof(float);
+    if (stage + 1 < pp) /* of divided rows each rank sends its own */
+        out->hop_us = hop_us(cluster, tp, stage, rows_divided(tp, pass->rows) ? hop_bytes / tp : hop_bytes);
     else if ((uint64_t)tp * pp > 1) /* the sampled token goes back to stage 0 */
         out->hop_us = tp * pp > cluster->ranks_per_node ? cluster->network.latency_us : cluster->local.latency_us;
     return BASE_OK;
@@ -323,13 +381,24 @@ base_status plan_speed_of(const plan_model *model, const plan_cluster *cluster, 
     return status;
 }
 
-plan_traffic plan_traffic_of(const arch *a, uint32_t tp, uint32_t pp)
+/* Of stage 0, which has as many layers as any. */
+static uint64_t prompt_bytes(const plan_model *model, uint32_t pp)
 {
-    const arch_stack *stack = &a->decoder.stack;
+    const arch_stack *stack = &model->a->decoder.stack;
+    uint64_t sum = 0;
+    for (uint32_t il = 0; il < shard_range_width(shard_range_of(stack->n_layers, pp, 0)); il++)
+        sum += reductions_of(stack) * (stack->d + 1u) * sizeof(int64_t) + gathered_bytes(model, ARCH_DECODER, stack, il);
+    return sum;
+}
+
+plan_traffic plan_traffic_of(const plan_model *model, uint32_t tp, uint32_t pp)
+{
+    const arch_stack *stack = &model->a->decoder.stack;
     uint64_t row = stack->d + 1u, per_layer = reductions_of(stack);
     uint64_t largest_stage = shard_range_width(shard_range_of(stack->n_layers, pp, 0));
     return (plan_traffic){
         .reduce_bytes = tp > 1 ? 2 * largest_stage * per_layer * row * sizeof(int64_t) : 0,
+        .prompt_bytes = tp > 1 ? prompt_bytes(model, pp) : 0,
         .hop_bytes = pp > 1 ? row * sizeof(float) : 0,
         .n_reductions = tp > 1 ? stack->n_layers * per_layer : 0,
     };

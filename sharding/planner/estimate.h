@@ -7,7 +7,8 @@
  *     matrix    max(bytes / rank bandwidth, ceil(tiles / cores) x tile / core rate), a tile being 32 outputs x at most 64 rows
  *     attention 4 flops x positions x head dimension x heads x rows, in tiles of 8 queries x 256 positions; at least the KV bytes / rank
  *               bandwidth
- *     reduction the in-place MPI_Iallreduce of Open MPI 4: a binomial tree up and one down, pieces of 1 MiB of int64
+ *     reduction few rows: the in-place MPI_Iallreduce of Open MPI 4: a binomial tree up and one down, pieces of 1 MiB of int64; from
+ *               PLAN_ROWS_DIVIDED rows a rank on the rows are divided: a reduce-scatter of int64, an all-gather of rounded rows
  *     hop       one message of f32 rows from stage to stage */
 #ifndef PALMGROVE_PLANNER_ESTIMATE_H
 #define PALMGROVE_PLANNER_ESTIMATE_H
@@ -46,9 +47,13 @@ typedef struct plan_speed {
     double image_us;        /* one image through the tower; 0 without */
 } plan_speed;
 
+/* Rows of a rank from which on a step's rows are divided among the tensor group: MODEL_ROWS_DIVIDED (worker/model/stack.h). */
+#define PLAN_ROWS_DIVIDED 8u
+
 /* What one token sends, bytes. */
 typedef struct plan_traffic {
-    uint64_t reduce_bytes; /* sent and received by a rank of the tensor group, all its stage's reductions, largest stage */
+    uint64_t reduce_bytes; /* sent and received by a rank of the tensor group, all its stage's reductions, largest stage; decoding */
+    uint64_t prompt_bytes; /* the same in a step of many rows */
     uint64_t hop_bytes;    /* from a rank to the next stage */
     uint64_t n_reductions; /* in a row, over all stages */
 } plan_traffic;
@@ -57,7 +62,7 @@ typedef struct plan_traffic {
 base_status plan_speed_of(const plan_model *model, const plan_cluster *cluster, uint32_t tp, uint32_t pp,
                           const plan_demand *demand, plan_speed *out, base_error *error);
 
-plan_traffic plan_traffic_of(const arch *a, uint32_t tp, uint32_t pp);
+plan_traffic plan_traffic_of(const plan_model *model, uint32_t tp, uint32_t pp);
 
 /* The parts, for tests and for `palmgrove plan --check`. */
 
@@ -66,6 +71,9 @@ uint32_t plan_tree_levels(uint32_t n);
 
 /* n int64 (or, bytes_each 4, u32) summed over a tensor group of neighbouring ranks. */
 double plan_reduce_us(const plan_cluster *cluster, uint32_t tp, uint64_t n, uint32_t bytes_each);
+
+/* The same for rows that are divided: `scattered` bytes whose sums go to their owners, `gathered` bytes that owners send to all. */
+double plan_divide_us(const plan_cluster *cluster, uint32_t tp, double scattered, double gathered);
 
 /* One pass through a stage. */
 typedef struct plan_pass {

@@ -201,7 +201,7 @@ base_status plan_table_make(const plan_model *model, const plan_cluster *cluster
         if (n_ranks % tp != 0)
             continue;
         plan_layout *layout = &table.layouts[table.n++];
-        *layout = (plan_layout){.tp = tp, .pp = n_ranks / tp, .traffic = plan_traffic_of(model->a, tp, n_ranks / tp)};
+        *layout = (plan_layout){.tp = tp, .pp = n_ranks / tp, .traffic = plan_traffic_of(model, tp, n_ranks / tp)};
         weigh_layout(model, cluster, demand, layout);
         if (layout->fits)
             status = plan_speed_of(model, cluster, tp, layout->pp, demand, &layout->speed, error);

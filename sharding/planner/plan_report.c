@@ -46,10 +46,10 @@ static void print_layout(const plan_report *r, size_t i, FILE *out)
         fprintf(out, "  %s\n", l->refusal);
         return;
     }
-    fprintf(out, "%9.2f %7.2f %7.2f %8.1f %10.3g %9.4g %9.4g %8.4g %9.3g %7.3g\n", gb(l->largest.weights), gb(l->largest.kv),
+    fprintf(out, "%9.2f %7.2f %7.2f %8.1f %10.3g %9.4g %9.4g %8.4g %9.3g %7.3g %6.3g\n", gb(l->largest.weights), gb(l->largest.kv),
             gb(l->largest.workspace), gb(l->node_bytes), plan_time_total(&l->speed.prefill) * 1e-6,
             plan_time_total(&l->speed.decode) * 1e-3, l->speed.decode_full_us * 1e-3, tokens_per_s(l, r->demand),
-            (double)l->traffic.reduce_bytes * 1e-6, (double)l->traffic.hop_bytes * 1e-6);
+            (double)l->traffic.reduce_bytes * 1e-6, (double)l->traffic.prompt_bytes * 1e-6, (double)l->traffic.hop_bytes * 1e-6);
 }
 
 /* Where the time of the chosen layout goes. */
@@ -65,7 +65,7 @@ void plan_report_print(const plan_report *r, FILE *out)
 {
     print_head(r, out);
     fprintf(out, "              largest rank: GB               node     prompt     token     token   tokens   sent by a rank: MB/token\n");
-    fprintf(out, "    tp x pp   weights      KV    work       GB     alone s  alone ms   full ms full /s  reduction    hop\n");
+    fprintf(out, "    tp x pp   weights      KV    work       GB     alone s  alone ms   full ms full /s  reduction  prompt    hop\n");
     for (size_t i = 0; i < r->table->n; i++)
         print_layout(r, i, out);
     fprintf(out, "\n");
@@ -89,11 +89,11 @@ static json_t *time_json(const plan_time *t)
 
 static json_t *layout_json(const plan_layout *l, const plan_demand *demand)
 {
-    json_t *json = json_pack("{si si sb si sI sI sI sI sI sI sI}", "tp", (int)l->tp, "pp", (int)l->pp, "fits", l->fits, "ranks",
+    json_t *json = json_pack("{si si sb si sI sI sI sI sI sI sI sI}", "tp", (int)l->tp, "pp", (int)l->pp, "fits", l->fits, "ranks",
                              (int)(l->tp * l->pp), "weights_bytes", (json_int_t)l->largest.weights, "kv_bytes",
                              (json_int_t)l->largest.kv, "workspace_bytes", (json_int_t)l->largest.workspace, "node_bytes",
                              (json_int_t)l->node_bytes, "reduce_bytes_per_token", (json_int_t)l->traffic.reduce_bytes,
-                             "hop_bytes_per_token", (json_int_t)l->traffic.hop_bytes, "reductions_per_token",
+                             "prompt_reduce_bytes_per_token", (json_int_t)l->traffic.prompt_bytes, "hop_bytes_per_token", (json_int_t)l->traffic.hop_bytes, "reductions_per_token",
                              (json_int_t)l->traffic.n_reductions);
     if (!l->fits) {
         json_object_set_new(json, "refusal", json_string(l->refusal));

@@ -12,6 +12,7 @@
 #include "tests/mpi/tiny_checkpoint.h"
 #include "worker/kernels/kern.h"
 #include "worker/model/model.h"
+#include "worker/model/stack.h"
 
 enum { N_TEXT_BEFORE = 5, N_IMAGE = 49, N_VECTORS = 4, N_TEXT_AFTER = 3, N_DECODED = 12 };
 enum { VECTORS_AT = N_TEXT_BEFORE + N_IMAGE, TEXT_AT = VECTORS_AT + N_VECTORS, N_PROMPT = TEXT_AT + N_TEXT_AFTER };
@@ -255,7 +256,9 @@ static void remove_checkpoint(par_world *world, const char *dir)
     rmdir(dir);
 }
 
-static const way ways[] = {{33, 1}, {MAX_TOKENS / 2, 0}, {1, 0}, {7, 1}, {33, CROWD}};
+/* Large and small chunks: with and without rows divided among the tensor group. */
+enum { LARGE_CHUNK = 33 };
+static const way ways[] = {{LARGE_CHUNK, 1}, {MAX_TOKENS / 2, 0}, {1, 0}, {7, 1}, {LARGE_CHUNK, CROWD}};
 enum { N_WAYS = sizeof ways / sizeof *ways };
 
 /* Run the first n_ways of running a request in one layout, with teams of n_threads. */
@@ -297,6 +300,7 @@ static void for_each_golden(par_world *world, void (*check)(par_world *world, co
 
 /* The checkpoint has 4 groups of MLP columns and 4 layers. */
 enum { GRID_MAX = 4 };
+_Static_assert(LARGE_CHUNK >= GRID_MAX * MODEL_ROWS_DIVIDED && 7 < 2 * MODEL_ROWS_DIVIDED, "the chunks meet both paths");
 
 static void check_layouts(par_world *world, const char *dir, const golden *g)
 {
@@ -320,6 +324,34 @@ static void check_threads(par_world *world, const char *dir, const golden *g)
     uint32_t n = (uint32_t)par_world_size(world);
     for (uint32_t n_threads = 2; n_threads <= 3; n_threads++)
         run_layout(world, dir, n, 1, g, "auto", 2, n_threads);
+}
+
+static bool divide_alike(par_world *world, uint32_t tp)
+{
+    base_error error = {0};
+    par_grid *grid = NULL;
+    CHECK(par_grid_create(world, tp, (uint32_t)par_world_size(world) / tp, &grid, &error) == BASE_OK);
+    bool alike = par_rows_alike(grid);
+    par_grid_destroy(&grid);
+    return alike;
+}
+
+/* Two stages of three ranks whose tensor groups lie on nodes alike and not (ranks a node; the whole group): rows may be divided differently then. */
+static void check_nodes(par_world *world, const char *dir, const golden *g)
+{
+    static const uint32_t node_ranks[][2] = {{1, 1}, {2, 2}, {1, 2}, {2, 3}};
+    uint32_t tp = (uint32_t)par_world_size(world) / 2, stage = (uint32_t)par_world_rank(world) / tp;
+    for (size_t i = 0; i < sizeof node_ranks / sizeof node_ranks[0]; i++) {
+        par_world_pretend_nodes(world, node_ranks[i][stage]);
+        CHECK(divide_alike(world, tp) == (node_ranks[i][0] == node_ranks[i][1]));
+        run_layout(world, dir, tp, 2, g, "auto", 2, 1);
+    }
+    par_world_pretend_nodes(world, 0);
+}
+
+static void case_nodes(par_world *world)
+{
+    for_each_golden(world, check_nodes);
 }
 
 static void case_layouts(par_world *world)
@@ -363,6 +395,6 @@ static void case_print(par_world *world)
 
 int main(int argc, char **argv)
 {
-    const check_case cases[] = {{"layouts", case_layouts}, {"threads", case_threads}, {"kernels", case_kernels}, {"print", case_print}};
+    const check_case cases[] = {{"layouts", case_layouts}, {"threads", case_threads}, {"kernels", case_kernels}, {"nodes", case_nodes}, {"print", case_print}};
     return check_main(argc, argv, cases, sizeof cases / sizeof *cases);
 }

@@ -16,21 +16,24 @@
 #include "tests/mpi/check.h"
 #include "tests/mpi/quiet_count.h"
 #include "tests/mpi/tiny_checkpoint.h"
+#include "worker/model/stack.h"
 #include "worker/worker.h"
 
 #define ENDPOINT "inproc://test-quiet"
 
 enum {
     N_SEQS = 4,
-    PROMPT = 8,       /* tokens */
+    PROMPT = 48,      /* tokens: enough that its rows are divided among 3 ranks */
     LIFE = 200,       /* steps of a sequence */
-    BLOCKS_OF_SEQ = 7, /* (PROMPT + LIFE) / 32 rounded up */
+    BLOCKS_OF_SEQ = 8, /* (PROMPT + LIFE) / 32 rounded up */
     N_AHEAD = 3,
     N_WARM = 300, /* more than one life */
     N_COUNTED = 1000,
     RECEIVE_MS = 20000,
     ATTACH_MS = 5000,
 };
+
+_Static_assert(PROMPT >= 3 * MODEL_ROWS_DIVIDED, "prompts are divided");
 
 typedef struct front {
     void *zmq;

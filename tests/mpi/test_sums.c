@@ -137,6 +137,138 @@ static void case_many(par_world *world)
     each_node_size(world, run_many);
 }
 
+/* --- rows divided among the group --- */
+
+enum { N_PARTS = 3 };
+
+/* Sums and their column of marks, and what owners share: rows of odd sizes. */
+typedef struct division {
+    par_grid *grid;
+    size_t n_rows, width;
+    par_matrix sums[2], bits, parts[N_PARTS];
+    int64_t *owners; /* [n_rows] how many ranks own a row */
+    uint64_t round;
+} division;
+
+static const size_t part_bytes[N_PARTS] = {1, 37, 4096};
+
+static uint8_t part_byte(size_t part, size_t i, uint64_t round)
+{
+    return (uint8_t)mix(i + part * 7919, round);
+}
+
+static void divide(void *context, team_member *me)
+{
+    division *v = context;
+    par_sum_rows_i64(v->grid, me, v->sums, 2, v->n_rows);
+    par_or_rows_u32(v->grid, me, &v->bits, 1, v->n_rows);
+    par_rows own = par_rows_mine(v->grid, v->n_rows);
+    for (size_t p = 0; p < N_PARTS; p++) { /* the owner of a row alone knows what it becomes */
+        uint8_t *bytes = v->parts[p].rows;
+        for (size_t i = own.begin * part_bytes[p]; me->index == 0 && i < own.end * part_bytes[p]; i++)
+            bytes[i] = part_byte(p, i, v->round);
+    }
+    par_share_rows(v->grid, me, v->parts, N_PARTS, v->n_rows);
+    par_sum_i64(v->grid, me, v->owners, v->n_rows);
+}
+
+/* Row by row the vectors of combine_exactly, the marks behind them. */
+static void fill_division(division *v)
+{
+    uint32_t rank = par_grid_place(v->grid).tp_rank;
+    par_rows own = par_rows_mine(v->grid, v->n_rows);
+    size_t n = v->n_rows * v->width;
+    int64_t *sums = malloc((n + v->n_rows + 1) * sizeof *sums);
+    for (size_t i = 0; i < n + v->n_rows; i++)
+        sums[i] = value_of(i, rank, v->round);
+    v->sums[0] = (par_matrix){sums, v->width * sizeof *sums};
+    v->sums[1] = (par_matrix){sums + n, sizeof *sums};
+    v->bits = (par_matrix){malloc((n + 1) * sizeof(uint32_t)), v->width * sizeof(uint32_t)};
+    for (size_t i = 0; i < n; i++)
+        ((uint32_t *)v->bits.rows)[i] = i / 7 % par_grid_place(v->grid).tp == rank ? bits_of(i, v->round) : 0;
+    for (size_t p = 0; p < N_PARTS; p++)
+        v->parts[p] = (par_matrix){malloc(v->n_rows * part_bytes[p] + 1), part_bytes[p]};
+    for (size_t p = 0; p < N_PARTS; p++)
+        memset(v->parts[p].rows, 0x5a, v->n_rows * part_bytes[p] + 1);
+    v->owners = calloc(v->n_rows + 1, sizeof *v->owners);
+    for (size_t r = own.begin; r < own.end; r++)
+        v->owners[r] = 1;
+}
+
+/* Own rows' sums, everybody's parts, one owner for each row, and nothing written behind. */
+static size_t count_wrong(const division *v)
+{
+    par_rows own = par_rows_mine(v->grid, v->n_rows);
+    const int64_t *sums = v->sums[0].rows;
+    size_t wrong = 0, n = v->n_rows * v->width;
+    for (size_t i = 0; i < n + v->n_rows; i++) {
+        size_t row = i < n ? i / v->width : i - n;
+        uint64_t sum = 0;
+        for (uint32_t r = 0; r < par_grid_place(v->grid).tp; r++)
+            sum += (uint64_t)value_of(i, r, v->round);
+        bool is_own = row >= own.begin && row < own.end;
+        wrong += is_own && (uint64_t)sums[i] != sum;
+        wrong += is_own && i < n && ((const uint32_t *)v->bits.rows)[i] != bits_of(i, v->round);
+    }
+    for (size_t p = 0; p < N_PARTS; p++) {
+        const uint8_t *bytes = v->parts[p].rows;
+        for (size_t i = 0; i < v->n_rows * part_bytes[p]; i++)
+            wrong += bytes[i] != part_byte(p, i, v->round);
+        wrong += bytes[v->n_rows * part_bytes[p]] != 0x5a;
+    }
+    for (size_t r = 0; r < v->n_rows; r++)
+        wrong += v->owners[r] != 1;
+    return wrong;
+}
+
+static void divide_rows(par_grid *grid, team *t, size_t n_rows, size_t width, uint64_t round)
+{
+    division v = {.grid = grid, .n_rows = n_rows, .width = width, .round = round};
+    fill_division(&v);
+    team_run(t, divide, &v);
+    CHECK(count_wrong(&v) == 0);
+    for (size_t p = 0; p < N_PARTS; p++)
+        free(v.parts[p].rows);
+    free(v.sums[0].rows);
+    free(v.bits.rows);
+    free(v.owners);
+}
+
+/* Of no row, fewer rows than ranks, and enough for several windows; teams of 1 to 3 threads. */
+static void run_rows(par_world *world, par_grid *grid)
+{
+    static const size_t sizes[][2] = {{0, 44}, {1, 44}, {2, 1}, {5, 300}, {33, 44}, {64, 257}, {500, 31}, {700, 600}};
+    team *t = make_team(1 + (uint32_t)par_world_rank(world) % 3);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        divide_rows(grid, t, sizes[i][0], sizes[i][1], i);
+    team_destroy(&t);
+}
+
+static void case_rows(par_world *world)
+{
+    each_node_size(world, run_rows);
+    par_world_use_shared(world, false);
+    each_node_size(world, run_rows);
+}
+
+/* In turns with whole sums, which use the same slots and messages. */
+static void run_many_rows(par_world *world, par_grid *grid)
+{
+    (void)world;
+    team *t = make_team(1 + (uint32_t)par_world_size(world) % 2);
+    for (uint64_t i = 0; i < 300; i++) {
+        divide_rows(grid, t, mix(i, 3) % (i % 10 == 0 ? 90 : 9), 1 + mix(i, 4) % (i % 50 == 0 ? 3000 : 90), i);
+        if (i % 3 == 0)
+            combine_exactly(grid, t, 1 + mix(i, 5) % 3000, i);
+    }
+    team_destroy(&t);
+}
+
+static void case_many_rows(par_world *world)
+{
+    each_node_size(world, run_many_rows);
+}
+
 /* --- bf16 --- */
 
 /* Every rank ends with the same bits; they are as near as N roundings to 8 bits, and one of the sum, allow. */
@@ -197,6 +329,29 @@ static void combine_rounded_again(par_grid *grid, team *t, size_t n)
     free(j.sums);
 }
 
+static void divide_rounded(void *context, team_member *me)
+{
+    job *j = context;
+    const par_matrix row = {j->sums, sizeof *j->sums};
+    par_sum_rows_i64(j->grid, me, &row, 1, j->n);
+}
+
+/* Between two nodes a rounded sum has the same bits whether rows are divided or not: a prompt's chunks must not show. */
+static void compare_rounded(par_grid *grid, team *t, size_t n)
+{
+    job whole = {grid, malloc((n + 1) * sizeof *whole.sums), calloc(n + 1, sizeof *whole.bits), n}, divided = whole;
+    divided.sums = malloc((n + 1) * sizeof *divided.sums);
+    for (size_t i = 0; i < n; i++)
+        whole.sums[i] = divided.sums[i] = value_of(i, par_grid_place(grid).tp_rank, 3);
+    team_run(t, run_job, &whole);
+    team_run(t, divide_rounded, &divided);
+    par_rows own = par_rows_mine(grid, n);
+    CHECK(par_grid_n_nodes(grid) > 2 || memcmp(whole.sums + own.begin, divided.sums + own.begin, (own.end - own.begin) * sizeof *whole.sums) == 0);
+    free(divided.sums);
+    free(whole.sums);
+    free(whole.bits);
+}
+
 static void run_rounded(par_world *world, par_grid *grid)
 {
     (void)world;
@@ -206,6 +361,8 @@ static void run_rounded(par_world *world, par_grid *grid)
         combine_rounded(grid, t, sizes[i]);
     combine_rounded_again(grid, t, 2500);
     combine_rounded_again(grid, t, 70001);
+    compare_rounded(grid, t, 300);
+    compare_rounded(grid, t, 300001);
     team_destroy(&t);
 }
 
@@ -273,7 +430,7 @@ static void case_columns(par_world *world)
 int main(int argc, char **argv)
 {
     static const check_case cases[] = {
-        {"nodes", case_nodes}, {"large", case_large}, {"many", case_many}, {"bf16", case_bf16}, {"columns", case_columns},
+        {"nodes", case_nodes}, {"large", case_large}, {"many", case_many}, {"rows", case_rows}, {"many_rows", case_many_rows}, {"bf16", case_bf16}, {"columns", case_columns},
     };
     return check_main(argc, argv, cases, sizeof cases / sizeof cases[0]);
 }

@@ -15,6 +15,7 @@
 #include "sharding/planner/plan_report.h"
 #include "sharding/planner/presets.h"
 #include "worker/model/model.h"
+#include "worker/model/stack.h"
 
 #define PHANTOM PALMGROVE_SOURCE_DIR "/models/phantom"
 #define GOLDEN  PALMGROVE_SOURCE_DIR "/tests/golden/families/"
@@ -213,14 +214,31 @@ static void wire_bytes_of_a_token(void **state)
 {
     (void)state;
     arch palm = preset("palm-540b"), llama = preset("llama-3.1-8b");
-    plan_traffic one = plan_traffic_of(&palm, 8, 1), staged = plan_traffic_of(&palm, 8, 2);
+    plan_model *packed = model_of(&palm, PACK_BF16), *small = model_of(&llama, PACK_INT8);
+    plan_traffic one = plan_traffic_of(packed, 8, 1), staged = plan_traffic_of(packed, 8, 2);
     assert_int_equal(one.reduce_bytes, 4u * 8699904u + 2u * 118u * 8u);
     assert_int_equal(one.n_reductions, 118);
     assert_int_equal(one.hop_bytes, 0);
     assert_int_equal(staged.reduce_bytes, one.reduce_bytes / 2);
     assert_int_equal(staged.hop_bytes, (18432 + 1) * 4);
-    assert_int_equal(plan_traffic_of(&llama, 8, 1).n_reductions, 2 * 32); /* a serial block reduces twice */
-    assert_int_equal(plan_traffic_of(&palm, 1, 4).reduce_bytes, 0);
+    assert_int_equal(plan_traffic_of(small, 8, 1).n_reductions, 2 * 32); /* a serial block reduces twice */
+    assert_int_equal(plan_traffic_of(packed, 1, 4).reduce_bytes, 0);
+    free(packed);
+    free(small);
+}
+
+/* Of a prompt's rows sums travel once, and the rounded rows: bf16, or codes with a scale and an offset for each 32. */
+static void wire_bytes_of_a_prompt(void **state)
+{
+    (void)state;
+    assert_int_equal(PLAN_ROWS_DIVIDED, MODEL_ROWS_DIVIDED);
+    arch palm = preset("palm-540b"), llama = preset("llama-3.1-8b");
+    plan_model *packed = model_of(&palm, PACK_BF16), *small = model_of(&llama, PACK_INT8);
+    assert_int_equal(plan_traffic_of(packed, 8, 1).prompt_bytes, 118u * (18433u * 8u + 18432u * 2u));
+    assert_int_equal(plan_traffic_of(small, 8, 1).prompt_bytes, 2u * 32u * (4097u * 8u + 4096u + 128u * 8u));
+    assert_int_equal(plan_traffic_of(small, 1, 2).prompt_bytes, 0);
+    free(packed);
+    free(small);
 }
 
 static plan_cluster plain_cluster(void)
@@ -253,6 +271,21 @@ static void a_reduction_is_two_trees(void **state)
     about(plan_reduce_us(&c, 4, 1000, 8), 2 * (1 + 8) + (10 + 4) + (10 + 8));
     c.ranks_per_node = 4; /* two pieces: 128 Ki values, then one */
     about(plan_reduce_us(&c, 2, 131073, 8), 2 * (1 + 1048.576) + 2 * (1 + 0.008));
+}
+
+/* Half of the sums leave a rank of two, three quarters one of four; between nodes each byte crosses once. */
+static void divided_rows_are_two_halves(void **state)
+{
+    (void)state;
+    plan_cluster c = plain_cluster();
+    about(plan_divide_us(&c, 1, 8000, 1000) + 1, 1);
+    c.ranks_per_node = 4;
+    about(plan_divide_us(&c, 2, 8000, 1000), (1 + 4) + (1 + 0.5));
+    about(plan_divide_us(&c, 4, 8000, 1000), (1 + 6) + (1 + 0.75));
+    c.ranks_per_node = 1;
+    about(plan_divide_us(&c, 4, 8000, 1000), (10 + 3) + (10 + 0.375));
+    c.ranks_per_node = 2;
+    about(plan_divide_us(&c, 4, 8000, 1000), (1 + 4) + (1 + 0.5) + (10 + 2) + (10 + 0.25));
 }
 
 /* --- time --- */
@@ -654,7 +687,9 @@ int main(void)
         cmocka_unit_test(weight_bytes_by_type),
         cmocka_unit_test(footprint_is_the_workers_own),
         cmocka_unit_test(wire_bytes_of_a_token),
+        cmocka_unit_test(wire_bytes_of_a_prompt),
         cmocka_unit_test(a_reduction_is_two_trees),
+        cmocka_unit_test(divided_rows_are_two_halves),
         cmocka_unit_test(decoding_is_bound_by_memory_or_by_arithmetic),
         cmocka_unit_test(a_prompt_costs_its_flops),
         cmocka_unit_test(a_window_bounds_attention),

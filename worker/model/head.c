@@ -34,7 +34,7 @@ static void compute_logits(team_member *me, model_head *h, uint32_t n)
     model_stack *s = h->decoder;
     size_t d = s->arch->d, local = shard_range_width(h->vocab);
     for (size_t i; team_take(me, n, &i);)
-        model_stack_norm_rounded(s, s->x + h->rows[i] * d, &h->norm, i);
+        model_stack_norm_rounded(s, s->x + h->rows[i] * d, &h->norm, h->output, i);
     team_barrier(me);
     kern_rows rows = model_stack_rows(s, n);
     kern_linear(me, &rows, &(kern_product){h->output, h->local_logits, local}, 1);
@@ -105,6 +105,7 @@ void model_head_run(team_member *me, model_head *h, const link_plan *plan, link_
 {
     uint64_t begin_us = me->index == 0 ? trace_begin() : 0;
     uint32_t n = list_rows(me, h, plan);
+    model_stack_collect_rows(me, h->decoder, h->rows, n);
     if (n > 0)
         compute_logits(me, h, n);
     if (me->index != 0)

@@ -274,6 +274,10 @@ base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe 
         model_destroy(&m);
         return status;
     }
+    if (options->probe == NULL) { /* a probe sees whole rows */
+        model_stack_divide(&m->decoder, place.tp);
+        model_stack_divide(&m->tower.stack, place.tp);
+    }
     m->probe = m->decoder.probe = options->probe;
     m->probe_context = m->decoder.probe_context = options->probe_context;
     m->decoder.first_layer = m->split.layers.begin;
@@ -384,7 +388,7 @@ static void embed(team_member *me, model *m, const link_plan *plan)
         embed_row(m, plan->tokens[r], x + r * d);
     team_barrier(me);
     if (m->place.tp > 1)
-        par_or_u32(m->grid, me, (uint32_t *)(void *)x, plan->n_tokens * d);
+        model_stack_unite(me, &m->decoder);
     for (size_t r; team_take(me, plan->n_tokens, &r);)
         place_row(m, plan, (uint32_t)r);
     team_barrier(me);
@@ -403,11 +407,6 @@ static void fill_feedback(const model *m, const link_plan *plan)
     }
 }
 
-static size_t stage_floats(const model *m, const link_plan *plan)
-{
-    return plan->n_tokens * ((size_t)m->a.decoder.stack.d + 1);
-}
-
 static void encode_image(team_member *me, model *m, const link_image *image)
 {
     uint64_t begin_us = me->index == 0 ? trace_begin() : 0;
@@ -419,9 +418,7 @@ static void encode_image(team_member *me, model *m, const link_image *image)
 static void enter_stage(team_member *me, model *m, const link_plan *plan)
 {
     if (m->place.stage > 0) {
-        if (me->index == 0)
-            par_stage_receive(m->grid, m->decoder.x, stage_floats(m, plan));
-        team_barrier(me);
+        model_stack_receive(me, &m->decoder);
         return;
     }
     for (uint32_t i = 0; i < plan->n_images; i++)
@@ -449,10 +446,11 @@ static void walk(void *context, team_member *me)
     model *m = now->m;
     enter_stage(me, m, now->plan);
     model_stack_run(me, &m->decoder, m->weights.layers, shard_range_width(m->split.layers), show_layer, now);
-    if (m->has_head)
+    if (m->has_head) {
         model_head_run(me, &m->head, now->plan, now->result);
-    else if (me->index == 0)
-        par_stage_send(m->grid, m->decoder.x, stage_floats(m, now->plan));
+        return;
+    }
+    model_stack_send(me, &m->decoder);
 }
 
 void model_step(model *m, const link_plan *plan, link_result *result)

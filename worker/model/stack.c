@@ -6,8 +6,13 @@
 
 void model_stack_init(model_stack *s, const arch_stack *a, const shard_stack_split *split, const model_numerics *numerics, par_grid *grid)
 {
-    *s = (model_stack){
-        .arch = a, .split = *split, .heads = model_heads_of(a, split), .numerics = *numerics, .grid = grid};
+    *s = (model_stack){.arch = a, .split = *split, .heads = model_heads_of(a, split), .numerics = *numerics, .grid = grid,
+                       .divided_from = UINT32_MAX};
+}
+
+void model_stack_divide(model_stack *s, uint32_t tp)
+{
+    s->divided_from = tp > 1 ? tp * MODEL_ROWS_DIVIDED : UINT32_MAX;
 }
 
 /* Widths of the rows that meet matrices, and their canonical groups. */
@@ -108,14 +113,24 @@ void model_stack_norm(const model_stack *s, const float *x, const model_norm *no
 
 /* --- rows that meet matrices --- */
 
-/* One row of x [k] to 8 bits and to bf16, unless the numerics keep f32. */
-static void round_row(const model_stack *s, const float *x, size_t k, size_t unit, const kern_codes *codes, size_t r)
+/* What a row is kept as: kern_linear takes codes for quantised matrices, halves for bf16, values for all others. */
+enum { FORM_VALUES = 1, FORM_CODES = 2, FORM_HALVES = 4 };
+
+static unsigned form_for(const model_stack *s, const pack_matrix *w)
+{
+    if (s->numerics.activations == MODEL_ACTIVATIONS_F32)
+        return FORM_VALUES;
+    return pack_type_is_quantised(w->type) ? FORM_CODES : w->type == PACK_BF16 ? FORM_HALVES : FORM_VALUES;
+}
+
+/* One row of x [k] in the forms of rounded rows that are wanted. */
+static void round_row(unsigned forms, const float *x, size_t k, size_t unit, const kern_codes *codes, size_t r)
 {
     size_t n = codes->n_groups;
-    if (s->numerics.activations == MODEL_ACTIVATIONS_F32)
-        return;
-    kern_active()->round_bf16(x, k, unit, codes->halves + r * codes->n_halves);
-    kern_active()->quantise(x, k, unit, codes->codes + r * n * PACK_GROUP, codes->scales + r * n, codes->offsets + r * n);
+    if (forms & FORM_HALVES)
+        kern_active()->round_bf16(x, k, unit, codes->halves + r * codes->n_halves);
+    if (forms & FORM_CODES)
+        kern_active()->quantise(x, k, unit, codes->codes + r * n * PACK_GROUP, codes->scales + r * n, codes->offsets + r * n);
 }
 
 static kern_rows rows_of(const model_stack *s, const float *x, size_t width, size_t n, const kern_codes *codes)
@@ -125,11 +140,16 @@ static kern_rows rows_of(const model_stack *s, const float *x, size_t width, siz
                        .scratch = s->scratch.bytes, .scratch_stride = s->scratch.stride};
 }
 
-void model_stack_norm_rounded(model_stack *s, const float *x, const model_norm *norm, size_t r)
+static void norm_row(model_stack *s, const float *x, const model_norm *norm, unsigned forms, size_t r)
 {
     size_t d = s->arch->d;
     model_stack_norm(s, x, norm, s->y + r * d);
-    round_row(s, s->y + r * d, d, d, &s->y_codes, r);
+    round_row(forms, s->y + r * d, d, d, &s->y_codes, r);
+}
+
+void model_stack_norm_rounded(model_stack *s, const float *x, const model_norm *norm, const pack_matrix *w, size_t r)
+{
+    norm_row(s, x, norm, form_for(s, w), r);
 }
 
 kern_rows model_stack_rows(const model_stack *s, size_t n)
@@ -137,13 +157,181 @@ kern_rows model_stack_rows(const model_stack *s, size_t n)
     return rows_of(s, s->y, s->arch->d, n, &s->y_codes);
 }
 
-/* Begin a branch: y = norm(x), and nothing summed yet. */
-static void begin_row(model_stack *s, const model_norm *norm, size_t r)
+/* How a branch begins: the norm before it, and the matrices that its rows meet, queries, keys and values with `attention`, gate and up
+ * with `mlp`. */
+typedef struct branch_begin {
+    const model_norm *norm;
+    const model_layer *layer;
+    bool attention, mlp;
+} branch_begin;
+
+/* Those matrices, at most 5, and where their products go. */
+static size_t list_products(const model_stack *s, const branch_begin *begin, kern_product *products)
+{
+    const model_layer *layer = begin->layer;
+    size_t n = 0;
+    if (begin->attention) {
+        products[n++] = (kern_product){&layer->q, s->q, layer->q.n};
+        products[n++] = (kern_product){&layer->k, s->k, layer->k.n};
+        products[n++] = (kern_product){&layer->v, s->v, layer->v.n};
+    }
+    if (begin->mlp && s->gate != NULL)
+        products[n++] = (kern_product){&layer->gate, s->gate, layer->gate.n};
+    if (begin->mlp)
+        products[n++] = (kern_product){&layer->up, s->up, layer->up.n};
+    return n;
+}
+
+static unsigned forms_of(const model_stack *s, const branch_begin *begin)
+{
+    kern_product products[5];
+    unsigned forms = 0;
+    for (size_t i = 0, n = list_products(s, begin, products); i < n; i++)
+        forms |= form_for(s, products[i].w);
+    return forms;
+}
+
+static void clear_sum(model_stack *s, size_t r)
 {
     size_t d = s->arch->d;
-    model_stack_norm_rounded(s, s->x + r * d, norm, r);
     memset(s->acc + r * d, 0, d * sizeof *s->acc);
     s->acc[s->batch.n_rows * d + r] = 0;
+}
+
+/* --- rows divided among the tensor group --- */
+
+static bool is_divided(const model_stack *s)
+{
+    return s->batch.n_rows >= s->divided_from;
+}
+
+/* The rows that this rank settles and norms. */
+static par_rows own_rows(const model_stack *s)
+{
+    return is_divided(s) ? par_rows_mine(s->grid, s->batch.n_rows) : (par_rows){0, s->batch.n_rows};
+}
+
+/* Own rows of y to all ranks, and theirs, in the forms that are wanted. */
+static void share_rows(team_member *me, model_stack *s, unsigned forms)
+{
+    const kern_codes *codes = &s->y_codes;
+    par_matrix matrices[PAR_MATRICES];
+    size_t n = 0;
+    if (forms & FORM_VALUES)
+        matrices[n++] = (par_matrix){s->y, s->arch->d * sizeof *s->y};
+    if (forms & FORM_HALVES)
+        matrices[n++] = (par_matrix){codes->halves, codes->n_halves * sizeof *codes->halves};
+    if (forms & FORM_CODES) {
+        matrices[n++] = (par_matrix){codes->codes, codes->n_groups * PACK_GROUP};
+        matrices[n++] = (par_matrix){codes->scales, codes->n_groups * sizeof *codes->scales};
+        matrices[n++] = (par_matrix){codes->offsets, codes->n_groups * sizeof *codes->offsets};
+    }
+    par_share_rows(s->grid, me, matrices, n, s->batch.n_rows);
+}
+
+static par_matrix marks_of(model_stack *s)
+{
+    return (par_matrix){model_stack_overflow(s), sizeof(float)};
+}
+
+void model_stack_unite(team_member *me, model_stack *s)
+{
+    size_t n = s->batch.n_rows, d = s->arch->d;
+    const par_matrix rows = {s->x, d * sizeof *s->x};
+    if (is_divided(s))
+        par_or_rows_u32(s->grid, me, &rows, 1, n);
+    else
+        par_or_u32(s->grid, me, (uint32_t *)(void *)s->x, n * d);
+}
+
+void model_stack_collect(team_member *me, model_stack *s)
+{
+    const par_matrix matrices[] = {{s->x, s->arch->d * sizeof *s->x}, marks_of(s)};
+    if (is_divided(s))
+        par_share_rows(s->grid, me, matrices, 2, s->batch.n_rows);
+}
+
+/* Few rows: side by side in y, zero where they are not this rank's, so that a union of bits moves them. */
+static void unite_rows(team_member *me, model_stack *s, const uint32_t *rows, size_t n)
+{
+    size_t d = s->arch->d;
+    par_rows own = own_rows(s);
+    for (size_t i; team_take(me, n, &i);) {
+        if (rows[i] >= own.begin && rows[i] < own.end)
+            memcpy(s->y + i * d, s->x + rows[i] * d, d * sizeof *s->x);
+        else
+            memset(s->y + i * d, 0, d * sizeof *s->y);
+    }
+    par_or_u32(s->grid, me, (uint32_t *)(void *)s->y, n * d);
+    for (size_t i; team_take(me, n, &i);)
+        memcpy(s->x + rows[i] * d, s->y + i * d, d * sizeof *s->x);
+    team_barrier(me);
+}
+
+void model_stack_collect_rows(team_member *me, model_stack *s, const uint32_t *rows, size_t n)
+{
+    const par_matrix marks = marks_of(s);
+    if (2 * n >= s->batch.n_rows) {
+        model_stack_collect(me, s);
+    } else if (is_divided(s)) {
+        unite_rows(me, s, rows, n);
+        par_share_rows(s->grid, me, &marks, 1, s->batch.n_rows);
+    }
+}
+
+/* What goes from stage to stage lies in x: rows, and their marks behind them.  Of divided rows that is a part of x; the marks are moved to its end, where
+ * another rank's row or other marks lay, which nobody reads. */
+static bool hops_divided(const model_stack *s)
+{
+    return is_divided(s) && par_rows_alike(s->grid);
+}
+
+static par_rows hop_rows(const model_stack *s)
+{
+    return hops_divided(s) ? own_rows(s) : (par_rows){0, s->batch.n_rows};
+}
+
+void model_stack_send(team_member *me, model_stack *s)
+{
+    size_t d = s->arch->d;
+    if (!hops_divided(s))
+        model_stack_collect(me, s);
+    if (me->index != 0)
+        return;
+    par_rows rows = hop_rows(s);
+    size_t n = rows.end - rows.begin;
+    memmove(s->x + rows.end * d, model_stack_overflow(s) + rows.begin, n * sizeof *s->x);
+    par_stage_send(s->grid, s->x + rows.begin * d, n * (d + 1));
+}
+
+void model_stack_receive(team_member *me, model_stack *s)
+{
+    if (me->index == 0) {
+        size_t d = s->arch->d;
+        par_rows rows = hop_rows(s);
+        size_t n = rows.end - rows.begin;
+        par_stage_receive(s->grid, s->x + rows.begin * d, n * (d + 1));
+        memmove(model_stack_overflow(s) + rows.begin, s->x + rows.end * d, n * sizeof *s->x);
+    }
+    team_barrier(me);
+}
+
+/* Row r of y = norm(x), unless it is another rank's, and nothing summed yet. */
+static void begin_row(model_stack *s, const branch_begin *begin, unsigned forms, size_t r)
+{
+    par_rows own = own_rows(s);
+    if (r >= own.begin && r < own.end)
+        norm_row(s, s->x + r * s->arch->d, begin->norm, forms, r);
+    clear_sum(s, r);
+}
+
+/* All rows are begun: those of the others too. */
+static void end_rows(team_member *me, model_stack *s, unsigned forms)
+{
+    if (is_divided(s))
+        share_rows(me, s, forms);
+    else
+        team_barrier(me);
 }
 
 /* RMS norm of each head of one row, the gain shared (QK norm of ViT-22B and Gemma 3). */
@@ -222,7 +410,7 @@ static void activate_row(model_stack *s, const model_layer *layer, size_t r)
         kern_active()->gelu_quick(up, layer->up_bias, f);
         break;
     }
-    round_row(s, gate != NULL ? gate : up, f, SHARD_MLP_GROUP, &s->hidden_codes, r);
+    round_row(form_for(s, &layer->down), gate != NULL ? gate : up, f, SHARD_MLP_GROUP, &s->hidden_codes, r);
 }
 
 static const float *hidden_of(const model_stack *s)
@@ -230,21 +418,12 @@ static const float *hidden_of(const model_stack *s)
     return s->gate != NULL ? s->gate : s->up;
 }
 
-/* The products of y: queries, keys and values with `attention`, gate and up with `mlp`. */
-static void project(team_member *me, model_stack *s, const model_layer *layer, bool attention, bool mlp)
+/* The products of y. */
+static void project(team_member *me, model_stack *s, const branch_begin *begin)
 {
     kern_rows rows = model_stack_rows(s, s->batch.n_rows);
     kern_product products[5];
-    size_t n = 0;
-    if (attention) {
-        products[n++] = (kern_product){&layer->q, s->q, layer->q.n};
-        products[n++] = (kern_product){&layer->k, s->k, layer->k.n};
-        products[n++] = (kern_product){&layer->v, s->v, layer->v.n};
-    }
-    if (mlp && s->gate != NULL)
-        products[n++] = (kern_product){&layer->gate, s->gate, layer->gate.n};
-    if (mlp)
-        products[n++] = (kern_product){&layer->up, s->up, layer->up.n};
+    size_t n = list_products(s, begin, products);
     kern_linear(me, &rows, products, n);
     team_barrier(me);
 }
@@ -261,15 +440,27 @@ static void attention(team_member *me, model_stack *s, const model_layer *layer,
     team_barrier(me);
     attend(me, s, layer->is_local, kv_layer);
     team_barrier(me);
-    if (s->numerics.activations == MODEL_ACTIVATIONS_F32)
-        return;
     size_t width = q_width(s);
+    unsigned form = form_for(s, &layer->o);
+    if (form == FORM_VALUES)
+        return;
     for (size_t r; team_take(me, s->batch.n_rows, &r);)
-        round_row(s, s->o + r * width, width, s->arch->dh, &s->o_codes, r);
+        round_row(form, s->o + r * width, width, s->arch->dh, &s->o_codes, r);
     team_barrier(me);
 }
 
 /* --- what the branches add to x --- */
+
+/* Over the tensor group: own rows of acc, or all. */
+static void sum_group(team_member *me, model_stack *s)
+{
+    size_t d = s->arch->d, n = s->batch.n_rows;
+    const par_matrix sums[] = {{s->acc, d * sizeof *s->acc}, {s->acc + n * d, sizeof *s->acc}};
+    if (is_divided(s))
+        par_sum_rows_i64(s->grid, me, sums, 2, n);
+    else
+        par_sum_i64(s->grid, me, s->acc, n * (d + 1));
+}
 
 /* acc += this rank's part of the contractions of attention's output, the MLP's activations, or both; then over the tensor group. */
 static void sum(team_member *me, model_stack *s, const model_layer *layer, bool of_attention, bool of_mlp)
@@ -284,15 +475,15 @@ static void sum(team_member *me, model_stack *s, const model_layer *layer, bool 
     if (of_mlp)
         terms[n_terms++] = (kern_term){&hidden, &layer->down};
     kern_linear_fixed(me, terms, n_terms, s->acc, d, s->acc + n * d);
-    par_sum_i64(s->grid, me, s->acc, n * (d + 1));
+    sum_group(me, s);
 }
 
 /* How a branch ends: what is added to its sum (both branches of a parallel block may have a bias), the norm it goes through before it is
- * added to the residual stream, and the norm that begins the next branch; NULL: none. */
+ * added to the residual stream, and the next branch; NULL: none. */
 typedef struct branch_end {
     const float *bias, *second_bias;
     float *post_gain;
-    const model_norm *next;
+    const branch_begin *next;
 } branch_end;
 
 static void settle_row(model_stack *s, const branch_end *end, size_t r)
@@ -312,30 +503,44 @@ static void settle_row(model_stack *s, const branch_end *end, size_t r)
         model_stack_overflow(s)[r] = 1.0f;
 }
 
-/* Settle every row and begin the next branch. */
+/* Settle the rows, which are this rank's or all, and begin the next branch. */
 static void settle(team_member *me, model_stack *s, const branch_end *end)
 {
+    par_rows own = own_rows(s);
+    unsigned forms = end->next != NULL ? forms_of(s, end->next) : 0;
     for (size_t r; team_take(me, s->batch.n_rows, &r);) {
-        settle_row(s, end, r);
+        if (r >= own.begin && r < own.end)
+            settle_row(s, end, r);
         if (end->next != NULL)
-            begin_row(s, end->next, r);
+            begin_row(s, end->next, forms, r);
     }
-    team_barrier(me);
+    if (end->next != NULL)
+        end_rows(me, s, forms);
+    else
+        team_barrier(me);
 }
 
-/* One layer; `next`: the norm of the one after it. */
-static void run_layer(team_member *me, model_stack *s, const model_layer *layer, uint32_t il, const model_norm *next)
+/* The first branch of a layer: attention, in a parallel block with the MLP. */
+static branch_begin layer_begin(const model_stack *s, const model_layer *layer)
+{
+    return (branch_begin){&layer->norm, layer, true, s->arch->block == ARCH_BLOCK_PARALLEL};
+}
+
+/* One layer; `next`: the one after it. */
+static void run_layer(team_member *me, model_stack *s, const model_layer *layer, uint32_t il, const model_layer *next)
 {
     bool parallel = s->arch->block == ARCH_BLOCK_PARALLEL;
     uint32_t kv_layer = s->kv.n_layers > 1 ? il : 0;
+    const branch_begin first = layer_begin(s, layer), mlp = {&layer->mlp_norm, layer, false, true};
+    const branch_begin after = next != NULL ? layer_begin(s, next) : (branch_begin){0};
     show(me, s, "attn_in", il, s->y, s->arch->d);
-    project(me, s, layer, true, parallel);
+    project(me, s, &first);
     attention(me, s, layer, kv_layer);
     show(me, s, "attn_out", il, s->o, layer->o.k);
     if (!parallel) {
         sum(me, s, layer, true, false);
-        settle(me, s, &(branch_end){layer->o_bias, NULL, layer->post_attn_norm, &layer->mlp_norm});
-        project(me, s, layer, false, true);
+        settle(me, s, &(branch_end){layer->o_bias, NULL, layer->post_attn_norm, &mlp});
+        project(me, s, &mlp);
         for (size_t r; team_take(me, s->batch.n_rows, &r);)
             activate_row(s, layer, r);
         team_barrier(me);
@@ -343,7 +548,17 @@ static void run_layer(team_member *me, model_stack *s, const model_layer *layer,
     show(me, s, "mlp_in", il, s->y, s->arch->d);
     show(me, s, "mlp_hidden", il, hidden_of(s), layer->down.k);
     sum(me, s, layer, parallel, true);
-    settle(me, s, &(branch_end){layer->down_bias, parallel ? layer->o_bias : NULL, layer->post_mlp_norm, next});
+    settle(me, s, &(branch_end){layer->down_bias, parallel ? layer->o_bias : NULL, layer->post_mlp_norm, next != NULL ? &after : NULL});
+}
+
+/* The first norm. */
+static void begin_layers(team_member *me, model_stack *s, const model_layer *layers)
+{
+    const branch_begin first = layer_begin(s, &layers[0]);
+    unsigned forms = forms_of(s, &first);
+    for (size_t r; team_take(me, s->batch.n_rows, &r);)
+        begin_row(s, &first, forms, r);
+    end_rows(me, s, forms);
 }
 
 void model_stack_run(team_member *me, model_stack *s, const model_layer *layers, uint32_t n, void (*done)(void *context, uint32_t layer),
@@ -351,12 +566,11 @@ void model_stack_run(team_member *me, model_stack *s, const model_layer *layers,
 {
     if (me->index == 0)
         model_attention_divide(&s->attention, &s->batch);
-    for (size_t r; n > 0 && team_take(me, s->batch.n_rows, &r);)
-        begin_row(s, &layers[0].norm, r);
-    team_barrier(me);
+    if (n > 0)
+        begin_layers(me, s, layers);
     for (uint32_t il = 0; il < n; il++) {
         uint64_t begin_us = me->index == 0 ? trace_begin() : 0;
-        run_layer(me, s, &layers[il], il, il + 1 < n ? &layers[il + 1].norm : NULL);
+        run_layer(me, s, &layers[il], il, il + 1 < n ? &layers[il + 1] : NULL);
         if (me->index == 0)
             trace_end(TRACE_LAYER, begin_us, s->first_layer + il);
         if (me->index == 0 && done != NULL)

@@ -7,6 +7,11 @@
  * The rank computes its query heads and its MLP columns; what they add goes into a fixed-point accumulator, and an exact integer sum over
  * the tensor group finishes each branch (both at once in a parallel block).
  *
+ * With MODEL_ROWS_DIVIDED rows a rank and more, rows are divided among the tensor group (Megatron's sequence parallelism, Korthikanti et al., arXiv
+ * 2205.05198): a sum reaches only the owner of a row, which settles, norms and rounds it, and sends to the others what the next matrices take:
+ * one to four bytes a value instead of eight, and a row's work is done once.  x and its marks are then the owner's alone until model_stack_collect.
+ * Neither shows in a result: sums are exact, and all else is row by row.
+ *
  * Every member of the rank's team walks through the same functions (worker/team); what one pass writes the next reads after a barrier.
  * Passes over rows do all that belongs to a row at once: the end of one branch, the norm before the next, the rounding to 8 bits.
  *
@@ -54,7 +59,11 @@ typedef struct model_stack {
     model_probe *probe; /* sees what meets the matrices (model.h); NULL in service, and for a tower */
     void *probe_context;
     uint32_t first_layer; /* of this rank, in the whole model; for the probe */
+    uint32_t divided_from; /* batches of so many rows and more are divided; UINT32_MAX: none */
 } model_stack;
+
+/* Rows of a rank from which on they are divided.  Fewer are not worth a second wait for the others. */
+#define MODEL_ROWS_DIVIDED 8u
 
 /* Describe a stack: what it is and what of it this rank has.  No memory yet. */
 void model_stack_init(model_stack *s, const arch_stack *a, const shard_stack_split *split, const model_numerics *numerics, par_grid *grid);
@@ -73,10 +82,27 @@ void model_stack_start(model_stack *s, const float *divisors);
 float *model_stack_overflow(model_stack *s);
 
 /* Run layers [0, n) over the batch, in place on x; keys and values of layer i go to the cache's layer i, or all to layer 0 when the cache
- * has one only.  Collective over the tensor group and over the team; x is visible to all members afterwards.  `done`, for probes:
- * called by member 0 after each layer; may be NULL. */
+ * has one only.  Collective over the tensor group and over the team; what this rank has of x is visible to all members afterwards.  `done`,
+ * for probes: called by member 0 after each layer; may be NULL. */
 void model_stack_run(team_member *me, model_stack *s, const model_layer *layers, uint32_t n, void (*done)(void *context, uint32_t layer),
                      void *done_context);
+
+/* Divide batches that are large enough among the tensor group's ranks; else never.  After model_stack_init, before the first run; all ranks
+ * alike. */
+void model_stack_divide(model_stack *s, uint32_t tp);
+
+/* Before a run, collective like it: x = the union of the ranks' bits, in all rows or, where they are divided, in the rank's own. */
+void model_stack_unite(team_member *me, model_stack *s);
+
+/* After a run, collective like it: bring all rows of x and all marks to every rank; or all marks and only these n rows, which must differ.  Nothing
+ * to do where rows were not divided. */
+void model_stack_collect(team_member *me, model_stack *s);
+void model_stack_collect_rows(team_member *me, model_stack *s, const uint32_t *rows, size_t n);
+
+/* The batch's rows of x and their marks to the next stage, after a run, and from the one before: the rank's own where they are divided and all stages
+ * divide alike, else all.  Collective like a run; between stages too. */
+void model_stack_send(team_member *me, model_stack *s);
+void model_stack_receive(team_member *me, model_stack *s);
 
 /* x += y, n elements; nothing when y is NULL. */
 void model_stack_add(float *x, const float *y, size_t n);
@@ -84,8 +110,8 @@ void model_stack_add(float *x, const float *y, size_t n);
 /* One row through the stack's norm: y = norm(x).  y may be x. */
 void model_stack_norm(const model_stack *s, const float *x, const model_norm *norm, float *y);
 
-/* The same into row r of the stack's y, rounded to 8 bits too where the numerics say so; and the first n rows of y as products take them. */
-void model_stack_norm_rounded(model_stack *s, const float *x, const model_norm *norm, size_t r);
+/* The same into row r of the stack's y, rounded as `w` takes it; and the first n rows of y as products take them. */
+void model_stack_norm_rounded(model_stack *s, const float *x, const model_norm *norm, const pack_matrix *w, size_t r);
 kern_rows model_stack_rows(const model_stack *s, size_t n);
 
 #endif

@@ -193,6 +193,7 @@ void model_tower_encode(team_member *me, model_tower *t, uint32_t slot, const ui
     if (shows)
         probe(probe_context, "patches", 0, t->stack.x, n_rows(t), t->arch->stack.d);
     model_stack_run(me, &t->stack, t->weights->tower, t->arch->stack.n_layers, show_layer, &(watch){t, probe, probe_context});
+    model_stack_collect(me, &t->stack);
     finish_patches(me, t);
     project(me, t, image);
     if (me->index == 0) {

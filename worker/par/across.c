@@ -24,7 +24,15 @@ typedef struct flight {
     size_t n;
     unsigned char *out, *in, *sum_out, *sum_in; /* messages: first round, second round (slices) */
     MPI_Request *sends, *receives, *sum_sends, *sum_receives; /* [size - 1] each */
+    par_shares shares; /* of rows */
 } flight;
+
+/* A window of shares under way. */
+enum { GATHERS = 2 };
+typedef struct gathering {
+    MPI_Request *requests; /* [2 x PAR_MATRICES x (size - 1)] */
+    size_t n_requests;
+} gathering;
 
 struct par_across {
     MPI_Comm comm;
@@ -33,6 +41,7 @@ struct par_across {
     unsigned char *memory;
     MPI_Request *requests;
     flight flights[PAR_FLIGHTS];
+    gathering gatherings[GATHERS];
 };
 
 /* --- making it --- */
@@ -59,7 +68,7 @@ base_status par_across_create(MPI_Comm comm, size_t piece_bytes, par_wire wire, 
     par_must(MPI_Comm_rank(comm, &a->rank), "MPI_Comm_rank");
     size_t room = room_bytes(piece_bytes, a->size), n = (size_t)a->size;
     a->memory = aligned_alloc(LINE, PAR_FLIGHTS * 4 * room);
-    a->requests = calloc(PAR_FLIGHTS * 4 * n, sizeof *a->requests);
+    a->requests = calloc((PAR_FLIGHTS * 4 + GATHERS * 2 * PAR_MATRICES) * n, sizeof *a->requests);
     if (a->memory == NULL || a->requests == NULL) {
         par_across_destroy(&a);
         return base_fail(error, BASE_ENOMEM, "no memory for sums over %zu nodes (%zu bytes)", n, PAR_FLIGHTS * 4 * room);
@@ -76,6 +85,8 @@ base_status par_across_create(MPI_Comm comm, size_t piece_bytes, par_wire wire, 
                                  .sum_sends = requests + 2 * n,
                                  .sum_receives = requests + 3 * n};
     }
+    for (size_t i = 0; i < GATHERS; i++)
+        a->gatherings[i].requests = a->requests + (PAR_FLIGHTS * 4 + i * 2 * PAR_MATRICES) * n;
     *out = a;
     return BASE_OK;
 }
@@ -210,6 +221,83 @@ static void end_slices(par_across *a, flight *f, const par_waiter *waiter)
     }
     par_wait_transfer(waiter, f->sends, (size_t)a->size - 1);
     par_wait_transfer(waiter, f->sum_sends, (size_t)a->size - 1);
+}
+
+/* --- shares of rows --- */
+
+static size_t elements(const flight *f, par_share share)
+{
+    return share.bytes / par_combine_element(f->how);
+}
+
+/* A rounding wire rounds the owner's part too, as `whole` does: a sum of two nodes has the same bits either way. */
+static void settle_own(const par_across *a, flight *f, par_share own)
+{
+    if (a->wire == PAR_WIRE_EXACT)
+        return;
+    par_wire_put(a->wire, f->how, own.begin, elements(f, own), f->sum_out);
+    settle(a, f, f->sum_out, elements(f, own), own.begin);
+}
+
+/* Messages without values are not sent. */
+void par_across_scatter_begin(par_across *a, uint64_t index, par_combine how, const par_shares *shares)
+{
+    flight *f = &a->flights[index % PAR_FLIGHTS];
+    f->how = how;
+    f->shares = *shares;
+    par_share own = par_share_of(shares, a->rank);
+    size_t n_own = elements(f, own);
+    unsigned char *out = f->out;
+    for (int i = 0; i < a->size - 1; i++) {
+        f->receives[i] = f->sends[i] = MPI_REQUEST_NULL;
+        if (n_own > 0)
+            f->receives[i] = receive(a, partner(a, i), PAR_TAG_SUM, f->in + (size_t)i * stride_bytes(how, n_own), par_wire_most(how, n_own));
+    }
+    for (int i = 0; i < a->size - 1; i++) {
+        par_share theirs = par_share_of(shares, partner(a, i));
+        size_t n = elements(f, theirs);
+        if (n > 0)
+            f->sends[i] = send(a, partner(a, i), PAR_TAG_SUM, out, par_wire_put(a->wire, how, theirs.begin, n, out));
+        out += stride_bytes(how, n);
+    }
+    settle_own(a, f, own);
+}
+
+void par_across_scatter_end(par_across *a, uint64_t index, const par_waiter *waiter)
+{
+    flight *f = &a->flights[index % PAR_FLIGHTS];
+    par_share own = par_share_of(&f->shares, a->rank);
+    size_t n = elements(f, own);
+    par_wait_transfer(waiter, f->receives, (size_t)a->size - 1);
+    for (int i = 0; i < a->size - 1 && n > 0; i++)
+        par_wire_combine(f->how, f->in + (size_t)i * stride_bytes(f->how, n), n, own.begin);
+    par_wait_transfer(waiter, f->sends, (size_t)a->size - 1);
+}
+
+void par_across_gather_begin(par_across *a, uint64_t index, const par_shares *shares, size_t n_shares)
+{
+    gathering *g = &a->gatherings[index % GATHERS];
+    g->n_requests = 0;
+    for (int i = 0; i < a->size - 1; i++) {
+        for (size_t s = 0; s < n_shares; s++) {
+            par_share theirs = par_share_of(&shares[s], partner(a, i));
+            if (theirs.bytes > 0)
+                g->requests[g->n_requests++] = receive(a, partner(a, i), PAR_TAG_SUMMED, theirs.begin, theirs.bytes);
+        }
+    }
+    for (int i = 0; i < a->size - 1; i++) {
+        for (size_t s = 0; s < n_shares; s++) {
+            par_share own = par_share_of(&shares[s], a->rank);
+            if (own.bytes > 0)
+                g->requests[g->n_requests++] = send(a, partner(a, i), PAR_TAG_SUMMED, own.begin, own.bytes);
+        }
+    }
+}
+
+void par_across_gather_end(par_across *a, uint64_t index, const par_waiter *waiter)
+{
+    gathering *g = &a->gatherings[index % GATHERS];
+    par_wait_transfer(waiter, g->requests, g->n_requests);
 }
 
 /* --- doubling --- */

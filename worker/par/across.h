@@ -11,6 +11,7 @@
  * rings, because a CPU cluster's switch lets all pairs talk and a ring's N - 1 latencies in a row are what hurts.)
  * Values travel as wire.h writes them.  With PAR_WIRE_BF16 every rank still ends with the same bits: whoever sends a value on keeps what
  * it sent.
+ * Rows that are divided (rows.h) need only the first round of slices, and later, as opaque bytes, the second.
  *
  * Up to PAR_FLIGHTS pieces are under way at a time: piece i begins, piece i - 1 is in the middle and piece i - 2 ends. */
 #ifndef PALMGROVE_PAR_ACROSS_H
@@ -19,6 +20,7 @@
 #include <mpi.h>
 
 #include "worker/par/par.h"
+#include "worker/par/rows.h"
 #include "worker/par/shared.h"
 #include "worker/par/wait.h"
 
@@ -35,5 +37,14 @@ void par_across_destroy(par_across **across);
 void par_across_begin(par_across *a, uint64_t index, par_combine how, void *values, size_t n);
 void par_across_middle(par_across *a, uint64_t index, const par_waiter *waiter);
 void par_across_end(par_across *a, uint64_t index, const par_waiter *waiter);
+
+/* Shares of rows, the comm's rank r owning member r's: each rank's becomes the sum over all ranks.  `shares`, whose window is one piece (together at
+ * most piece_bytes), is copied; begin and end as above, the other ranks' shares stay as they are. */
+void par_across_scatter_begin(par_across *a, uint64_t index, par_combine how, const par_shares *shares);
+void par_across_scatter_end(par_across *a, uint64_t index, const par_waiter *waiter);
+
+/* Each rank's shares of several matrices to all others, straight from and into their place; window `index` of at most PAR_MATRICES.  Two may be under way. */
+void par_across_gather_begin(par_across *a, uint64_t index, const par_shares *shares, size_t n_shares);
+void par_across_gather_end(par_across *a, uint64_t index, const par_waiter *waiter);
 
 #endif

@@ -68,21 +68,26 @@ static void combine_nodes(par_grid *grid, team_member *me, const par_waiter *wai
     }
 }
 
-static void combine_group(par_grid *grid, team_member *me, par_combine how, void *values, size_t n)
+par_waiter par_group_begin(par_grid *grid, team_member *me)
 {
     const par_waiter waiter = {.crowded = grid->waiter.crowded, .service = keep_moving, .context = grid};
-    size_t bytes = n * par_combine_element(how);
-    const vector v = {how, values, bytes, (bytes + PAR_PIECE_BYTES - 1) / PAR_PIECE_BYTES};
-    par_shared *shared = grid->nodes.shared;
-    if (shared != NULL)
-        par_shared_begin(shared, me, &waiter);
+    if (grid->nodes.shared != NULL)
+        par_shared_begin(grid->nodes.shared, me, &waiter);
     team_barrier(me);
     if (me->index == 0 && grid->place.pp > 1) /* messages between stages move only while both ends call MPI */
         par_grid_service(grid);
+    return waiter;
+}
+
+static void combine_group(par_grid *grid, team_member *me, par_combine how, void *values, size_t n)
+{
+    size_t bytes = n * par_combine_element(how);
+    const vector v = {how, values, bytes, (bytes + PAR_PIECE_BYTES - 1) / PAR_PIECE_BYTES};
+    const par_waiter waiter = par_group_begin(grid, me);
     if (grid->nodes.n_nodes > 1)
         combine_nodes(grid, me, &waiter, &v);
     else
-        par_shared_combine(shared, me, &waiter, how, values, bytes);
+        par_shared_combine(grid->nodes.shared, me, &waiter, how, values, bytes);
     team_barrier(me);
 }
 

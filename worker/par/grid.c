@@ -49,10 +49,12 @@ base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid
     par_must(MPI_Comm_split(world->comm, (int)grid->place.stage, world->rank, &grid->group), "MPI_Comm_split");
     status = par_nodes_init(&grid->nodes, grid->group, world->use_shared, world->pretended_node, world->wire, error);
     status = par_world_agree(world, status, error);
-    if (status == BASE_OK)
-        *out = grid;
-    else
+    if (status != BASE_OK) {
         par_grid_destroy(&grid);
+        return status;
+    }
+    par_rows_compare(grid);
+    *out = grid;
     return status;
 }
 

@@ -63,6 +63,8 @@ base_status par_nodes_init(par_nodes *nodes, MPI_Comm group, bool share_memory, 
         return base_fail(error, BASE_EINVAL, "ranks of a tensor group were told different wires; start all with the same --wire");
     bool has_rail = nodes->local_rank < nodes->n_rails;
     par_must(MPI_Comm_split(group, has_rail ? nodes->local_rank : MPI_UNDEFINED, 0, &nodes->rail), "MPI_Comm_split");
+    if (has_rail)
+        par_must(MPI_Comm_rank(nodes->rail, &nodes->rail_rank), "MPI_Comm_rank");
     if (status == BASE_OK && has_rail)
         status = par_across_create(nodes->rail, PAR_PIECE_BYTES, wire, &nodes->across, error);
     return status;

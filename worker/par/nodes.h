@@ -17,6 +17,7 @@ typedef struct par_nodes {
     MPI_Comm rail;        /* the j-th ranks of all nodes; MPI_COMM_NULL: this rank is behind the first R, or there is one node */
     int local_rank, local_size;
     int n_nodes, n_rails; /* n_rails: R */
+    int rail_rank;        /* 0 without a rail */
     uint32_t *tp_ranks;   /* [local_size] owned; tensor ranks of this node's, ascending */
     par_shared *shared;   /* NULL: one rank on this node */
     par_across *across;   /* NULL: as `rail` */

@@ -94,7 +94,7 @@ uint32_t par_grid_n_nodes(const par_grid *grid);
 
 /* --- inside a tensor group --- */
 
-/* These two are called by every member of the rank's team with the same arguments; member 0 alone calls MPI.  They begin with a barrier, so
+/* These are called by every member of the rank's team with the same arguments; member 0 alone calls MPI.  They begin with a barrier, so
  * that all members' values are there, and end with one, so that all see the result. */
 
 /* values[i] = sum over the tensor group, in place, exact.  Collective over the group. */
@@ -102,6 +102,34 @@ void par_sum_i64(par_grid *grid, team_member *me, int64_t *values, size_t n);
 /* values[i] = bitwise or over the tensor group, in place: with one owner and zeros elsewhere it moves floats
  * unchanged. */
 void par_or_u32(par_grid *grid, team_member *me, uint32_t *values, size_t n);
+/* --- rows divided among a tensor group --- */
+
+/* Rows that lie densely in memory, [n_rows][row_bytes]. */
+typedef struct par_matrix {
+    void *rows;
+    size_t row_bytes;
+} par_matrix;
+
+#define PAR_MATRICES 6u /* at most, in one call */
+
+typedef struct par_rows {
+    size_t begin, end;
+} par_rows;
+
+/* The rows of n_rows that this rank owns: neighbours; nearly as many as every other rank, or none where a node has more ranks than the smallest
+ * (nodes.h).  All rows where the group has one rank. */
+par_rows par_rows_mine(const par_grid *grid, size_t n_rows);
+
+/* Does this hold on all stages for the same rows, tensor rank by tensor rank?  Then a rank may pass its rows on to the next stage.  No, where tensor groups
+ * lie on nodes in different ways. */
+bool par_rows_alike(const par_grid *grid);
+
+/* Called like par_sum_i64.  sum: matrices of int64, their elements' sums over the tensor group in this rank's rows, exact; what the other rows
+ * hold afterwards says nothing.  or: the same with u32 and bitwise or.  share: this rank's rows of each matrix to all others, which bring theirs. */
+void par_sum_rows_i64(par_grid *grid, team_member *me, const par_matrix *matrices, size_t n_matrices, size_t n_rows);
+void par_or_rows_u32(par_grid *grid, team_member *me, const par_matrix *matrices, size_t n_matrices, size_t n_rows);
+void par_share_rows(par_grid *grid, team_member *me, const par_matrix *matrices, size_t n_matrices, size_t n_rows);
+
 /* Median microseconds over `repeats` of a sum of `bytes` (int64) over the tensor group, by par_sum_i64 with teams of one and by MPI_Allreduce, in turns
  * on the same buffers.  Collective over the world.  BASE_ENOMEM. */
 base_status par_measure_sum(par_grid *grid, size_t bytes, uint32_t repeats, double *own_us, double *mpi_us, base_error *error);

@@ -156,14 +156,27 @@ static unsigned char *slot_of(const par_shared *s, int r, const awaited *at)
     return s->parts[r]->slots[at->piece % 2] + (at->lane > 0 ? at->lane * lane_bytes(s) : 0); /* collecting may come before lanes */
 }
 
+/* The next piece of a lane; its slot is this rank's to fill. */
+static awaited next_piece(par_shared *s, uint32_t lane)
+{
+    return (awaited){.s = s, .lane = lane, .piece = ++s->pieces[lane]};
+}
+
+/* The slot is full: wait until everybody's is. */
+static void raise_ready(const awaited *at, const par_waiter *waiter)
+{
+    par_shared *s = at->s;
+    atomic_store_explicit(&s->parts[s->rank]->lanes[at->lane].ready, at->piece, memory_order_release);
+    wait_for_all(*at, waiter);
+}
+
 /* Put this rank's bytes where all can read them, and wait until everybody has done so. */
 static awaited show(par_shared *s, uint32_t lane, const par_waiter *waiter, const void *mine, size_t bytes)
 {
-    awaited at = {.s = s, .lane = lane, .piece = ++s->pieces[lane]};
+    awaited at = next_piece(s, lane);
     if (bytes > 0)
         memcpy(slot_of(s, s->rank, &at), mine, bytes);
-    atomic_store_explicit(&s->parts[s->rank]->lanes[lane].ready, at.piece, memory_order_release);
-    wait_for_all(at, waiter);
+    raise_ready(&at, waiter);
     return at;
 }
 
@@ -204,12 +217,13 @@ static bool all_have_told(void *context)
     return true;
 }
 
-/* As many lanes as the smallest team has members; found out in the first call, by member 0. */
+/* As many lanes as the smallest team has members, but a slot of each holds a cache line for every rank; found out in the first call, by member 0. */
 static void agree_on_lanes(par_shared *s, const team_member *me, const par_waiter *waiter)
 {
     atomic_store_explicit(&s->parts[s->rank]->team_size, me->count, memory_order_release);
     par_wait_until(waiter, all_have_told, s, PAR_TRANSFER_US);
-    uint32_t least = LANES_MAX;
+    uint32_t least = (uint32_t)(SLOT_BYTES / LINE / (size_t)s->size);
+    least = least == 0 ? 1 : least < LANES_MAX ? least : LANES_MAX;
     for (int r = 0; r < s->size; r++) {
         uint32_t size = atomic_load_explicit(&s->parts[r]->team_size, memory_order_relaxed);
         least = size < least ? size : least;
@@ -252,42 +266,120 @@ void par_shared_combine(par_shared *s, const team_member *me, const par_waiter *
 
 /* --- what some have, for all --- */
 
-/* The part of owner r's share that lane l of n carries, cut to a slot's length from `done` on. */
-typedef struct window {
-    size_t begin, bytes;
-} window;
+/* Who has what: owner r's share. */
+typedef struct owned {
+    int n_owners;
+    const par_shares *rows; /* shares of rows; NULL: shares of `bytes` bytes (par_share_begin) */
+    unsigned char *values;
+    size_t bytes;
+} owned;
 
-static window spread_window(const par_shared *s, size_t bytes, int r, int n_owners, int lane, int n_lanes, size_t done)
+static par_share share_of(const owned *all, int r)
 {
-    size_t share = par_share_begin(bytes, r, n_owners), width = par_share_begin(bytes, r + 1, n_owners) - share;
-    size_t begin = par_share_begin(width, lane, n_lanes) + done, end = par_share_begin(width, lane + 1, n_lanes), most = lane_bytes(s);
-    size_t left = begin < end ? end - begin : 0;
-    return (window){share + begin, left < most ? left : most};
+    if (all->rows != NULL)
+        return par_share_of(all->rows, r);
+    size_t begin = par_share_begin(all->bytes, r, all->n_owners);
+    return (par_share){all->values + begin, par_share_begin(all->bytes, r + 1, all->n_owners) - begin};
+}
+
+/* A lane of several, and how much of an owner's share goes through a slot at a time. */
+typedef struct lane_cut {
+    int lane, n_lanes;
+    size_t most;
+} lane_cut;
+
+/* The lane's part of a share, a piece of it from `done` on. */
+static par_share lane_part(par_share share, const lane_cut *cut, size_t done)
+{
+    size_t begin = par_share_begin(share.bytes, cut->lane, cut->n_lanes), end = par_share_begin(share.bytes, cut->lane + 1, cut->n_lanes);
+    size_t left = begin + done < end ? end - begin - done : 0;
+    return (par_share){share.begin + (left > 0 ? begin + done : 0), left < cut->most ? left : cut->most};
+}
+
+/* Bytes of all shares, and of the longest part of this lane. */
+static size_t bytes_of_all(const owned *all)
+{
+    size_t sum = 0;
+    for (int r = 0; r < all->n_owners; r++)
+        sum += share_of(all, r).bytes;
+    return sum;
+}
+
+static size_t longest_part(const owned *all, const lane_cut *cut)
+{
+    size_t longest = 0;
+    for (int r = 0; r < all->n_owners; r++) {
+        const lane_cut whole = {cut->lane, cut->n_lanes, SIZE_MAX};
+        size_t bytes = lane_part(share_of(all, r), &whole, 0).bytes;
+        longest = bytes > longest ? bytes : longest;
+    }
+    return longest;
+}
+
+static void spread_piece(par_shared *s, const owned *all, const lane_cut *cut, const par_waiter *waiter, size_t done)
+{
+    par_share own = {NULL, 0};
+    if (s->rank < all->n_owners)
+        own = lane_part(share_of(all, s->rank), cut, done);
+    awaited at = show(s, (uint32_t)cut->lane, waiter, own.begin, own.bytes);
+    for (int r = 0; r < all->n_owners; r++) {
+        par_share theirs = lane_part(share_of(all, r), cut, done);
+        if (r != s->rank && theirs.bytes > 0)
+            memcpy(theirs.begin, slot_of(s, r, &at), theirs.bytes);
+    }
+}
+
+static void spread(par_shared *s, const team_member *me, const par_waiter *waiter, const owned *all)
+{
+    const lane_cut cut = {(int)me->index, (int)lanes_for(s, bytes_of_all(all)), lane_bytes(s)};
+    if (cut.lane >= cut.n_lanes)
+        return;
+    const par_waiter mine = waiter_of(me, waiter);
+    size_t longest = longest_part(all, &cut);
+    for (size_t done = 0; done < longest; done += cut.most)
+        spread_piece(s, all, &cut, &mine, done);
 }
 
 void par_shared_spread(par_shared *s, const team_member *me, const par_waiter *waiter, int n_owners, void *values, size_t bytes)
 {
-    int n_lanes = (int)lanes_for(s, bytes), lane = (int)me->index;
-    if (lane >= n_lanes)
+    spread(s, me, waiter, &(owned){.n_owners = n_owners, .values = values, .bytes = bytes});
+}
+
+void par_shared_spread_rows(par_shared *s, const team_member *me, const par_waiter *waiter, int n_owners, const par_shares *shares)
+{
+    spread(s, me, waiter, &(owned){.n_owners = n_owners, .rows = shares});
+}
+
+/* --- what all have a part of, for its owner --- */
+
+/* A slot is cut into a part for each owner. */
+static void scatter_piece(par_shared *s, const owned *all, const lane_cut *cut, const par_waiter *waiter, par_combine how, size_t done)
+{
+    awaited at = next_piece(s, (uint32_t)cut->lane);
+    for (int r = 0; r < all->n_owners; r++) {
+        par_share theirs = lane_part(share_of(all, r), cut, done);
+        if (r != s->rank && theirs.bytes > 0)
+            memcpy(slot_of(s, s->rank, &at) + (size_t)r * cut->most, theirs.begin, theirs.bytes);
+    }
+    raise_ready(&at, waiter);
+    if (s->rank >= all->n_owners)
+        return;
+    par_share own = lane_part(share_of(all, s->rank), cut, done);
+    for (int i = 1; i < s->size; i++)
+        par_combine_into(how, own.begin, slot_of(s, (s->rank + i) % s->size, &at) + (size_t)s->rank * cut->most, own.bytes);
+}
+
+void par_shared_scatter_rows(par_shared *s, const team_member *me, const par_waiter *waiter, int n_owners, par_combine how,
+                             const par_shares *shares)
+{
+    const owned all = {.n_owners = n_owners, .rows = shares};
+    const lane_cut cut = {(int)me->index, (int)lanes_for(s, bytes_of_all(&all)), lane_bytes(s) / (size_t)n_owners / LINE * LINE};
+    if (cut.lane >= cut.n_lanes)
         return;
     const par_waiter mine = waiter_of(me, waiter);
-    size_t longest = 0;
-    for (int r = 0; r < n_owners; r++) {
-        size_t width = par_share_begin(bytes, r + 1, n_owners) - par_share_begin(bytes, r, n_owners);
-        size_t own_lane = par_share_begin(width, lane + 1, n_lanes) - par_share_begin(width, lane, n_lanes);
-        longest = own_lane > longest ? own_lane : longest;
-    }
-    for (size_t done = 0; done < longest; done += lane_bytes(s)) {
-        window own = {0, 0};
-        if (s->rank < n_owners)
-            own = spread_window(s, bytes, s->rank, n_owners, lane, n_lanes, done);
-        awaited at = show(s, me->index, &mine, (unsigned char *)values + own.begin, own.bytes);
-        for (int r = 0; r < n_owners; r++) {
-            window theirs = spread_window(s, bytes, r, n_owners, lane, n_lanes, done);
-            if (r != s->rank)
-                memcpy((unsigned char *)values + theirs.begin, slot_of(s, r, &at), theirs.bytes);
-        }
-    }
+    size_t longest = longest_part(&all, &cut);
+    for (size_t done = 0; done < longest; done += cut.most)
+        scatter_piece(s, &all, &cut, &mine, how, done);
 }
 
 /* --- collecting --- */

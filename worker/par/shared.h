@@ -3,6 +3,7 @@
  * Every rank has two slots of staging memory and flags on cache lines of their own.  A vector goes in pieces, piece i through slot i mod 2:
  *     short pieces, or two ranks: everybody copies its piece in, raises `ready` to the piece's number, and adds up all others'
  *     longer ones: everybody adds up its share of the piece in its own slot, raises `done`, and copies the others' shares from their slots
+ *     shares of rows: everybody copies what it has for each owner into that owner's part of its slot, raises `ready`, and adds up its own
  * Who raised `ready` to i + 1 has read all of piece i, and nobody begins piece i + 2 before everybody did so: two slots suffice.
  * The members of the ranks' teams work in lanes: member l of every rank serves lane l, a part of each vector with slots and flags of its own, so
  * lanes wait for each other at the call's end only.
@@ -17,6 +18,7 @@
 #include <stdint.h>
 
 #include "worker/par/elements.h"
+#include "worker/par/rows.h"
 #include "worker/par/wait.h"
 #include "worker/team/team.h"
 
@@ -40,6 +42,12 @@ void par_shared_combine(par_shared *shared, const team_member *me, const par_wai
 
 /* Ranks r < n_owners have share r (par_share_begin) of the values; afterwards all have all.  Called like par_shared_combine. */
 void par_shared_spread(par_shared *shared, const team_member *me, const par_waiter *waiter, int n_owners, void *values, size_t bytes);
+
+/* The two halves of a combination for shares of rows (rows.h), member r < n_owners of `shares` being rank r.  Called like par_shared_combine.
+ * scatter: every owner's share becomes all ranks' combined; the others' rows stay as they are.  spread: all ranks have the owners' shares. */
+void par_shared_scatter_rows(par_shared *shared, const team_member *me, const par_waiter *waiter, int n_owners, par_combine how,
+                             const par_shares *shares);
+void par_shared_spread_rows(par_shared *shared, const team_member *me, const par_waiter *waiter, int n_owners, const par_shares *shares);
 
 /* Bytes from every rank for any other to read, in pieces; by main threads, outside of teams' work.  All ranks alike:
  *     par_shared_collect collect = {.mine = ..., .mine_bytes = ..., .most_bytes = the longest of all ranks'};
