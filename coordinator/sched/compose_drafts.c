@@ -1,8 +1,8 @@
 /* compose_drafts.c - guesses for the next slice of a sequence (rule 5): how many, from where, and what the draft model is to read for them. */
 #include "coordinator/sched/sched_impl.h"
 
-/* Of an answer that may end any time, so many more tokens are counted on at most. */
-enum { LEFT_MOST = 128 };
+/* Of an answer that may end any time, so many more tokens are counted on at most; for each of them the draft model may read so many only to be measured. */
+enum { LEFT_MOST = 128, READ_FOR_EACH = 8 };
 
 /* What the draft of the next slice may have: tokens of the answer, of the result (every running sequence may need one) and of the plan, beside
  * `n_others` sequences that decode too. */
@@ -47,11 +47,12 @@ static draft_wish forced_wish(const sched *s, draft_wish looked_up, draft_wish m
 static draft_wish best_wish(sched *s, const sched_seq *seq, uint32_t n_decoding, draft_wish looked_up, draft_wish model)
 {
     const gain_plan plan = {.n_rows = n_decoding + s->n_drafted, .n_passes = s->n_passes, .n_tokens = (float)n_decoding + s->n_hoped};
-    draft_wish probe = model.n > 0 && model.chance > looked_up.chance ? model : looked_up;
+    uint32_t n_left = min_u32(seq->n_prompt + seq->max_tokens - seq->n_known, LEFT_MOST);
+    bool may_measure = model.n > 0 && n_unread(seq) <= READ_FOR_EACH * n_left;
+    draft_wish probe = may_measure && model.chance > looked_up.chance ? model : looked_up;
     float rate = 0.0f, model_rate = 0.0f;
     looked_up.n = gain_draft_length(&s->gain, looked_up.lead.source, looked_up.chance, &plan, looked_up.n, &rate);
     model.n = gain_draft_length(&s->gain, DRAFT_MODEL, model.chance, &plan, model.n, &model_rate);
-    uint32_t n_left = min_u32(seq->n_prompt + seq->max_tokens - seq->n_known, LEFT_MOST);
     if (model.n > 0 && model_rate > rate && gain_pays_reading(&s->gain, &plan, model_rate, n_unread(seq), n_left))
         return model;
     if (looked_up.n == 0 && !gain_refuse(&s->gain)) {
