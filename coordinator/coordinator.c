@@ -19,6 +19,9 @@
 
 enum { N_BOXES = 3, QUEUE_MAX = 65536, INTAKE_THREADS_MAX = 256 };
 
+/* Rows without a meaning that the sizes of one family's vocabularies may differ by. */
+enum { PADDING_MAX = 1024 };
+
 struct coord {
     coord_options options;
     arch arch;
@@ -83,6 +86,51 @@ static base_status check_ids(const coord *c, base_error *error)
                      c->options.model_dir, decoder->bos_id, decoder->eos_id, bos, eos);
 }
 
+/* How a token is written: its text, or its spelling when it is a control token. */
+static const char *spelling_of(const text_tokenizer *tokenizer, int32_t id, size_t *size)
+{
+    const char *control = text_control_spelling(tokenizer, id);
+    *size = control != NULL ? strlen(control) : 0;
+    return control != NULL ? control : text_piece_bytes(tokenizer, id, size);
+}
+
+/* The first token that two vocabularies write differently; -1 when there is none.  One may have more than the other: padding. */
+static int32_t first_difference(const text_tokenizer *a, const text_tokenizer *b)
+{
+    uint32_t n = text_vocab_size(a) < text_vocab_size(b) ? text_vocab_size(a) : text_vocab_size(b);
+    for (uint32_t id = 0; id < n; id++) {
+        size_t size, other_size;
+        const char *text = spelling_of(a, (int32_t)id, &size), *other = spelling_of(b, (int32_t)id, &other_size);
+        if (size != other_size || (size > 0 && memcmp(text, other, size) != 0))
+            return (int32_t)id;
+    }
+    return -1;
+}
+
+/* The ranks pass token ids from one model to the other, so both must mean the same by them. */
+static base_status check_draft(const coord *c, base_error *error)
+{
+    char dir[4096];
+    text_tokenizer *other = NULL;
+    if (c->options.draft_model == NULL)
+        return BASE_OK;
+    shard_checkpoint_path(c->options.draft_model, dir, sizeof dir);
+    base_error cause = {0};
+    base_status status = text_tokenizer_open(dir, &other, &cause);
+    if (status != BASE_OK)
+        return base_fail(error, status, "draft model '%.120s': %.240s", c->options.draft_model, cause.text);
+    uint32_t n = text_vocab_size(c->tokenizer), n_other = text_vocab_size(other);
+    int32_t id = first_difference(c->tokenizer, other);
+    uint32_t n_padding = n > n_other ? n - n_other : n_other - n;
+    text_tokenizer_close(&other);
+    if (id < 0 && n_padding <= PADDING_MAX)
+        return BASE_OK;
+    return base_fail(error, BASE_EINVAL,
+                     "draft model '%.100s' has another vocabulary than '%.100s' (%u tokens and %u; the first that differs is %d); use a small "
+                     "model of the same family, or leave out --draft",
+                     c->options.draft_model, c->options.model_dir, n_other, n, id >= 0 ? id : (int32_t)(n < n_other ? n : n_other));
+}
+
 /* How the server chats; the token that ends a turn ends an answer too, whatever the configuration lists. */
 static base_status choose_chat(coord *c, base_error *error)
 {
@@ -128,6 +176,8 @@ static base_status load_model(coord *c, base_error *error)
         status = task_set_open(c->options.task_dir, &c->tasks, error);
     if (status == BASE_OK)
         status = check_ids(c, error);
+    if (status == BASE_OK)
+        status = check_draft(c, error);
     if (status != BASE_OK)
         return status;
     c->env = (prompt_env){.tokenizer = c->tokenizer, .tasks = c->tasks, .exemplars = c->exemplars, .bos_id = text_start_id(c->tokenizer),

@@ -18,6 +18,7 @@ typedef struct coord_options {
     const char *model_dir;
     const char *const *endpoints; /* client endpoints to bind: tcp://127.0.0.1:PORT, ipc:///path ... */
     size_t n_endpoints;
+    const char *draft_model; /* the ranks' draft model, or NULL: its vocabulary must be that of model_dir */
     const char *link;        /* link endpoint to bind */
     const char *task_dir;    /* a site's own tasks (task/task.h); NULL: none */
     const char *chat;        /* template of chat requests by name (session/chat.h); NULL or "auto": the model's */
@@ -41,7 +42,8 @@ typedef struct coord coord;
 
 /* Load tokenizer and templates, bind every endpoint, start the threads.  `zmq` is the process's ZeroMQ context (borrowed).
  * `options` and the strings in it are read during the call only; `ready` and its context are used later.
- * Errors name their subject: tokenizer file, endpoint in use (BASE_EBUSY), insecure address (BASE_EINVAL). */
+ * Errors name their subject: tokenizer file, endpoint in use (BASE_EBUSY), insecure address (BASE_EINVAL),
+ * a draft model with another vocabulary (BASE_EINVAL). */
 base_status coord_start(const coord_options *options, void *zmq, coord **out, base_error *error);
 
 /* Stop admitting (BASE_ESHUTDOWN to clients), finish what is admitted, stop the replica, then the threads end.  Returns at once;

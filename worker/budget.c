@@ -67,6 +67,7 @@ static base_status check_options(const worker_options *options, const arch *a, b
 typedef struct asked {
     const shard_checkpoint *checkpoint;
     const shard_recipe *recipe;
+    const draft_model *draft;
     const par_place *place;
     const model_numerics *numerics;
 } asked;
@@ -74,8 +75,10 @@ typedef struct asked {
 static base_status memory_with(const asked *what, link_limits limits, uint32_t n_blocks, model_memory *out, base_error *error)
 {
     limits.n_kv_blocks = n_blocks;
+    limits.n_draft_blocks = limits.draft_positions > 0 ? n_blocks : 0;
     const model_options options = {.limits = limits, .numerics = *what->numerics};
-    return model_memory_of(what->checkpoint, what->recipe, what->place, &options, out, error);
+    base_status status = model_memory_of(what->checkpoint, what->recipe, what->place, &options, out, error);
+    return status == BASE_OK ? draft_model_memory(what->draft, &limits, what->numerics, out, error) : status;
 }
 
 static base_status probe_needs(const asked *what, const link_limits *limits, node_needs *out, base_error *error)
@@ -118,9 +121,9 @@ static base_status fit_blocks(const node_needs *node, const worker_options *opti
     worker_size_text(usable, there);
     if (node->fixed > usable)
         return base_fail(error, BASE_ENOMEM,
-                         "weights and workspace of this node's ranks need %s, but %s can be used; use more nodes or "
-                         "lower --step-tokens",
-                         worker_size_text(node->fixed, needed), there);
+                         "weights and workspace of this node's ranks need %s, but %s can be used; use more nodes, "
+                         "lower --step-tokens%s",
+                         worker_size_text(node->fixed, needed), there, options->draft != NULL ? " or serve without --draft" : "");
     uint64_t fits = (usable - node->fixed) / node->block;
     uint32_t least = options->kv_tokens > 0 ? *n_blocks : blocks_of(limits->max_positions);
     if (fits < least)
@@ -134,16 +137,17 @@ static base_status fit_blocks(const node_needs *node, const worker_options *opti
 }
 
 base_status worker_budget(par_world *world, const par_place *place, const shard_checkpoint *checkpoint,
-                          const shard_recipe *recipe, const worker_options *options, link_limits *limits, model_memory *memory, base_error *error)
+                          const shard_recipe *recipe, const draft_model *draft, const worker_options *options, link_limits *limits, model_memory *memory, base_error *error)
 {
-    asked what = {.checkpoint = checkpoint, .recipe = recipe, .place = place, .numerics = &options->numerics};
+    asked what = {.checkpoint = checkpoint, .recipe = recipe, .draft = draft, .place = place, .numerics = &options->numerics};
     uint32_t context = checkpoint->a.decoder.max_positions;
     if (options->context > 0 && options->context < context)
         context = options->context;
     link_limits chosen = {.max_seqs = options->max_seqs,
                           .max_positions = context,
                           .max_step_tokens = options->max_step_tokens,
-                          .n_image_slots = options->n_image_slots};
+                          .n_image_slots = options->n_image_slots,
+                          .draft_positions = draft_model_positions(draft, context)};
     uint32_t n_blocks =
         options->kv_tokens > 0
             ? blocks_of(options->kv_tokens)
@@ -164,6 +168,7 @@ base_status worker_budget(par_world *world, const par_place *place, const shard_
         return status;
 
     chosen.n_kv_blocks = UINT32_MAX - (uint32_t)par_world_max(world, UINT32_MAX - n_blocks); /* the least of all */
+    chosen.n_draft_blocks = chosen.draft_positions > 0 ? chosen.n_kv_blocks : 0;
     status = par_world_agree(world, memory_with(&what, chosen, chosen.n_kv_blocks, memory, error), error);
     if (status == BASE_OK)
         *limits = chosen;

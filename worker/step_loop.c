@@ -6,6 +6,9 @@
  *     link -> rank 0: check -> tree -> every rank: queue -> wait for feedback (stage 0) -> model_step
  *     last stage: result -> every rank of stage 0: feedback tokens; rank 0 also hands its bytes to the link
  *
+ * Drafts: stage 0 has the draft model guess what a plan leaves open before it runs the plan (drafter.h); rank 0 adds the guesses to the
+ * result, for the coordinator does not know them.
+ *
  * Feedback: a slice marked LINK_SLICE_FEEDBACK needs the token of the latest earlier plan that sampled for its sequence
  * slot.  When a plan is queued, that plan's number goes into `needs`; stage 0 runs the plan once so many results have
  * arrived.
@@ -30,7 +33,7 @@
 
 /* Bytes of the fixed fields of messages, generously (a failure's text counts as header): they bound the buffers, and
  * what arrives is checked against the buffers. */
-enum { HEADER_BYTES = 512, SLICE_BYTES = 64, IMAGE_BYTES = 16, SAMPLED_BYTES = 32 };
+enum { HEADER_BYTES = 512, SLICE_BYTES = 64, DRAFT_BYTES = 32, IMAGE_BYTES = 16, SAMPLED_BYTES = 32 };
 
 /* Distance of decoded plans; a multiple of malloc's alignment. */
 #define PLAN_ALIGN 64u
@@ -51,6 +54,7 @@ struct step_loop {
     par_grid *grid;
     par_place place;
     model *m;
+    drafter *drafter; /* stage 0, with a draft model; else NULL */
     link_end *link;
     size_t plan_bytes;
 
@@ -62,6 +66,7 @@ struct step_loop {
 
     link_token *tokens;  /* [max_seqs] of the result being made */
     link_token *arrived; /* [max_seqs] of the result being read */
+    int32_t *guesses;    /* [max_seqs] in that result */
     base_buf message;   /* a result, or rank 0's last words */
     uint64_t idle_since_us; /* the end of the last step, for the trace */
     bool stopping;      /* nothing further will be queued */
@@ -71,19 +76,25 @@ struct step_loop {
 
 /* --- memory --- */
 
+static size_t blocks_of(uint32_t n_positions)
+{
+    return ((size_t)n_positions + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS;
+}
+
 static bool plan_bytes_of(const link_limits *limits, size_t *out)
 {
-    size_t blocks = (limits->max_positions + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS;
+    bool drafts = limits->n_draft_blocks > 0;
+    size_t blocks = blocks_of(limits->max_positions) + (drafts ? blocks_of(limits->draft_positions) : 0);
     size_t image = (size_t)limits->image_size * limits->image_size * 3 + IMAGE_BYTES;
-    size_t slices, images, total, vector = 0;
+    size_t slices, images, total, token = 0;
     for (int kind = 0; kind < LINK_VECTOR_KINDS; kind++)
-        vector = limits->vector_widths[kind] > vector ? limits->vector_widths[kind] : vector;
-    vector = (vector + 2) * sizeof(float); /* its kind, and a token */
-    if (!base_size_mul(blocks, sizeof(uint32_t), &blocks) || !base_size_add(blocks, SLICE_BYTES, &slices) ||
+        token = limits->vector_widths[kind] > token ? limits->vector_widths[kind] : token;
+    token = (token + (drafts ? 3 : 2)) * sizeof(float); /* a vector's kind, the token, and one that the draft model reads */
+    if (!base_size_mul(blocks, sizeof(uint32_t), &blocks) || !base_size_add(blocks, SLICE_BYTES + (drafts ? DRAFT_BYTES : 0), &slices) ||
         !base_size_mul(slices, limits->max_seqs, &slices) || !base_size_mul(image, limits->n_image_slots, &images) ||
         !base_size_add(slices, images, &total))
         return false;
-    return base_size_mul(vector, limits->max_step_tokens, &vector) && base_size_add(total, vector, &total) && base_size_add(total, HEADER_BYTES, out);
+    return base_size_mul(token, limits->max_step_tokens, &token) && base_size_add(total, token, &total) && base_size_add(total, HEADER_BYTES, out);
 }
 
 /* Memory for a window of plans, encoded and decoded.  Pages that no plan ever reaches cost nothing. */
@@ -111,9 +122,10 @@ static base_status take_memory(step_loop *loop, base_error *error)
     loop->sampled_by = calloc(limits->max_seqs, sizeof *loop->sampled_by);
     loop->tokens = calloc(limits->max_seqs, sizeof *loop->tokens);
     loop->arrived = calloc(limits->max_seqs, sizeof *loop->arrived);
-    if (loop->queue == NULL || loop->sampled_by == NULL || loop->tokens == NULL || loop->arrived == NULL)
+    loop->guesses = calloc(limits->max_seqs, sizeof *loop->guesses);
+    if (loop->queue == NULL || loop->sampled_by == NULL || loop->tokens == NULL || loop->arrived == NULL || loop->guesses == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the step loop");
-    if (!base_buf_reserve(&loop->message, HEADER_BYTES + limits->max_seqs * (size_t)SAMPLED_BYTES))
+    if (!base_buf_reserve(&loop->message, HEADER_BYTES + limits->max_seqs * ((size_t)SAMPLED_BYTES + sizeof(int32_t))))
         return base_fail(error, BASE_ENOMEM, "no memory for the step loop's messages");
     if (!plan_bytes_of(limits, &loop->plan_bytes))
         return base_fail(error, BASE_ETOOBIG, "a plan of %u images is too large; lower --image-slots",
@@ -121,7 +133,7 @@ static base_status take_memory(step_loop *loop, base_error *error)
     return take_plans(loop, limits, error);
 }
 
-base_status step_loop_create(par_world *world, par_grid *grid, model *m, size_t stage_floats, step_loop **out,
+base_status step_loop_create(par_world *world, par_grid *grid, model *m, drafter *d, size_t stage_floats, step_loop **out,
                              base_error *error)
 {
     step_loop *loop = calloc(1, sizeof *loop);
@@ -130,7 +142,7 @@ base_status step_loop_create(par_world *world, par_grid *grid, model *m, size_t 
         status = base_fail(error, BASE_ENOMEM, "no memory for the step loop");
     } else {
         *loop = (step_loop){
-            .world = world, .grid = grid, .m = m, .place = par_grid_place(grid), .window = par_grid_plans_max(grid)};
+            .world = world, .grid = grid, .m = m, .drafter = d, .place = par_grid_place(grid), .window = par_grid_plans_max(grid)};
         status = take_memory(loop, error);
     }
     status = par_world_agree(world, status, error);
@@ -156,6 +168,7 @@ void step_loop_destroy(step_loop **loop)
     free(l->sampled_by);
     free(l->tokens);
     free(l->arrived);
+    free(l->guesses);
     base_buf_release(&l->message);
     free(l);
     *loop = NULL;
@@ -284,6 +297,21 @@ static bool take_from_tree(step_loop *loop)
 
 /* --- running --- */
 
+/* Rank 0: the coordinator hears the result, and what the draft model had guessed. */
+static void report(step_loop *loop, link_result *result)
+{
+    base_error error = {0};
+    const link_plan *plan = &loop->queue[(loop->n_results - 1) % loop->window].plan; /* kept until its result has come */
+    result->n_guesses = drafter_guesses(plan, loop->guesses);
+    result->guesses = loop->guesses;
+    if (result->n_guesses > 0) {
+        base_buf_clear(&loop->message);
+        link_result_encode(result, &loop->message);
+    }
+    if (link_send(loop->link, &loop->message, &error) != BASE_OK)
+        fail(loop, &error);
+}
+
 /* Stage 0: take the results that have come. */
 static bool take_results(step_loop *loop)
 {
@@ -293,8 +321,8 @@ static bool take_results(step_loop *loop)
         loop->n_results++;
         base_error error = {0};
         link_result result;
-        if (link_result_decode_into(loop->message.data, loop->message.size, loop->arrived, model_limits(loop->m)->max_seqs, &result,
-                                    &error) != BASE_OK) {
+        if (link_result_decode_into(loop->message.data, loop->message.size, loop->arrived, loop->guesses, model_limits(loop->m)->max_seqs,
+                                    &result, &error) != BASE_OK) {
             fail(loop, &error);
             continue;
         }
@@ -304,8 +332,8 @@ static bool take_results(step_loop *loop)
             int32_t token = result.tokens[i].token;
             model_set_feedback(loop->m, result.tokens[i].seq, token == LINK_TOKEN_OVERFLOW ? 0 : token);
         }
-        if (loop->place.rank == 0 && link_send(loop->link, &loop->message, &error) != BASE_OK)
-            fail(loop, &error);
+        if (loop->place.rank == 0)
+            report(loop, &result);
     }
     return any;
 }
@@ -326,6 +354,8 @@ static bool run_next(step_loop *loop)
         return false;
     link_result result = {.step = entry->plan.step, .tokens = loop->tokens};
     trace_end(TRACE_IDLE, loop->idle_since_us, 0);
+    if (loop->drafter != NULL)
+        drafter_run(loop->drafter, &entry->plan);
     model_step(loop->m, &entry->plan, &result);
     loop->idle_since_us = trace_begin();
     loop->n_run++;

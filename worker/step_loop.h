@@ -3,14 +3,15 @@
 #define PALMGROVE_WORKER_STEP_LOOP_H
 
 #include "proto/link/link.h"
+#include "worker/drafter.h"
 #include "worker/model/model.h"
 
 typedef struct step_loop step_loop;
 
-/* Take the loop's memory and the grid's message buffers.  `stage_floats`: largest activation message.  All arguments
- * are borrowed for the loop's life.  Collective, agreed.  Errors: BASE_ENOMEM; BASE_ETOOBIG a message would be too
+/* Take the loop's memory and the grid's message buffers.  `d`: on stage 0 of a replica with a draft model, else NULL.
+ * `stage_floats`: largest activation message.  All arguments are borrowed for the loop's life.  Collective, agreed.  Errors: BASE_ENOMEM; BASE_ETOOBIG a message would be too
  * large. */
-base_status step_loop_create(par_world *world, par_grid *grid, model *m, size_t stage_floats, step_loop **out,
+base_status step_loop_create(par_world *world, par_grid *grid, model *m, drafter *d, size_t stage_floats, step_loop **out,
                              base_error *error);
 void step_loop_destroy(step_loop **loop);
 

@@ -1,6 +1,6 @@
 /* worker.c - a rank's life, in the order of start-up:
  *
- *     1. read      the checkpoint's headers, the layout; rank 0 starts to digest the weights on a thread
+ *     1. read      the checkpoint's headers, the layout, the draft model's headers; rank 0 starts to digest the weights on a thread
  *        of its own
  *     2. place     the rank grid; cores, threads and memory policy
  *     3. budget    limits that fit into the nodes' memory; one line for each rank: where it is and what it will take
@@ -27,6 +27,7 @@
 #include "sharding/importance.h"
 #include "sharding/shards/shard_set.h"
 #include "worker/budget.h"
+#include "worker/draft_model.h"
 #include "worker/kernels/kern.h"
 #include "worker/model/model.h"
 #include "worker/place.h"
@@ -57,6 +58,7 @@ typedef struct worker {
     shard_checkpoint *checkpoint;
     shard_importance *importance;
     shard_recipe recipe;
+    draft_model draft;
     digest_job digest;
     par_grid *grid;
     topo_machine *machine;
@@ -132,6 +134,14 @@ static base_status read_recipe(worker *w, base_error *error)
     return status;
 }
 
+/* The places of ranks are known before the grid is (par.h). */
+static base_status read_draft(worker *w, base_error *error)
+{
+    uint32_t rank = (uint32_t)par_world_rank(w->world);
+    const par_place place = {.rank = rank, .tp = w->tp, .pp = w->pp, .tp_rank = rank % w->tp, .stage = rank / w->tp};
+    return draft_model_open(w->options, &place, &w->draft, error);
+}
+
 static base_status read_checkpoint(worker *w, base_error *error)
 {
     const worker_options *options = w->options;
@@ -142,6 +152,8 @@ static base_status read_checkpoint(worker *w, base_error *error)
         status = choose_layout(w, error);
     if (status == BASE_OK)
         status = read_recipe(w, error);
+    if (status == BASE_OK)
+        status = read_draft(w, error);
     if (status == BASE_OK && is_front(w))
         status = digest_start(w, error); /* before pinning: a thread inherits its maker's cores */
     return par_world_agree(w->world, status, error);
@@ -209,7 +221,7 @@ static void report_places(worker *w)
 static base_status settle_memory(worker *w, base_error *error)
 {
     par_place place = par_grid_place(w->grid);
-    base_status status = worker_budget(w->world, &place, w->checkpoint, &w->recipe, w->options, &w->limits, &w->memory, error);
+    base_status status = worker_budget(w->world, &place, w->checkpoint, &w->recipe, &w->draft, w->options, &w->limits, &w->memory, error);
     if (status == BASE_OK)
         report_places(w);
     return status;
@@ -242,9 +254,14 @@ static base_status load_model(worker *w, base_error *error)
                              .progress = show_progress,
                              .progress_context = &w->loading};
     base_status status = model_create(w->checkpoint, &w->recipe, w->grid, &options, &w->m, error);
+    if (status == BASE_OK)
+        status = draft_model_load(&w->draft, w->grid, &options, w->checkpoint->a.decoder.vocab_size, error);
     status = par_world_agree(w->world, status, error);
     if (status != BASE_OK)
         return status;
+    if (is_front(w) && w->draft.checkpoint != NULL)
+        base_log_info("draft model '%s', %u layers, on the %u rank%s of stage 0", w->options->draft,
+                      w->draft.checkpoint->a.decoder.stack.n_layers, w->tp, w->tp == 1 ? "" : "s");
     char size[WORKER_SIZE_TEXT], huge[64] = "";
     uint64_t largest = par_world_max(w->world, w->memory.weights_bytes);
     int percent = model_huge_percent(w->m);
@@ -276,6 +293,7 @@ static void close_checkpoint(worker *w)
 {
     shard_importance_close(&w->importance);
     shard_checkpoint_close(&w->checkpoint);
+    draft_model_close_checkpoint(&w->draft);
 }
 
 /* Numerics other than the usual ones make another model of it.  Sums that are rounded between nodes make one for each layout. */
@@ -301,7 +319,7 @@ static base_status greet(worker *w, base_error *error)
 {
     size_t stage_floats =
         (size_t)w->limits.max_step_tokens * ((size_t)w->checkpoint->a.decoder.stack.d + 1); /* a row and its overflow mark */
-    base_status status = step_loop_create(w->world, w->grid, w->m, stage_floats, &w->loop, error);
+    base_status status = step_loop_create(w->world, w->grid, w->m, w->draft.drafter, stage_floats, &w->loop, error);
     if (status != BASE_OK)
         return status;
     link_hello hello = {.protocol = LINK_PROTOCOL,
@@ -361,6 +379,7 @@ static void stop(worker *w)
     worker_trace_abandon(&w->trace);
     link_close(&w->link);
     step_loop_destroy(&w->loop);
+    draft_model_release(&w->draft);
     model_destroy(&w->m);
     topo_plan_destroy(&w->plan);
     topo_machine_close(&w->machine);

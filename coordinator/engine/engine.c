@@ -43,7 +43,8 @@ static base_status begin_sched(engine *e, base_error *error)
                             .step_tokens = options->step_tokens, .max_queue = options->max_queue, .policy = &sched_policy_fcfs,
                             .keep_prefixes = !options->no_prefix_cache, .speculate = options->speculate};
     e->tokens = calloc(e->hello.limits.max_seqs, sizeof *e->tokens);
-    if (e->tokens == NULL)
+    e->guesses = calloc(e->hello.limits.max_seqs, sizeof *e->guesses);
+    if (e->tokens == NULL || e->guesses == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for results of %u tokens", e->hello.limits.max_seqs);
     return sched_create(&wanted, &e->sched, error);
 }
@@ -87,7 +88,7 @@ static base_status take_result(engine *e, base_error *error)
     if (e->sched == NULL)
         return base_fail(error, BASE_EFORMAT, "the replica sent a result before its hello");
     base_status status =
-        link_result_decode_into(e->message.data, e->message.size, e->tokens, e->hello.limits.max_seqs, &result, error);
+        link_result_decode_into(e->message.data, e->message.size, e->tokens, e->guesses, e->hello.limits.max_seqs, &result, error);
     if (status == BASE_OK)
         status = sched_take_result(e->sched, &result, base_clock_us(), error);
     if (status == BASE_OK)
@@ -311,6 +312,7 @@ static void engine_free(engine **out)
     sched_destroy(&e->sched);
     base_buf_release(&e->message);
     free(e->tokens);
+    free(e->guesses);
     mailbox_release(&e->started_box);
     free(e);
     *out = NULL;

@@ -26,6 +26,7 @@ struct engine {
     uint64_t trim_us;    /* when to give free memory back to the system; 0: nothing to give */
     base_buf message;    /* one link message, in or out */
     link_token *tokens;  /* [max_seqs] of the result being read */
+    int32_t *guesses;    /* [max_seqs] in it */
     mailbox started_box;
     mail started;
     pthread_t thread;

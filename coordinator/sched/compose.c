@@ -8,11 +8,6 @@
 #include "coordinator/sched/sched.h"
 #include "coordinator/sched/sched_impl.h"
 
-static uint32_t min_u32(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- admission ---- */
 
 /* The first (or last) of the sequences that `is_eligible` in the policy's order; NULL when there is none. */
@@ -80,6 +75,7 @@ static bool admit(sched *s, sched_seq *seq)
     (void)taken;
     take_images(s, seq);
     note_borrowed(s, seq, n_borrowed);
+    draft_text_borrow(&seq->text, &s->draft_blocks);
     seq_list_remove(&s->waiting, seq);
     seq_list_add(&s->running, seq);
     seq->state = SEQ_PREFILL;
@@ -155,7 +151,8 @@ static void add_slice(sched *s, sched_seq *seq, uint32_t n_tokens, uint32_t n_sa
     copy_tokens(s, seq, pos, n_tokens);
     for (uint32_t i = 0; i < n_blocks; i++)
         plan->blocks[plan->n_blocks++] = seq->table.blocks[i];
-    flight->entries[flight->n_entries++] = (sched_entry){.seq = seq, .pos = pos, .n_tokens = n_tokens, .n_sampled = n_sampled};
+    flight->entries[flight->n_entries++] = (sched_entry){.seq = seq, .pos = pos, .n_tokens = n_tokens, .n_sampled = n_sampled,
+                                                           .n_guessed = seq->draft_is_open ? seq->n_draft : 0};
     seq->n_planned += n_tokens;
     seq->n_plans++;
     seq->n_sampling += n_sampled > 0;
@@ -214,81 +211,10 @@ static bool cover(sched *s, sched_seq *seq)
     return true;
 }
 
-/* ---- drafts (rule 5) ---- */
-
-/* What the draft of the next slice may have: tokens of the answer, of the result (every running sequence may need one) and of the plan, beside
- * `n_others` sequences that decode too. */
-static uint32_t draft_room(const sched *s, const sched_seq *seq, uint32_t n_others)
-{
-    uint32_t of_answer = seq->n_prompt + seq->max_tokens - seq->n_known - seq->n_sampling - 1;
-    uint32_t of_result = s->options.limits.max_seqs - s->running.n - s->n_drafted;
-    uint32_t of_plan = s->options.step_tokens - s->n_kept - s->plan.n_tokens - 1 - n_others;
-    return min_u32(min_u32(of_answer, of_result), min_u32(of_plan, SCHED_DRAFT_MAX));
-}
-
-/* How many tokens to draft for a sequence.  Beside prompts rows are not free, and their plans take long. */
-static uint32_t draft_length(sched *s, const sched_seq *seq, uint32_t n_decoding, uint32_t most)
-{
-    if (s->options.speculate == 0 || seq->lead.source == DRAFT_NO_LEAD || most == 0)
-        return 0;
-    if (s->options.speculate != SCHED_SPECULATE_AUTO)
-        return min_u32(most, s->options.speculate);
-    if (s->has_prompts)
-        return 0;
-    if (n_decoding + s->n_drafted >= GAIN_ROWS_MAX)
-        return 0;
-    float chance = gain_chance(&s->gain, &seq->guesses, &seq->lead);
-    uint32_t n = gain_draft_length(&s->gain, chance, n_decoding + s->n_drafted, (float)n_decoding + s->n_hoped, most);
-    return n > 0 || gain_refuse(&s->gain) ? n : min_u32(most, GAIN_PROBE_TOKENS);
-}
-
-/* Would a draft pay once the tokens under way are known?  Then nothing more is sent before that. */
-static bool waits_for_draft(sched *s, const sched_seq *seq, uint32_t n_decoding)
-{
-    if (seq->scores)
-        return seq->n_sampling > 0;
-    return seq->n_sampling > 0 && draft_length(s, seq, n_decoding, draft_room(s, seq, 0)) > 0;
-}
-
-/* What follows of an answer that is given (rule 8). */
-static void draft_answer(sched *s, sched_seq *seq, uint32_t n_others)
-{
-    uint32_t n = draft_room(s, seq, n_others);
-    while (n > 0 && !kv_table_cover(&seq->table, &s->blocks, seq->n_known + n))
-        n--;
-    for (uint32_t i = 0; i < n; i++)
-        seq->draft[i] = seq->tokens[seq->n_known + i];
-    seq->n_draft = n;
-    s->n_drafted += n;
-}
-
-/* Guess for a sequence whose last token is known; `n_others` sequences still want into the plan. */
-static void make_draft(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others)
-{
-    uint32_t n = draft_length(s, seq, n_decoding, draft_room(s, seq, n_others));
-    while (n > 0 && !kv_table_cover(&seq->table, &s->blocks, seq->n_known + n))
-        n--;
-    for (uint32_t i = 0; i < n; i++) {
-        int32_t guess = draft_guess(&s->history, &seq->lead, seq->tokens, seq->n_known, i);
-        if (guess == DRAFT_NOTHING)
-            break;
-        seq->draft[seq->n_draft++] = guess;
-    }
-    if (seq->n_draft > 0)
-        gain_settle(&s->gain);
-    s->n_drafted += seq->n_draft;
-    s->n_hoped += (float)seq->n_draft * gain_chance(&s->gain, &seq->guesses, &seq->lead);
-    seq->savings.n_drafted += seq->n_draft;
-    s->drafted_tokens += seq->n_draft;
-}
-
 /* One slice of a sequence that decodes. */
 static void add_decode(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others, uint64_t now_us)
 {
-    if (seq->n_sampling == 0 && seq->scores)
-        draft_answer(s, seq, n_others);
-    else if (seq->n_sampling == 0)
-        make_draft(s, seq, n_decoding, n_others);
+    sched_draft(s, seq, n_decoding, n_others);
     uint32_t feedback = seq->n_planned < seq->n_known ? 0 : LINK_SLICE_FEEDBACK;
     add_slice(s, seq, 1 + seq->n_draft, 1 + seq->n_draft, feedback, now_us);
 }
@@ -299,7 +225,7 @@ static void add_decodes(sched *s, uint32_t n, bool ripe, uint64_t now_us)
     uint32_t n_candidates = 0;
     for (uint32_t i = 0; i < s->running.n; i++) {
         sched_seq *seq = s->running.items[i];
-        if (can_decode(seq) && (!ripe || s->plan.step - seq->last_step >= s->options.n_stages) && !waits_for_draft(s, seq, n))
+        if (can_decode(seq) && (!ripe || s->plan.step - seq->last_step >= s->options.n_stages) && !sched_waits_for_draft(s, seq, n))
             s->scratch[n_candidates++] = seq;
     }
     uint32_t n_decoding = min_u32(n, n_candidates);
@@ -399,7 +325,8 @@ static void begin_plan(sched *s)
     s->plan.step = s->step + 1;
     s->plan.image_size = s->options.limits.image_size;
     s->plan.n_slices = s->plan.n_tokens = s->plan.n_blocks = s->plan.n_images = s->plan.n_vectors = 0;
-    s->n_drafted = 0;
+    s->plan.n_drafts = s->plan.n_draft_tokens = s->plan.n_draft_blocks = 0;
+    s->n_drafted = s->n_passes = 0;
     s->n_hoped = 0.0f;
 }
 
@@ -429,6 +356,8 @@ const link_plan *sched_next_plan(sched *s, uint64_t now_us)
     sched_flight *flight = &s->flights[(s->first_flight + s->n_flights) % s->options.max_plans];
     flight->step = ++s->step;
     flight->sent_us = now_us;
+    flight->n_passes = s->n_passes;
+    flight->n_read = s->plan.n_draft_tokens;
     flight->n_decode_rows = n_decode_rows == s->plan.n_tokens ? n_decode_rows : 0;
     s->n_flights++;
     return &s->plan;

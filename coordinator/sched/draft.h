@@ -27,7 +27,8 @@ typedef struct draft_history {
     uint64_t n_forgotten; /* tokens that stood before tokens[0] */
 } draft_history;
 
-typedef enum draft_source { DRAFT_NO_LEAD, DRAFT_OWN, DRAFT_HISTORY } draft_source;
+/* DRAFT_MODEL: not looked up here but guessed by a small model on the ranks (draft_text.h). */
+typedef enum draft_source { DRAFT_NO_LEAD, DRAFT_OWN, DRAFT_HISTORY, DRAFT_MODEL } draft_source;
 
 typedef struct draft_lead {
     draft_source source;

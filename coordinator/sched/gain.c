@@ -8,19 +8,27 @@
 #define ROW_GUESS 0.03f       /* cost of a row that was never measured, in plans of one row */
 #define CHANCE_LEAST 0.25f
 
-enum { REFUSALS = 64 };
+#define PASS_GUESS 0.1f       /* cost of a token of the draft model that was never measured, in plans of one row */
+#define READ_GUESS 0.005f     /* the same of a token that it reads */
 
-void gain_take_cost(gain *g, uint32_t n_rows, uint64_t us)
+#define PASS_LEAST 0.05f      /* below that part of a plan of one row, measurements of passes are taken as they come */
+
+enum { REFUSALS = 64, DRAFTS = 64, READ_FEW = 4 };
+
+static void blend(float *cost, float now)
 {
-    if (n_rows == 0 || n_rows > GAIN_ROWS_MAX)
-        return;
-    float now = (float)us, *cost = &g->cost_us[n_rows];
     if (*cost == 0.0f || now < *cost / COST_OUTLIER)
         *cost = now;
     else if (now < *cost * COST_OUTLIER)
         *cost += COST_WEIGHT * (now - *cost);
     else
         *cost += COST_WEIGHT * (COST_OUTLIER - 1.0f) * *cost;
+}
+
+void gain_take_cost(gain *g, uint32_t n_rows, uint64_t us)
+{
+    if (n_rows > 0 && n_rows <= GAIN_ROWS_MAX)
+        blend(&g->cost_us[n_rows], (float)us);
 }
 
 /* Measured, or the nearest measured one of fewer rows and a little for each row more. */
@@ -33,11 +41,47 @@ static float cost_of(const gain *g, uint32_t n_rows)
     return cost * (1.0f + ROW_GUESS * (float)(n_rows - known));
 }
 
-/* Own leads 0 to 3, the history's 4 to 7, by tokens that agreed: 2, 3, 4 to 7, more. */
+static float pass_cost(const gain *g)
+{
+    return g->pass_us != 0.0f ? g->pass_us : PASS_GUESS * cost_of(g, 1);
+}
+
+static bool knows_cost(const gain *g, uint32_t n_rows)
+{
+    uint32_t known = n_rows;
+    while (known > 0 && g->cost_us[known] == 0.0f)
+        known--;
+    return known > 0;
+}
+
+/* A cost that is what others leave of a measurement, and as uncertain. */
+static void blend_rest(float *cost, float now, float least)
+{
+    float most = COST_OUTLIER * (*cost > least ? *cost : least);
+    now = now < 0.0f ? 0.0f : now > most && *cost != 0.0f ? most : now;
+    *cost = *cost == 0.0f ? now : *cost + COST_WEIGHT * (now - *cost);
+    *cost = *cost < 1e-3f ? 1e-3f : *cost; /* 0 says that it was never measured */
+}
+
+/* Where rows are dearer than is known, passes look dearer too: more rows come with more passes, so the sum is right again. */
+void gain_take_draft(gain *g, uint32_t n_rows, uint32_t n_passes, uint32_t n_read, uint64_t us)
+{
+    if (n_rows == 0 || n_rows > GAIN_ROWS_MAX || !knows_cost(g, n_rows))
+        return;
+    float left = (float)us - cost_of(g, n_rows), least = PASS_LEAST * cost_of(g, 1);
+    if (n_read <= READ_FEW * n_passes)
+        blend_rest(&g->pass_us, left / (float)n_passes, least);
+    else
+        blend_rest(&g->read_us, (left - (float)n_passes * pass_cost(g)) / (float)n_read, least);
+}
+
+/* Own leads 0 to 3, the history's 4 to 7, by tokens that agreed: 2, 3, 4 to 7, more; the draft model's 8 and 9. */
 static uint32_t kind_of(const draft_lead *lead)
 {
+    if (lead->source == DRAFT_MODEL)
+        return 8 + (lead->n_matched > 0);
     uint32_t n = lead->n_matched, by_length = n <= 2 ? 0 : n == 3 ? 1 : n < 8 ? 2 : 3;
-    return by_length + (lead->source == DRAFT_HISTORY ? GAIN_KINDS / 2 : 0);
+    return by_length + (lead->source == DRAFT_HISTORY ? 4 : 0);
 }
 
 static void take(gain_record *record, uint32_t kind, float fade, bool hit)
@@ -64,21 +108,37 @@ float gain_chance(const gain *g, const gain_record *own, const draft_lead *lead)
     return (own->hits[kind] + PRIOR_TRIES * all) / (own->tries[kind] + PRIOR_TRIES);
 }
 
-uint32_t gain_draft_length(const gain *g, float chance, uint32_t n_rows, float n_tokens, uint32_t most)
+/* Of the plan with n more rows, which the draft model has guessed or not. */
+static float cost_with(const gain *g, draft_source source, const gain_plan *plan, uint32_t n)
 {
-    if (chance < CHANCE_LEAST || most == 0 || n_rows >= GAIN_ROWS_MAX)
-        return 0;
+    uint32_t n_passes = source == DRAFT_MODEL && n > plan->n_passes ? n : plan->n_passes;
+    return cost_of(g, plan->n_rows + n) + (n_passes > 0 ? (float)n_passes * pass_cost(g) : 0.0f);
+}
+
+uint32_t gain_draft_length(const gain *g, draft_source source, float chance, const gain_plan *plan, uint32_t most, float *rate)
+{
     uint32_t best = 0;
-    float best_rate = n_tokens / cost_of(g, n_rows), expected = chance;
-    for (uint32_t n = 1; n <= most && n_rows + n <= GAIN_ROWS_MAX; n++, expected *= chance) {
+    *rate = plan->n_tokens / cost_with(g, source, plan, 0);
+    if (chance < CHANCE_LEAST || (source == DRAFT_MODEL && !knows_cost(g, plan->n_rows)))
+        return 0;
+    float n_tokens = plan->n_tokens, expected = chance;
+    for (uint32_t n = 1; n <= most && plan->n_rows + n <= GAIN_ROWS_MAX; n++, expected *= chance) {
         n_tokens += expected;
-        float rate = n_tokens / cost_of(g, n_rows + n);
-        if (rate > best_rate) {
-            best_rate = rate;
+        float now = n_tokens / cost_with(g, source, plan, n);
+        if (now > *rate) {
+            *rate = now;
             best = n;
         }
     }
     return best;
+}
+
+bool gain_pays_reading(const gain *g, const gain_plan *plan, float rate, uint32_t n_unread, uint32_t n_left)
+{
+    float read = g->read_us != 0.0f ? g->read_us : READ_GUESS * cost_of(g, 1);
+    float without = plan->n_tokens / cost_with(g, DRAFT_MODEL, plan, 0);
+    float won = (float)n_left * plan->n_tokens * (1.0f / without - 1.0f / rate);
+    return (float)n_unread * read <= won;
 }
 
 bool gain_refuse(gain *g)
@@ -90,4 +150,10 @@ bool gain_refuse(gain *g)
 void gain_settle(gain *g)
 {
     g->n_refused = 0;
+}
+
+bool gain_rests(gain *g)
+{
+    g->n_model = g->n_model < DRAFTS ? g->n_model + 1 : 0;
+    return g->n_model == 0;
 }

@@ -13,6 +13,7 @@ void sched_seq_strip(sched *s, sched_seq *seq)
         seq->slot = SEQ_NO_SLOT;
     }
     kv_table_clear(&seq->table, &s->blocks);
+    draft_text_clear(&seq->text, &s->draft_blocks);
     seq->overflowed = false;
     for (uint32_t i = 0; i < seq->n_images; i++) {
         if (seq->images[i].slot != SEQ_NO_SLOT)
@@ -134,13 +135,15 @@ static base_status check_result(const sched *s, const sched_flight *flight, cons
     if (s->n_flights == 0 || result->step != flight->step)
         return base_fail(error, BASE_EFORMAT, "the replica sent the result of step %llu out of turn",
                          (unsigned long long)result->step);
-    uint32_t n = 0, count;
+    uint32_t n = 0, n_guesses = 0, count;
     bool matches = true;
-    for (uint32_t i = 0; i < flight->n_entries && matches; i++)
+    for (uint32_t i = 0; i < flight->n_entries && matches; i++) {
         matches = take_tokens(&flight->entries[i], result, &n, &count);
-    if (!matches || n != result->n_tokens)
-        return base_fail(error, BASE_EFORMAT, "the replica's result of step %llu, of %u tokens, does not match its plan",
-                         (unsigned long long)result->step, result->n_tokens);
+        n_guesses += flight->entries[i].n_guessed;
+    }
+    if (!matches || n != result->n_tokens || n_guesses != result->n_guesses)
+        return base_fail(error, BASE_EFORMAT, "the replica's result of step %llu, of %u tokens and %u guesses, does not match its plan",
+                         (unsigned long long)result->step, result->n_tokens, result->n_guesses);
     for (uint32_t i = 0; i < result->n_tokens; i++)
         if (result->tokens[i].token != LINK_TOKEN_OVERFLOW && (uint32_t)result->tokens[i].token >= s->options.limits.vocab_size)
             return base_fail(error, BASE_EFORMAT, "the replica's result of step %llu has token %d, which is not in the vocabulary",
@@ -180,6 +183,7 @@ static void accept_token(sched *s, sched_seq *seq, const link_token *token)
     }
     seq->tokens[seq->n_known++] = token->token;
     seq->standing.n_tokens = seq->n_known;
+    draft_text_add(&seq->text, token->token);
     if (!seq->scores)
         follow_lead(s, seq);
     sched_event event = {.user = seq->user, .token = *token, .started_us = seq->started_us, .savings = seq->savings};
@@ -201,9 +205,21 @@ static uint32_t count_agreed(const sched_seq *seq, const link_token *tokens, uin
     return agreed;
 }
 
+/* What the draft model had guessed: how often it is right, and how far it has read the true text.  It has not read its last guess. */
+static void settle_model(sched *s, sched_seq *seq, uint32_t n_agreed)
+{
+    const draft_lead model = gain_model_lead(seq->text.n == seq->n_known);
+    for (uint32_t i = 0; i < n_agreed && i < seq->n_draft; i++)
+        gain_take_guess(&s->gain, &seq->guesses, &model, i + 1 < n_agreed);
+    seq->text.n_read = seq->text.n + (n_agreed <= seq->n_draft ? n_agreed : seq->n_draft) - 1;
+    seq->draft_is_open = false;
+}
+
 /* The draft has been verified: what was wrongly guessed was never fed. */
 static void settle_draft(sched *s, sched_seq *seq, uint32_t n_agreed)
 {
+    if (seq->draft_is_open)
+        settle_model(s, seq, n_agreed);
     if (!seq->scores) {
         seq->savings.n_accepted += n_agreed - 1;
         s->accepted_tokens += n_agreed - 1;
@@ -212,10 +228,12 @@ static void settle_draft(sched *s, sched_seq *seq, uint32_t n_agreed)
     seq->n_draft = 0;
 }
 
-/* One slice of a completed plan and the tokens [count] that it gave. */
-static void complete_entry(sched *s, const sched_entry *entry, const link_token *tokens, uint32_t count)
+/* One slice of a completed plan, the tokens [count] that it gave, and what the draft model had guessed. */
+static void complete_entry(sched *s, const sched_entry *entry, const link_token *tokens, uint32_t count, const int32_t *guesses)
 {
     sched_seq *seq = entry->seq;
+    for (uint32_t i = 0; i < entry->n_guessed; i++)
+        seq->draft[i] = guesses[i];
     seq->n_done = entry->pos + entry->n_tokens;
     if (entry->n_sampled > 0)
         seq->n_sampling--;
@@ -231,10 +249,24 @@ static void complete_entry(sched *s, const sched_entry *entry, const link_token 
     sched_seq_publish(s, seq);
     if (--seq->n_plans > 0)
         return;
+    draft_text_publish(&seq->text, &s->draft_blocks);
     if (seq->state == SEQ_DRAINING)
         end_seq(s, seq);
     else if (seq->state == SEQ_PREEMPTED)
         sched_seq_requeue(s, seq);
+}
+
+/* What the plan took, since it was sent or since the one before it was done. */
+static void take_cost(sched *s, const sched_flight *flight, uint64_t now_us)
+{
+    uint64_t began_us = flight->sent_us > s->last_result_us ? flight->sent_us : s->last_result_us;
+    s->last_result_us = now_us;
+    if (now_us <= began_us)
+        return;
+    if (flight->n_read > 0)
+        gain_take_draft(&s->gain, flight->n_decode_rows, flight->n_passes, flight->n_read, now_us - began_us);
+    else
+        gain_take_cost(&s->gain, flight->n_decode_rows, now_us - began_us);
 }
 
 base_status sched_take_result(sched *s, const link_result *result, uint64_t now_us, base_error *error)
@@ -243,17 +275,16 @@ base_status sched_take_result(sched *s, const link_result *result, uint64_t now_
     base_status status = check_result(s, flight, result, error);
     if (status != BASE_OK)
         return status;
-    uint64_t began_us = flight->sent_us > s->last_result_us ? flight->sent_us : s->last_result_us;
-    if (now_us > began_us)
-        gain_take_cost(&s->gain, flight->n_decode_rows, now_us - began_us);
-    s->last_result_us = now_us;
+    take_cost(s, flight, now_us);
     s->first_flight = (s->first_flight + 1) % s->options.max_plans;
     s->n_flights--;
-    uint32_t n = 0, count;
+    uint32_t n = 0, n_guesses = 0, count;
     for (uint32_t i = 0; i < flight->n_entries; i++) {
         uint32_t first = n;
         take_tokens(&flight->entries[i], result, &n, &count);
-        complete_entry(s, &flight->entries[i], count > 0 ? result->tokens + first : NULL, count);
+        complete_entry(s, &flight->entries[i], count > 0 ? result->tokens + first : NULL, count,
+                       flight->entries[i].n_guessed > 0 ? result->guesses + n_guesses : NULL);
+        n_guesses += flight->entries[i].n_guessed;
     }
     return BASE_OK;
 }

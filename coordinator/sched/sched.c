@@ -53,6 +53,8 @@ static base_status check_options(const sched_options *o, base_error *error)
         {"max_positions", o->limits.max_positions, 2, POSITIONS_MAX},
         {"max_step_tokens", o->limits.max_step_tokens, 1, STEP_TOKENS_MAX},
         {"n_kv_blocks", o->limits.n_kv_blocks, 1, BLOCKS_MAX},
+        {"n_draft_blocks", o->limits.n_draft_blocks, 0, BLOCKS_MAX},
+        {"draft_positions", o->limits.draft_positions, 0, o->limits.max_positions},
         {"n_image_slots", o->limits.n_image_slots, 0, SLOTS_MAX},
         {"rows_per_image", o->limits.rows_per_image, 0, POSITIONS_MAX / SLOTS_MAX},
         {"vocab_size", o->limits.vocab_size, 1, INT32_MAX},
@@ -80,8 +82,11 @@ static base_status init_plan(sched *s, base_error *error)
     s->plan.blocks = calloc(limits->max_seqs, kv_blocks_for(limits->max_positions) * sizeof *s->plan.blocks); /* they may share */
     s->plan.images = calloc(limits->n_image_slots + 1u, sizeof *s->plan.images);
     s->plan.vectors = calloc(s->options.step_tokens, sizeof *s->plan.vectors);
+    s->plan.drafts = calloc(limits->max_seqs, sizeof *s->plan.drafts);
+    s->plan.draft_tokens = calloc(s->options.step_tokens, sizeof *s->plan.draft_tokens);
+    s->plan.draft_blocks = calloc(limits->max_seqs, (kv_blocks_for(limits->draft_positions) + 1) * sizeof *s->plan.draft_blocks);
     s->scratch = calloc(limits->max_seqs, sizeof(sched_seq *));
-    if (!s->plan.slices || !s->plan.tokens || !s->plan.blocks || !s->plan.images || !s->plan.vectors || !s->scratch)
+    if (!s->plan.drafts || !s->plan.draft_tokens || !s->plan.draft_blocks || !s->plan.slices || !s->plan.tokens || !s->plan.blocks || !s->plan.images || !s->plan.vectors || !s->scratch)
         return base_fail(error, BASE_ENOMEM, "no memory for a step plan of %u tokens", s->options.step_tokens);
     return BASE_OK;
 }
@@ -118,6 +123,8 @@ static base_status init_parts(sched *s, base_error *error)
         status = sched_pool_init(&s->slots, limits->max_seqs, "sequence slots", error);
     if (status == BASE_OK)
         status = prefix_cache_init(&s->blocks, limits->n_kv_blocks, s->options.keep_prefixes, error);
+    if (status == BASE_OK)
+        status = prefix_cache_init(&s->draft_blocks, limits->n_draft_blocks, s->options.keep_prefixes && limits->n_draft_blocks > 0, error);
     if (status == BASE_OK)
         status = draft_history_init(&s->history, s->options.speculate != 0 ? HISTORY_TOKENS : 0, error);
     if (status == BASE_OK)
@@ -158,6 +165,7 @@ base_status sched_create(const sched_options *options, sched **out, base_error *
 void sched_seq_destroy(sched_seq *seq)
 {
     kv_table_release(&seq->table);
+    draft_text_release(&seq->text);
     free(seq->images);
     free(seq->image_digests);
     free(seq->vectors);
@@ -191,8 +199,12 @@ void sched_destroy(sched **out)
     free(s->plan.blocks);
     free(s->plan.images);
     free(s->plan.vectors);
+    free(s->plan.drafts);
+    free(s->plan.draft_tokens);
+    free(s->plan.draft_blocks);
     sched_pool_release(&s->slots);
     prefix_cache_release(&s->blocks);
+    prefix_cache_release(&s->draft_blocks);
     draft_history_release(&s->history);
     image_slots_release(&s->images);
     free(s);
@@ -350,6 +362,11 @@ base_status sched_submit(sched *s, const sched_request *r, uint64_t now_us, sche
     sched_seq *seq = NULL;
     if (status == BASE_OK)
         status = alloc_seq(r, &seq, error);
+    if (status == BASE_OK && s->options.limits.n_draft_blocks > 0 && s->options.speculate != 0 && !r->score) {
+        status = draft_text_init(&seq->text, r->tokens, r->n_tokens, r->max_tokens - r->n_resumed, error);
+        if (status != BASE_OK)
+            sched_seq_destroy(seq);
+    }
     if (status != BASE_OK)
         return status;
     memcpy(seq->tokens, r->tokens, n_given(r) * sizeof *r->tokens);

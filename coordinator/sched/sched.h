@@ -22,6 +22,9 @@
  *     run of guesses that agree with what was sampled is kept, with the token after it.  The sampler knows seed and position only, so
  *     these are the tokens that would have come one by one.  Keys and values of wrong guesses are overwritten by what follows.
  *     While a draft is verified nothing else of the sequence is under way.
+ *     Guesses are looked up here, or left open for the ranks' draft model (link_draft), whichever promises more.  The draft model reads what it has
+ *     not read of a sequence (draft_text.h) in the plan that asks it, a plan's worth at a time; a sequence for which its cache has no room is not
+ *     drafted by it.
  *  6. Where the rows of an image see each other (link_limits.whole_images), a chunk of a prompt ends before an image or with its last row.  When
  *     the next prompt begins with an image, so many tokens of the plan are kept for it.
  *  7. Sequences that decode are spread over as many micro-batches as there are stages: a sequence enters a plan only if it was

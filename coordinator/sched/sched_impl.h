@@ -1,4 +1,4 @@
-/* sched_impl.h - the scheduler's state, shared by sched.c (requests), compose.c (plans), lend.c (shared blocks), results.c and the unit
+/* sched_impl.h - the scheduler's state, shared by sched.c (requests), compose.c and compose_drafts.c (plans), lend.c (shared blocks), results.c and the unit
  * test's invariant checker.  Nobody else includes it.
  *
  * Life of a sequence:
@@ -15,6 +15,7 @@
 #define PALMGROVE_SCHED_IMPL_H
 
 #include "coordinator/sched/draft.h"
+#include "coordinator/sched/draft_text.h"
 #include "coordinator/sched/gain.h"
 #include "coordinator/sched/image_slots.h"
 #include "coordinator/sched/kv_blocks.h"
@@ -56,7 +57,9 @@ struct sched_seq {
     draft_lead lead;
     gain_record guesses;
     uint32_t n_draft;    /* guesses being verified */
+    bool draft_is_open;  /* they are the draft model's: known when the result tells them */
     int32_t draft[SCHED_DRAFT_MAX];
+    draft_text text;
     sched_savings savings;
     uint64_t last_step;  /* the last plan that held it */
     uint64_t started_us;
@@ -66,11 +69,13 @@ struct sched_seq {
 typedef struct sched_entry {
     sched_seq *seq;
     uint32_t pos, n_tokens, n_sampled;
+    uint32_t n_guessed; /* by the draft model */
 } sched_entry;
 
 typedef struct sched_flight {
     uint64_t step, sent_us;
     uint32_t n_decode_rows; /* 0: it has other rows too */
+    uint32_t n_passes, n_read; /* of the draft model */
     uint32_t n_entries;
     sched_entry *entries; /* [max_seqs] */
 } sched_flight;
@@ -88,7 +93,7 @@ struct sched {
     seq_list waiting, running;
     sched_pool slots;
     image_slots images;
-    prefix_cache blocks;
+    prefix_cache blocks, draft_blocks; /* of the model's cache, of the draft model's */
     draft_history history;
     gain gain;
     uint64_t last_result_us;
@@ -98,12 +103,24 @@ struct sched {
     link_plan plan;       /* the one being put together; arrays sized for the largest */
     uint32_t n_drafted;   /* in the plan */
     float n_hoped;        /* tokens that its drafts are expected to give */
+    uint32_t n_passes;    /* of the draft model before the plan */
     bool has_prompts;     /* some prompt is not computed yet */
     uint32_t n_kept;      /* tokens of the plan that only prompts may have: rows of an image that go together */
     sched_seq **scratch;  /* [max_seqs] */
     sched_event *events;  /* [event_capacity] */
     uint32_t n_events, next_event, event_capacity;
 };
+
+static inline uint32_t min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Would a draft pay once the tokens under way are known?  Then nothing more of the sequence is sent before that; with n_decoding sequences in the plan. */
+bool sched_waits_for_draft(sched *s, const sched_seq *seq, uint32_t n_decoding);
+/* Before the slice of a sequence that decodes is added to the plan: its guesses (seq->n_draft), and what the draft model reads.  `n_others` sequences
+ * still want into the plan. */
+void sched_draft(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others);
 
 /* Free a stripped sequence that is in no list. */
 void sched_seq_destroy(sched_seq *seq);

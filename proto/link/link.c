@@ -60,6 +60,8 @@ void link_hello_encode(const link_hello *hello, base_buf *out)
     base_buf_put_u32(out, limits->whole_images);
     for (int kind = 0; kind < LINK_VECTOR_KINDS; kind++)
         base_buf_put_u32(out, limits->vector_widths[kind]);
+    base_buf_put_u32(out, limits->n_draft_blocks);
+    base_buf_put_u32(out, limits->draft_positions);
     put_text(out, hello->model_digest, sizeof hello->model_digest - 1);
     put_text(out, hello->isa, sizeof hello->isa - 1);
     base_buf_put_u32(out, hello->n_threads);
@@ -105,6 +107,8 @@ static base_status check_hello(const link_hello *hello, base_error *error)
         if (limits->vector_widths[kind] > VECTOR_WIDTH_MAX)
             return base_fail(error, BASE_EFORMAT, "hello: vectors of kind %d have %u numbers; the limit is %u", kind, limits->vector_widths[kind],
                              VECTOR_WIDTH_MAX);
+    if ((limits->n_draft_blocks == 0) != (limits->draft_positions == 0))
+        return base_fail(error, BASE_EFORMAT, "hello: the draft model has %u blocks for %u positions", limits->n_draft_blocks, limits->draft_positions);
     if (!is_hex_digest(hello->model_digest))
         return base_fail(error, BASE_EFORMAT, "hello: model_digest is not 64 lower-case hex digits");
     return BASE_OK;
@@ -134,6 +138,8 @@ base_status link_hello_decode(const void *bytes, size_t size, link_hello *out, b
     limits->whole_images = base_reader_u32(&reader);
     for (int kind = 0; kind < LINK_VECTOR_KINDS; kind++)
         limits->vector_widths[kind] = base_reader_u32(&reader);
+    limits->n_draft_blocks = base_reader_u32(&reader);
+    limits->draft_positions = base_reader_u32(&reader);
     take_text(&reader, hello.model_digest, sizeof hello.model_digest - 1);
     take_text(&reader, hello.isa, sizeof hello.isa - 1);
     hello.n_threads = base_reader_u32(&reader);

@@ -31,7 +31,7 @@ typedef struct link_hello {
     uint64_t weights_bytes_max, kv_bytes_max, workspace_bytes_max; /* of the rank that holds most */
 } link_hello;
 
-#define LINK_PROTOCOL 4u
+#define LINK_PROTOCOL 5u
 
 void link_hello_encode(const link_hello *hello, base_buf *out);
 base_status link_hello_decode(const void *bytes, size_t size, link_hello *out, base_error *error);

@@ -1,11 +1,12 @@
 /* Step plans and results as little-endian messages.
  *
- *     plan:    type u8 | step u64 | n_slices n_tokens n_blocks n_images image_size n_vectors u32 |
- *              slices | tokens i32 | blocks u32 | images | vectors
+ *     plan:    type u8 | step u64 | n_slices n_tokens n_blocks n_images image_size n_vectors n_drafts n_draft_tokens n_draft_blocks u32 |
+ *              slices | tokens i32 | blocks u32 | drafts | draft_tokens i32 | draft_blocks u32 | images | vectors
  *     slice:   seq pos n_tokens first_token first_block n_sampled flags u32 | temperature f32 | top_k u32 | top_p f32 | seed u64 | given i32
+ *     draft:   slice pos n_tokens first_token first_block n_guessed u32
  *     image:   slot u32 | pixels u8 [image_size * image_size * 3]
  *     vector:  kind u32 | values f32 [vector_widths[kind]]
- *     result:  type u8 | step u64 | n_tokens u32 | tokens
+ *     result:  type u8 | step u64 | n_tokens n_guesses u32 | tokens | guesses i32
  *     token:   seq pos u32 | token i32 | logprob f32 | logits_digest u64
  *
  * The decoder is the last line before ranks index memory with these numbers, so it takes nothing on trust, not even from the
@@ -23,6 +24,8 @@ enum {
     SLICE_BYTES = 7 * 4 + 3 * 4 + 8 + 4,
     TOKEN_BYTES = 4,
     BLOCK_BYTES = 4,
+    DRAFT_BYTES = 6 * 4,
+    GUESS_BYTES = 4,
     VECTOR_BYTES_MIN = 2 * 4,
     SAMPLED_BYTES = 4 * 4 + 8,
     ALL_FLAGS = LINK_SLICE_FEEDBACK | LINK_SLICE_DIGEST | LINK_SLICE_GIVEN,
@@ -46,6 +49,21 @@ static void put_slice(base_buf *out, const link_slice *slice)
     base_buf_put_u32(out, (uint32_t)slice->given);
 }
 
+static void put_drafts(base_buf *out, const link_plan *plan)
+{
+    for (uint32_t i = 0; i < plan->n_drafts; i++) {
+        const link_draft *draft = &plan->drafts[i];
+        base_buf_put_u32(out, draft->slice);
+        base_buf_put_u32(out, draft->pos);
+        base_buf_put_u32(out, draft->n_tokens);
+        base_buf_put_u32(out, draft->first_token);
+        base_buf_put_u32(out, draft->first_block);
+        base_buf_put_u32(out, draft->n_guessed);
+    }
+    base_buf_put(out, plan->draft_tokens, (size_t)plan->n_draft_tokens * TOKEN_BYTES);
+    base_buf_put(out, plan->draft_blocks, (size_t)plan->n_draft_blocks * BLOCK_BYTES);
+}
+
 void link_plan_encode(const link_plan *plan, base_buf *out)
 {
     size_t pixel_bytes = (size_t)plan->image_size * plan->image_size * 3;
@@ -61,10 +79,14 @@ void link_plan_encode(const link_plan *plan, base_buf *out)
     base_buf_put_u32(out, plan->n_images);
     base_buf_put_u32(out, plan->n_images > 0 ? plan->image_size : 0);
     base_buf_put_u32(out, plan->n_vectors);
+    base_buf_put_u32(out, plan->n_drafts);
+    base_buf_put_u32(out, plan->n_draft_tokens);
+    base_buf_put_u32(out, plan->n_draft_blocks);
     for (uint32_t i = 0; i < plan->n_slices; i++)
         put_slice(out, &plan->slices[i]);
     base_buf_put(out, plan->tokens, (size_t)plan->n_tokens * TOKEN_BYTES);
     base_buf_put(out, plan->blocks, (size_t)plan->n_blocks * BLOCK_BYTES);
+    put_drafts(out, plan);
     for (uint32_t i = 0; i < plan->n_images; i++) {
         base_buf_put_u32(out, plan->images[i].slot);
         base_buf_put(out, plan->images[i].pixels, pixel_bytes);
@@ -95,6 +117,9 @@ static base_status read_header(base_reader *reader, const link_limits *limits, l
     plan->n_images = base_reader_u32(reader);
     plan->image_size = base_reader_u32(reader);
     plan->n_vectors = base_reader_u32(reader);
+    plan->n_drafts = base_reader_u32(reader);
+    plan->n_draft_tokens = base_reader_u32(reader);
+    plan->n_draft_blocks = base_reader_u32(reader);
     if (reader->failed || type != LINK_PLAN)
         return base_fail(error, BASE_EFORMAT, "plan: the header is cut or not a plan's");
     if (plan->n_slices == 0)
@@ -107,6 +132,10 @@ static base_status read_header(base_reader *reader, const link_limits *limits, l
         status = check_count("n_images", plan->n_images, limits->rows_per_image > 0 ? limits->n_image_slots : 0, error);
     if (status == BASE_OK)
         status = check_count("n_vectors", plan->n_vectors, plan->n_tokens, error);
+    if (status == BASE_OK)
+        status = check_count("n_drafts", plan->n_drafts, limits->n_draft_blocks > 0 ? plan->n_slices : 0, error);
+    if (status == BASE_OK)
+        status = check_count("n_draft_tokens", plan->n_draft_tokens, limits->max_step_tokens, error);
     if (status != BASE_OK)
         return status;
     if (plan->image_size != (plan->n_images > 0 ? limits->image_size : 0))
@@ -119,12 +148,14 @@ static base_status read_header(base_reader *reader, const link_limits *limits, l
  * it is shorter than any of them would be. */
 static bool has_size(const base_reader *reader, const link_plan *plan, size_t *pixel_bytes)
 {
-    size_t slices, tokens, blocks, images, total;
+    size_t slices, tokens, blocks, drafts, images, total;
     return base_size_mul(plan->image_size, plan->image_size, pixel_bytes) && base_size_mul(*pixel_bytes, 3, pixel_bytes) &&
            base_size_add(*pixel_bytes, 4, &images) && base_size_mul(images, plan->n_images, &images) &&
            base_size_mul(plan->n_slices, SLICE_BYTES, &slices) && base_size_mul(plan->n_tokens, TOKEN_BYTES, &tokens) &&
            base_size_mul(plan->n_blocks, BLOCK_BYTES, &blocks) && base_size_add(slices, tokens, &total) &&
            base_size_add(total, blocks, &total) && base_size_add(total, images, &total) &&
+           base_size_mul((size_t)plan->n_drafts, DRAFT_BYTES, &drafts) && base_size_add(total, drafts, &total) &&
+           base_size_mul((size_t)plan->n_draft_tokens + plan->n_draft_blocks, TOKEN_BYTES, &drafts) && base_size_add(total, drafts, &total) &&
            base_size_add(total, (size_t)plan->n_vectors * VECTOR_BYTES_MIN, &total) &&
            (plan->n_vectors > 0 ? base_reader_left(reader) >= total : base_reader_left(reader) == total);
 }
@@ -138,38 +169,58 @@ static size_t n_marks(const link_limits *limits)
 static size_t memory_bytes(const link_plan *plan, const link_limits *limits)
 {
     return plan->n_slices * sizeof(link_slice) + plan->n_images * sizeof(link_image) + plan->n_vectors * sizeof(link_vector) +
-           (size_t)plan->n_tokens * TOKEN_BYTES + (size_t)plan->n_blocks * BLOCK_BYTES + n_marks(limits);
+           plan->n_drafts * sizeof(link_draft) + ((size_t)plan->n_tokens + plan->n_draft_tokens) * TOKEN_BYTES +
+           ((size_t)plan->n_blocks + plan->n_draft_blocks) * BLOCK_BYTES + n_marks(limits);
 }
 
-/* Blocks that a plan's slices can need: all slots' whole sequences. */
-static bool blocks_max(const link_limits *limits, size_t *out)
+static size_t blocks_of(uint64_t n_positions)
 {
-    return base_size_mul(((size_t)limits->max_positions + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS, limits->max_seqs, out);
+    return (size_t)((n_positions + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS);
+}
+
+/* Blocks that a plan's slices can need, and its drafts: all slots' whole sequences. */
+static bool blocks_max(const link_limits *limits, size_t *out, size_t *of_drafts)
+{
+    uint32_t draft_positions = limits->n_draft_blocks > 0 ? limits->draft_positions : 0;
+    return base_size_mul(blocks_of(limits->max_positions), limits->max_seqs, out) &&
+           base_size_mul(blocks_of(draft_positions), limits->max_seqs, of_drafts) && *out <= UINT32_MAX && *of_drafts <= UINT32_MAX;
 }
 
 bool link_plan_memory_bytes(const link_limits *limits, size_t *out)
 {
-    size_t blocks;
-    if (!blocks_max(limits, &blocks) || blocks > UINT32_MAX)
+    size_t blocks, draft_blocks;
+    if (!blocks_max(limits, &blocks, &draft_blocks))
         return false;
+    bool drafts = limits->n_draft_blocks > 0;
     *out = memory_bytes(&(link_plan){.n_slices = limits->max_seqs, .n_images = limits->n_image_slots, .n_tokens = limits->max_step_tokens,
-                                     .n_vectors = limits->max_step_tokens, .n_blocks = (uint32_t)blocks},
+                                     .n_vectors = limits->max_step_tokens, .n_blocks = (uint32_t)blocks,
+                                     .n_drafts = drafts ? limits->max_seqs : 0, .n_draft_tokens = drafts ? limits->max_step_tokens : 0,
+                                     .n_draft_blocks = (uint32_t)draft_blocks},
                         limits);
     return true;
 }
 
-/* Divide the memory: slices | images | vectors | tokens | blocks | one mark per sequence slot, cleared, which *marks points at. */
+/* The next `bytes` of the memory. */
+static void *next_part(uint8_t **memory, size_t bytes)
+{
+    uint8_t *part = *memory;
+    *memory += bytes;
+    return part;
+}
+
+/* Divide the memory: slices | images | vectors | drafts | tokens, blocks, those of drafts | one mark per sequence slot, cleared, which
+ * *marks points at. */
 static void divide(uint8_t *memory, link_plan *plan, const link_limits *limits, uint8_t **marks)
 {
-    size_t slices = plan->n_slices * sizeof(link_slice), images = plan->n_images * sizeof(link_image);
-    size_t vectors = plan->n_vectors * sizeof(link_vector);
-    size_t tokens = (size_t)plan->n_tokens * TOKEN_BYTES, blocks = (size_t)plan->n_blocks * BLOCK_BYTES;
-    plan->slices = (link_slice *)(void *)memory;
-    plan->images = (link_image *)(void *)(memory + slices);
-    plan->vectors = (link_vector *)(void *)(memory + slices + images);
-    plan->tokens = (int32_t *)(void *)(memory + slices + images + vectors);
-    plan->blocks = (uint32_t *)(void *)(memory + slices + images + vectors + tokens);
-    *marks = memory + slices + images + vectors + tokens + blocks;
+    plan->slices = next_part(&memory, plan->n_slices * sizeof(link_slice));
+    plan->images = next_part(&memory, plan->n_images * sizeof(link_image));
+    plan->vectors = next_part(&memory, plan->n_vectors * sizeof(link_vector));
+    plan->drafts = next_part(&memory, plan->n_drafts * sizeof(link_draft));
+    plan->tokens = next_part(&memory, (size_t)plan->n_tokens * TOKEN_BYTES);
+    plan->blocks = next_part(&memory, (size_t)plan->n_blocks * BLOCK_BYTES);
+    plan->draft_tokens = next_part(&memory, (size_t)plan->n_draft_tokens * TOKEN_BYTES);
+    plan->draft_blocks = next_part(&memory, (size_t)plan->n_draft_blocks * BLOCK_BYTES);
+    *marks = memory;
     memset(*marks, 0, n_marks(limits));
 }
 
@@ -232,7 +283,7 @@ static base_status check_slice(const link_plan *plan, const link_limits *limits,
 
 static link_slice read_slice(base_reader *reader)
 {
-    link_slice slice;
+    link_slice slice = {0};
     slice.seq = base_reader_u32(reader);
     slice.pos = base_reader_u32(reader);
     slice.n_tokens = base_reader_u32(reader);
@@ -319,6 +370,84 @@ static base_status read_blocks(base_reader *reader, link_plan *plan, const link_
     return BASE_OK;
 }
 
+/* `next_token`: where the draft's tokens must start; `next_slice`: the first slice that it may belong to. */
+static base_status check_draft(const link_plan *plan, const link_limits *limits, uint32_t i, uint32_t next_token, uint32_t next_slice,
+                               base_error *error)
+{
+    const link_draft *draft = &plan->drafts[i];
+    if (draft->slice < next_slice || draft->slice >= plan->n_slices)
+        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u].slice is %u; %u to %u are possible", i, draft->slice, next_slice, plan->n_slices - 1);
+    if (draft->first_token != next_token || draft->n_tokens == 0 || draft->n_tokens > plan->n_draft_tokens - next_token)
+        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u] has tokens %u, %u of them; they start at %u of %u", i, draft->first_token,
+                         draft->n_tokens, next_token, plan->n_draft_tokens);
+    const link_slice *slice = &plan->slices[draft->slice];
+    if (draft->n_guessed != 0 && (draft->n_guessed != slice->n_sampled - 1 || draft->n_guessed >= slice->n_tokens || (slice->flags & LINK_SLICE_GIVEN) != 0))
+        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u].n_guessed is %u; slices[%u] verifies %u of %u tokens", i, draft->n_guessed,
+                         draft->slice, slice->n_sampled, slice->n_tokens);
+    uint64_t end = link_draft_end(draft);
+    if (end > limits->draft_positions)
+        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u] ends at position %llu; the limit is %u", i, (unsigned long long)end,
+                         limits->draft_positions);
+    if (draft->first_block + (uint64_t)blocks_of(end) > plan->n_draft_blocks)
+        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u] needs blocks from %u to position %llu; there are %u", i, draft->first_block,
+                         (unsigned long long)end, plan->n_draft_blocks);
+    return BASE_OK;
+}
+
+static base_status read_drafts(base_reader *reader, link_plan *plan, const link_limits *limits, base_error *error)
+{
+    uint32_t next_token = 0, next_slice = 0;
+    for (uint32_t i = 0; i < plan->n_drafts; i++) {
+        link_draft *draft = &plan->drafts[i];
+        draft->slice = base_reader_u32(reader);
+        draft->pos = base_reader_u32(reader);
+        draft->n_tokens = base_reader_u32(reader);
+        draft->first_token = base_reader_u32(reader);
+        draft->first_block = base_reader_u32(reader);
+        draft->n_guessed = base_reader_u32(reader);
+        base_status status = check_draft(plan, limits, i, next_token, next_slice, error);
+        if (status != BASE_OK)
+            return status;
+        next_token += draft->n_tokens;
+        next_slice = draft->slice + 1;
+    }
+    if (next_token != plan->n_draft_tokens)
+        return base_fail(error, BASE_EFORMAT, "plan: n_draft_tokens is %u, but the drafts have %u", plan->n_draft_tokens, next_token);
+    return BASE_OK;
+}
+
+static base_status read_draft_contents(base_reader *reader, link_plan *plan, const link_limits *limits, base_error *error)
+{
+    for (uint32_t i = 0; i < plan->n_draft_tokens; i++) {
+        plan->draft_tokens[i] = (int32_t)base_reader_u32(reader);
+        if (plan->draft_tokens[i] < 0 || (uint32_t)plan->draft_tokens[i] >= limits->vocab_size)
+            return base_fail(error, BASE_EFORMAT, "plan: draft_tokens[%u] is %d; the vocabulary has %u entries", i, plan->draft_tokens[i],
+                             limits->vocab_size);
+    }
+    for (uint32_t i = 0; i < plan->n_draft_blocks; i++) {
+        plan->draft_blocks[i] = base_reader_u32(reader);
+        if (plan->draft_blocks[i] >= limits->n_draft_blocks)
+            return base_fail(error, BASE_EFORMAT, "plan: draft_blocks[%u] is %u; there are %u of the draft model", i, plan->draft_blocks[i],
+                             limits->n_draft_blocks);
+    }
+    return BASE_OK;
+}
+
+/* Placeholders that the draft model fills are no rows and no vectors; whatever else they hold on the wire becomes 0. */
+static base_status clear_guesses(const link_plan *plan, base_error *error)
+{
+    for (uint32_t i = 0; i < plan->n_drafts; i++) {
+        const link_slice *slice = &plan->slices[plan->drafts[i].slice];
+        uint32_t end = slice->first_token + slice->n_tokens;
+        for (uint32_t it = end - plan->drafts[i].n_guessed; it < end; it++) {
+            if (plan->tokens[it] < 0)
+                return base_fail(error, BASE_EFORMAT, "plan: tokens[%u] is %d, in the place of a guess", it, plan->tokens[it]);
+            plan->tokens[it] = 0;
+        }
+    }
+    return BASE_OK;
+}
+
 static base_status read_images(base_reader *reader, link_plan *plan, const link_limits *limits, size_t pixel_bytes,
                                uint8_t *seen, base_error *error)
 {
@@ -369,6 +498,12 @@ static base_status read_contents(base_reader *reader, const link_limits *limits,
         status = read_tokens(reader, plan, limits, error);
     if (status == BASE_OK)
         status = read_blocks(reader, plan, limits, error);
+    if (status == BASE_OK)
+        status = read_drafts(reader, plan, limits, error);
+    if (status == BASE_OK)
+        status = read_draft_contents(reader, plan, limits, error);
+    if (status == BASE_OK)
+        status = clear_guesses(plan, error);
     memset(marks, 0, limits->n_image_slots);
     if (status == BASE_OK)
         status = read_images(reader, plan, limits, pixel_bytes, marks, error);
@@ -400,11 +535,12 @@ base_status link_plan_decode_into(const void *bytes, size_t size, const link_lim
                                   base_error *error)
 {
     link_plan plan = {0};
-    size_t pixel_bytes, most = 0;
+    size_t pixel_bytes, most = 0, most_of_drafts = 0;
     base_reader reader = base_reader_over(bytes, size);
     base_status status = read_counts(&reader, limits, &plan, &pixel_bytes, error);
-    if (status == BASE_OK && (!blocks_max(limits, &most) || plan.n_blocks > most))
-        status = base_fail(error, BASE_EFORMAT, "plan: n_blocks is %u; all sequences together have %zu", plan.n_blocks, most);
+    if (status == BASE_OK && (!blocks_max(limits, &most, &most_of_drafts) || plan.n_blocks > most || plan.n_draft_blocks > most_of_drafts))
+        status = base_fail(error, BASE_EFORMAT, "plan: n_blocks is %u, n_draft_blocks %u; all sequences together have %zu, %zu", plan.n_blocks,
+                           plan.n_draft_blocks, most, most_of_drafts);
     if (status == BASE_OK)
         status = read_contents(&reader, limits, memory, &plan, pixel_bytes, error);
     if (status == BASE_OK)
@@ -425,6 +561,7 @@ void link_result_encode(const link_result *result, base_buf *out)
     base_buf_put_u8(out, LINK_RESULT);
     base_buf_put_u64(out, result->step);
     base_buf_put_u32(out, result->n_tokens);
+    base_buf_put_u32(out, result->n_guesses);
     for (uint32_t i = 0; i < result->n_tokens; i++) {
         const link_token *token = &result->tokens[i];
         base_buf_put_u32(out, token->seq);
@@ -433,6 +570,7 @@ void link_result_encode(const link_result *result, base_buf *out)
         base_buf_put_f32(out, token->logprob);
         base_buf_put_u64(out, token->logits_digest);
     }
+    base_buf_put(out, result->guesses, (size_t)result->n_guesses * GUESS_BYTES);
 }
 
 static base_status read_sampled(base_reader *reader, link_result *result, base_error *error)
@@ -447,6 +585,11 @@ static base_status read_sampled(base_reader *reader, link_result *result, base_e
         if (token->token < 0 && token->token != LINK_TOKEN_OVERFLOW)
             return base_fail(error, BASE_EFORMAT, "result: tokens[%u] is %d, not a vocabulary entry", i, token->token);
     }
+    for (uint32_t i = 0; i < result->n_guesses; i++) {
+        result->guesses[i] = (int32_t)base_reader_u32(reader);
+        if (result->guesses[i] < 0)
+            return base_fail(error, BASE_EFORMAT, "result: guesses[%u] is %d, not a vocabulary entry", i, result->guesses[i]);
+    }
     return BASE_OK;
 }
 
@@ -455,12 +598,13 @@ static base_status read_result_header(base_reader *reader, link_result *result, 
     uint8_t type = base_reader_u8(reader);
     result->step = base_reader_u64(reader);
     result->n_tokens = base_reader_u32(reader);
+    result->n_guesses = base_reader_u32(reader);
     if (reader->failed || type != LINK_RESULT)
         return base_fail(error, BASE_EFORMAT, "result: the header is cut or not a result's");
-    size_t left = base_reader_left(reader);
-    if (left % SAMPLED_BYTES != 0 || left / SAMPLED_BYTES != result->n_tokens)
-        return base_fail(error, BASE_EFORMAT, "result: %zu bytes follow the header, which is not %u tokens", left,
-                         result->n_tokens);
+    uint64_t left = base_reader_left(reader); /* the sum is far below 2^64 */
+    if (left != (uint64_t)result->n_tokens * SAMPLED_BYTES + (uint64_t)result->n_guesses * GUESS_BYTES)
+        return base_fail(error, BASE_EFORMAT, "result: %llu bytes follow the header, which is not %u tokens and %u guesses",
+                         (unsigned long long)left, result->n_tokens, result->n_guesses);
     return BASE_OK;
 }
 
@@ -471,10 +615,11 @@ base_status link_result_decode(const void *bytes, size_t size, link_result *out,
     base_status status = read_result_header(&reader, &result, error);
     if (status != BASE_OK)
         return status;
-    if (result.n_tokens > 0) {
-        result.tokens = calloc(result.n_tokens, sizeof *result.tokens);
+    if (result.n_tokens + (uint64_t)result.n_guesses > 0) { /* the message holds them, so the sum fits */
+        result.tokens = malloc(result.n_tokens * sizeof *result.tokens + result.n_guesses * sizeof *result.guesses);
         if (result.tokens == NULL)
             return base_fail(error, BASE_ENOMEM, "out of memory for a result of %u tokens", result.n_tokens);
+        result.guesses = (int32_t *)(void *)(result.tokens + result.n_tokens);
     }
     status = read_sampled(&reader, &result, error);
     if (status != BASE_OK)
@@ -484,14 +629,14 @@ base_status link_result_decode(const void *bytes, size_t size, link_result *out,
     return status;
 }
 
-base_status link_result_decode_into(const void *bytes, size_t size, link_token *tokens, uint32_t n_max, link_result *out,
+base_status link_result_decode_into(const void *bytes, size_t size, link_token *tokens, int32_t *guesses, uint32_t n_max, link_result *out,
                                     base_error *error)
 {
     base_reader reader = base_reader_over(bytes, size);
-    link_result result = {.tokens = tokens};
+    link_result result = {.tokens = tokens, .guesses = guesses};
     base_status status = read_result_header(&reader, &result, error);
-    if (status == BASE_OK && result.n_tokens > n_max)
-        status = base_fail(error, BASE_EFORMAT, "result: n_tokens is %u; the limit is %u", result.n_tokens, n_max);
+    if (status == BASE_OK && (result.n_tokens > n_max || result.n_guesses > n_max))
+        status = base_fail(error, BASE_EFORMAT, "result: n_tokens is %u, n_guesses %u; the limit is %u", result.n_tokens, result.n_guesses, n_max);
     if (status == BASE_OK)
         status = read_sampled(&reader, &result, error);
     if (status == BASE_OK)

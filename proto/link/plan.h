@@ -11,7 +11,11 @@
  * position alone; vectors stand in the order of their positions.
  * KV blocks: block b of a sequence holds its positions [b * 32, b * 32 + 32) (LINK_KV_BLOCK_TOKENS).
  *
- * On the link and over MPI a plan is one little-endian message: header, slices, tokens, blocks, images, vectors (encode below).  */
+ * Where the replica has a draft model (link_limits.n_draft_blocks), a plan may leave guesses of a slice open: link_draft says what the draft
+ * model reads first, stage 0 fills in what it guesses, and the slice verifies them in the same step.
+ *
+ * On the link and over MPI a plan is one little-endian message: header, slices, tokens, blocks, drafts and theirs, images, vectors (encode
+ * below).  */
 #ifndef PALMGROVE_LINK_PLAN_H
 #define PALMGROVE_LINK_PLAN_H
 
@@ -48,6 +52,7 @@ typedef struct link_slice {
     uint32_t flags;
     link_sampling sampling; /* read with n_sampled only */
     int32_t given;          /* read with LINK_SLICE_GIVEN only; a vocabulary entry */
+    uint32_t draw_shift;    /* not on the wire: the numbers that pick tokens are those of positions so much further on (worker/drafter.h) */
 } link_slice;
 
 /* Room that a slice takes in a result, and in the ranks' memory for logits: one token even when it samples none, because it may overflow.
@@ -70,15 +75,37 @@ typedef struct link_vector {
     const void *values;   /* f32 [width]; borrowed from the message when decoded, of any alignment then */
 } link_vector;
 
+/* What the draft model does for a slice before the slice runs: it reads tokens that it has not read yet and, with n_guessed, goes on from
+ * them; what it picks takes the place of the last n_guessed tokens of the slice, which are placeholders.  It sees text only: its positions
+ * are those of the sequence without rows of images and vectors, and it has cache blocks of its own. */
+typedef struct link_draft {
+    uint32_t slice;       /* index into plan.slices; rising */
+    uint32_t pos;         /* of the first token, in the draft model's text */
+    uint32_t n_tokens;    /* >= 1 */
+    uint32_t first_token; /* index into plan.draft_tokens, which are all vocabulary entries */
+    uint32_t first_block; /* index into plan.draft_blocks; the draft owns ceil(link_draft_end / 32) block ids from there */
+    uint32_t n_guessed;   /* 0, or n_sampled - 1 of the slice, which draws its tokens */
+} link_draft;
+
+/* The position after the last that the draft model computes: nothing comes after its last guess. */
+static inline uint64_t link_draft_end(const link_draft *draft)
+{
+    return (uint64_t)draft->pos + draft->n_tokens + (draft->n_guessed > 0 ? draft->n_guessed - 1 : 0);
+}
+
 typedef struct link_plan {
     uint64_t step; /* counts up from 1 */
     uint32_t n_slices, n_tokens, n_blocks, n_images, n_vectors;
+    uint32_t n_drafts, n_draft_tokens, n_draft_blocks;
     uint32_t image_size; /* pixels a side of the images, link_limits.image_size; not read when n_images is 0 */
     link_slice *slices;     /* at least one, at most one per sequence; their tokens follow one another and are all of tokens */
     int32_t *tokens;
     uint32_t *blocks;
     link_image *images; /* encoded before any slice runs */
     link_vector *vectors;
+    link_draft *drafts; /* at most one per slice; their tokens follow one another and are all of draft_tokens */
+    int32_t *draft_tokens;
+    uint32_t *draft_blocks;
 } link_plan;
 
 /* The bounds a plan must respect; the replica announces them (link_hello). */
@@ -93,6 +120,8 @@ typedef struct link_limits {
     uint32_t vocab_size;
     uint32_t whole_images;   /* 1: the rows of an image see each other, so a slice that has some has all to the image's last; else 0 */
     uint32_t vector_widths[LINK_VECTOR_KINDS]; /* floats of a vector by kind; 0: there is no such kind */
+    uint32_t n_draft_blocks;  /* of the draft model's cache; 0: there is no draft model */
+    uint32_t draft_positions; /* that it may read of a sequence */
 } link_limits;
 
 /* Append the encoded plan (message type byte included, see link.h).  A failure (memory, images without image_size) sticks in
@@ -127,16 +156,17 @@ typedef struct link_token {
 
 typedef struct link_result {
     uint64_t step;
-    uint32_t n_tokens;
+    uint32_t n_tokens, n_guesses;
     link_token *tokens;
+    int32_t *guesses; /* the draft model's, in the order of the plan's drafts; rank 0 adds them to what the last stage says */
 } link_result;
 
 void link_result_encode(const link_result *result, base_buf *out);
 base_status link_result_decode(const void *bytes, size_t size, link_result *out, base_error *error);
 void link_result_release(link_result *result);
 
-/* The same into tokens [n_max] of the caller's, without an allocation.  More tokens than that: BASE_EFORMAT. */
-base_status link_result_decode_into(const void *bytes, size_t size, link_token *tokens, uint32_t n_max, link_result *out,
+/* The same into tokens [n_max] and guesses [n_max] of the caller's, without an allocation.  More of either: BASE_EFORMAT. */
+base_status link_result_decode_into(const void *bytes, size_t size, link_token *tokens, int32_t *guesses, uint32_t n_max, link_result *out,
                                     base_error *error);
 
 #endif

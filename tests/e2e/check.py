@@ -36,6 +36,7 @@ CHECKS = {
     "bench": checks_bench.bench_check,
     "trace": checks_bench.trace_check,
     "thrift": checks_thrift.thrift_check,
+    "draft": checks_thrift.draft_check,
     "eval": checks_eval.eval_check,
     "evaltasks": checks_eval.all_tasks_check,
     "labeller": checks_eval.labeller_check,

@@ -1,4 +1,6 @@
 """What a server spares its ranks - prompts that begin alike, guessed tokens - and answers gone on with after a crash: no reply shows it."""
+import pathlib
+import shutil
 import tempfile
 
 import harness
@@ -55,3 +57,70 @@ def thrift_check():
                   f"{len(SERVERS)} servers; {on.prefix_tokens} of {on.prompt_tokens} prompt tokens not computed again, "
                   f"{forced.accepted_tokens} of {forced.drafted_tokens} guesses right, {off.steps} steps became {forced.steps}; "
                   f"{'resumed' if goes_on else 'NOT resumed'} on a fresh server")
+
+
+WORDS = ("Findings: the heart is", "Write a report about a clear radiograph.", "Is there an effusion on the right?")
+
+
+def ask_draft(endpoint, cases):
+    """Reports of drawings and texts without an image, greedy and sampled; what the server says of its guesses, and what the results do."""
+    said, drafted, accepted = [], 0, 0
+    with wire.Connection(endpoint) as connection:
+        for parts in [wire.report(case) for case in cases] + [[wire.text(words)] for words in WORDS]:
+            for sampling in (None, SAMPLED):
+                result = connection.generate(parts, sampling=sampling, max_tokens=80)
+                said.append((result.text, list(result.ids)))
+                drafted += result.timings.drafted_tokens
+                accepted += result.timings.accepted_tokens
+        stats = connection.stats()
+    assert (drafted, accepted) == (stats.drafted_tokens, stats.accepted_tokens)
+    return said, stats
+
+
+def with_vocabulary(folder, vocabulary):
+    """The demonstration model under another tokenizer."""
+    copy = pathlib.Path(folder) / "other"
+    shutil.copytree(harness.MODEL, copy)
+    shutil.copy(vocabulary, copy / "tokenizer.model")
+    return copy
+
+
+def refused_drafts(folder):
+    """What starts refuse, and the words that must say why."""
+    other = with_vocabulary(folder, harness.ROOT / "tests/golden/text/plain/tokenizer.model")
+    starts = (((other,), ("has another vocabulary than", str(other), str(harness.MODEL), "leave out --draft")),
+              ((pathlib.Path(folder) / "nothing",), ("draft model", "nothing")),
+              ((harness.MODEL, "--draft-weights", "int3"), ("draft-weights 'int3'",)),
+              ((harness.MODEL, "--speculate", "off"), ("--speculate off",)),
+              ((harness.MODEL, "--kv-tokens", "1000000000"), ("KV tokens", "lower --kv-tokens")))
+    missed = []
+    for options, words in starts:
+        code, out, err = harness.run_palmgrove("serve", harness.MODEL, "--endpoint", f"ipc://{folder}/refused", "--draft", *options)
+        missed += [options] if code == 0 or not all(word in out + err for word in words) else []
+    return missed
+
+
+def draft_check():
+    """The same bytes with a draft model as without: the model itself, itself rounded, itself as shards; on other layouts."""
+    with tempfile.TemporaryDirectory() as folder:
+        cases = harness.draw(folder, 0, 2)
+        shards = pathlib.Path(folder) / "int8"
+        code, _, err = harness.run_palmgrove("shard", harness.MODEL, "--tp", "1", "--pp", "1", "--weights", "int8", "--output", shards)
+        assert code == 0, err
+        itself = ("--draft", str(harness.MODEL))
+        servers = ((1, 1, ("--speculate", "off")), (1, 1, (*itself, "--speculate", "4")), (2, 1, itself),
+                   (1, 2, (*itself, "--draft-weights", "int4", "--speculate", "6")), (2, 2, (*itself, "--speculate", "3")),
+                   (1, 1, ("--draft", str(shards), "--speculate", "4")))
+        answers, guesses = [], []
+        for tp, pp, options in servers:
+            with harness.Server(tp, pp, options=options) as server:
+                said, stats = ask_draft(server.endpoint, cases)
+            answers.append(said)
+            guesses.append((stats.accepted_tokens, stats.drafted_tokens))
+        missed = refused_drafts(folder)
+    same = all(said == answers[0] for said in answers)
+    told = guesses[0] == (0, 0) and all(2 * accepted > drafted > 0 for (_, _, options), (accepted, drafted) in zip(servers, guesses) if "--speculate" in options[2:])
+    return same and told and not missed, (
+        f"{len(answers[0])} replies, {'the same' if same else 'NOT the same'} in {len(servers)} servers; guesses right of those made: "
+        f"{', '.join(f'{accepted} of {drafted}' for accepted, drafted in guesses[1:])}"
+        + (f"; NOT refused as it should be: {missed}" if missed else "; 5 wrong starts refused"))

@@ -16,6 +16,8 @@ static const link_limits limits = {
     .image_size = 4,
     .vocab_size = 100,
     .vector_widths = {[LINK_VECTOR_EMBEDDING] = 4, [LINK_VECTOR_ENCODERS] = 2},
+    .n_draft_blocks = 7,
+    .draft_positions = 96,
 };
 
 static void require(bool holds)
@@ -37,6 +39,20 @@ static void follow_slice(const link_plan *plan, const link_slice *slice)
     }
 }
 
+/* And the draft model with a draft. */
+static void follow_draft(const link_plan *plan, const link_draft *draft)
+{
+    require(draft->slice < plan->n_slices && draft->n_tokens >= 1 && link_draft_end(draft) <= limits.draft_positions);
+    const link_slice *slice = &plan->slices[draft->slice];
+    require(draft->n_guessed < slice->n_tokens && (draft->n_guessed == 0 || slice->n_sampled == draft->n_guessed + 1));
+    for (uint32_t i = 0; i < draft->n_tokens; i++)
+        require(plan->draft_tokens[draft->first_token + i] >= 0 && plan->draft_tokens[draft->first_token + i] < 100);
+    for (uint32_t pos = draft->pos; pos < link_draft_end(draft); pos++)
+        require(plan->draft_blocks[draft->first_block + pos / LINK_KV_BLOCK_TOKENS] < limits.n_draft_blocks);
+    for (uint32_t i = 0; i < draft->n_guessed; i++)
+        require(plan->tokens[slice->first_token + slice->n_tokens - 1 - i] == 0);
+}
+
 static void try_plan(const uint8_t *bytes, size_t size)
 {
     link_plan plan;
@@ -52,6 +68,8 @@ static void try_plan(const uint8_t *bytes, size_t size)
         n_results += link_slice_results(&plan.slices[i]);
         require(plan.slices[i].n_sampled <= plan.slices[i].n_tokens);
     }
+    for (uint32_t i = 0; i < plan.n_drafts; i++)
+        follow_draft(&plan, &plan.drafts[i]);
     require(n_results <= limits.max_seqs);
     require(n_tokens == plan.n_tokens && n_tokens <= limits.max_step_tokens);
     for (uint32_t i = 0; i < plan.n_images; i++) {

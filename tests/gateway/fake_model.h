@@ -4,6 +4,9 @@
  * in the image slots it names.  So a token depends on every block, slot and feedback id of its sequence: if the scheduler hands out
  * a block twice, frees one too early or confuses slots, the answer differs from fake_expect, which knows none of these.
  *
+ * With limits.n_draft_blocks there is a draft model: it keeps the same states in blocks of its own, over the text alone, and guesses what would be
+ * picked after them but for one guess in four.  So without images three of four guesses are right, and far fewer when its blocks are confused.
+ *
  * Tokens are the printable ids of the test tokenizer (fake_tokenizer.h): the id of character c is FAKE_FIRST_CHAR + c. */
 #ifndef PALMGROVE_TESTS_FAKE_MODEL_H
 #define PALMGROVE_TESTS_FAKE_MODEL_H
@@ -25,6 +28,8 @@ typedef struct fake_model {
     uint64_t *rows;     /* [n_image_slots][rows_per_image] */
     int32_t *sampled;   /* [max_seqs] */
     link_token *tokens; /* [max_seqs] of the last result */
+    uint64_t *draft_kv; /* [n_draft_blocks][32] */
+    int32_t *guesses;   /* [max_seqs] of the last result */
 } fake_model;
 
 static inline uint64_t fake_mix(uint64_t a, uint64_t b)
@@ -64,6 +69,8 @@ static inline void fake_model_init(fake_model *m, const link_limits *limits, uin
     m->rows = calloc((size_t)limits->n_image_slots * limits->rows_per_image + 1, sizeof *m->rows);
     m->sampled = calloc(limits->max_seqs, sizeof *m->sampled);
     m->tokens = calloc(limits->max_seqs, sizeof *m->tokens);
+    m->draft_kv = calloc((size_t)limits->n_draft_blocks * LINK_KV_BLOCK_TOKENS + 1, sizeof *m->draft_kv);
+    m->guesses = calloc(limits->max_seqs, sizeof *m->guesses);
 }
 
 static inline void fake_model_release(fake_model *m)
@@ -72,6 +79,8 @@ static inline void fake_model_release(fake_model *m)
     free(m->rows);
     free(m->sampled);
     free(m->tokens);
+    free(m->draft_kv);
+    free(m->guesses);
 }
 
 /* How likely a token is after a state: depends on both. */
@@ -80,10 +89,49 @@ static inline float fake_logprob(uint64_t state, int32_t token)
     return -(float)(fake_mix(state, (uint64_t)token) % 4096) / 256.0f;
 }
 
+static inline uint64_t *fake_draft_state(fake_model *m, const uint32_t *blocks, uint32_t pos)
+{
+    return &m->draft_kv[blocks[pos / LINK_KV_BLOCK_TOKENS] * LINK_KV_BLOCK_TOKENS + pos % LINK_KV_BLOCK_TOKENS];
+}
+
+/* What the draft model guesses after `state`; `pos`: as of fake_pick. */
+static inline int32_t fake_guess(uint64_t state, uint32_t pos, const link_sampling *sampling, uint32_t eos_every)
+{
+    int32_t token = fake_pick(state, pos, sampling, eos_every);
+    return (state >> 50) % 4 != 0 ? token : FAKE_FIRST_CHAR + '!';
+}
+
+/* Read and guess; the guesses go into the plan's tokens and into m->guesses. */
+static inline uint32_t fake_draft(fake_model *m, const link_plan *plan)
+{
+    uint32_t n_guesses = 0;
+    for (uint32_t i = 0; i < plan->n_drafts; i++) {
+        const link_draft *draft = &plan->drafts[i];
+        const link_slice *slice = &plan->slices[draft->slice];
+        const uint32_t *blocks = plan->draft_blocks + draft->first_block;
+        int32_t *guesses = plan->tokens + slice->first_token + slice->n_tokens - draft->n_guessed;
+        uint64_t state = draft->pos > 0 ? *fake_draft_state(m, blocks, draft->pos - 1) : 1;
+        for (uint32_t t = 0; t < draft->n_tokens; t++) {
+            state = fake_mix(state, (uint64_t)plan->draft_tokens[draft->first_token + t]);
+            *fake_draft_state(m, blocks, draft->pos + t) = state;
+        }
+        for (uint32_t g = 0; g < draft->n_guessed; g++) {
+            uint32_t pos = draft->pos + draft->n_tokens + g;
+            if (g > 0) {
+                state = fake_mix(state, (uint64_t)guesses[g - 1]);
+                *fake_draft_state(m, blocks, pos - 1) = state;
+            }
+            guesses[g] = fake_guess(state, slice->pos + slice->n_tokens - draft->n_guessed - 1 + g, &slice->sampling, m->eos_every);
+            m->guesses[n_guesses++] = guesses[g];
+        }
+    }
+    return n_guesses;
+}
+
 /* Run one plan; result->tokens is borrowed from the model. */
 static inline void fake_model_step(fake_model *m, const link_plan *plan, link_result *result)
 {
-    *result = (link_result){.step = plan->step, .tokens = m->tokens};
+    *result = (link_result){.step = plan->step, .tokens = m->tokens, .guesses = m->guesses, .n_guesses = fake_draft(m, plan)};
     for (uint32_t i = 0; i < plan->n_images; i++)
         for (uint32_t r = 0; r < m->limits.rows_per_image; r++)
             m->rows[plan->images[i].slot * m->limits.rows_per_image + r] = fake_row(&m->limits, plan->images[i].pixels, r);

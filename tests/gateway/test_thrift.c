@@ -103,6 +103,34 @@ static void bad_ids_are_refused(void **state)
     rig_end(r);
 }
 
+/* The draft model's guesses are told as looked-up ones are. */
+static void model_guesses_are_told(void **state)
+{
+    (void)state;
+    rig *r = rig_create();
+    r->options.speculate = 4;
+    r->replica_options.limits.n_draft_blocks = 64;
+    r->replica_options.limits.draft_positions = 1024;
+    rig_start(r);
+    peer p = peer_open(r, ZMQ_DEALER);
+    char expected[RIG_TEXT];
+    rig_expect(r, "abc", 120, NULL, expected); /* nothing to look up: no letter follows from those before */
+    wire_request request = text_request("a", "abc", 120, false);
+    wire_reply reply;
+    peer_send(&p, &request);
+    peer_receive(&p, &reply);
+    assert_int_equal(reply.kind, WIRE_REPLY_RESULT);
+    assert_string_equal(reply.result.text, expected);
+    assert_in_range(reply.result.accepted_tokens, 60, 100);
+    wire_stats stats = peer_stats(&p);
+    assert_int_equal(stats.accepted_tokens, reply.result.accepted_tokens);
+    assert_int_equal(stats.drafted_tokens, reply.result.drafted_tokens);
+    assert_true(stats.steps < 70);
+    wire_reply_release(&reply);
+    peer_close(&p);
+    rig_end(r);
+}
+
 /* The second of two equal requests computes little, and both say so. */
 static void savings_are_told(void **state)
 {
@@ -141,6 +169,7 @@ static void savings_are_told(void **state)
     }
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(resumes), cmocka_unit_test(bad_ids_are_refused), cmocka_unit_test(savings_are_told)};
+static const struct CMUnitTest tests[] = {cmocka_unit_test(resumes), cmocka_unit_test(bad_ids_are_refused), cmocka_unit_test(savings_are_told),
+                                          cmocka_unit_test(model_guesses_are_told)};
 
 RUN_CASES(tests)

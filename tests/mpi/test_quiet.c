@@ -1,6 +1,7 @@
 /* After "ready" the step loop makes no allocation and no system call of its own.
  *
- * A replica decodes four sequences, plans dispatched ahead as a coordinator does, new sequences now and then; over
+ * A replica decodes four sequences, plans dispatched ahead as a coordinator does, new sequences now and then, and a fifth for which
+ * a draft model guesses; over
  * 1,000 steps every request to the allocator and every system call of its main thread and team is counted and charged
  * to the code that made it (quiet_count.h).  Ours must be none.  Waiting (sched_yield, naps) is no work and is told
  * apart: with a core for each thread there is next to none of it under load, but a test machine has other work too. */
@@ -23,7 +24,8 @@
 
 enum {
     N_SEQS = 4,
-    PROMPT = 48,      /* tokens: enough that its rows are divided among 3 ranks */
+    N_GUESSES = 2, /* for one more, in every plan */
+    PROMPT = 48,   /* tokens: enough that its rows are divided among 3 ranks */
     LIFE = 200,       /* steps of a sequence */
     BLOCKS_OF_SEQ = 8, /* (PROMPT + LIFE) / 32 rounded up */
     N_AHEAD = 3,
@@ -58,11 +60,28 @@ static link_slice slice_of(uint32_t seq, uint32_t step)
     return slice;
 }
 
+/* The fifth: the draft model reads a token, guesses, and the slice verifies; whether the guesses are right is nobody's concern here. */
+static void add_drafted(link_plan *plan, link_draft *draft, uint32_t step)
+{
+    uint32_t pos = step % (LIFE - N_GUESSES);
+    plan->slices[plan->n_slices] = (link_slice){.seq = N_SEQS, .pos = pos, .n_tokens = 1 + N_GUESSES, .n_sampled = 1 + N_GUESSES,
+                                                .first_token = plan->n_tokens, .first_block = plan->n_blocks, .sampling = {.top_p = 1.0f}};
+    *draft = (link_draft){.slice = plan->n_slices++, .pos = pos, .n_tokens = 1, .n_guessed = N_GUESSES};
+    for (uint32_t i = 0; i < 1 + N_GUESSES; i++)
+        plan->tokens[plan->n_tokens++] = i == 0 ? 9 : 0;
+    for (uint32_t b = 0; b < BLOCKS_OF_SEQ; b++)
+        plan->blocks[plan->n_blocks++] = N_SEQS * BLOCKS_OF_SEQ + b;
+    plan->n_drafts = plan->n_draft_tokens = 1;
+    plan->drafts = draft;
+}
+
 static void send_plan(front *f, base_buf *message)
 {
-    link_slice slices[N_SEQS];
-    int32_t tokens[N_SEQS * PROMPT];
-    uint32_t blocks[N_SEQS * BLOCKS_OF_SEQ], step = f->n_sent++;
+    static uint32_t draft_blocks[BLOCKS_OF_SEQ] = {7, 6, 5, 4, 3, 2, 1, 0};
+    link_slice slices[N_SEQS + 1];
+    link_draft draft;
+    int32_t tokens[N_SEQS * PROMPT + 1 + N_GUESSES], read = 9;
+    uint32_t blocks[(N_SEQS + 1) * BLOCKS_OF_SEQ], step = f->n_sent++;
     link_plan plan = {.step = step + 1, .slices = slices, .tokens = tokens, .blocks = blocks};
     for (uint32_t s = 0; s < N_SEQS; s++) {
         slices[s] = slice_of(s, step);
@@ -74,6 +93,10 @@ static void send_plan(front *f, base_buf *message)
             blocks[plan.n_blocks++] = s * BLOCKS_OF_SEQ + b;
         plan.n_slices++;
     }
+    add_drafted(&plan, &draft, step);
+    plan.draft_tokens = &read;
+    plan.draft_blocks = draft_blocks;
+    plan.n_draft_blocks = BLOCKS_OF_SEQ;
     base_buf_clear(message);
     link_plan_encode(&plan, message);
     CHECK(link_send(f->link, message, NULL) == BASE_OK);
@@ -146,10 +169,11 @@ static void run(par_world *world, const char *dir, count_stage *stage, uint32_t 
 {
     front f = {.stage = stage, .n_ranks = par_world_size(world)};
     worker_options options = {.model = dir,
+                              .draft = dir,
                               .tp = tp,
                               .pp = pp,
                               .n_threads = n_threads,
-                              .max_seqs = N_SEQS,
+                              .max_seqs = N_SEQS + 1 + N_GUESSES,
                               .max_step_tokens = 2 * N_SEQS * PROMPT,
                               .n_image_slots = 1,
                               .isa = "auto",

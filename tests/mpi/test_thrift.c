@@ -1,5 +1,5 @@
 /* test_thrift.c - what the scheduler spares its ranks does not show in the answers, on the real engine: blocks lent by other sequences, guesses
- * verified in one step, answers gone on with after a crash.
+ * verified in one step (looked up, or a draft model's), answers gone on with after a crash.
  *
  * Rank 0 drives a scheduler over the link, as the coordinator does.  A few requests, some of which begin alike or show the same image, greedy
  * and sampled, are answered one after another by a scheduler that spares nothing; every other way of answering them must give the same tokens
@@ -45,12 +45,17 @@ typedef struct way {
     uint32_t n_rounds; /* the last is compared */
 } way;
 
+typedef enum draft_kind { DRAFT_NONE, DRAFT_ITSELF, DRAFT_ROUNDED, N_DRAFTS } draft_kind;
+
 typedef struct front {
+    draft_kind draft; /* the model itself, or the model in int8, guesses for it */
     void *zmq;
     link_end *link;
     pthread_t thread;
     link_hello hello;
     base_buf message;
+    bool sees_all; /* what is being answered has no images, and it is alone */
+    uint32_t n_guessed, n_right; /* by the draft model for such requests */
     job jobs[N_JOBS];
     uint8_t pixels[IMAGE_SIDE * IMAGE_SIDE * 3];
 } front;
@@ -75,6 +80,7 @@ static void add_image(front *f, job *j, uint32_t rows)
     memset(j->digests[0], 7, PREFIX_IMAGES_BYTES);
 }
 
+/* The greedy ones soon repeat themselves, which looking up finds; the hot ones do not. */
 static void make_jobs(front *f)
 {
     uint32_t rows = f->hello.limits.rows_per_image;
@@ -82,7 +88,7 @@ static void make_jobs(front *f)
         f->pixels[i] = (uint8_t)(i * 2654435761u >> 13);
     for (uint32_t i = 0; i < N_JOBS; i++) {
         job *j = &f->jobs[i];
-        *j = (job){.sampling = {.temperature = i % 2 == 0 ? 0.0f : 0.3f, .top_k = i == 3 ? 5 : 0, .top_p = i == 1 ? 0.8f : 1.0f, .seed = 11 + i}};
+        *j = (job){.sampling = {.temperature = i % 2 == 0 ? 0.0f : 1.5f, .top_k = i == 3 ? 5 : 0, .top_p = i == 1 ? 0.8f : 1.0f, .seed = 11 + i}};
         if (i >= 4) {
             add_text(j, 9, 9, 9, 0);
             add_image(f, j, rows);
@@ -127,6 +133,15 @@ static void take_events(sched *s)
     }
 }
 
+/* One sequence's result: how many of the draft model's guesses are what was sampled. */
+static void count_guesses(front *f, const link_result *result)
+{
+    for (uint32_t i = 0; f->sees_all && i < result->n_guesses && i < result->n_tokens; i++) {
+        f->n_guessed++;
+        f->n_right += result->guesses[i] == result->tokens[i].token;
+    }
+}
+
 /* Until nothing is under way; false when the replica has gone. */
 static bool run_dry(front *f, sched *s)
 {
@@ -147,6 +162,7 @@ static bool run_dry(front *f, sched *s)
         if (!readable)
             return false;
         CHECK(sched_take_result(s, &result, base_clock_us(), &error) == BASE_OK);
+        count_guesses(f, &result);
         link_result_release(&result);
         take_events(s);
     }
@@ -167,6 +183,7 @@ static bool answer_all(front *f, const way *w, answer answers[N_JOBS], sched_num
     bool alive = s != NULL;
     for (uint32_t round = 0; alive && round < w->n_rounds; round++)
         for (uint32_t i = 0; alive && i < N_JOBS; i++) {
+            f->sees_all = !w->together && f->jobs[i].n_images == 0;
             submit(f, s, i, NULL, 0, &answers[i]);
             if (!w->together || i + 1 == N_JOBS)
                 alive = run_dry(f, s);
@@ -220,12 +237,41 @@ static bool check_resume(front *f, const answer expected[N_JOBS])
     return alive;
 }
 
+/* The answers of the first layout without a draft model, that of all. */
+static answer expected[N_JOBS];
+
+static const way draft_ways[] = {
+    {"draft model", false, SCHED_SPECULATE_AUTO, false, 1},
+    {"draft model, forced", true, 3, true, 2},
+    {"draft model, long", false, SCHED_DRAFT_MAX, false, 1},
+};
+enum { N_DRAFT_WAYS = sizeof draft_ways / sizeof *draft_ways };
+
+static void check_draft_ways(front *f)
+{
+    static answer answers[N_JOBS];
+    sched_numbers numbers = {0};
+    bool alive = true;
+    CHECK(f->hello.limits.n_draft_blocks > 0);
+    for (size_t w = 0; alive && w < N_DRAFT_WAYS; w++) {
+        alive = answer_all(f, &draft_ways[w], answers, &numbers);
+        for (uint32_t i = 0; alive && i < N_JOBS; i++)
+            compare(draft_ways[w].name, &answers[i], &expected[i], 0);
+        CHECK(numbers.accepted_tokens > 0);
+    }
+    /* the model guesses nothing wrong for itself, hot or cold; rounded to 8 bits it is often right */
+    CHECK(f->n_guessed > 20);
+    CHECK(f->draft == DRAFT_ITSELF ? f->n_right == f->n_guessed : 2 * f->n_right > f->n_guessed);
+    fprintf(stderr, "guesses of the %s: %u of %u right\n", f->draft == DRAFT_ITSELF ? "model itself" : "model in int8", f->n_right, f->n_guessed);
+}
+
 static void check_ways(front *f)
 {
     static const way alone = {"alone", false, 0, false, 1};
-    static answer expected[N_JOBS], answers[N_JOBS];
+    static answer answers[N_JOBS];
     sched_numbers numbers = {0};
     uint64_t n_drafted = 0, n_accepted = 0;
+    CHECK(f->hello.limits.n_draft_blocks == 0);
     bool alive = answer_all(f, &alone, expected, &numbers);
     CHECK(numbers.prefix_tokens == 0 && numbers.drafted_tokens == 0);
     for (size_t w = 0; alive && w < N_WAYS; w++) {
@@ -252,7 +298,10 @@ static void *front_run(void *context)
     CHECK(greeted && f->hello.limits.image_size == IMAGE_SIDE && f->hello.limits.vocab_size == VOCAB);
     if (greeted) {
         make_jobs(f);
-        check_ways(f);
+        if (f->draft == DRAFT_NONE)
+            check_ways(f);
+        else
+            check_draft_ways(f);
     }
     base_buf_clear(&f->message);
     link_stop_encode(&f->message);
@@ -261,13 +310,16 @@ static void *front_run(void *context)
     return NULL;
 }
 
-static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t pp)
+static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t pp, draft_kind draft)
 {
     bool is_front = par_world_rank(world) == 0;
     front *f = calloc(1, sizeof *f);
+    f->draft = draft;
     base_error error = {0};
     worker_options options = {.model = dir, .isa = "auto", .tp = tp, .pp = pp, .n_threads = 1, .max_seqs = MAX_SEQS, .max_step_tokens = 48,
-                              .n_image_slots = 3, .link = ENDPOINT};
+                              .n_image_slots = 3, .link = ENDPOINT,
+                              .draft = draft != DRAFT_NONE ? dir : NULL,
+                              .draft_recipe = {.kind = draft == DRAFT_ROUNDED ? RECIPE_INT8 : RECIPE_AUTO}};
     if (is_front) {
         options.zmq = f->zmq = zmq_ctx_new();
         CHECK(link_bind(f->zmq, ENDPOINT, &f->link, NULL) == BASE_OK);
@@ -295,8 +347,8 @@ static void case_answers(par_world *world)
     base_buf_release(&name);
     uint32_t n = (uint32_t)par_world_size(world);
     for (uint32_t tp = 1; tp <= n; tp++)
-        if (n % tp == 0)
-            run_layout(world, dir, tp, n / tp);
+        for (draft_kind draft = DRAFT_NONE; n % tp == 0 && draft < N_DRAFTS; draft++)
+            run_layout(world, dir, tp, n / tp, draft);
     if (par_world_max(world, 0) == 0 && par_world_rank(world) == 0) { /* nobody reads it any more */
         const char *files[] = {"config.json", "model.safetensors"};
         for (int i = 0; i < 2; i++) {

@@ -253,6 +253,19 @@ static void check_bad_layout(par_world *world, const char *dir)
     CHECK(run(world, dir, (worker_options){.max_seqs = 1000000}, &f, &error) == BASE_EINVAL);
 }
 
+static void check_bad_draft(par_world *world, const char *dir)
+{
+    front f = {.script = NOTHING};
+    base_error error;
+    CHECK(run(world, dir, (worker_options){.draft = "/nonexistent/draft"}, &f, &error) == BASE_ENOTFOUND);
+    CHECK(strstr(error.text, "draft model '/nonexistent/draft'") != NULL);
+}
+
+static void case_bad_draft(par_world *world)
+{
+    with_checkpoint(world, check_bad_draft);
+}
+
 static void case_bad_layout(par_world *world)
 {
     with_checkpoint(world, check_bad_layout);
@@ -264,6 +277,8 @@ static void check_too_large(par_world *world, const char *dir)
     base_error error;
     base_status status = run(world, dir, (worker_options){.kv_tokens = UINT32_MAX}, &f, &error);
     CHECK(status == BASE_ENOMEM && strstr(error.text, "--kv-tokens") != NULL);
+    status = run(world, dir, (worker_options){.draft = "synthetic:llama-3.1-405b"}, &f, &error);
+    CHECK(status == BASE_ENOMEM && strstr(error.text, "serve without --draft") != NULL);
 }
 
 static void case_too_large(par_world *world)
@@ -276,6 +291,7 @@ int main(int argc, char **argv)
     static const check_case cases[] = {
         {"serves", case_serves},     {"bad_plan", case_bad_plan},     {"bad_feedback", case_bad_feedback},
         {"no_model", case_no_model}, {"bad_layout", case_bad_layout}, {"too_large", case_too_large},
+        {"bad_draft", case_bad_draft},
     };
     return check_main(argc, argv, cases, sizeof cases / sizeof cases[0]);
 }

@@ -59,12 +59,16 @@ static const link_limits SMALL = {.max_seqs = 8, .max_positions = 400, .max_step
 typedef struct thrift {
     bool keep_prefixes;
     uint32_t speculate;
+    uint32_t n_draft_blocks, draft_positions; /* of a draft model; 0 positions: as many as the model's */
 } thrift;
 
 static inline rig *rig_create_thrifty(link_limits limits, uint32_t n_stages, uint32_t step_tokens, uint32_t max_queue, uint32_t eos_every,
                                thrift with)
 {
     rig *r = calloc(1, sizeof *r);
+    limits.n_draft_blocks = with.n_draft_blocks;
+    if (with.n_draft_blocks > 0)
+        limits.draft_positions = with.draft_positions > 0 ? with.draft_positions : limits.max_positions;
     r->limits = limits;
     r->now_us = 1000;
     fake_model_init(&r->model, &limits, eos_every);
@@ -114,16 +118,14 @@ static inline void count_table(const prefix_cache *cache, const kv_table *table,
 }
 
 /* Every block is free, or some table's own, or a node with the right count of uses; the unused nodes are those of the list. */
-static inline void check_blocks(const rig *r)
+static inline void check_blocks(const sched *s, const prefix_cache *cache)
 {
-    const sched *s = r->s;
-    const prefix_cache *cache = &s->blocks;
     uint32_t n = cache->pool.n_total, n_accounted = cache->pool.n_free, n_idle = 0;
-    uint8_t *seen = calloc(n, 1);
-    uint32_t *refs = calloc(n, sizeof *refs);
+    uint8_t *seen = calloc(n + 1u, 1);
+    uint32_t *refs = calloc(n + 1u, sizeof *refs);
     count_ids(&cache->pool, seen, cache->pool.free_ids, cache->pool.n_free);
     for (uint32_t i = 0; i < s->running.n; i++)
-        count_table(cache, &s->running.items[i]->table, seen, refs, &n_accounted);
+        count_table(cache, cache == &s->blocks ? &s->running.items[i]->table : &s->running.items[i]->text.table, seen, refs, &n_accounted);
     for (uint32_t at = cache->oldest; cache->n_idle > 0 && at != PREFIX_NONE; at = cache->nodes[at].newer, n_idle++) {
         count_ids(&cache->pool, seen, &at, 1);
         assert_int_equal(refs[at], 0);
@@ -149,6 +151,9 @@ static inline void check_sequence(const sched_seq *seq)
     assert_true(seq->n_plans > 0 || (seq->state != SEQ_DRAINING && seq->state != SEQ_PREEMPTED));
     assert_true(seq->table.n_blocks >= kv_blocks_for(seq->n_planned));
     assert_true(seq->table.n_known * LINK_KV_BLOCK_TOKENS <= seq->n_done);
+    assert_true(seq->text.n_read <= seq->text.n + seq->n_draft && seq->text.table.n_blocks >= kv_blocks_for(seq->text.n_read));
+    assert_true(seq->text.n_read < seq->text.n || seq->n_draft > 0 || seq->text.n_read == 0 || seq->state == SEQ_DRAINING || seq->state == SEQ_PREEMPTED || seq->n_plans > 0);
+    assert_true(seq->text.table.n_known * LINK_KV_BLOCK_TOKENS <= seq->text.n_read);
 }
 
 static inline void check_invariants(const rig *r)
@@ -182,7 +187,8 @@ static inline void check_invariants(const rig *r)
     assert_int_equal(n_entries, n_seq_plans);
     assert_int_equal(n_slots, s->slots.n_total);
     assert_int_equal(n_images, s->images.pool.n_total);
-    check_blocks(r);
+    check_blocks(s, &s->blocks);
+    check_blocks(s, &s->draft_blocks);
     free(slots);
     free(images);
 }
@@ -190,6 +196,7 @@ static inline void check_invariants(const rig *r)
 static inline void check_nothing_held(const rig *r)
 {
     assert_int_equal(prefix_cache_available(&r->s->blocks), r->s->blocks.pool.n_total);
+    assert_int_equal(prefix_cache_available(&r->s->draft_blocks), r->s->draft_blocks.pool.n_total);
     assert_int_equal(r->s->slots.n_free, r->s->slots.n_total);
     assert_int_equal(r->s->images.pool.n_free, r->s->images.pool.n_total);
     assert_int_equal(r->s->waiting.n + r->s->running.n, 0);

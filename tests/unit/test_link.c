@@ -29,16 +29,40 @@ static const link_limits limits = {
     .rows_per_image = 3,
     .image_size = IMAGE_SIZE,
     .vocab_size = 100,
+    .n_draft_blocks = 7,
+    .draft_positions = 96,
 };
 
 typedef struct sample {
     link_plan plan;
     link_slice slices[3];
-    int32_t tokens[6];
+    int32_t tokens[7];
     uint32_t blocks[6];
     link_image images[2]; /* the plan has the first; the second is for a test */
     uint8_t pixels[PIXEL_BYTES];
+    link_draft drafts[2];
+    int32_t draft_tokens[3];
+    uint32_t draft_blocks[3];
 } sample;
+
+/* The draft model reads one token for the first slice, and for the second two, after which it guesses two. */
+static void sample_add_drafts(sample *s)
+{
+    s->slices[1].n_tokens = 3;
+    s->slices[1].n_sampled = 3;
+    s->slices[1].pos = 30;
+    s->plan.n_slices = 2;
+    s->plan.n_tokens = 7;
+    s->drafts[0] = (link_draft){.slice = 0, .pos = 31, .n_tokens = 1, .first_token = 0, .first_block = 0};
+    s->drafts[1] = (link_draft){.slice = 1, .pos = 29, .n_tokens = 2, .first_token = 1, .first_block = 2, .n_guessed = 2};
+    memcpy(s->draft_tokens, (int32_t[]){99, 1, 2}, sizeof s->draft_tokens);
+    memcpy(s->draft_blocks, (uint32_t[]){6, 0, 5}, sizeof s->draft_blocks);
+    s->plan.n_drafts = 2;
+    s->plan.n_draft_tokens = s->plan.n_draft_blocks = 3;
+    s->plan.drafts = s->drafts;
+    s->plan.draft_tokens = s->draft_tokens;
+    s->plan.draft_blocks = s->draft_blocks;
+}
 
 static void sample_init(sample *s)
 {
@@ -111,13 +135,42 @@ static void test_plan_round_trip(void **state)
     assert_true(out.slices[1].sampling.top_k == 5 && out.slices[1].sampling.seed == 99);
     assert_int_equal(out.slices[2].first_block, 4);
     assert_int_equal(out.slices[2].given, 77);
-    assert_memory_equal(out.tokens, s.tokens, sizeof s.tokens);
+    assert_memory_equal(out.tokens, s.tokens, 6 * sizeof *s.tokens);
     assert_memory_equal(out.blocks, s.blocks, sizeof s.blocks);
     assert_int_equal(out.images[0].slot, 1);
     assert_memory_equal(out.images[0].pixels, s.pixels, PIXEL_BYTES);
     assert_true(out.images[0].pixels > bytes.data && out.images[0].pixels < bytes.data + bytes.size); /* borrowed */
     link_plan_release(&out);
     assert_null(out.slices);
+    base_buf_release(&bytes);
+}
+
+/* Guesses left open: the draft model's tokens and blocks arrive, placeholders are cleared. */
+static void test_drafts_round_trip(void **state)
+{
+    (void)state;
+    sample s;
+    sample_init(&s);
+    sample_add_drafts(&s);
+    s.tokens[5] = 55;
+    base_error error = {0};
+    if (plan_again(&s.plan, &error) != BASE_OK)
+        fail_msg("%s", error.text);
+    base_buf bytes = {0};
+    link_plan out;
+    link_plan_encode(&s.plan, &bytes);
+    assert_int_equal(link_plan_decode(bytes.data, bytes.size, &limits, &out, NULL), BASE_OK);
+    assert_int_equal(out.n_drafts, 2);
+    assert_memory_equal(out.drafts, s.drafts, sizeof s.drafts);
+    assert_memory_equal(out.draft_tokens, s.draft_tokens, sizeof s.draft_tokens);
+    assert_memory_equal(out.draft_blocks, s.draft_blocks, sizeof s.draft_blocks);
+    assert_int_equal(out.tokens[5] + out.tokens[6], 0);
+    assert_true(link_draft_end(&out.drafts[0]) == 32 && link_draft_end(&out.drafts[1]) == 32);
+    link_plan_release(&out);
+    link_limits none = limits; /* a replica without a draft model takes no drafts */
+    none.n_draft_blocks = none.draft_positions = 0;
+    assert_int_equal(link_plan_decode(bytes.data, bytes.size, &none, &out, &error), BASE_EFORMAT);
+    assert_non_null(strstr(error.text, "n_drafts is 2"));
     base_buf_release(&bytes);
 }
 
@@ -192,7 +245,61 @@ static void spoil_block(sample *s) { s->blocks[3] = 10; }
 static void spoil_slot(sample *s) { s->images[0].slot = 2; }
 static void spoil_slot_twice(sample *s) { s->plan.n_images = 2; }
 static void spoil_image_size(sample *s) { s->plan.image_size = 3; }
+static void spoil_draft_slice(sample *s) { s->drafts[1].slice = 0; }
+static void spoil_draft_slice_end(sample *s) { s->drafts[1].slice = 2; }
+static void spoil_draft_gap(sample *s) { s->drafts[1].first_token = 2; }
+static void spoil_draft_empty(sample *s) { s->drafts[0].n_tokens = 0; }
+static void spoil_draft_tokens(sample *s) { s->drafts[1].n_tokens = 3; }
+static void spoil_draft_unused(sample *s) { s->drafts[1].n_tokens = 1; }
+static void spoil_draft_position(sample *s) { s->drafts[0].pos = 96; }
+static void spoil_draft_wrap(sample *s) { s->drafts[1].pos = UINT32_MAX; }
+static void spoil_draft_blocks(sample *s) { s->drafts[0].pos = 80; s->drafts[0].first_block = 1; }
+static void spoil_draft_block_wrap(sample *s) { s->drafts[0].first_block = UINT32_MAX; }
+static void spoil_draft_guesses(sample *s) { s->drafts[1].n_guessed = 1; }
+static void spoil_draft_unsampled(sample *s) { s->drafts[0].n_guessed = UINT32_MAX; }
+static void spoil_draft_given(sample *s) { s->slices[1].flags |= LINK_SLICE_GIVEN; s->slices[1].given = 1; }
+static void spoil_draft_token(sample *s) { s->draft_tokens[2] = 100; }
+static void spoil_draft_row(sample *s) { s->draft_tokens[0] = -1; }
+static void spoil_draft_block(sample *s) { s->draft_blocks[1] = 7; }
+static void spoil_placeholder(sample *s) { s->tokens[6] = -4; }
 /* clang-format on */
+
+static void test_draft_refusals(void **state)
+{
+    (void)state;
+    static const struct {
+        void (*spoil)(sample *);
+        const char *word;
+    } cases[] = {
+        {spoil_draft_slice, "drafts[1].slice is 0"},
+        {spoil_draft_slice_end, "drafts[1].slice is 2"},
+        {spoil_draft_gap, "drafts[1] has tokens 2"},
+        {spoil_draft_empty, "drafts[0] has tokens 0, 0 of them"},
+        {spoil_draft_tokens, "drafts[1] has tokens 1, 3 of them"},
+        {spoil_draft_unused, "n_draft_tokens is 3, but the drafts have 2"},
+        {spoil_draft_position, "drafts[0] ends at position 97"},
+        {spoil_draft_wrap, "drafts[1] ends at position 4294967298"},
+        {spoil_draft_blocks, "drafts[0] needs blocks from 1"},
+        {spoil_draft_block_wrap, "drafts[0] needs blocks"},
+        {spoil_draft_guesses, "drafts[1].n_guessed is 1; slices[1] verifies 3 of 3"},
+        {spoil_draft_unsampled, "drafts[0].n_guessed is"},
+        {spoil_draft_given, "drafts[1].n_guessed is 2"},
+        {spoil_draft_token, "draft_tokens[2] is 100"},
+        {spoil_draft_row, "draft_tokens[0] is -1"},
+        {spoil_draft_block, "draft_blocks[1] is 7"},
+        {spoil_placeholder, "tokens[6] is -4, in the place of a guess"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sample s;
+        base_error error = {0};
+        sample_init(&s);
+        sample_add_drafts(&s);
+        cases[i].spoil(&s);
+        assert_int_equal(plan_again(&s.plan, &error), BASE_EFORMAT);
+        if (strstr(error.text, cases[i].word) == NULL)
+            fail_msg("'%s' does not name '%s'", error.text, cases[i].word);
+    }
+}
 
 static void test_plan_refusals(void **state)
 {
@@ -246,7 +353,7 @@ static void test_plan_count_limits(void **state)
     link_plan_encode(&s.plan, &bytes);
     link_plan out;
     /* n_slices, n_tokens, n_blocks, n_images stand at 9, 13, 17, 21 */
-    for (size_t at = 9; at <= 21; at += 4) {
+    for (size_t at = 9; at <= 41; at += at == 21 ? 12 : 4) { /* and n_drafts, n_draft_tokens, n_draft_blocks at 33, 37, 41 */
         uint32_t saved, huge = UINT32_MAX;
         memcpy(&saved, bytes.data + at, sizeof saved);
         memcpy(bytes.data + at, &huge, sizeof huge);
@@ -295,6 +402,16 @@ static void assert_plan_is_safe(const link_plan *plan)
         n_tokens += slice->n_tokens;
     }
     assert_true(n_tokens == plan->n_tokens && n_tokens <= limits.max_step_tokens);
+    for (uint32_t i = 0; i < plan->n_drafts; i++) {
+        const link_draft *draft = &plan->drafts[i];
+        assert_true(draft->slice < plan->n_slices && (uint64_t)draft->first_token + draft->n_tokens <= plan->n_draft_tokens);
+        assert_true(draft->n_guessed < plan->slices[draft->slice].n_tokens && link_draft_end(draft) <= limits.draft_positions);
+        assert_true(draft->first_block + (link_draft_end(draft) + 31) / 32 <= plan->n_draft_blocks);
+    }
+    for (uint32_t i = 0; i < plan->n_draft_tokens; i++)
+        assert_in_range(plan->draft_tokens[i], 0, 99);
+    for (uint32_t i = 0; i < plan->n_draft_blocks; i++)
+        assert_true(plan->draft_blocks[i] < limits.n_draft_blocks);
     for (uint32_t i = 0; i < plan->n_tokens; i++)
         assert_true(plan->tokens[i] < 100 && plan->tokens[i] >= -6);
     for (uint32_t i = 0; i < plan->n_blocks; i++)
@@ -308,14 +425,11 @@ static void assert_plan_is_safe(const link_plan *plan)
     assert_true(sum <= 255u * PIXEL_BYTES * limits.n_image_slots);
 }
 
-static void test_plan_cuts_and_mutations(void **state)
+static void cut_and_mutate(const sample *s)
 {
-    (void)state;
-    sample s;
-    sample_init(&s);
     base_buf whole = {0};
     link_plan out;
-    link_plan_encode(&s.plan, &whole);
+    link_plan_encode(&s->plan, &whole);
     for (size_t size = 0; size < whole.size; size++) {
         uint8_t *cut = malloc(size + (size == 0));
         assert_non_null(cut);
@@ -344,37 +458,54 @@ static void test_plan_cuts_and_mutations(void **state)
     base_buf_release(&whole);
 }
 
+static void test_plan_cuts_and_mutations(void **state)
+{
+    (void)state;
+    sample s;
+    sample_init(&s);
+    cut_and_mutate(&s);
+    sample_add_drafts(&s);
+    cut_and_mutate(&s);
+}
+
 /* ---- results, hellos, failures ---- */
 
 static void test_result_round_trip(void **state)
 {
     (void)state;
     link_token tokens[] = {{.seq = 1, .pos = 2, .token = 3, .logprob = -0.5f, .logits_digest = 4}, {.seq = 5, .token = INT32_MAX}};
-    link_result result = {.step = 7, .n_tokens = 2, .tokens = tokens}, out;
+    int32_t guesses[] = {12, INT32_MAX};
+    link_result result = {.step = 7, .n_tokens = 2, .n_guesses = 1, .tokens = tokens, .guesses = guesses}, out;
     base_buf bytes = {0};
     link_result_encode(&result, &bytes);
     assert_int_equal(link_result_decode(bytes.data, bytes.size, &out, NULL), BASE_OK);
-    assert_true(out.step == 7 && out.n_tokens == 2);
+    assert_true(out.step == 7 && out.n_tokens == 2 && out.n_guesses == 1 && out.guesses[0] == 12);
     assert_true(out.tokens[0].pos == 2 && out.tokens[0].logprob == -0.5f && out.tokens[0].logits_digest == 4);
     assert_int_equal(out.tokens[1].token, INT32_MAX);
     link_token memory[2];
+    int32_t more[2] = {0};
     link_result into;
-    assert_int_equal(link_result_decode_into(bytes.data, bytes.size, memory, 2, &into, NULL), BASE_OK);
+    assert_int_equal(link_result_decode_into(bytes.data, bytes.size, memory, more, 2, &into, NULL), BASE_OK);
     assert_true(into.tokens == memory && into.n_tokens == 2);
     assert_memory_equal(memory, out.tokens, sizeof memory);
-    assert_int_equal(link_result_decode_into(bytes.data, bytes.size, memory, 1, &into, NULL), BASE_EFORMAT);
-    assert_int_equal(link_result_decode_into(bytes.data, bytes.size - 1, memory, 2, &into, NULL), BASE_EFORMAT);
+    assert_int_equal(more[0], 12);
+    assert_int_equal(link_result_decode_into(bytes.data, bytes.size, memory, more, 1, &into, NULL), BASE_EFORMAT);
+    assert_int_equal(link_result_decode_into(bytes.data, bytes.size - 1, memory, more, 2, &into, NULL), BASE_EFORMAT);
     link_result_release(&out);
     for (size_t size = 0; size < bytes.size; size++)
         assert_int_equal(link_result_decode(bytes.data, size, &out, NULL), BASE_EFORMAT);
-    memset(bytes.data + bytes.size - 24 + 8, 0xff, 4);
+    memset(bytes.data + bytes.size - 28 + 8, 0xff, 4);
     assert_int_equal(link_result_decode(bytes.data, bytes.size, &out, NULL), BASE_OK);
     assert_int_equal(out.tokens[1].token, LINK_TOKEN_OVERFLOW);
     link_result_release(&out);
-    bytes.data[bytes.size - 24 + 8] = 0xfe; /* any other negative token is refused */
+    bytes.data[bytes.size - 28 + 8] = 0xfe; /* any other negative token is refused */
     base_error error = {0};
     assert_int_equal(link_result_decode(bytes.data, bytes.size, &out, &error), BASE_EFORMAT);
     assert_non_null(strstr(error.text, "tokens[1]"));
+    bytes.data[bytes.size - 28 + 8] = 0xff;
+    bytes.data[bytes.size - 1] = 0xff; /* as is a negative guess */
+    assert_int_equal(link_result_decode(bytes.data, bytes.size, &out, &error), BASE_EFORMAT);
+    assert_non_null(strstr(error.text, "guesses[0]"));
     base_buf_clear(&bytes);
     result = (link_result){.step = 8};
     link_result_encode(&result, &bytes);
@@ -587,7 +718,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan_round_trip),
         cmocka_unit_test(test_plan_into_memory),
+        cmocka_unit_test(test_drafts_round_trip),
         cmocka_unit_test(test_plan_refusals),
+        cmocka_unit_test(test_draft_refusals),
         cmocka_unit_test(test_plan_count_limits),
         cmocka_unit_test(test_feedback_placeholder),
         cmocka_unit_test(test_plan_cuts_and_mutations),

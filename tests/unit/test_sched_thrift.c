@@ -242,6 +242,13 @@ static void leads_are_found(void **state)
         assert_int_equal(draft_guess(&none, &lead, turns, 9, i), (int32_t)((i + 2) % 3) + 1);
 }
 
+static uint32_t looked_up(const gain *g, float chance, uint32_t n_rows, float n_tokens, uint32_t most)
+{
+    const gain_plan plan = {.n_rows = n_rows, .n_tokens = n_tokens};
+    float rate;
+    return gain_draft_length(g, DRAFT_OWN, chance, &plan, most, &rate);
+}
+
 /* Free rows: long drafts.  Rows at full price: near certainties only, and a probe now and then. */
 static void drafts_follow_the_price(void **state)
 {
@@ -249,16 +256,16 @@ static void drafts_follow_the_price(void **state)
     gain g = {0};
     for (uint32_t rows = 1; rows <= GAIN_ROWS_MAX; rows++)
         gain_take_cost(&g, rows, 1000 + rows);
-    assert_true(gain_draft_length(&g, 0.9f, 1, 1.0f, 15) >= 12);
-    assert_true(gain_draft_length(&g, 0.5f, 1, 1.0f, 15) >= 4);
-    assert_int_equal(gain_draft_length(&g, 0.9f, 1, 1.0f, 3), 3);
-    assert_int_equal(gain_draft_length(&g, 0.1f, 1, 1.0f, 15), 0);
-    assert_int_equal(gain_draft_length(&g, 0.9f, GAIN_ROWS_MAX, 16.0f, 15), 0);
+    assert_true(looked_up(&g, 0.9f, 1, 1.0f, 15) >= 12);
+    assert_true(looked_up(&g, 0.5f, 1, 1.0f, 15) >= 4);
+    assert_int_equal(looked_up(&g, 0.9f, 1, 1.0f, 3), 3);
+    assert_int_equal(looked_up(&g, 0.1f, 1, 1.0f, 15), 0);
+    assert_int_equal(looked_up(&g, 0.9f, GAIN_ROWS_MAX, 16.0f, 15), 0);
     g = (gain){0};
     for (uint32_t rows = 1; rows <= GAIN_ROWS_MAX; rows++)
         gain_take_cost(&g, rows, 300 + 700 * rows);
-    assert_int_equal(gain_draft_length(&g, 0.6f, 1, 1.0f, 15), 0);
-    assert_true(gain_draft_length(&g, 0.99f, 1, 1.0f, 15) > 0);
+    assert_int_equal(looked_up(&g, 0.6f, 1, 1.0f, 15), 0);
+    assert_true(looked_up(&g, 0.99f, 1, 1.0f, 15) > 0);
     uint32_t n_refused = 0;
     while (gain_refuse(&g))
         n_refused++;
@@ -273,6 +280,8 @@ static void drafts_follow_the_price(void **state)
     assert_true(gain_chance(&g, &own, &lead) < 0.25f);
     lead.n_matched = 2; /* another kind */
     assert_true(gain_chance(&g, &own, &lead) == 0.5f);
+    lead.source = DRAFT_MODEL; /* yet another */
+    assert_true(gain_chance(&g, &own, &lead) == 0.5f);
     lead.source = DRAFT_NO_LEAD;
     assert_true(gain_chance(&g, &own, &lead) == 0.0f);
 }
@@ -282,7 +291,7 @@ static void drafts_follow_the_price(void **state)
 static void answers_go_on(void **state)
 {
     (void)state;
-    static const thrift ways[] = {{false, 0}, {true, SCHED_SPECULATE_AUTO}};
+    static const thrift ways[] = {{.keep_prefixes = false}, {.keep_prefixes = true, .speculate = SCHED_SPECULATE_AUTO}};
     for (size_t w = 0; w < 2; w++)
         for (uint32_t n = 0; n < 50; n += 7) {
             rig *r = rig_create_thrifty(SMALL, 2, 0, 4, FAKE_PHRASES, ways[w]);
@@ -408,7 +417,17 @@ static sched_numbers random_walk(uint32_t round, thrift with)
 static void random_events(void **state)
 {
     (void)state;
-    static const thrift ways[] = {{false, 0}, {true, 0}, {false, SCHED_SPECULATE_AUTO}, {true, SCHED_SPECULATE_AUTO}, {true, 4}, {false, 15}};
+    static const thrift ways[] = {
+        {.speculate = 0},
+        {.keep_prefixes = true},
+        {.speculate = SCHED_SPECULATE_AUTO},
+        {.keep_prefixes = true, .speculate = SCHED_SPECULATE_AUTO},
+        {.keep_prefixes = true, .speculate = 4},
+        {.speculate = 15},
+        {.keep_prefixes = true, .speculate = SCHED_SPECULATE_AUTO, .n_draft_blocks = 40},
+        {.keep_prefixes = true, .speculate = 6, .n_draft_blocks = 40},
+        {.speculate = 15, .n_draft_blocks = 9, .draft_positions = 200},
+    };
     for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
         sched_numbers sum = {0};
         for (uint32_t round = 0; round < 6; round++) {

@@ -38,7 +38,7 @@ typedef struct serve_values {
     bool insecure, log_content, no_pin, smt, slow_cores;
     uint32_t spare_cores;
     const char *huge_pages;
-    const char *prefix_cache, *speculate;
+    const char *prefix_cache, *speculate, *draft, *draft_weights;
 } serve_values;
 
 #define AT(field) offsetof(serve_values, field)
@@ -66,6 +66,9 @@ static const option_row rows[] = {
      "keep what was computed for a prompt, for others that begin alike: on, off; answers are the same", 0},
     {"speculate", "TOKENS", OPTION_TEXT, AT(speculate), "auto",
      "guess tokens ahead and verify them in one step: auto (as many as pay), off, or so many at most; answers are the same", 0},
+    {"draft", "MODEL", OPTION_TEXT, AT(draft), NULL,
+     "a small model with the same vocabulary that guesses for --speculate where looking up finds less; it takes memory of the ranks of stage 0", 0},
+    {"draft-weights", "TYPE", OPTION_TEXT, AT(draft_weights), "auto", "type of its matrices, as --weights", 0},
     {"intake-threads", "N", OPTION_U32, AT(intake_threads), "1", "threads that decode images and text of requests", 0},
     {"message-bytes", "N", OPTION_U32, AT(message_bytes), "33554432", "largest request", 0},
     {"image-pixels", "N", OPTION_U64, AT(image_pixels), "67108864", "largest image", 0},
@@ -160,6 +163,8 @@ static base_status read_thrift(const serve_values *values, coord_options *option
         options->speculate = (uint32_t)n;
     else if (strcmp(values->speculate, "off") != 0)
         return base_fail(error, BASE_EINVAL, "unknown speculate '%.40s'; known are auto, off, 1 to %u", values->speculate, COORD_SPECULATE_MAX);
+    if (options->speculate == 0 && values->draft != NULL)
+        return base_fail(error, BASE_EINVAL, "--draft '%.100s' guesses nothing with --speculate off; leave one of them out", values->draft);
     return BASE_OK;
 }
 
@@ -172,6 +177,7 @@ static base_status front_start(front *f, const serve_values *values, base_error 
         endpoints[i] = values->endpoints.items[i].value;
     coord_options options = {
         .model_dir = values->model,
+        .draft_model = values->draft,
         .endpoints = endpoints,
         .n_endpoints = values->endpoints.n,
         .link = LINK_ENDPOINT,
@@ -223,9 +229,11 @@ static base_status front_stop(front *f, bool failed, base_error *error)
 
 static base_status run_worker(par_world *world, const serve_values *values, void *zmq, base_error *error)
 {
-    shard_recipe recipe = {0};
+    shard_recipe recipe = {0}, draft_recipe = {0};
     if (!recipe_kind_find(values->weights, &recipe.kind)) /* the same on every rank */
         return base_fail(error, BASE_EINVAL, "unknown weights '%.40s'; known are auto, f32, f16, bf16, int8, int4", values->weights);
+    if (!recipe_kind_find(values->draft_weights, &draft_recipe.kind))
+        return base_fail(error, BASE_EINVAL, "unknown draft-weights '%.40s'; known are auto, f32, f16, bf16, int8, int4", values->draft_weights);
     model_numerics numerics = {0};
     if (!model_activations_find(values->activations, &numerics.activations))
         return base_fail(error, BASE_EINVAL, "unknown activations '%.40s'; known are f32, int8", values->activations);
@@ -242,6 +250,8 @@ static base_status run_worker(par_world *world, const serve_values *values, void
         .model = values->model,
         .importance = values->importance,
         .recipe = recipe,
+        .draft = values->draft,
+        .draft_recipe = draft_recipe,
         .numerics = numerics,
         .context = values->context,
         .tp = values->tp,

@@ -57,7 +57,7 @@ static link_token sample_at(model_head *h, const link_slice *slice, const int32_
         token.token = i + 1 < slice->n_tokens ? tokens[i + 1] : slice->given;
         token.logprob = model_token_logprob(logits, vocab, token.token);
     } else {
-        token.token = model_sample(logits, vocab, &slice->sampling, token.pos + 1, h->candidates, &token.logprob);
+        token.token = model_sample(logits, vocab, &slice->sampling, token.pos + 1 + slice->draw_shift, h->candidates, &token.logprob);
     }
     if (slice->flags & LINK_SLICE_DIGEST)
         token.logits_digest = model_logits_digest(logits, vocab);

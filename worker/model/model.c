@@ -254,7 +254,7 @@ static void take_weights_pages(void *context, team_member *me)
 base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe *recipe, par_grid *grid,
                          const model_options *options, model **out, base_error *error)
 {
-    par_place place = par_grid_place(grid);
+    par_place place = options->place != NULL ? *options->place : par_grid_place(grid);
     model *m = calloc(1, sizeof *m);
     if (m == NULL)
         return base_fail(error, BASE_ENOMEM, "out of memory for a model's description");

@@ -27,6 +27,8 @@ typedef void model_probe(void *context, const char *what, uint32_t layer, const 
 typedef struct model_options {
     link_limits limits; /* max_seqs, max_positions, max_step_tokens, n_kv_blocks, n_image_slots; the rest is filled by the model */
     model_numerics numerics;
+    const par_place *place; /* which part of the model this rank holds, when not that of its place in the grid: a draft model lies whole on
+                               the tensor group of one stage.  Read during the call only; NULL: the grid's */
     uint32_t n_threads; /* of the team; 0: as many as OpenMP would start */
     bool crowded;       /* other ranks use the same cores (team.h) */
     model_huge_pages huge_pages;

@@ -40,6 +40,7 @@ static const struct {
     [TRACE_SEND] = {"send", "bytes", "send"},
     [TRACE_RECEIVE] = {"receive", "bytes", "wait"},
     [TRACE_GATHER] = {"gather", "bytes", "wait"},
+    [TRACE_DRAFT] = {"draft", "passes", "step"},
     [TRACE_IDLE] = {"idle", NULL, "idle"},
 };
 

@@ -23,6 +23,7 @@ typedef enum trace_kind {
     TRACE_SEND,     /* to the next stage; argument: bytes */
     TRACE_RECEIVE,  /* from the stage before, waiting included; argument: bytes */
     TRACE_GATHER,   /* logits to tensor rank 0; argument: bytes */
+    TRACE_DRAFT,    /* the draft model's passes before a plan, which are steps of its own; argument: passes */
     TRACE_IDLE,     /* no plan to run: between the end of one and the start of the next */
     TRACE_N_KINDS,
 } trace_kind;

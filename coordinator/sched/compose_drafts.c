@@ -1,0 +1,202 @@
+/* compose_drafts.c - guesses for the next slice of a sequence (rule 5): how many, from where, and what the draft model is to read for them. */
+#include "coordinator/sched/sched_impl.h"
+
+/* Of an answer that may end any time, so many more tokens are counted on at most; for each of them the draft model may read so many only to be measured. */
+enum { LEFT_MOST = 128, READ_FOR_EACH = 8 };
+
+/* What the draft of the next slice may have: tokens of the answer, of the result (every running sequence may need one) and of the plan, beside
+ * `n_others` sequences that decode too. */
+static uint32_t draft_room(const sched *s, const sched_seq *seq, uint32_t n_others)
+{
+    uint32_t of_answer = seq->n_prompt + seq->max_tokens - seq->n_known - seq->n_sampling - 1;
+    uint32_t of_result = s->options.limits.max_seqs - s->running.n - s->n_drafted;
+    uint32_t of_plan = s->options.step_tokens - s->n_kept - s->plan.n_tokens - 1 - n_others;
+    return min_u32(min_u32(of_answer, of_result), min_u32(of_plan, SCHED_DRAFT_MAX));
+}
+
+/* Guesses from where, and how many. */
+typedef struct draft_wish {
+    draft_lead lead;
+    float chance;
+    uint32_t n;
+} draft_wish;
+
+static uint32_t n_unread(const sched_seq *seq)
+{
+    return seq->text.n - seq->text.n_read;
+}
+
+/* Guesses that the draft model can make for a sequence, by its positions. */
+static uint32_t model_most(const sched *s, const sched_seq *seq, uint32_t most)
+{
+    uint32_t positions = s->options.limits.draft_positions;
+    if (seq->text.tokens == NULL || seq->text.n == 0 || seq->text.n > positions)
+        return 0;
+    return min_u32(most, positions - seq->text.n + 1);
+}
+
+/* Whoever was right more often, as many as were asked for. */
+static draft_wish forced_wish(const sched *s, draft_wish looked_up, draft_wish model)
+{
+    draft_wish best = model.n > 0 && model.chance > looked_up.chance ? model : looked_up;
+    best.n = min_u32(best.n, s->options.speculate);
+    return best;
+}
+
+/* Whoever promises more; nobody when none is better. */
+static draft_wish best_wish(sched *s, const sched_seq *seq, uint32_t n_decoding, draft_wish looked_up, draft_wish model)
+{
+    const gain_plan plan = {.n_rows = n_decoding + s->n_drafted, .n_passes = s->n_passes, .n_tokens = (float)n_decoding + s->n_hoped};
+    uint32_t n_left = min_u32(seq->n_prompt + seq->max_tokens - seq->n_known, LEFT_MOST);
+    bool may_measure = model.n > 0 && n_unread(seq) <= READ_FOR_EACH * n_left;
+    draft_wish probe = may_measure && model.chance > looked_up.chance ? model : looked_up;
+    float rate = 0.0f, model_rate = 0.0f;
+    looked_up.n = gain_draft_length(&s->gain, looked_up.lead.source, looked_up.chance, &plan, looked_up.n, &rate);
+    model.n = gain_draft_length(&s->gain, DRAFT_MODEL, model.chance, &plan, model.n, &model_rate);
+    if (model.n > 0 && model_rate > rate && gain_pays_reading(&s->gain, &plan, model_rate, n_unread(seq), n_left))
+        return model;
+    if (looked_up.n == 0 && !gain_refuse(&s->gain)) {
+        probe.n = min_u32(probe.n, GAIN_PROBE_TOKENS);
+        return probe;
+    }
+    return looked_up;
+}
+
+/* What to draft for a sequence, at most `most` tokens.  Beside prompts rows are not free, and their plans take long. */
+static draft_wish wish_of(sched *s, const sched_seq *seq, uint32_t n_decoding, uint32_t most)
+{
+    draft_lead model_lead = gain_model_lead(seq->text.n == seq->n_known);
+    draft_wish looked_up = {.lead = seq->lead, .chance = gain_chance(&s->gain, &seq->guesses, &seq->lead)};
+    draft_wish model = {.lead = model_lead, .chance = gain_chance(&s->gain, &seq->guesses, &model_lead), .n = model_most(s, seq, most)};
+    looked_up.n = seq->lead.source != DRAFT_NO_LEAD ? most : 0;
+    if (s->options.speculate == 0 || (looked_up.n == 0 && model.n == 0))
+        return (draft_wish){0};
+    if (s->options.speculate != SCHED_SPECULATE_AUTO)
+        return forced_wish(s, looked_up, model);
+    if (s->has_prompts || n_decoding + s->n_drafted >= GAIN_ROWS_MAX)
+        return (draft_wish){0};
+    return best_wish(s, seq, n_decoding, looked_up, model);
+}
+
+/* Does the draft model have more to read of a sequence than goes into one plan?  Then it reads while the sequence goes on without it. */
+static bool is_far_behind(const sched *s, const sched_seq *seq)
+{
+    return n_unread(seq) > s->options.step_tokens;
+}
+
+bool sched_waits_for_draft(sched *s, const sched_seq *seq, uint32_t n_decoding)
+{
+    if (seq->scores)
+        return seq->n_sampling > 0;
+    if (seq->n_sampling == 0)
+        return false;
+    draft_wish wish = wish_of(s, seq, n_decoding, draft_room(s, seq, 0));
+    return wish.n > 0 && !(wish.lead.source == DRAFT_MODEL && is_far_behind(s, seq));
+}
+
+/* What follows of an answer that is given (rule 8). */
+static void draft_answer(sched *s, sched_seq *seq, uint32_t n_others)
+{
+    uint32_t n = draft_room(s, seq, n_others);
+    while (n > 0 && !kv_table_cover(&seq->table, &s->blocks, seq->n_known + n))
+        n--;
+    for (uint32_t i = 0; i < n; i++)
+        seq->draft[i] = seq->tokens[seq->n_known + i];
+    seq->n_draft = n;
+    s->n_drafted += n;
+}
+
+/* Before the next slice of the plan the draft model reads n tokens and then guesses so many.  The blocks for it are owned already. */
+static void add_reading(sched *s, sched_seq *seq, uint32_t n, uint32_t n_guessed)
+{
+    link_plan *plan = &s->plan;
+    draft_text *text = &seq->text;
+    link_draft draft = {.slice = plan->n_slices, .pos = text->n_read, .n_tokens = n, .first_token = plan->n_draft_tokens,
+                        .first_block = plan->n_draft_blocks, .n_guessed = n_guessed};
+    plan->drafts[plan->n_drafts++] = draft;
+    for (uint32_t i = 0; i < n; i++)
+        plan->draft_tokens[plan->n_draft_tokens++] = text->tokens[text->n_read + i];
+    text->n_read = (uint32_t)link_draft_end(&draft);
+    for (uint32_t i = 0; i < kv_blocks_for(text->n_read); i++)
+        plan->draft_blocks[plan->n_draft_blocks++] = text->table.blocks[i];
+    uint32_t n_passes = n_guessed > 1 ? n_guessed : 1;
+    s->n_passes = n_passes > s->n_passes ? n_passes : s->n_passes;
+}
+
+/* As much as the plan has room for, without a guess. */
+static void read_on(sched *s, sched_seq *seq)
+{
+    uint32_t n = min_u32(s->options.step_tokens - s->plan.n_draft_tokens, n_unread(seq));
+    if (n > 0 && kv_table_cover(&seq->text.table, &s->draft_blocks, seq->text.n_read + n))
+        add_reading(s, seq, n, 0);
+}
+
+/* The draft model's turn; returns how many guesses are left open. */
+static uint32_t ask_model(sched *s, sched_seq *seq, uint32_t n)
+{
+    if (n_unread(seq) > s->options.step_tokens - s->plan.n_draft_tokens) {
+        read_on(s, seq);
+        return 0;
+    }
+    if (s->options.speculate == SCHED_SPECULATE_AUTO && gain_rests(&s->gain))
+        return 0;
+    while (n > 0 && !(kv_table_cover(&seq->text.table, &s->draft_blocks, seq->text.n + n - 1) && kv_table_cover(&seq->table, &s->blocks, seq->n_known + n)))
+        n--;
+    if (n == 0)
+        return 0;
+    add_reading(s, seq, n_unread(seq), n);
+    for (uint32_t i = 0; i < n; i++)
+        seq->draft[i] = 0;
+    seq->draft_is_open = true;
+    return n;
+}
+
+/* Look up what the lead says; returns how many guesses it has. */
+static uint32_t look_up(sched *s, sched_seq *seq, uint32_t n)
+{
+    uint32_t n_found = 0;
+    while (n > 0 && !kv_table_cover(&seq->table, &s->blocks, seq->n_known + n))
+        n--;
+    for (; n_found < n; n_found++) {
+        int32_t guess = draft_guess(&s->history, &seq->lead, seq->tokens, seq->n_known, n_found);
+        if (guess == DRAFT_NOTHING)
+            break;
+        seq->draft[n_found] = guess;
+    }
+    return n_found;
+}
+
+/* Guess for a sequence whose last token is known; `n_others` sequences still want into the plan. */
+static void make_draft(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others)
+{
+    draft_wish wish = wish_of(s, seq, n_decoding, draft_room(s, seq, n_others));
+    if (wish.n == 0)
+        return;
+    seq->n_draft = wish.lead.source == DRAFT_MODEL ? ask_model(s, seq, wish.n) : look_up(s, seq, wish.n);
+    if (seq->n_draft > 0)
+        gain_settle(&s->gain);
+    s->n_drafted += seq->n_draft;
+    s->n_hoped += (float)seq->n_draft * wish.chance;
+    seq->savings.n_drafted += seq->n_draft;
+    s->drafted_tokens += seq->n_draft;
+}
+
+/* While tokens are under way the draft model can only catch up. */
+static void catch_up(sched *s, sched_seq *seq, uint32_t n_decoding)
+{
+    if (!is_far_behind(s, seq))
+        return;
+    draft_wish wish = wish_of(s, seq, n_decoding, draft_room(s, seq, 0));
+    if (wish.n > 0 && wish.lead.source == DRAFT_MODEL)
+        read_on(s, seq);
+}
+
+void sched_draft(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others)
+{
+    if (seq->n_sampling == 0 && seq->scores)
+        draft_answer(s, seq, n_others);
+    else if (seq->n_sampling == 0)
+        make_draft(s, seq, n_decoding, n_others);
+    else if (!seq->scores)
+        catch_up(s, seq, n_decoding);
+}

@@ -1,0 +1,168 @@
+/* drafter.c - a plan's drafts as plans for the draft model.
+ *
+ *     pass 0     every draft's unread tokens; a guess after the last one, where guesses are wanted
+ *     pass i     guess i - 1 of the drafts that want more than i, one row each
+ *
+ * The root of the tensor group picks; the other ranks learn the picks by or-ing them with zeros. */
+#include "worker/drafter.h"
+
+#include <stdlib.h>
+
+#include "worker/team/team.h"
+#include "worker/trace/trace.h"
+
+struct drafter {
+    model *m;
+    par_grid *grid;
+    team *alone; /* of one, for what crosses ranks between passes */
+    uint32_t max_seqs, vocab_size, target_vocab_size;
+    bool is_root;
+    link_slice *slices;  /* [max_seqs] of a pass */
+    uint32_t *drafts;    /* [max_seqs] index of each slice's draft in the plan */
+    int32_t *tokens;     /* [max_step_tokens] of a pass */
+    uint32_t *picks;     /* [max_seqs] */
+    link_token *sampled; /* [max_seqs] */
+};
+
+base_status drafter_create(model *m, par_grid *grid, uint32_t target_vocab_size, drafter **out, base_error *error)
+{
+    const link_limits *own = model_limits(m);
+    drafter *d = calloc(1, sizeof *d);
+    if (d == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for the draft model's passes");
+    *d = (drafter){.m = m, .grid = grid, .max_seqs = own->max_seqs, .vocab_size = own->vocab_size, .target_vocab_size = target_vocab_size,
+                   .is_root = par_grid_place(grid).tp_rank == 0};
+    d->slices = calloc(own->max_seqs, sizeof *d->slices);
+    d->drafts = calloc(own->max_seqs, sizeof *d->drafts);
+    d->tokens = calloc(own->max_step_tokens, sizeof *d->tokens);
+    d->picks = calloc(own->max_seqs, sizeof *d->picks);
+    d->sampled = calloc(own->max_seqs, sizeof *d->sampled);
+    base_status status = BASE_OK;
+    if (d->slices == NULL || d->drafts == NULL || d->tokens == NULL || d->picks == NULL || d->sampled == NULL)
+        status = base_fail(error, BASE_ENOMEM, "no memory for the draft model's passes");
+    if (status == BASE_OK)
+        status = team_create(1, false, &d->alone, error);
+    if (status == BASE_OK)
+        *out = d;
+    else
+        drafter_destroy(&d);
+    return status;
+}
+
+void drafter_destroy(drafter **out)
+{
+    drafter *d = *out;
+    if (d == NULL)
+        return;
+    team_destroy(&d->alone);
+    free(d->slices);
+    free(d->drafts);
+    free(d->tokens);
+    free(d->picks);
+    free(d->sampled);
+    free(d);
+    *out = NULL;
+}
+
+/* --- a pass --- */
+
+/* Vocabularies may be padded to different sizes: what the draft model has no row for, it reads as 0. */
+static int32_t known_token(const drafter *d, int32_t token)
+{
+    return (uint32_t)token < d->vocab_size ? token : 0;
+}
+
+/* Where the guesses of a draft stand in the plan. */
+static int32_t *guesses_of(const link_plan *plan, const link_draft *draft)
+{
+    const link_slice *slice = &plan->slices[draft->slice];
+    return plan->tokens + slice->first_token + slice->n_tokens - draft->n_guessed;
+}
+
+/* Add a draft's row or rows to the pass: from its text's position `pos`, n tokens. */
+static void add_rows(drafter *d, link_plan *pass, const link_plan *plan, uint32_t i, uint32_t pos, const int32_t *tokens, uint32_t n)
+{
+    const link_draft *draft = &plan->drafts[i];
+    const link_slice *slice = &plan->slices[draft->slice];
+    d->drafts[pass->n_slices] = i;
+    pass->slices[pass->n_slices++] = (link_slice){
+        .seq = slice->seq,
+        .pos = pos,
+        .n_tokens = n,
+        .first_token = pass->n_tokens,
+        .first_block = draft->first_block,
+        .n_sampled = draft->n_guessed > 0,
+        .sampling = slice->sampling,
+        .draw_shift = slice->pos + slice->n_tokens - draft->n_guessed - (draft->pos + draft->n_tokens),
+    };
+    for (uint32_t it = 0; it < n; it++)
+        pass->tokens[pass->n_tokens++] = known_token(d, tokens[it]);
+}
+
+static void fill_pass(drafter *d, link_plan *pass, const link_plan *plan, uint32_t number)
+{
+    for (uint32_t i = 0; i < plan->n_drafts; i++) {
+        const link_draft *draft = &plan->drafts[i];
+        if (number == 0)
+            add_rows(d, pass, plan, i, draft->pos, plan->draft_tokens + draft->first_token, draft->n_tokens);
+        else if (number < draft->n_guessed)
+            add_rows(d, pass, plan, i, draft->pos + draft->n_tokens + number - 1, guesses_of(plan, draft) + number - 1, 1);
+    }
+}
+
+static void share_picks(void *context, team_member *me)
+{
+    drafter *d = context;
+    par_or_u32(d->grid, me, d->picks, d->max_seqs);
+}
+
+/* What the root picked, to every rank.  An overflow, or a token that the target does not have, is as good a guess as any other. */
+static void take_picks(drafter *d, const link_plan *pass, const link_result *result)
+{
+    uint32_t n = 0;
+    for (uint32_t is = 0; is < d->max_seqs; is++)
+        d->picks[is] = 0;
+    for (uint32_t is = 0; d->is_root && is < pass->n_slices; is++) {
+        bool has_token = n < result->n_tokens && result->tokens[n].seq == pass->slices[is].seq;
+        int32_t token = has_token ? result->tokens[n].token : LINK_TOKEN_OVERFLOW;
+        n += has_token;
+        d->picks[is] = token >= 0 && (uint32_t)token < d->target_vocab_size ? (uint32_t)token : 0;
+    }
+    team_run(d->alone, share_picks, d);
+}
+
+static void run_pass(drafter *d, const link_plan *plan, uint32_t number)
+{
+    link_plan pass = {.step = plan->step, .slices = d->slices, .tokens = d->tokens, .blocks = plan->draft_blocks,
+                      .n_blocks = plan->n_draft_blocks};
+    fill_pass(d, &pass, plan, number);
+    link_result result = {.tokens = d->sampled};
+    model_step(d->m, &pass, &result);
+    take_picks(d, &pass, &result);
+    for (uint32_t is = 0; is < pass.n_slices; is++) {
+        const link_draft *draft = &plan->drafts[d->drafts[is]];
+        if (draft->n_guessed > 0)
+            guesses_of(plan, draft)[number] = (int32_t)d->picks[is];
+    }
+}
+
+void drafter_run(drafter *d, const link_plan *plan)
+{
+    uint32_t n_passes = plan->n_drafts > 0;
+    uint64_t begin_us = trace_begin();
+    for (uint32_t i = 0; i < plan->n_drafts; i++)
+        n_passes = plan->drafts[i].n_guessed > n_passes ? plan->drafts[i].n_guessed : n_passes;
+    for (uint32_t number = 0; number < n_passes; number++)
+        run_pass(d, plan, number);
+    if (n_passes > 0)
+        trace_end(TRACE_DRAFT, begin_us, n_passes);
+}
+
+uint32_t drafter_guesses(const link_plan *plan, int32_t *guesses)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < plan->n_drafts; i++)
+        for (uint32_t k = 0; k < plan->drafts[i].n_guessed; k++)
+            guesses[n++] = guesses_of(plan, &plan->drafts[i])[k];
+    return n;
+}
