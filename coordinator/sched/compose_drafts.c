@@ -4,6 +4,9 @@
 /* Of an answer that may end any time, so many more tokens are counted on at most; for each of them the draft model may read so many only to be measured. */
 enum { LEFT_MOST = 128, READ_FOR_EACH = 8 };
 
+/* What the draft model costs is known less well than what rows cost, so it must promise so much more than doing without. */
+#define MODEL_MARGIN 1.1f
+
 /* What the draft of the next slice may have: tokens of the answer, of the result (every running sequence may need one) and of the plan, beside
  * `n_others` sequences that decode too. */
 static uint32_t draft_room(const sched *s, const sched_seq *seq, uint32_t n_others)
@@ -53,7 +56,7 @@ static draft_wish best_wish(sched *s, const sched_seq *seq, uint32_t n_decoding,
     float rate = 0.0f, model_rate = 0.0f;
     looked_up.n = gain_draft_length(&s->gain, looked_up.lead.source, looked_up.chance, &plan, looked_up.n, &rate);
     model.n = gain_draft_length(&s->gain, DRAFT_MODEL, model.chance, &plan, model.n, &model_rate);
-    if (model.n > 0 && model_rate > rate && gain_pays_reading(&s->gain, &plan, model_rate, n_unread(seq), n_left))
+    if (model.n > 0 && model_rate > MODEL_MARGIN * rate && gain_pays_reading(&s->gain, &plan, model_rate, n_unread(seq), n_left))
         return model;
     if (looked_up.n == 0 && !gain_refuse(&s->gain)) {
         probe.n = min_u32(probe.n, GAIN_PROBE_TOKENS);
