@@ -24,7 +24,11 @@
 #define BY_MEMORY static inline __attribute__((always_inline))
 #endif
 /* Before a loop over rows or vectors of a tile, whose sums lie in registers only when it is unrolled. */
+#if VEC_LANES > 1
 #define UNROLL _Pragma("GCC unroll 8")
+#else
+#define UNROLL
+#endif
 #define INLINE static inline __attribute__((always_inline))
 
 /* DO(what, rows) for each height of a tile from 1 to `highest`. */
