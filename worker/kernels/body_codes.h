@@ -95,55 +95,58 @@ typedef struct codes_panel {
 #define vec_from_sums_wide4 vec_from_sums_int4
 #define VEC_STEP_wide4 VEC_STEP_int4
 
-/* A group is summed in steps of so many vectors as registers hold for all rows of the tile; the rows' totals wait beside them. */
+/* A group is summed in steps of so many vectors as registers hold for all rows of the tile; the rows' totals wait beside them.  A single row takes
+ * all at once, in the order in which they lie in memory. */
+#define STEP_OF(FORM, rows) ((rows) == 1 ? VECS : VEC_STEP_##FORM)
+
 #define DEFINE_ADD_QUADS(FORM)                                                                                         \
-    /* s[r] += a quad of weights, vectors from v0 on, times the rows' codes, rows `stride` apart. */                   \
-    INLINE void add_quad_codes_##FORM(vec_sums s[][VEC_STEP_##FORM], size_t rows, size_t v0, const uint8_t *quad,      \
-                                      const int8_t *x, size_t stride)                                                  \
+    /* s[r] += a quad of weights, n vectors from v0 on, times the rows' codes, rows `stride` apart. */                 \
+    INLINE void add_quad_codes_##FORM(vec_sums s[][VECS], size_t rows, size_t v0, size_t n, const uint8_t *quad, const int8_t *x, \
+                                      size_t stride)                                                                   \
     {                                                                                                                  \
-        vec_codes w[VEC_STEP_##FORM];                                                                                  \
+        vec_codes w[VECS];                                                                                             \
         UNROLL                                                                                                         \
-        for (size_t v = 0; v < VEC_STEP_##FORM; v++)                                                                   \
+        for (size_t v = 0; v < n; v++)                                                                                 \
             w[v] = CODES_##FORM(quad, v0 + v);                                                                         \
         UNROLL                                                                                                         \
         for (size_t r = 0; r < rows; r++) {                                                                            \
             vec_quad xr = vec_quad_set(x + r * stride);                                                                \
             UNROLL                                                                                                     \
-            for (size_t v = 0; v < VEC_STEP_##FORM; v++) {                                                             \
+            for (size_t v = 0; v < n; v++) {                                                                           \
                 s[r][v] = vec_dot_##FORM(s[r][v], w[v], xr);                                                           \
                 VEC_KEEP(s[r][v]);                                                                                     \
             }                                                                                                          \
             ROW_BY_ROW();                                                                                              \
         }                                                                                                              \
     }                                                                                                                  \
-    INLINE void add_quads_##FORM(vec_sums s[][VEC_STEP_##FORM], size_t rows, size_t v0, const uint8_t *quads, size_t n, \
+    INLINE void add_quads_##FORM(vec_sums s[][VECS], size_t rows, size_t v0, size_t n, const uint8_t *quads, size_t n_quads, \
                                  const int8_t *x, size_t stride)                                                       \
     {                                                                                                                  \
-        if (n < PACK_GROUP / 4) {                                                                                      \
-            for (size_t q = 0; q < n; q++)                                                                             \
-                add_quad_codes_##FORM(s, rows, v0, quads + q * STEP_##FORM, x + 4 * q, stride);                        \
+        if (n_quads < PACK_GROUP / 4) {                                                                                \
+            for (size_t q = 0; q < n_quads; q++)                                                                       \
+                add_quad_codes_##FORM(s, rows, v0, n, quads + q * STEP_##FORM, x + 4 * q, stride);                     \
             return;                                                                                                    \
         }                                                                                                              \
         UNROLL /* whole groups: no loop, through which gcc would carry every sum twice */                              \
         for (size_t q = 0; q < PACK_GROUP / 4; q++)                                                                    \
-            add_quad_codes_##FORM(s, rows, v0, quads + q * STEP_##FORM, x + 4 * q, stride);                            \
+            add_quad_codes_##FORM(s, rows, v0, n, quads + q * STEP_##FORM, x + 4 * q, stride);                         \
     }                                                                                                                  \
-    /* total[r], vectors from v0 on, += one group of n_quads; `at`: the group's place in the rows' codes.  The scales are \
+    /* total[r], n vectors from v0 on, += one group of n_quads; `at`: the group's place in the rows' codes.  The scales are \
      * times `factor`, a power of two. */                                                                              \
-    INLINE void add_step_##FORM(vec total[][VECS], size_t rows, size_t v0, const char *scales, const uint8_t *quads,   \
+    INLINE void add_step_##FORM(vec total[][VECS], size_t rows, size_t v0, size_t n, const char *scales, const uint8_t *quads, \
                                 size_t n_quads, const kern_codes *x, size_t at, float factor)                          \
     {                                                                                                                  \
-        vec_sums s[VEC_CODES_ROWS][VEC_STEP_##FORM];                                                                   \
+        vec_sums s[VEC_CODES_ROWS][VECS];                                                                              \
         size_t stride = x->n_groups;                                                                                   \
         UNROLL                                                                                                         \
         for (size_t r = 0; r < rows; r++)                                                                              \
             UNROLL                                                                                                     \
-            for (size_t v = 0; v < VEC_STEP_##FORM; v++)                                                               \
+            for (size_t v = 0; v < n; v++)                                                                             \
                 s[r][v] = vec_sums_##FORM(x->offsets[at + r * stride]);                                                \
         const int8_t *codes = x->codes + at * PACK_GROUP;                                                              \
-        add_quads_##FORM(s, rows, v0, quads, n_quads, codes, stride * PACK_GROUP);                                     \
+        add_quads_##FORM(s, rows, v0, n, quads, n_quads, codes, stride * PACK_GROUP);                                  \
         UNROLL                                                                                                         \
-        for (size_t v = 0; v < VEC_STEP_##FORM; v++) {                                                                 \
+        for (size_t v = 0; v < n; v++) {                                                                               \
             vec scale = vec_mul(LOAD_f16(scales, v0 + v), vec_set(factor));                                            \
             UNROLL                                                                                                     \
             for (size_t r = 0; r < rows; r++) {                                                                        \
@@ -157,8 +160,8 @@ typedef struct codes_panel {
     INLINE void add_group_##FORM(vec total[][VECS], size_t rows, const char *scales, const uint8_t *quads,             \
                                  size_t n_quads, const kern_codes *x, size_t at, float factor)                         \
     {                                                                                                                  \
-        for (size_t v0 = 0; v0 < VECS; v0 += VEC_STEP_##FORM)                                                          \
-            add_step_##FORM(total, rows, v0, scales, quads, n_quads, x, at, factor);                                   \
+        for (size_t v0 = 0; v0 < VECS; v0 += STEP_OF(FORM, rows))                                                      \
+            add_step_##FORM(total, rows, v0, STEP_OF(FORM, rows), scales, quads, n_quads, x, at, factor);              \
     }                                                                                                                  \
     /* total += a unit of k columns; *at, *packed and *wide move on behind it. */                                      \
     INLINE void add_unit_##FORM(vec total[][VECS], size_t rows, const char **packed, const uint8_t **wide, size_t k,   \
