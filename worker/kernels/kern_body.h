@@ -23,8 +23,9 @@
 #define ROW_BY_ROW() ((void)0)
 #define BY_MEMORY static inline __attribute__((always_inline))
 #endif
-/* Before a loop over rows or vectors of a tile, whose sums lie in registers only when it is unrolled. */
-#if VEC_LANES > 1
+/* Before a loop over rows or vectors of a tile, whose sums lie in registers only when it is unrolled.  With a check at every access that takes minutes
+ * to compile, and speed is not what such a build is for. */
+#if VEC_LANES > 1 && !defined(__SANITIZE_ADDRESS__)
 #define UNROLL _Pragma("GCC unroll 8")
 #else
 #define UNROLL
