@@ -76,15 +76,10 @@ struct step_loop {
 
 /* --- memory --- */
 
-static size_t blocks_of(uint32_t n_positions)
-{
-    return ((size_t)n_positions + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS;
-}
-
 static bool plan_bytes_of(const link_limits *limits, size_t *out)
 {
     bool drafts = limits->n_draft_blocks > 0;
-    size_t blocks = blocks_of(limits->max_positions) + (drafts ? blocks_of(limits->draft_positions) : 0);
+    size_t blocks = link_kv_blocks(limits->max_positions) + (drafts ? link_kv_blocks(limits->draft_positions) : 0);
     size_t image = (size_t)limits->image_size * limits->image_size * 3 + IMAGE_BYTES;
     size_t slices, images, total, token = 0;
     for (int kind = 0; kind < LINK_VECTOR_KINDS; kind++)

@@ -173,17 +173,12 @@ static size_t memory_bytes(const link_plan *plan, const link_limits *limits)
            ((size_t)plan->n_blocks + plan->n_draft_blocks) * BLOCK_BYTES + n_marks(limits);
 }
 
-static size_t blocks_of(uint64_t n_positions)
-{
-    return (size_t)((n_positions + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS);
-}
-
 /* Blocks that a plan's slices can need, and its drafts: all slots' whole sequences. */
 static bool blocks_max(const link_limits *limits, size_t *out, size_t *of_drafts)
 {
     uint32_t draft_positions = limits->n_draft_blocks > 0 ? limits->draft_positions : 0;
-    return base_size_mul(blocks_of(limits->max_positions), limits->max_seqs, out) &&
-           base_size_mul(blocks_of(draft_positions), limits->max_seqs, of_drafts) && *out <= UINT32_MAX && *of_drafts <= UINT32_MAX;
+    return base_size_mul(link_kv_blocks(limits->max_positions), limits->max_seqs, out) &&
+           base_size_mul(link_kv_blocks(draft_positions), limits->max_seqs, of_drafts) && *out <= UINT32_MAX && *of_drafts <= UINT32_MAX;
 }
 
 bool link_plan_memory_bytes(const link_limits *limits, size_t *out)
@@ -388,7 +383,7 @@ static base_status check_draft(const link_plan *plan, const link_limits *limits,
     if (end > limits->draft_positions)
         return base_fail(error, BASE_EFORMAT, "plan: drafts[%u] ends at position %llu; the limit is %u", i, (unsigned long long)end,
                          limits->draft_positions);
-    if (draft->first_block + (uint64_t)blocks_of(end) > plan->n_draft_blocks)
+    if (draft->first_block + (uint64_t)link_kv_blocks(end) > plan->n_draft_blocks)
         return base_fail(error, BASE_EFORMAT, "plan: drafts[%u] needs blocks from %u to position %llu; there are %u", i, draft->first_block,
                          (unsigned long long)end, plan->n_draft_blocks);
     return BASE_OK;

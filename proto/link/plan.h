@@ -20,12 +20,19 @@
 #define PALMGROVE_LINK_PLAN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "proto/base/buf.h"
 #include "proto/base/status.h"
 
 #define LINK_KV_BLOCK_TOKENS 32u
+
+/* Cache blocks that so many positions take. */
+static inline size_t link_kv_blocks(uint64_t n_positions)
+{
+    return (size_t)((n_positions + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS);
+}
 
 enum {
     LINK_SLICE_FEEDBACK = 1u << 0, /* tokens[0] of the slice is a placeholder for the sequence's last sampled token */
