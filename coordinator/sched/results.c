@@ -44,34 +44,54 @@ static void end_seq(sched *s, sched_seq *seq)
         draft_history_add(&s->history, seq->tokens + seq->n_prompt, seq->n_known - seq->n_prompt);
     seq_list_remove(seq->state == SEQ_WAITING ? &s->waiting : &s->running, seq);
     sched_seq_strip(s, seq);
-    sched_seq_destroy(seq);
+    seq->state = SEQ_ENDED;
+    if (seq->n_events == 0)
+        sched_seq_destroy(seq);
+}
+
+static void drop_events(sched *s, sched_seq *seq)
+{
+    for (uint32_t i = s->next_event; i < s->n_events; i++)
+        if (s->event_seqs[i] == seq)
+            s->event_seqs[i] = NULL;
+    seq->n_events = 0;
 }
 
 void sched_cancel(sched *s, sched_seq *seq)
 {
-    assert(seq->state != SEQ_DRAINING);
-    end_seq(s, seq);
+    drop_events(s, seq);
+    if (seq->state == SEQ_ENDED)
+        sched_seq_destroy(seq);
+    else if (seq->state != SEQ_DRAINING)
+        end_seq(s, seq);
 }
 
-static void put_event(sched *s, sched_event event)
+static void put_event(sched *s, sched_seq *seq, sched_event event)
 {
     assert(s->n_events < s->event_capacity);
+    seq->n_events++;
+    s->event_seqs[s->n_events] = seq;
     s->events[s->n_events++] = event;
 }
 
 bool sched_take_event(sched *s, sched_event *out)
 {
+    while (s->next_event < s->n_events && s->event_seqs[s->next_event] == NULL)
+        s->next_event++;
     if (s->next_event == s->n_events) {
         s->next_event = s->n_events = 0;
         return false;
     }
+    sched_seq *seq = s->event_seqs[s->next_event];
     *out = s->events[s->next_event++];
+    if (--seq->n_events == 0 && seq->state == SEQ_ENDED)
+        sched_seq_destroy(seq);
     return true;
 }
 
-static void put_failure(sched *s, const sched_seq *seq, base_status status)
+static void put_failure(sched *s, sched_seq *seq, base_status status)
 {
-    put_event(s, (sched_event){.user = seq->user, .finish = SCHED_FAILED, .status = status, .started_us = seq->started_us});
+    put_event(s, seq, (sched_event){.user = seq->user, .finish = SCHED_FAILED, .status = status, .started_us = seq->started_us});
 }
 
 static void expire_list(sched *s, seq_list *list, uint64_t now_us)
@@ -191,7 +211,7 @@ static void accept_token(sched *s, sched_seq *seq, const link_token *token)
         event.finish = SCHED_EOS;
     else if (seq->n_known == seq->n_prompt + seq->max_tokens)
         event.finish = SCHED_LENGTH;
-    put_event(s, event);
+    put_event(s, seq, event);
     if (event.finish != SCHED_GOES_ON)
         seq->state = SEQ_DRAINING;
 }

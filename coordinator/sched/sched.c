@@ -108,7 +108,8 @@ static base_status init_events(sched *s, base_error *error)
 {
     s->event_capacity = s->options.max_queue + s->options.limits.max_seqs;
     s->events = calloc(s->event_capacity, sizeof *s->events);
-    if (s->events == NULL)
+    s->event_seqs = calloc(s->event_capacity, sizeof(sched_seq *));
+    if (s->events == NULL || s->event_seqs == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for %u events", s->event_capacity);
     return BASE_OK;
 }
@@ -173,6 +174,14 @@ void sched_seq_destroy(sched_seq *seq)
     free(seq);
 }
 
+/* Ended sequences of which events were not taken; each goes with its last event. */
+static void destroy_ended(sched *s)
+{
+    sched_event event;
+    while (sched_take_event(s, &event))
+        ;
+}
+
 static void destroy_list(sched *s, seq_list *list)
 {
     for (uint32_t i = 0; i < list->n; i++) {
@@ -187,12 +196,14 @@ void sched_destroy(sched **out)
     sched *s = *out;
     if (s == NULL)
         return;
+    destroy_ended(s);
     destroy_list(s, &s->waiting);
     destroy_list(s, &s->running);
     for (uint32_t i = 0; s->flights != NULL && i < s->options.max_plans; i++)
         free(s->flights[i].entries);
     free(s->flights);
     free(s->events);
+    free(s->event_seqs);
     free(s->scratch);
     free(s->plan.slices);
     free(s->plan.tokens);

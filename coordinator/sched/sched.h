@@ -126,12 +126,13 @@ typedef struct sched_request {
 base_status sched_check_resumed(const sched_request *request, base_error *error);
 
 /* Put a prepared request into the queue; uses up one sched_reserve, also on failure.  *out is valid until the event that ends the request
- * was taken, or sched_cancel.
+ * is taken (even where the sequence ended before that), or until sched_cancel.
  * Errors: BASE_ETOOBIG it could never run (positions, cache blocks, image slots: named with both numbers); BASE_EINVAL tokens or
  * image rows that do not fit; BASE_EDEADLINE too late already; BASE_ENOMEM. */
 base_status sched_submit(sched *s, const sched_request *request, uint64_t now_us, sched_seq **out, base_error *error);
 
-/* The owner wants no more of it: client gone, canceled, stop string found.  No event follows. */
+/* The owner wants no more of it: client gone, canceled, stop string found.  Allowed between two events of it; no event of it follows, those
+ * that were not taken yet included. */
 void sched_cancel(sched *s, sched_seq *seq);
 
 /* The next plan to send, or NULL when nothing can be dispatched now.  Borrowed until the next call; its step number counts up from 1. */

@@ -8,6 +8,8 @@
  *        +---- PREEMPTED <--+------------------------------+      +--> (WAITING too: freed)
  *           (until no plan in flight uses it)
  *
+ * An ended sequence holds nothing, but its struct lives on (ENDED) while events of it wait to be taken: the owner may cancel it in between.
+ *
  * Positions of a sequence: tokens [0, n_known) are known; [0, n_planned) were fed by plans sent; [0, n_done) by plans completed.
  * While decoding, n_planned runs ahead of n_known by the samples in flight:  n_planned <= n_known + n_sampling;  while n_draft tokens are being
  * verified by as many:  n_planned = n_known + n_draft.  What was wrongly guessed takes n_planned and n_done back. */
@@ -21,7 +23,7 @@
 #include "coordinator/sched/kv_blocks.h"
 #include "coordinator/sched/sched.h"
 
-typedef enum seq_state { SEQ_WAITING, SEQ_PREFILL, SEQ_DECODE, SEQ_PREEMPTED, SEQ_DRAINING } seq_state;
+typedef enum seq_state { SEQ_WAITING, SEQ_PREFILL, SEQ_DECODE, SEQ_PREEMPTED, SEQ_DRAINING, SEQ_ENDED } seq_state;
 
 #define SEQ_NO_SLOT UINT32_MAX
 
@@ -42,6 +44,7 @@ struct sched_seq {
     uint32_t n_prompt, max_tokens, n_known, n_planned, n_done;
     uint32_t n_sampling; /* tokens being sampled by plans in flight */
     uint32_t n_plans;    /* plans in flight that hold a slice of it */
+    uint32_t n_events;   /* in the scheduler's list, not taken yet */
     uint32_t slot;
     kv_table table;
     seq_image *images; /* [n_images] owned */
@@ -108,6 +111,7 @@ struct sched {
     uint32_t n_kept;      /* tokens of the plan that only prompts may have: rows of an image that go together */
     sched_seq **scratch;  /* [max_seqs] */
     sched_event *events;  /* [event_capacity] */
+    sched_seq **event_seqs; /* [event_capacity] whose events they are; NULL: canceled since */
     uint32_t n_events, next_event, event_capacity;
 };
 

@@ -31,6 +31,8 @@ typedef struct job {
     uint32_t n_resumed; /* tokens at the end of prompt that are the answer's first */
     uint32_t n_scored;  /* tokens behind the prompt's that are the answer to score; max_tokens is not read then */
     link_sampling sampling;
+    uint32_t stop_after; /* the owner cancels after this many tokens, as at a stop string; 0: never */
+    bool was_stopped;
     int32_t answer[TOKENS_MAX];
     float logprobs[TOKENS_MAX]; /* of `answer` */
     uint32_t n_answer;
@@ -258,6 +260,21 @@ static inline bool send_plan(rig *r)
     return true;
 }
 
+/* As the engine does: the handle is gone with the event that ends it, and a stop string may stand before that event. */
+static inline void take_token(rig *r, job *j, const sched_event *event)
+{
+    if (j->n_answer == 0)
+        j->first_us = r->now_us;
+    j->logprobs[j->n_answer] = event->token.logprob;
+    j->answer[j->n_answer++] = event->token.token;
+    j->savings = event->savings;
+    if (event->finish == SCHED_GOES_ON && j->n_answer == j->stop_after) {
+        sched_cancel(r->s, j->seq);
+        j->was_stopped = true;
+        j->is_alive = false;
+    }
+}
+
 static inline void take_events(rig *r)
 {
     sched_event event;
@@ -265,13 +282,8 @@ static inline void take_events(rig *r)
         job *j = event.user;
         assert_true(j->is_alive);
         j->started_us = event.started_us;
-        if (event.finish != SCHED_FAILED) {
-            if (j->n_answer == 0)
-                j->first_us = r->now_us;
-            j->logprobs[j->n_answer] = event.token.logprob;
-            j->answer[j->n_answer++] = event.token.token;
-            j->savings = event.savings;
-        }
+        if (event.finish != SCHED_FAILED)
+            take_token(r, j, &event);
         if (event.finish != SCHED_GOES_ON) {
             j->is_alive = false;
             j->finish = event.finish;

@@ -324,6 +324,28 @@ static void bad_beginnings_are_refused(void **state)
     rig_destroy(r);
 }
 
+/* ---- ends within a verified draft ---- */
+
+/* One step brings several tokens, the last of which ends the sequence; the owner stops at each of them in turn, as a stop string would. */
+static void owners_may_stop_before_the_end(void **state)
+{
+    (void)state;
+    for (uint32_t stop = 1; stop <= 30; stop++) {
+        rig *r = rig_create_thrifty(SMALL, 1, 0, 4, FAKE_PHRASES, GUESSES);
+        for (uint32_t i = 0; i < 2; i++) {
+            job *j = job_make(r, i, 40, 0, 30, 1);
+            j->stop_after = i == 0 ? 0 : stop;
+            assert_int_equal(submit(r, j, 0, 0, NULL), BASE_OK);
+            run_dry(r);
+            assert_int_equal(j->n_answer, i == 0 ? 30 : stop);
+            assert_memory_equal(j->answer, r->jobs[0].answer, j->n_answer * sizeof *j->answer);
+            assert_int_equal(j->was_stopped, i == 1 && stop < 30);
+        }
+        check_nothing_held(r);
+        rig_destroy(r);
+    }
+}
+
 /* ---- thousands of random events ---- */
 
 static uint32_t next_random(uint64_t *seed, uint32_t below)
@@ -344,6 +366,8 @@ static void random_submit(rig *r, uint64_t *seed, uint32_t n_salts)
         j->sampling = (link_sampling){.temperature = (float)next_random(seed, 2), .top_p = 1.0f, .seed = next_random(seed, 99)};
         if (next_random(seed, 4) == 0)
             resume_at(r, j, next_random(seed, 60));
+        if (next_random(seed, 3) == 0)
+            j->stop_after = 1 + next_random(seed, 60);
         uint64_t deadline_us = next_random(seed, 10) == 0 ? r->now_us + 1 + next_random(seed, 60000) : 0;
         if (submit(r, j, next_random(seed, 5) == 0, deadline_us, NULL) != BASE_OK)
             j->seq = NULL;
@@ -361,6 +385,17 @@ static void random_cancel(rig *r, uint64_t *seed)
     j->seq = NULL;
 }
 
+/* An answer that its owner cut short is the beginning of the whole one. */
+static void check_stopped(const rig *r, const job *j)
+{
+    int32_t expected[TOKENS_MAX];
+    uint32_t n_prompt = j->n_prompt - j->n_resumed;
+    uint32_t n = fake_expect(&r->limits, r->model.eos_every, j->prompt, n_prompt, j->images, &j->sampling, j->max_tokens, expected);
+    assert_int_equal(j->n_answer, j->stop_after);
+    assert_true(j->n_resumed + j->n_answer < n);
+    assert_memory_equal(j->answer, expected + j->n_resumed, j->n_answer * sizeof *expected);
+}
+
 /* Check and forget the jobs that ended by themselves; returns how many answered in full. */
 static uint32_t harvest(rig *r)
 {
@@ -369,10 +404,11 @@ static uint32_t harvest(rig *r)
         job *j = &r->jobs[i];
         if (j->is_alive || j->seq == NULL)
             continue;
-        if (j->finish != SCHED_FAILED) {
+        if (j->was_stopped)
+            check_stopped(r, j);
+        else if (j->finish != SCHED_FAILED)
             check_answer(r, j);
-            n++;
-        }
+        n += j->was_stopped || j->finish != SCHED_FAILED;
         j->seq = NULL;
     }
     return n;
@@ -459,6 +495,7 @@ int main(void)
         cmocka_unit_test(drafts_follow_the_price),
         cmocka_unit_test(answers_go_on),
         cmocka_unit_test(bad_beginnings_are_refused),
+        cmocka_unit_test(owners_may_stop_before_the_end),
         cmocka_unit_test(random_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
