@@ -1,8 +1,9 @@
 /* coordinator.c - puts the parts together and takes them apart; the order of both is what this file is about.
  *
- * Start: tokenizer and templates, then the gateway (so that a port in use is known before anything is loaded), the engine, the intake
- * threads.  End: the engine ends by itself (drained, or the replica failed), then intake, then the gateway, whose last act is to send what
- * the engine left for it.  What still lies in the boxes then came too late and was refused. */
+ * Start: tokenizer and templates, then the gateway (so that a port in use is known before anything is loaded), the
+ * engine, the intake threads.  End: the engine ends by itself (drained, or the replica failed), then intake, then the
+ * gateway, whose last act is to send what the engine left for it.  What still lies in the boxes then came too late and
+ * was refused. */
 #include "coordinator/coordinator.h"
 
 #include <stdatomic.h>
@@ -47,7 +48,8 @@ static base_status check_options(const coord_options *o, base_error *error)
     if (o->max_queue == 0 || o->max_queue > QUEUE_MAX)
         return base_fail(error, BASE_EINVAL, "max_queue is %u; it must be 1 to %d", o->max_queue, QUEUE_MAX);
     if (o->intake_threads == 0 || o->intake_threads > INTAKE_THREADS_MAX)
-        return base_fail(error, BASE_EINVAL, "intake_threads is %u; it must be 1 to %d", o->intake_threads, INTAKE_THREADS_MAX);
+        return base_fail(error, BASE_EINVAL, "intake_threads is %u; it must be 1 to %d", o->intake_threads,
+                         INTAKE_THREADS_MAX);
     if (o->max_message_bytes == 0 || o->max_image_pixels == 0)
         return base_fail(error, BASE_EINVAL, "max_message_bytes and max_image_pixels must be positive");
     if (o->max_message_bytes > WIRE_MESSAGE_BYTES_MAX)
@@ -56,7 +58,8 @@ static base_status check_options(const coord_options *o, base_error *error)
     return BASE_OK;
 }
 
-/* "/models/phantom/" -> "phantom", "/models/gemma.gguf" -> "gemma"; what is no path ("synthetic:...") is its own name. */
+/* "/models/phantom/" -> "phantom", "/models/gemma.gguf" -> "gemma"; what is no path ("synthetic:...") is its own name.
+ */
 static base_status name_model(const char *model, char **out, base_error *error)
 {
     char *path = realpath(model, NULL);
@@ -71,7 +74,8 @@ static base_status name_model(const char *model, char **out, base_error *error)
     return BASE_OK;
 }
 
-/* The model's configuration and its tokenizer name the ids that a text begins and ends with; where both do, they agree. */
+/* The model's configuration and its tokenizer name the ids that a text begins and ends with; where both do, they agree.
+ */
 static base_status check_ids(const coord *c, base_error *error)
 {
     const arch_decoder *decoder = &c->arch.decoder;
@@ -82,7 +86,8 @@ static base_status check_ids(const coord *c, base_error *error)
         same_eos = same_eos || eos == decoder->stop_ids[i];
     if (same_bos && same_eos)
         return BASE_OK;
-    return base_fail(error, BASE_EFORMAT, "'%s': the model says bos %d and eos %d, its tokenizer %d and %d; do they belong together?",
+    return base_fail(error, BASE_EFORMAT,
+                     "'%s': the model says bos %d and eos %d, its tokenizer %d and %d; do they belong together?",
                      c->options.model_dir, decoder->bos_id, decoder->eos_id, bos, eos);
 }
 
@@ -94,7 +99,8 @@ static const char *spelling_of(const text_tokenizer *tokenizer, int32_t id, size
     return control != NULL ? control : text_piece_bytes(tokenizer, id, size);
 }
 
-/* The first token that two vocabularies write differently; -1 when there is none.  One may have more than the other: padding. */
+/* The first token that two vocabularies write differently; -1 when there is none.  One may have more than the other:
+ * padding. */
 static int32_t first_difference(const text_tokenizer *a, const text_tokenizer *b)
 {
     uint32_t n = text_vocab_size(a) < text_vocab_size(b) ? text_vocab_size(a) : text_vocab_size(b);
@@ -126,16 +132,19 @@ static base_status check_draft(const coord *c, base_error *error)
     if (id < 0 && n_padding <= PADDING_MAX)
         return BASE_OK;
     return base_fail(error, BASE_EINVAL,
-                     "draft model '%.100s' has another vocabulary than '%.100s' (%u tokens and %u; the first that differs is %d); use a small "
+                     "draft model '%.100s' has another vocabulary than '%.100s' (%u tokens and %u; the first that "
+                     "differs is %d); use a small "
                      "model of the same family, or leave out --draft",
-                     c->options.draft_model, c->options.model_dir, n_other, n, id >= 0 ? id : (int32_t)(n < n_other ? n : n_other));
+                     c->options.draft_model, c->options.model_dir, n_other, n,
+                     id >= 0 ? id : (int32_t)(n < n_other ? n : n_other));
 }
 
 /* How the server chats; the token that ends a turn ends an answer too, whatever the configuration lists. */
 static base_status choose_chat(coord *c, base_error *error)
 {
     arch_decoder *decoder = &c->arch.decoder;
-    base_status status = chat_choose(c->options.chat != NULL ? c->options.chat : "auto", c->tokenizer, &c->env.chat, error);
+    base_status status =
+        chat_choose(c->options.chat != NULL ? c->options.chat : "auto", c->tokenizer, &c->env.chat, error);
     int32_t end = status == BASE_OK ? chat_end_id(&c->env.chat, c->tokenizer) : -1;
     for (uint32_t i = 0; i < decoder->n_stop_ids; i++)
         end = decoder->stop_ids[i] == end ? -1 : end;
@@ -148,9 +157,11 @@ static base_status choose_chat(coord *c, base_error *error)
 static prompt_images images_of(const arch *a)
 {
     const arch_fit *fit = &a->tower.fit;
-    prompt_images images = {.fit = {.kind = (image_fit_kind)fit->kind, .filter = (image_filter)fit->filter,
+    prompt_images images = {.fit = {.kind = (image_fit_kind)fit->kind,
+                                    .filter = (image_filter)fit->filter,
                                     .pad_side = (image_pad_side)fit->pad_side},
-                            .open = a->tower.open, .close = a->tower.close};
+                            .open = a->tower.open,
+                            .close = a->tower.close};
     for (int i = 0; i < 3; i++)
         images.fit.pad_value[i] = (uint8_t)fit->pad_value[i];
     return images;
@@ -180,8 +191,13 @@ static base_status load_model(coord *c, base_error *error)
         status = check_draft(c, error);
     if (status != BASE_OK)
         return status;
-    c->env = (prompt_env){.tokenizer = c->tokenizer, .tasks = c->tasks, .exemplars = c->exemplars, .bos_id = text_start_id(c->tokenizer),
-                          .images = images_of(&c->arch), .encoders = c->arch.encoders, .n_encoders = c->arch.n_encoders,
+    c->env = (prompt_env){.tokenizer = c->tokenizer,
+                          .tasks = c->tasks,
+                          .exemplars = c->exemplars,
+                          .bos_id = text_start_id(c->tokenizer),
+                          .images = images_of(&c->arch),
+                          .encoders = c->arch.encoders,
+                          .n_encoders = c->arch.n_encoders,
                           .max_image_pixels = c->options.max_image_pixels};
     return choose_chat(c, error);
 }
@@ -231,11 +247,20 @@ static base_status start_threads(coord *c, void *zmq, base_error *error)
     base_status status = gateway_start(&c->options, zmq, of_gateway, of_engine, &c->payload_bytes, &c->gateway, error);
     if (status != BASE_OK)
         return status;
-    status = intake_start(c->options.intake_threads, of_intake, of_engine, &c->env, &c->payload_bytes, &c->intake, error);
+    status =
+        intake_start(c->options.intake_threads, of_intake, of_engine, &c->env, &c->payload_bytes, &c->intake, error);
     if (status == BASE_OK) {
-        engine_parts parts = {.options = &c->options, .zmq = zmq, .box = of_engine, .intake = of_intake, .gateway = of_gateway,
-                              .payload_bytes = &c->payload_bytes, .env = &c->env, .family = c->arch.family, .model = c->model,
-                              .endpoints = gateway_endpoints(c->gateway), .stop_ids = c->arch.decoder.stop_ids,
+        engine_parts parts = {.options = &c->options,
+                              .zmq = zmq,
+                              .box = of_engine,
+                              .intake = of_intake,
+                              .gateway = of_gateway,
+                              .payload_bytes = &c->payload_bytes,
+                              .env = &c->env,
+                              .family = c->arch.family,
+                              .model = c->model,
+                              .endpoints = gateway_endpoints(c->gateway),
+                              .stop_ids = c->arch.decoder.stop_ids,
                               .n_stop_ids = c->arch.decoder.n_stop_ids};
         status = engine_start(&parts, &c->engine, error);
     }

@@ -47,8 +47,8 @@ void intake_stop(intake **out)
     *out = NULL;
 }
 
-base_status intake_start(uint32_t n_threads, mailbox *box, mailbox *engine, const prompt_env *env, atomic_size_t *payload_bytes,
-                         intake **out, base_error *error)
+base_status intake_start(uint32_t n_threads, mailbox *box, mailbox *engine, const prompt_env *env,
+                         atomic_size_t *payload_bytes, intake **out, base_error *error)
 {
     intake *in = calloc(1, sizeof *in);
     if (in == NULL)
@@ -56,8 +56,9 @@ base_status intake_start(uint32_t n_threads, mailbox *box, mailbox *engine, cons
     *in = (intake){.box = box, .engine = engine, .env = env, .payload_bytes = payload_bytes};
     in->threads = calloc(n_threads, sizeof *in->threads);
     in->stops = calloc(n_threads, sizeof *in->stops);
-    base_status status = in->threads != NULL && in->stops != NULL ? BASE_OK
-                                                                  : base_fail(error, BASE_ENOMEM, "no memory for %u threads", n_threads);
+    base_status status = in->threads != NULL && in->stops != NULL
+                             ? BASE_OK
+                             : base_fail(error, BASE_ENOMEM, "no memory for %u threads", n_threads);
     while (status == BASE_OK && in->n_threads < n_threads) {
         int code = pthread_create(&in->threads[in->n_threads], NULL, intake_run, in);
         if (code != 0)

@@ -1,4 +1,5 @@
-/* intake.h - the threads that turn requests into tokens and pixels, so that a large image holds up nobody else's tokens. */
+/* intake.h - the threads that turn requests into tokens and pixels, so that a large image holds up nobody else's
+ * tokens. */
 #ifndef PALMGROVE_COORD_INTAKE_H
 #define PALMGROVE_COORD_INTAKE_H
 
@@ -10,10 +11,11 @@
 typedef struct intake intake;
 
 /* Start n threads that take MAIL_PREPARE (and MAIL_STOP) from `box` and push MAIL_PREPARED to `engine`.
- * `env` is complete before the first mail is pushed, and then never changes.  `payload_bytes` shrinks by what a request's
- * message held.  All are borrowed.  Errors: BASE_ENOMEM, BASE_EIO (a thread cannot be started; none is left behind). */
-base_status intake_start(uint32_t n_threads, mailbox *box, mailbox *engine, const prompt_env *env, atomic_size_t *payload_bytes,
-                         intake **out, base_error *error);
+ * `env` is complete before the first mail is pushed, and then never changes.  `payload_bytes` shrinks by what a
+ * request's message held.  All are borrowed.  Errors: BASE_ENOMEM, BASE_EIO (a thread cannot be started; none is left
+ * behind). */
+base_status intake_start(uint32_t n_threads, mailbox *box, mailbox *engine, const prompt_env *env,
+                         atomic_size_t *payload_bytes, intake **out, base_error *error);
 
 /* Let every thread end after the mails before this call, and wait for that. */
 void intake_stop(intake **in);

@@ -5,9 +5,9 @@
  *     any thread --DRAIN--> engine           every thread --STARTED--> coord_start
  *
  * A mail belongs to whoever holds it; pushing gives it away.  A mailbox is a list under a mutex with an eventfd that is
- * readable exactly while the box is not empty, so a thread waits for mail and sockets in one zmq_poll.  (ZeroMQ's own inproc
- * sockets would do too, but pointers handed through them are invisible to the thread sanitizer.)  Boxes have no limit of their own:
- * the gateway bounds the requests that are open, and everything else is a consequence of one. */
+ * readable exactly while the box is not empty, so a thread waits for mail and sockets in one zmq_poll.  (ZeroMQ's own
+ * inproc sockets would do too, but pointers handed through them are invisible to the thread sanitizer.)  Boxes have no
+ * limit of their own: the gateway bounds the requests that are open, and everything else is a consequence of one. */
 #ifndef PALMGROVE_COORD_MAIL_H
 #define PALMGROVE_COORD_MAIL_H
 

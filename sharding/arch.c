@@ -131,10 +131,16 @@ base_status arch_load_with(const char *dir, const shard_source *source, arch *ou
     char file[256];
     snprintf(file, sizeof file, "%.200s/config.json", dir);
     base_status status = load_descriptions(dir, &all, error);
-    const json_t *images = all.preprocessor != NULL ? all.preprocessor : json_object_get(all.processor, "image_processor");
+    const json_t *images =
+        all.preprocessor != NULL ? all.preprocessor : json_object_get(all.processor, "image_processor");
     if (status == BASE_OK)
-        status = fill(&(family_config){.file = file, .root = all.root, .generation = all.generation, .preprocessor = images,
-                                       .tower_root = all.tower, .source = source, .error = error},
+        status = fill(&(family_config){.file = file,
+                                       .root = all.root,
+                                       .generation = all.generation,
+                                       .preprocessor = images,
+                                       .tower_root = all.tower,
+                                       .source = source,
+                                       .error = error},
                       out);
     json_decref(all.root);
     json_decref(all.generation);
@@ -149,7 +155,8 @@ base_status arch_load(const char *dir, arch *out, base_error *error)
     return arch_load_with(dir, NULL, out, error);
 }
 
-base_status arch_load_gguf(const gguf_file *gguf, const char *file, const shard_source *source, arch *out, base_error *error)
+base_status arch_load_gguf(const gguf_file *gguf, const char *file, const shard_source *source, arch *out,
+                           base_error *error)
 {
     gguf_string name = {0};
     char architecture[32] = "";
@@ -159,13 +166,14 @@ base_status arch_load_gguf(const gguf_file *gguf, const char *file, const shard_
         return base_fail(error, BASE_EFORMAT, "'%s': key 'general.architecture' is missing or not a short text", file);
     const arch_family *family = arch_family_of_gguf(architecture);
     if (family == NULL)
-        return base_fail(error, BASE_EUNSUPPORTED, "'%s': architecture '%s' is not supported; this build knows: %s", file,
-                         architecture, arch_gguf_list());
+        return base_fail(error, BASE_EUNSUPPORTED, "'%s': architecture '%s' is not supported; this build knows: %s",
+                         file, architecture, arch_gguf_list());
     arch found = {.gguf = true};
     snprintf(found.family, sizeof found.family, "%s", family->name);
-    base_status status = family->fill_gguf(&(family_gguf){.file = file, .gguf = gguf, .source = source,
-                                                          .architecture = family->gguf_architecture, .error = error},
-                                           &found);
+    base_status status = family->fill_gguf(
+        &(family_gguf){
+            .file = file, .gguf = gguf, .source = source, .architecture = family->gguf_architecture, .error = error},
+        &found);
     if (status == BASE_OK)
         *out = found;
     return status;
@@ -182,7 +190,8 @@ void arch_widest_encoder(const arch *a, uint32_t *width, uint32_t *hidden)
 
 /* --- names and shapes --- */
 
-base_status arch_load_mmproj(const gguf_file *gguf, const char *file, const shard_source *source, arch *a, base_error *error)
+base_status arch_load_mmproj(const gguf_file *gguf, const char *file, const shard_source *source, arch *a,
+                             base_error *error)
 {
     gguf_string name = {0};
     if (!gguf_get_string(gguf, "general.architecture", &name) || name.size != 4 || memcmp(name.bytes, "clip", 4) != 0)
@@ -336,7 +345,8 @@ static bool is_projector(arch_role role)
     return role >= ARCH_PROJECTOR_NORM && role <= ARCH_PROJECTOR_2_BIAS;
 }
 
-/* The name with its "%u", and the length of what stands before it in *prefix.  '/' stands where a decoder's "model." would. */
+/* The name with its "%u", and the length of what stands before it in *prefix.  '/' stands where a decoder's "model."
+ * would. */
 static const char *name_pattern(const arch *a, arch_part part, arch_role role, const char **prefix, int *prefix_size)
 {
     const arch_family *family = arch_family_find(a->family);

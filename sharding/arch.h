@@ -38,9 +38,9 @@ typedef enum arch_block_kind {
 
 typedef enum arch_rope_scaling {
     ARCH_ROPE_PLAIN,
-    ARCH_ROPE_LINEAR, /* positions divided by factor (arXiv 2306.15595) */
-    ARCH_ROPE_LLAMA3, /* long wavelengths divided by factor, short ones kept, a ramp between (Llama 3.1) */
-    ARCH_ROPE_YARN,   /* arXiv 2309.00071: a ramp over dimensions and an attention factor */
+    ARCH_ROPE_LINEAR,   /* positions divided by factor (arXiv 2306.15595) */
+    ARCH_ROPE_LLAMA3,   /* long wavelengths divided by factor, short ones kept, a ramp between (Llama 3.1) */
+    ARCH_ROPE_YARN,     /* arXiv 2309.00071: a ramp over dimensions and an attention factor */
     ARCH_ROPE_DIVISORS, /* a divisor per frequency, listed in tensor ARCH_ROPE_FREQUENCIES (GGUF's rope_freqs.weight) */
 } arch_rope_scaling;
 
@@ -48,11 +48,11 @@ typedef enum arch_rope_scaling {
 typedef struct arch_rope {
     double theta;
     arch_rope_scaling scaling;
-    double factor;                    /* linear, llama3, yarn */
-    double low_factor, high_factor;   /* llama3 */
-    double beta_fast, beta_slow;      /* yarn */
-    double attention_factor;          /* yarn: multiplies cosines and sines; 1 otherwise */
-    uint32_t original_positions;      /* llama3, yarn */
+    double factor;                  /* linear, llama3, yarn */
+    double low_factor, high_factor; /* llama3 */
+    double beta_fast, beta_slow;    /* yarn */
+    double attention_factor;        /* yarn: multiplies cosines and sines; 1 otherwise */
+    uint32_t original_positions;    /* llama3, yarn */
 } arch_rope;
 
 #define ARCH_MAX_LAYERS 1024u
@@ -74,12 +74,13 @@ typedef struct arch_stack {
     bool norm_plus_one; /* the checkpoint stores gains as w, applied as 1 + w (Gemma in safetensors) */
     bool causal;        /* decoder: true */
     bool rope;
-    bool rope_interleaved; /* pairs (2i, 2i + 1); else (i, i + dh/2) */
+    bool rope_interleaved;             /* pairs (2i, 2i + 1); else (i, i + dh/2) */
     arch_rope rope_global, rope_local; /* local: of the layers with a window */
-    double xpos_base; /* 0: none; else q is multiplied by s^p, k by s^-p, p = (pos - centre) / xpos_base (arXiv 2212.10554) */
+    double xpos_base; /* 0: none; else q is multiplied by s^p, k by s^-p, p = (pos - centre) / xpos_base (arXiv
+                         2212.10554) */
     uint32_t window;  /* positions that a local layer sees, its own included; 0: every layer is global */
     uint64_t local_layers[ARCH_MAX_LAYERS / 64]; /* bit il: layer il is local */
-    float attn_scale; /* 1/sqrt(dh) unless the family says otherwise */
+    float attn_scale;                            /* 1/sqrt(dh) unless the family says otherwise */
 } arch_stack;
 
 static inline bool arch_layer_is_local(const arch_stack *stack, uint32_t il)
@@ -91,10 +92,10 @@ typedef struct arch_decoder {
     arch_stack stack;
     uint32_t vocab_size;
     uint32_t max_positions;
-    bool tied_embeddings;  /* the output matrix is the embedding matrix */
-    float embedding_scale; /* PaLM: 1 */
-    float logit_scale;     /* PaLM: 1/sqrt(d) */
-    int32_t bos_id, eos_id;    /* bos -1: a text begins with none */
+    bool tied_embeddings;             /* the output matrix is the embedding matrix */
+    float embedding_scale;            /* PaLM: 1 */
+    float logit_scale;                /* PaLM: 1/sqrt(d) */
+    int32_t bos_id, eos_id;           /* bos -1: a text begins with none */
     int32_t stop_ids[ARCH_MAX_STOPS]; /* every id that ends a reply, eos_id first */
     uint32_t n_stop_ids;
 } arch_decoder;
@@ -128,9 +129,9 @@ typedef struct arch_fit {
 
 /* From the tower's output to vectors of the decoder. */
 typedef enum arch_projector_kind {
-    ARCH_PROJECTOR_AFFINE,  /* x W^T + b (PaLM-E, LLaVA 1.0) */
-    ARCH_PROJECTOR_MLP2,    /* gelu(x W^T + b) W2^T + b2 (LLaVA 1.5: mlp2x_gelu) */
-    ARCH_PROJECTOR_GEMMA3,  /* mean over pool x pool patches, RMS norm, x W without bias; W is stored [w][d] */
+    ARCH_PROJECTOR_AFFINE, /* x W^T + b (PaLM-E, LLaVA 1.0) */
+    ARCH_PROJECTOR_MLP2,   /* gelu(x W^T + b) W2^T + b2 (LLaVA 1.5: mlp2x_gelu) */
+    ARCH_PROJECTOR_GEMMA3, /* mean over pool x pool patches, RMS norm, x W without bias; W is stored [w][d] */
 } arch_projector_kind;
 
 #define ARCH_MAX_MARK 48u
@@ -139,23 +140,31 @@ typedef struct arch_tower {
     arch_stack stack;
     uint32_t image_size, patch_size; /* pixels; n_patches = (image_size / patch_size)^2 */
     uint32_t n_patches;
-    uint32_t pool;     /* patches a side that become one vector; 1: none */
-    bool class_token;  /* a learned vector goes through the layers before the patches, and is dropped behind them (CLIP) */
+    uint32_t pool;    /* patches a side that become one vector; 1: none */
+    bool class_token; /* a learned vector goes through the layers before the patches, and is dropped behind them (CLIP)
+                       */
     bool patch_bias;
-    bool pre_norm;     /* a norm of patch + position, before the layers (CLIP) */
-    bool final_norm;   /* a norm behind the layers */
-    bool swapped_mlp;  /* GGUF: the first matrix of the MLP is called ffn_down (older files) */
+    bool pre_norm;    /* a norm of patch + position, before the layers (CLIP) */
+    bool final_norm;  /* a norm behind the layers */
+    bool swapped_mlp; /* GGUF: the first matrix of the MLP is called ffn_down (older files) */
     arch_projector_kind projector;
-    bool projector_plus_one; /* the gain of the projector's norm is stored as w, applied as 1 + w */
+    bool projector_plus_one;           /* the gain of the projector's norm is stored as w, applied as 1 + w */
     float image_mean[3], image_std[3]; /* pixel = (v / 255 - mean) / std */
     arch_fit fit;
     bool images_see_all; /* the decoder's rows of one image see each other, both ways (Gemma 3) */
-    char open[ARCH_MAX_MARK], close[ARCH_MAX_MARK]; /* text around an image's rows, control tokens by their spelling; "" none */
+    char open[ARCH_MAX_MARK],
+        close[ARCH_MAX_MARK]; /* text around an image's rows, control tokens by their spelling; "" none */
 } arch_tower;
 
 /* Of CLIP's pictures: openai/clip-vit-large-patch14-336, preprocessor_config.json. */
-#define ARCH_CLIP_MEAN {0.48145466f, 0.4578275f, 0.40821073f}
-#define ARCH_CLIP_STD  {0.26862954f, 0.26130258f, 0.27577711f}
+#define ARCH_CLIP_MEAN                       \
+    {                                        \
+        0.48145466f, 0.4578275f, 0.40821073f \
+    }
+#define ARCH_CLIP_STD                         \
+    {                                         \
+        0.26862954f, 0.26130258f, 0.27577711f \
+    }
 
 /* Rows that go through the tower's layers, and vectors that an image becomes. */
 static inline uint32_t arch_tower_rows(const arch_tower *tower)
@@ -171,8 +180,8 @@ static inline uint32_t arch_tower_vectors(const arch_tower *tower)
 #define ARCH_MAX_ENCODERS     8u
 #define ARCH_MAX_ENCODER_NAME 32u
 
-/* What makes a vector that is no picture, such as a robot's state, into one of the decoder's (PaLM-E, arXiv 2303.03378 section 4):
- * gelu_tanh(x W1^T + b1) W2^T + b2. */
+/* What makes a vector that is no picture, such as a robot's state, into one of the decoder's (PaLM-E, arXiv 2303.03378
+ * section 4): gelu_tanh(x W1^T + b1) W2^T + b2. */
 typedef struct arch_encoder {
     char name[ARCH_MAX_ENCODER_NAME]; /* what requests call it */
     uint32_t width, hidden;
@@ -181,10 +190,12 @@ typedef struct arch_encoder {
 #define ARCH_MAX_PREFIX 64u
 
 typedef struct arch {
-    char family[32];   /* "palm_e" */
-    bool gguf;         /* tensors have the family's GGUF names, not its safetensors names; no prefix then */
-    char prefix[ARCH_MAX_PREFIX]; /* what stands before the decoder's safetensors names: "model.", "language_model.model." ... */
-    char tower_prefix[ARCH_MAX_PREFIX], projector_prefix[ARCH_MAX_PREFIX]; /* the same of the tower's and the projector's */
+    char family[32];              /* "palm_e" */
+    bool gguf;                    /* tensors have the family's GGUF names, not its safetensors names; no prefix then */
+    char prefix[ARCH_MAX_PREFIX]; /* what stands before the decoder's safetensors names: "model.",
+                                     "language_model.model." ... */
+    char tower_prefix[ARCH_MAX_PREFIX],
+        projector_prefix[ARCH_MAX_PREFIX]; /* the same of the tower's and the projector's */
     arch_decoder decoder;
     bool has_tower;
     arch_tower tower;
@@ -194,61 +205,66 @@ typedef struct arch {
 
 /* Roles a tensor can play.  Layer tensors exist once per layer. */
 typedef enum arch_role {
-    ARCH_EMBEDDING,       /* [V][d] */
-    ARCH_OUTPUT,          /* [V][d]; only without tied embeddings */
-    ARCH_ROPE_FREQUENCIES, /* [dh/2] divisors; ARCH_ROPE_DIVISORS only */
-    ARCH_FINAL_NORM,      /* [d] */
-    ARCH_FINAL_NORM_BIAS, /* [d]; of a tower, with norm_bias */
-    ARCH_LAYER_NORM,      /* [d]; before attention (and the MLP, in a parallel block) */
-    ARCH_LAYER_NORM_BIAS, /* [d] */
+    ARCH_EMBEDDING,            /* [V][d] */
+    ARCH_OUTPUT,               /* [V][d]; only without tied embeddings */
+    ARCH_ROPE_FREQUENCIES,     /* [dh/2] divisors; ARCH_ROPE_DIVISORS only */
+    ARCH_FINAL_NORM,           /* [d] */
+    ARCH_FINAL_NORM_BIAS,      /* [d]; of a tower, with norm_bias */
+    ARCH_LAYER_NORM,           /* [d]; before attention (and the MLP, in a parallel block) */
+    ARCH_LAYER_NORM_BIAS,      /* [d] */
     ARCH_LAYER_POST_ATTN_NORM, /* [d] */
-    ARCH_LAYER_MLP_NORM,  /* [d]; serial and post-norm blocks */
-    ARCH_LAYER_MLP_NORM_BIAS, /* [d] */
-    ARCH_LAYER_POST_MLP_NORM, /* [d] */
-    ARCH_LAYER_Q,         /* [h*dh][d] */
-    ARCH_LAYER_K,         /* [kv*dh][d] */
-    ARCH_LAYER_V,         /* [kv*dh][d] */
-    ARCH_LAYER_Q_BIAS,    /* [h*dh] */
-    ARCH_LAYER_K_BIAS,    /* [kv*dh] */
-    ARCH_LAYER_V_BIAS,    /* [kv*dh] */
-    ARCH_LAYER_O,         /* [d][h*dh] */
-    ARCH_LAYER_O_BIAS,    /* [d] */
-    ARCH_LAYER_Q_NORM,    /* [dh] */
-    ARCH_LAYER_K_NORM,    /* [dh] */
-    ARCH_LAYER_GATE,      /* [f][d]; gated MLPs */
-    ARCH_LAYER_UP,        /* [f][d]; gelu: W1 */
-    ARCH_LAYER_UP_BIAS,   /* [f] */
-    ARCH_LAYER_DOWN,      /* [d][f] */
-    ARCH_LAYER_DOWN_BIAS, /* [d] */
-    ARCH_PATCH,           /* [w][3*patch*patch] */
-    ARCH_PATCH_BIAS,      /* [w] */
-    ARCH_CLASS,           /* [w] */
-    ARCH_POSITION,        /* [rows of the tower][w]; the class token's first */
-    ARCH_PRE_NORM,        /* [w] */
-    ARCH_PRE_NORM_BIAS,   /* [w] */
-    ARCH_PROJECTOR_NORM,  /* [w] */
-    ARCH_PROJECTOR,       /* [d][w] */
-    ARCH_PROJECTOR_BIAS,  /* [d] */
-    ARCH_PROJECTOR_2,     /* [d][d] */
-    ARCH_PROJECTOR_2_BIAS, /* [d] */
-    ARCH_ENCODER_IN,       /* [hidden][width] */
-    ARCH_ENCODER_IN_BIAS,  /* [hidden] */
-    ARCH_ENCODER_OUT,      /* [d][hidden] */
-    ARCH_ENCODER_OUT_BIAS, /* [d] */
+    ARCH_LAYER_MLP_NORM,       /* [d]; serial and post-norm blocks */
+    ARCH_LAYER_MLP_NORM_BIAS,  /* [d] */
+    ARCH_LAYER_POST_MLP_NORM,  /* [d] */
+    ARCH_LAYER_Q,              /* [h*dh][d] */
+    ARCH_LAYER_K,              /* [kv*dh][d] */
+    ARCH_LAYER_V,              /* [kv*dh][d] */
+    ARCH_LAYER_Q_BIAS,         /* [h*dh] */
+    ARCH_LAYER_K_BIAS,         /* [kv*dh] */
+    ARCH_LAYER_V_BIAS,         /* [kv*dh] */
+    ARCH_LAYER_O,              /* [d][h*dh] */
+    ARCH_LAYER_O_BIAS,         /* [d] */
+    ARCH_LAYER_Q_NORM,         /* [dh] */
+    ARCH_LAYER_K_NORM,         /* [dh] */
+    ARCH_LAYER_GATE,           /* [f][d]; gated MLPs */
+    ARCH_LAYER_UP,             /* [f][d]; gelu: W1 */
+    ARCH_LAYER_UP_BIAS,        /* [f] */
+    ARCH_LAYER_DOWN,           /* [d][f] */
+    ARCH_LAYER_DOWN_BIAS,      /* [d] */
+    ARCH_PATCH,                /* [w][3*patch*patch] */
+    ARCH_PATCH_BIAS,           /* [w] */
+    ARCH_CLASS,                /* [w] */
+    ARCH_POSITION,             /* [rows of the tower][w]; the class token's first */
+    ARCH_PRE_NORM,             /* [w] */
+    ARCH_PRE_NORM_BIAS,        /* [w] */
+    ARCH_PROJECTOR_NORM,       /* [w] */
+    ARCH_PROJECTOR,            /* [d][w] */
+    ARCH_PROJECTOR_BIAS,       /* [d] */
+    ARCH_PROJECTOR_2,          /* [d][d] */
+    ARCH_PROJECTOR_2_BIAS,     /* [d] */
+    ARCH_ENCODER_IN,           /* [hidden][width] */
+    ARCH_ENCODER_IN_BIAS,      /* [hidden] */
+    ARCH_ENCODER_OUT,          /* [d][hidden] */
+    ARCH_ENCODER_OUT_BIAS,     /* [d] */
     ARCH_N_ROLES
 } arch_role;
 
 /* Vector encoder e is part ARCH_ENCODERS + e. */
-typedef enum arch_part { ARCH_DECODER, ARCH_TOWER, ARCH_ENCODERS, ARCH_N_PARTS = ARCH_ENCODERS + ARCH_MAX_ENCODERS } arch_part;
+typedef enum arch_part {
+    ARCH_DECODER,
+    ARCH_TOWER,
+    ARCH_ENCODERS,
+    ARCH_N_PARTS = ARCH_ENCODERS + ARCH_MAX_ENCODERS
+} arch_part;
 
 /* The widest input and the widest hidden row of the vector encoders; 0 and 0 without any. */
 void arch_widest_encoder(const arch *a, uint32_t *width, uint32_t *hidden);
 
-/* Read DIR/config.json, and DIR/generation_config.json where there is one (it may know more ids that end a reply).  Reads no
- * tensors: the prefix is the family's usual one; to read tensors open a checkpoint (checkpoint.h).
- * Errors: BASE_ENOTFOUND no such file; BASE_EFORMAT not JSON, a field missing, of the wrong kind or outside its sane
- * range (the field is named); BASE_EUNSUPPORTED an architecture this build does not know (the known ones are listed), or one of its
- * values that is not computed with (the field and the known values are named). */
+/* Read DIR/config.json, and DIR/generation_config.json where there is one (it may know more ids that end a reply).
+ * Reads no tensors: the prefix is the family's usual one; to read tensors open a checkpoint (checkpoint.h). Errors:
+ * BASE_ENOTFOUND no such file; BASE_EFORMAT not JSON, a field missing, of the wrong kind or outside its sane range (the
+ * field is named); BASE_EUNSUPPORTED an architecture this build does not know (the known ones are listed), or one of
+ * its values that is not computed with (the field and the known values are named). */
 base_status arch_load(const char *dir, arch *out, base_error *error);
 
 /* The same from the `size` bytes of a config.json that errors call `file`. */
@@ -267,12 +283,12 @@ bool arch_gain_plus_one(const arch *a, arch_part part, arch_role role);
 bool arch_tensor_is_transposed(const arch *a, arch_part part, arch_role role);
 
 /* The name in the checkpoint of a part's role (patches, positions and the projector belong to ARCH_TOWER), `layer`
- * ignored for roles outside layers; false when the model has no such tensor (a PaLM decoder has no ARCH_LAYER_Q_NORM) or `size` is too
- * small. */
+ * ignored for roles outside layers; false when the model has no such tensor (a PaLM decoder has no ARCH_LAYER_Q_NORM)
+ * or `size` is too small. */
 bool arch_tensor_name(const arch *a, arch_part part, arch_role role, uint32_t layer, char *name, size_t size);
 
-/* The shape that tensor must have; returns the number of dimensions: 2, 1 (shape[1] is 1 then), or 0 when the model has no
- * such tensor.  Depends on what is computed, not on the family's names. */
+/* The shape that tensor must have; returns the number of dimensions: 2, 1 (shape[1] is 1 then), or 0 when the model has
+ * no such tensor.  Depends on what is computed, not on the family's names. */
 int arch_tensor_shape(const arch *a, arch_part part, arch_role role, uint64_t shape[2]);
 
 #endif

@@ -1,9 +1,11 @@
 /* arch_json.c - one table of fields per structure serves both directions.
  *
  *     {"family", "gguf", "prefix", "tower_prefix", "projector_prefix",
- *      "decoder": {..., "stack": {..., "rope_global": {...}, "rope_local": {...}}}, "tower": null or {..., "fit": {...}, "stack": {...}}}
+ *      "decoder": {..., "stack": {..., "rope_global": {...}, "rope_local": {...}}}, "tower": null or {..., "fit":
+ * {...}, "stack": {...}}}
  *
- * Kinds are written by name; local_layers as the list of the local layers; every other field under its own name in arch.h. */
+ * Kinds are written by name; local_layers as the list of the local layers; every other field under its own name in
+ * arch.h. */
 #include "sharding/arch_json.h"
 
 #include <stdio.h>
@@ -21,7 +23,7 @@ typedef struct field {
     const char *name;
     field_kind kind;
     size_t offset;
-    double min, max; /* of numbers; FIELD_TEXT: max is the size of the array */
+    double min, max;          /* of numbers; FIELD_TEXT: max is the size of the array */
     const char *const *names; /* FIELD_NAME: by value, NULL at the end */
 } field;
 
@@ -40,11 +42,26 @@ const char *const arch_filter_names[] = {"bilinear_float", "bilinear", "bicubic"
 const char *const arch_pad_side_names[] = {"centre", "behind", "before", NULL};
 static const char *const projector_names[] = {"affine", "mlp2", "gemma3", NULL};
 
-#define ROPE(name, kind, min, max)    {#name, kind, offsetof(arch_rope, name), min, max, NULL}
-#define STACK(name, kind, min, max)   {#name, kind, offsetof(arch_stack, name), min, max, NULL}
-#define DECODER(name, kind, min, max) {#name, kind, offsetof(arch_decoder, name), min, max, NULL}
-#define TOWER(name, kind, min, max)   {#name, kind, offsetof(arch_tower, name), min, max, NULL}
-#define MODEL(name, kind, min, max)   {#name, kind, offsetof(arch, name), min, max, NULL}
+#define ROPE(name, kind, min, max)                             \
+    {                                                          \
+#name, kind, offsetof(arch_rope, name), min, max, NULL \
+    }
+#define STACK(name, kind, min, max)                             \
+    {                                                           \
+#name, kind, offsetof(arch_stack, name), min, max, NULL \
+    }
+#define DECODER(name, kind, min, max)                             \
+    {                                                             \
+#name, kind, offsetof(arch_decoder, name), min, max, NULL \
+    }
+#define TOWER(name, kind, min, max)                             \
+    {                                                           \
+#name, kind, offsetof(arch_tower, name), min, max, NULL \
+    }
+#define MODEL(name, kind, min, max)                       \
+    {                                                     \
+#name, kind, offsetof(arch, name), min, max, NULL \
+    }
 
 /* What a scaling does not use is 0. */
 static const field rope_fields[] = {
@@ -85,12 +102,9 @@ static const field stack_fields[] = {
 };
 
 static const field decoder_fields[] = {
-    DECODER(vocab_size, FIELD_U32, 1, MAX_VOCAB),
-    DECODER(max_positions, FIELD_U32, 1, MAX_POSITIONS),
-    DECODER(tied_embeddings, FIELD_BOOL, 0, 0),
-    DECODER(embedding_scale, FIELD_F32, 1e-9, 1e9),
-    DECODER(logit_scale, FIELD_F32, 1e-9, 1e9),
-    DECODER(bos_id, FIELD_I32, -1, MAX_VOCAB - 1),
+    DECODER(vocab_size, FIELD_U32, 1, MAX_VOCAB),  DECODER(max_positions, FIELD_U32, 1, MAX_POSITIONS),
+    DECODER(tied_embeddings, FIELD_BOOL, 0, 0),    DECODER(embedding_scale, FIELD_F32, 1e-9, 1e9),
+    DECODER(logit_scale, FIELD_F32, 1e-9, 1e9),    DECODER(bos_id, FIELD_I32, -1, MAX_VOCAB - 1),
     DECODER(eos_id, FIELD_I32, -1, MAX_VOCAB - 1),
 };
 
@@ -124,10 +138,8 @@ static const field fit_fields[] = {
 };
 
 static const field model_fields[] = {
-    MODEL(family, FIELD_TEXT, 0, sizeof ((arch *)0)->family),
-    MODEL(gguf, FIELD_BOOL, 0, 0),
-    MODEL(prefix, FIELD_TEXT, 0, ARCH_MAX_PREFIX),
-    MODEL(tower_prefix, FIELD_TEXT, 0, ARCH_MAX_PREFIX),
+    MODEL(family, FIELD_TEXT, 0, sizeof((arch *)0)->family), MODEL(gguf, FIELD_BOOL, 0, 0),
+    MODEL(prefix, FIELD_TEXT, 0, ARCH_MAX_PREFIX),           MODEL(tower_prefix, FIELD_TEXT, 0, ARCH_MAX_PREFIX),
     MODEL(projector_prefix, FIELD_TEXT, 0, ARCH_MAX_PREFIX),
 };
 
@@ -252,7 +264,8 @@ static json_t *encoders_to_json(const arch *a)
     json_t *list = json_array();
     bool ok = true;
     for (uint32_t e = 0; e < a->n_encoders; e++)
-        ok = json_array_append_new(list, fields_to_json(encoder_fields, COUNT(encoder_fields), &a->encoders[e])) == 0 && ok;
+        ok = json_array_append_new(list, fields_to_json(encoder_fields, COUNT(encoder_fields), &a->encoders[e])) == 0 &&
+             ok;
     return whole(list, ok);
 }
 
@@ -323,7 +336,8 @@ static void read_fields(shard_json *json, const field *fields, size_t n, size_t 
     for (size_t i = 0; i < n; i++)
         read_field(json, &fields[i], structure);
     if (json->status == BASE_OK && json_object_size(json->object) != n + n_more)
-        json->status = base_fail(json->error, BASE_EFORMAT, "'%s': '%s' has fields that are not known", json->file, json->path);
+        json->status =
+            base_fail(json->error, BASE_EFORMAT, "'%s': '%s' has fields that are not known", json->file, json->path);
 }
 
 /* An object inside `parent`; `path` [128] becomes its prefix in errors. */
@@ -349,7 +363,8 @@ static bool is_rope_usable(const arch_rope *rope)
     case ARCH_ROPE_LLAMA3:
         return has_factor && has_original && rope->low_factor > 0.0 && rope->high_factor > rope->low_factor;
     case ARCH_ROPE_YARN:
-        return has_factor && has_original && rope->beta_fast > 0.0 && rope->beta_slow > 0.0 && rope->attention_factor > 0.0;
+        return has_factor && has_original && rope->beta_fast > 0.0 && rope->beta_slow > 0.0 &&
+               rope->attention_factor > 0.0;
     }
     return false;
 }
@@ -463,7 +478,8 @@ static base_status read_encoders(const shard_json *parent, arch *out)
     const json_t *list = json_object_get(parent->object, "encoders");
     base_status status = BASE_OK;
     if (!json_is_array(list) || json_array_size(list) > ARCH_MAX_ENCODERS)
-        return base_fail(parent->error, BASE_EFORMAT, "'%s': 'encoders' is no list of at most %u", parent->file, ARCH_MAX_ENCODERS);
+        return base_fail(parent->error, BASE_EFORMAT, "'%s': 'encoders' is no list of at most %u", parent->file,
+                         ARCH_MAX_ENCODERS);
     out->n_encoders = (uint32_t)json_array_size(list);
     for (uint32_t e = 0; e < out->n_encoders && status == BASE_OK; e++) {
         shard_json json = shard_json_over(json_array_get(list, e), parent->file, "encoders.", parent->error);

@@ -47,7 +47,8 @@ static base_status look_inside(shard_checkpoint *c, base_error *error)
         return base_fail(error, BASE_EINVAL, "'%s' holds %d .gguf files; name one of them", c->path, n);
     if (n == 0)
         return base_fail(error, BASE_ENOTFOUND,
-                         "'%s' is not a model: it holds neither palmgrove.json (shards) nor config.json (safetensors) nor a .gguf file",
+                         "'%s' is not a model: it holds neither palmgrove.json (shards) nor config.json (safetensors) "
+                         "nor a .gguf file",
                          c->path);
     n = c->mmproj[0] == '\0' ? shard_find_gguf(c->path, true, c->mmproj, sizeof c->mmproj) : 0;
     if (n > 1)
@@ -65,8 +66,8 @@ static base_status find_format(shard_checkpoint *c, base_error *error)
         return BASE_OK;
     }
     if (stat(c->path, &st) != 0)
-        return base_fail(error, errno == ENOENT || errno == ENOTDIR ? BASE_ENOTFOUND : BASE_EIO, "no model '%s': %s", c->path,
-                         strerror(errno));
+        return base_fail(error, errno == ENOENT || errno == ENOTDIR ? BASE_ENOTFOUND : BASE_EIO, "no model '%s': %s",
+                         c->path, strerror(errno));
     if (S_ISDIR(st.st_mode))
         return look_inside(c, error);
     c->format = CHECKPOINT_GGUF;
@@ -160,12 +161,14 @@ static base_status checkpoint_create(const char *path, shard_checkpoint **out, b
     shard_checkpoint_path(path, c->path, sizeof c->path);
     if (mmproj != NULL)
         snprintf(c->mmproj, sizeof c->mmproj, "%s", mmproj + strlen(MMPROJ));
-    base_status status = strlen(path) < sizeof c->path ? find_format(c, error)
-                                                       : base_fail(error, BASE_EINVAL, "the path '%.80s...' is too long", path);
+    base_status status = strlen(path) < sizeof c->path
+                             ? find_format(c, error)
+                             : base_fail(error, BASE_EINVAL, "the path '%.80s...' is too long", path);
     if (status == BASE_OK && mmproj != NULL && c->mmproj[0] == '\0')
         status = base_fail(error, BASE_EINVAL, "'%s' names no file behind mmproj=", path);
     if (status == BASE_OK && mmproj != NULL && c->format != CHECKPOINT_GGUF)
-        status = base_fail(error, BASE_EINVAL, "'%s' is no GGUF file: a tower in an mmproj file goes with such a decoder only", c->path);
+        status = base_fail(error, BASE_EINVAL,
+                           "'%s' is no GGUF file: a tower in an mmproj file goes with such a decoder only", c->path);
     if (status != BASE_OK) {
         shard_checkpoint_close(&c);
         return status;

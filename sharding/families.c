@@ -1,10 +1,11 @@
-/* families.c - the table of model families.  A new one is a file of families/, a line here and its entry in both lists. */
+/* families.c - the table of model families.  A new one is a file of families/, a line here and its entry in both lists.
+ */
 #include "sharding/families.h"
 
 #include <string.h>
 
-static const arch_family *const families[] = {&family_palm_e, &family_llama, &family_qwen2, &family_gemma3,
-                                            &family_llava, &family_llava_original};
+static const arch_family *const families[] = {&family_palm_e, &family_llama, &family_qwen2,
+                                              &family_gemma3, &family_llava, &family_llava_original};
 
 #define N_FAMILIES (sizeof families / sizeof families[0])
 

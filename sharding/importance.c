@@ -1,7 +1,7 @@
 /* importance.c - reading and writing the file that `palmgrove calibrate` makes.
  *
- * The file is small (a float per column of each matrix), so it is read whole into aligned memory and its map is closed again.  Rows are
- * kept sorted by name. */
+ * The file is small (a float per column of each matrix), so it is read whole into aligned memory and its map is closed
+ * again.  Rows are kept sorted by name. */
 #include "sharding/importance.h"
 
 #include <inttypes.h>
@@ -47,7 +47,8 @@ static base_status check_values(const row *r, const char *path, base_error *erro
 {
     for (size_t i = 0; i < r->width; i++)
         if (!isfinite(r->values[i]) || r->values[i] < 0.0f)
-            return base_fail(error, BASE_EFORMAT, "'%s': column %zu of '%s' is not a number of 0 or more", path, i, r->name);
+            return base_fail(error, BASE_EFORMAT, "'%s': column %zu of '%s' is not a number of 0 or more", path, i,
+                             r->name);
     return BASE_OK;
 }
 
@@ -104,8 +105,9 @@ static base_status check_width(void *context, const shard_slice *slice, base_err
     check->n_known++;
     if (r->width == shard_range_width(slice->columns))
         return BASE_OK;
-    return base_fail(error, BASE_EINVAL, "'%s': '%s' has %zu columns, the model's has %u; was it calibrated with this model?",
-                     check->path, name, r->width, shard_range_width(slice->columns));
+    return base_fail(error, BASE_EINVAL,
+                     "'%s': '%s' has %zu columns, the model's has %u; was it calibrated with this model?", check->path,
+                     name, r->width, shard_range_width(slice->columns));
 }
 
 /* Every row must be a matrix of the model, as wide as it. */
@@ -173,7 +175,8 @@ static void put_header(base_buf *out, const shard_importance_row *rows, size_t n
     for (size_t i = 0; i < n_rows; i++) {
         char line[SHARD_SLICE_NAME + 128];
         uint64_t bytes = (uint64_t)rows[i].width * sizeof(float);
-        int n = snprintf(line, sizeof line, "%c\"%s\":{\"dtype\":\"F32\",\"shape\":[%u],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
+        int n = snprintf(line, sizeof line,
+                         "%c\"%s\":{\"dtype\":\"F32\",\"shape\":[%u],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
                          i == 0 ? '{' : ',', rows[i].name, rows[i].width, at, at + bytes);
         base_buf_put(&text, line, (size_t)n);
         at += bytes;

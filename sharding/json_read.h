@@ -47,7 +47,8 @@ void shard_json_numbers(shard_json *json, const char *field, size_t n, double mi
  * error that quotes one stays one readable line. */
 bool shard_name_is_plain(const char *name, size_t max);
 
-/* The failure of any other check of a field: "'config.json': field 'text_config.x' is wrong: expected ..."; sticks as well. */
+/* The failure of any other check of a field: "'config.json': field 'text_config.x' is wrong: expected ..."; sticks as
+ * well. */
 void shard_json_fail(shard_json *json, const char *field, const char *expected);
 
 #endif

@@ -13,7 +13,8 @@ base_status shard_file_read(const char *dir, const char *name, base_buf *out, ba
     if (n < 0 || (size_t)n >= sizeof path)
         return base_fail(error, BASE_EINVAL, "the path '%.80s...' is too long", dir);
     base_status status = base_file_read(path, SHARD_FILE_MAX_BYTES, out, error);
-    return status != BASE_ENOTFOUND ? status : base_fail(error, status, "no file '%s'; is this a model directory?", path);
+    return status != BASE_ENOTFOUND ? status
+                                    : base_fail(error, status, "no file '%s'; is this a model directory?", path);
 }
 
 int shard_find_gguf(const char *dir, bool mmproj, char *path, size_t size)

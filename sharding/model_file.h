@@ -14,8 +14,8 @@
  * Errors: BASE_ENOTFOUND, BASE_ETOOBIG, BASE_EIO (not a regular file, unreadable), BASE_ENOMEM. */
 base_status shard_file_read(const char *dir, const char *name, base_buf *out, base_error *error);
 
-/* The first *.gguf of a directory into `path`, and how many there are; -1 when it cannot be listed or the path is too long.  Files with
- * "mmproj" in their names hold vision towers: those alone, or all others. */
+/* The first *.gguf of a directory into `path`, and how many there are; -1 when it cannot be listed or the path is too
+ * long.  Files with "mmproj" in their names hold vision towers: those alone, or all others. */
 int shard_find_gguf(const char *dir, bool mmproj, char *path, size_t size);
 
 #endif

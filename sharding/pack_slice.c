@@ -53,7 +53,8 @@ void shard_pack_scratch_release(shard_pack_scratch *scratch)
 
 /* --- matrices --- */
 
-pack_matrix shard_pack_matrix(const arch *a, const shard_slice *slice, const shard_tensor *tensor, const shard_recipe *recipe)
+pack_matrix shard_pack_matrix(const arch *a, const shard_slice *slice, const shard_tensor *tensor,
+                              const shard_recipe *recipe)
 {
     return (pack_matrix){.type = shard_recipe_type(recipe, a, slice, tensor->type),
                          .n = shard_range_width(slice->rows),
@@ -61,28 +62,31 @@ pack_matrix shard_pack_matrix(const arch *a, const shard_slice *slice, const sha
                          .unit = slice->unit};
 }
 
-static base_status check_ranges(const shard_slice *slice, const shard_tensor *tensor, const pack_matrix *matrix, uint32_t first_panel,
-                                uint32_t n_panels, const shard_pack_scratch *scratch, base_error *error)
+static base_status check_ranges(const shard_slice *slice, const shard_tensor *tensor, const pack_matrix *matrix,
+                                uint32_t first_panel, uint32_t n_panels, const shard_pack_scratch *scratch,
+                                base_error *error)
 {
     char name[SHARD_SLICE_NAME];
     shard_slice_name(slice, name);
     if (tensor->n_dims != 2 || slice->rows.end > tensor->shape[0] || slice->columns.end > tensor->shape[1])
-        return base_fail(error, BASE_EFORMAT, "'%s': rows to %u and columns to %u are not in the checkpoint's tensor", name,
-                         slice->rows.end, slice->columns.end);
+        return base_fail(error, BASE_EFORMAT, "'%s': rows to %u and columns to %u are not in the checkpoint's tensor",
+                         name, slice->rows.end, slice->columns.end);
     if (first_panel > pack_n_panels(matrix->n) || n_panels > pack_n_panels(matrix->n) - first_panel)
-        return base_fail(error, BASE_EINVAL, "'%s' has %u panels; %u from %u were asked for", name, pack_n_panels(matrix->n), n_panels,
-                         first_panel);
+        return base_fail(error, BASE_EINVAL, "'%s' has %u panels; %u from %u were asked for", name,
+                         pack_n_panels(matrix->n), n_panels, first_panel);
     if (matrix->k > scratch->width)
-        return base_fail(error, BASE_EINVAL, "'%s' has %u columns; the scratch holds %u", name, matrix->k, scratch->width);
+        return base_fail(error, BASE_EINVAL, "'%s' has %u columns; the scratch holds %u", name, matrix->k,
+                         scratch->width);
     return BASE_OK;
 }
 
 /* Do the groups of the checkpoint fall together with ours, so that their codes can be kept? */
 static bool keeps_codes(const shard_slice *slice, const shard_tensor *tensor, const pack_matrix *matrix)
 {
-    bool same = (tensor->type == SHARD_Q8_0 && matrix->type == PACK_INT8) || (tensor->type == SHARD_Q4_0 && matrix->type == PACK_INT4);
-    return same && !tensor->transposed && slice->columns.begin % PACK_GROUP == 0 &&
-           matrix->k % PACK_GROUP == 0 && matrix->unit % PACK_GROUP == 0;
+    bool same = (tensor->type == SHARD_Q8_0 && matrix->type == PACK_INT8) ||
+                (tensor->type == SHARD_Q4_0 && matrix->type == PACK_INT4);
+    return same && !tensor->transposed && slice->columns.begin % PACK_GROUP == 0 && matrix->k % PACK_GROUP == 0 &&
+           matrix->unit % PACK_GROUP == 0;
 }
 
 /* Files may hold the code -128, which our int8 has not. */
@@ -96,8 +100,8 @@ static bool codes_fit(pack_type type, const int8_t *q)
     return true;
 }
 
-static void copy_row(const shard_slice *slice, const shard_tensor *tensor, const pack_matrix *panels, uint32_t row, uint64_t from,
-                     shard_pack_scratch *scratch)
+static void copy_row(const shard_slice *slice, const shard_tensor *tensor, const pack_matrix *panels, uint32_t row,
+                     uint64_t from, shard_pack_scratch *scratch)
 {
     shard_tensor_read_groups(tensor, from, slice->columns.begin, panels->k, scratch->scales, scratch->codes);
     for (uint32_t column = 0; column < panels->k; column += PACK_GROUP) {

@@ -39,7 +39,8 @@ static pack_type type_of_checkpoint(shard_type from)
     }
 }
 
-/* Wider models lose less by coarse weights: an output sums over more of them, and the errors of single weights average out. */
+/* Wider models lose less by coarse weights: an output sums over more of them, and the errors of single weights average
+ * out. */
 #define NARROW 2048u
 
 static bool is_attention(arch_role role)
@@ -59,8 +60,8 @@ static bool is_outer(uint32_t layer, uint32_t n_layers, uint32_t part)
  *                    the tower, the projector: small beside a decoder, and nothing downstream corrects them
  *     wide models    keys and values that several query heads share: few columns, read by many
  *                    what leaves the MLP in the first and last sixteenth of the layers
- *     narrow models  attention and what leaves the MLP; the whole MLP in the first and last quarter of the layers, or eighth where
- *                    importance steers the scales */
+ *     narrow models  attention and what leaves the MLP; the whole MLP in the first and last quarter of the layers, or
+ * eighth where importance steers the scales */
 static bool is_sensitive(const shard_recipe *recipe, const arch *a, const shard_slice *slice)
 {
     const arch_stack *stack = &a->decoder.stack;
@@ -68,7 +69,8 @@ static bool is_sensitive(const shard_recipe *recipe, const arch *a, const shard_
         return true;
     bool is_down = slice->role == ARCH_LAYER_DOWN;
     if (stack->d < NARROW)
-        return is_down || is_attention(slice->role) || is_outer(slice->layer, stack->n_layers, recipe->importance != NULL ? 8 : 4);
+        return is_down || is_attention(slice->role) ||
+               is_outer(slice->layer, stack->n_layers, recipe->importance != NULL ? 8 : 4);
     if (slice->role == ARCH_LAYER_K || slice->role == ARCH_LAYER_V)
         return stack->kv < stack->h;
     return is_down && is_outer(slice->layer, stack->n_layers, 16);
@@ -94,7 +96,8 @@ pack_type shard_recipe_type(const shard_recipe *recipe, const arch *a, const sha
         break;
     }
     bool has_codes = from == SHARD_Q8_0 || from == SHARD_Q4_0;
-    if (has_codes && slice->unit % PACK_GROUP != 0) /* its groups would cross heads: rounding anew loses more than f16 does */
+    if (has_codes &&
+        slice->unit % PACK_GROUP != 0) /* its groups would cross heads: rounding anew loses more than f16 does */
         return PACK_F16;
     return type_of_checkpoint(from);
 }

@@ -24,15 +24,24 @@ static void visit(walk *w, const shard_slice *slice)
 
 static void visit_vector(walk *w, arch_role role, shard_range columns)
 {
-    visit(w, &(shard_slice){.part = w->part, .role = role, .layer = w->layer, .rows = whole(1), .columns = columns,
+    visit(w, &(shard_slice){.part = w->part,
+                            .role = role,
+                            .layer = w->layer,
+                            .rows = whole(1),
+                            .columns = columns,
                             .unit = shard_range_width(columns)});
 }
 
 /* `unit` 0: this contraction is never split. */
 static void visit_matrix(walk *w, arch_role role, shard_range rows, shard_range columns, uint32_t unit)
 {
-    visit(w, &(shard_slice){.part = w->part, .role = role, .layer = w->layer, .rows = rows, .columns = columns,
-                            .is_matrix = true, .unit = unit != 0 ? unit : shard_range_width(columns)});
+    visit(w, &(shard_slice){.part = w->part,
+                            .role = role,
+                            .layer = w->layer,
+                            .rows = rows,
+                            .columns = columns,
+                            .is_matrix = true,
+                            .unit = unit != 0 ? unit : shard_range_width(columns)});
 }
 
 /* A range of heads as a range of rows. */
@@ -88,7 +97,8 @@ static void visit_mlp(walk *w, const arch_stack *stack, const shard_stack_split 
         visit_vector(w, ARCH_LAYER_POST_MLP_NORM, d);
 }
 
-static void visit_layer(walk *w, arch_part part, uint32_t layer, const arch_stack *stack, const shard_stack_split *split)
+static void visit_layer(walk *w, arch_part part, uint32_t layer, const arch_stack *stack,
+                        const shard_stack_split *split)
 {
     w->part = part;
     w->layer = layer;
@@ -113,7 +123,10 @@ static void visit_patches(walk *w, const arch_tower *tower)
         visit_vector(w, ARCH_PATCH_BIAS, width);
     if (tower->class_token)
         visit_vector(w, ARCH_CLASS, width);
-    visit(w, &(shard_slice){.part = ARCH_TOWER, .role = ARCH_POSITION, .rows = whole(arch_tower_rows(tower)), .columns = width,
+    visit(w, &(shard_slice){.part = ARCH_TOWER,
+                            .role = ARCH_POSITION,
+                            .rows = whole(arch_tower_rows(tower)),
+                            .columns = width,
                             .unit = tower->stack.d});
     if (tower->pre_norm)
         visit_norm(w, &tower->stack, ARCH_PRE_NORM, ARCH_PRE_NORM_BIAS);

@@ -270,7 +270,8 @@ base_status shard_source_from_entries(source_entry *entries, size_t n, shard_sou
     return BASE_OK;
 }
 
-static base_status rename_entries(source_entry *entries, size_t n, const char *prefix, size_t first_file, base_error *error)
+static base_status rename_entries(source_entry *entries, size_t n, const char *prefix, size_t first_file,
+                                  base_error *error)
 {
     for (size_t i = 0; i < n; i++) {
         char name[2 * SAFETENSORS_MAX_NAME];
@@ -325,8 +326,7 @@ static base_status list_gguf(const gguf_file *gguf, source_entry *entries, size_
         char *copy = strndup(name.bytes, name.size);
         if (copy == NULL)
             return base_fail(error, BASE_ENOMEM, "no memory for a list of %zu tensors", n);
-        entries[i].parsed =
-            (safetensors_entry){.name = copy, .dtype = shard_type_name(tensor.type), .tensor = tensor};
+        entries[i].parsed = (safetensors_entry){.name = copy, .dtype = shard_type_name(tensor.type), .tensor = tensor};
     }
     return BASE_OK;
 }
@@ -378,13 +378,14 @@ static bool flatten(shard_tensor *tensor)
     return true;
 }
 
-base_status shard_source_find_role(const shard_source *source, const arch *a, arch_part part, arch_role role, uint32_t layer,
-                                   shard_tensor *out, base_error *error)
+base_status shard_source_find_role(const shard_source *source, const arch *a, arch_part part, arch_role role,
+                                   uint32_t layer, shard_tensor *out, base_error *error)
 {
     char name[SAFETENSORS_MAX_NAME + 1];
     shard_tensor tensor;
     if (!arch_tensor_name(a, part, role, layer, name, sizeof name))
-        return base_fail(error, BASE_EINTERNAL, "family '%s' has no name for a tensor of this model, or one that is too long", a->family);
+        return base_fail(error, BASE_EINTERNAL,
+                         "family '%s' has no name for a tensor of this model, or one that is too long", a->family);
     base_status status = shard_source_find(source, name, &tensor, error);
     if (status != BASE_OK)
         return status;
@@ -409,7 +410,8 @@ static void shape_text(const uint64_t *shape, int n_dims, char *text, size_t siz
     snprintf(text + at, size - (size_t)at, "]");
 }
 
-static base_status check_tensor(const char *name, const shard_tensor *tensor, const uint64_t *shape, int n_dims, base_error *error)
+static base_status check_tensor(const char *name, const shard_tensor *tensor, const uint64_t *shape, int n_dims,
+                                base_error *error)
 {
     bool same = tensor->n_dims == n_dims;
     for (int i = 0; same && i < n_dims; i++)
@@ -423,7 +425,8 @@ static base_status check_tensor(const char *name, const shard_tensor *tensor, co
     }
     if (tensor->type == SHARD_OTHER)
         return base_fail(error, BASE_EUNSUPPORTED,
-                         "tensor '%s' has an element type that is not computed with; known: floats of 8 to 64 bits", name);
+                         "tensor '%s' has an element type that is not computed with; known: floats of 8 to 64 bits",
+                         name);
     return BASE_OK;
 }
 

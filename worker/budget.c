@@ -57,8 +57,10 @@ static base_status check_options(const worker_options *options, const arch *a, b
     if (options->n_image_slots > WORKER_IMAGE_SLOTS_MAX)
         return base_fail(error, BASE_EINVAL, "image slots must be at most %u, not %u", WORKER_IMAGE_SLOTS_MAX,
                          options->n_image_slots);
-    if (a->has_tower && a->tower.images_see_all && options->n_image_slots > 0 && options->max_step_tokens < arch_tower_vectors(&a->tower))
-        return base_fail(error, BASE_EINVAL, "--step-tokens %u is too few: the %u rows of one of this model's images are computed together",
+    if (a->has_tower && a->tower.images_see_all && options->n_image_slots > 0 &&
+        options->max_step_tokens < arch_tower_vectors(&a->tower))
+        return base_fail(error, BASE_EINVAL,
+                         "--step-tokens %u is too few: the %u rows of one of this model's images are computed together",
                          options->max_step_tokens, arch_tower_vectors(&a->tower));
     return BASE_OK;
 }
@@ -72,7 +74,8 @@ typedef struct asked {
     const model_numerics *numerics;
 } asked;
 
-static base_status memory_with(const asked *what, link_limits limits, uint32_t n_blocks, model_memory *out, base_error *error)
+static base_status memory_with(const asked *what, link_limits limits, uint32_t n_blocks, model_memory *out,
+                               base_error *error)
 {
     limits.n_kv_blocks = n_blocks;
     limits.n_draft_blocks = limits.draft_positions > 0 ? n_blocks : 0;
@@ -123,23 +126,26 @@ static base_status fit_blocks(const node_needs *node, const worker_options *opti
         return base_fail(error, BASE_ENOMEM,
                          "weights and workspace of this node's ranks need %s, but %s can be used; use more nodes, "
                          "lower --step-tokens%s",
-                         worker_size_text(node->fixed, needed), there, options->draft != NULL ? " or serve without --draft" : "");
+                         worker_size_text(node->fixed, needed), there,
+                         options->draft != NULL ? " or serve without --draft" : "");
     uint64_t fits = (usable - node->fixed) / node->block;
     uint32_t least = options->kv_tokens > 0 ? *n_blocks : blocks_of(limits->max_positions);
     if (fits < least)
-        return base_fail(
-            error, BASE_ENOMEM, "with %u KV tokens this node's ranks need %s, but %s can be used; lower %s",
-            least * LINK_KV_BLOCK_TOKENS, worker_size_text(node->fixed + least * node->block, needed), there,
-            options->kv_tokens > 0 ? "--kv-tokens" : "--context");
+        return base_fail(error, BASE_ENOMEM,
+                         "with %u KV tokens this node's ranks need %s, but %s can be used; lower %s",
+                         least * LINK_KV_BLOCK_TOKENS, worker_size_text(node->fixed + least * node->block, needed),
+                         there, options->kv_tokens > 0 ? "--kv-tokens" : "--context");
     if (fits < *n_blocks)
         *n_blocks = (uint32_t)fits;
     return BASE_OK;
 }
 
 base_status worker_budget(par_world *world, const par_place *place, const shard_checkpoint *checkpoint,
-                          const shard_recipe *recipe, const draft_model *draft, const worker_options *options, link_limits *limits, model_memory *memory, base_error *error)
+                          const shard_recipe *recipe, const draft_model *draft, const worker_options *options,
+                          link_limits *limits, model_memory *memory, base_error *error)
 {
-    asked what = {.checkpoint = checkpoint, .recipe = recipe, .draft = draft, .place = place, .numerics = &options->numerics};
+    asked what = {
+        .checkpoint = checkpoint, .recipe = recipe, .draft = draft, .place = place, .numerics = &options->numerics};
     uint32_t context = checkpoint->a.decoder.max_positions;
     if (options->context > 0 && options->context < context)
         context = options->context;
@@ -154,8 +160,8 @@ base_status worker_budget(par_world *world, const par_place *place, const shard_
             : blocks_of((uint64_t)blocks_of(chosen.max_positions) * LINK_KV_BLOCK_TOKENS * chosen.max_seqs);
     node_needs needs = {0};
     uint64_t *values = calloc((size_t)par_world_local_size(world), sizeof *values);
-    base_status status =
-        values != NULL ? check_options(options, &checkpoint->a, error) : base_fail(error, BASE_ENOMEM, "no memory to count memory");
+    base_status status = values != NULL ? check_options(options, &checkpoint->a, error)
+                                        : base_fail(error, BASE_ENOMEM, "no memory to count memory");
     if (status == BASE_OK)
         status = probe_needs(&what, &chosen, &needs, error);
     status = par_world_agree(world, status, error);

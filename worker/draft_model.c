@@ -54,12 +54,14 @@ uint32_t draft_model_positions(const draft_model *draft, uint32_t context)
 /* What model.h is to know of the replica's limits. */
 static link_limits limits_of(const link_limits *replica)
 {
-    return (link_limits){.max_seqs = replica->max_seqs, .max_positions = replica->draft_positions, .max_step_tokens = replica->max_step_tokens,
+    return (link_limits){.max_seqs = replica->max_seqs,
+                         .max_positions = replica->draft_positions,
+                         .max_step_tokens = replica->max_step_tokens,
                          .n_kv_blocks = replica->n_draft_blocks};
 }
 
-base_status draft_model_memory(const draft_model *draft, const link_limits *limits, const model_numerics *numerics, model_memory *memory,
-                               base_error *error)
+base_status draft_model_memory(const draft_model *draft, const link_limits *limits, const model_numerics *numerics,
+                               model_memory *memory, base_error *error)
 {
     if (draft->checkpoint == NULL || !draft->is_here)
         return BASE_OK;
@@ -74,7 +76,8 @@ base_status draft_model_memory(const draft_model *draft, const link_limits *limi
     return BASE_OK;
 }
 
-base_status draft_model_load(draft_model *draft, par_grid *grid, const model_options *options, uint32_t target_vocab_size, base_error *error)
+base_status draft_model_load(draft_model *draft, par_grid *grid, const model_options *options,
+                             uint32_t target_vocab_size, base_error *error)
 {
     if (draft->checkpoint == NULL || !draft->is_here)
         return BASE_OK;

@@ -1,4 +1,5 @@
-/* draft_model.h - the small model beside the model: opened on every rank, loaded on those of stage 0 (drafter.h says why there). */
+/* draft_model.h - the small model beside the model: opened on every rank, loaded on those of stage 0 (drafter.h says
+ * why there). */
 #ifndef PALMGROVE_WORKER_DRAFT_MODEL_H
 #define PALMGROVE_WORKER_DRAFT_MODEL_H
 
@@ -15,20 +16,23 @@ typedef struct draft_model {
     drafter *drafter;
 } draft_model;
 
-/* Read the headers of options->draft; nothing when there is none.  Its vision tower and its encoders are left out: it reads text.
- * `place`: of this rank in the replica.  Not collective; errors, which name it: those of shard_checkpoint_open; BASE_EINVAL it cannot be split over the ranks of a stage. */
-base_status draft_model_open(const worker_options *options, const par_place *place, draft_model *out, base_error *error);
+/* Read the headers of options->draft; nothing when there is none.  Its vision tower and its encoders are left out: it
+ * reads text. `place`: of this rank in the replica.  Not collective; errors, which name it: those of
+ * shard_checkpoint_open; BASE_EINVAL it cannot be split over the ranks of a stage. */
+base_status draft_model_open(const worker_options *options, const par_place *place, draft_model *out,
+                             base_error *error);
 
 /* Positions that it can read of sequences of at most `context`; 0 without one. */
 uint32_t draft_model_positions(const draft_model *draft, uint32_t context);
 
 /* Add to *memory what it will take on this rank with these limits of the replica. */
-base_status draft_model_memory(const draft_model *draft, const link_limits *limits, const model_numerics *numerics, model_memory *memory,
-                               base_error *error);
+base_status draft_model_memory(const draft_model *draft, const link_limits *limits, const model_numerics *numerics,
+                               model_memory *memory, base_error *error);
 
-/* Load it where it belongs; `options` and vocabulary are those of the model itself.  Not collective.  Errors: those of model_create,
- * drafter_create. */
-base_status draft_model_load(draft_model *draft, par_grid *grid, const model_options *options, uint32_t target_vocab_size, base_error *error);
+/* Load it where it belongs; `options` and vocabulary are those of the model itself.  Not collective.  Errors: those of
+ * model_create, drafter_create. */
+base_status draft_model_load(draft_model *draft, par_grid *grid, const model_options *options,
+                             uint32_t target_vocab_size, base_error *error);
 
 /* The checkpoint alone; what was loaded stays. */
 void draft_model_close_checkpoint(draft_model *draft);

@@ -30,7 +30,11 @@ base_status drafter_create(model *m, par_grid *grid, uint32_t target_vocab_size,
     drafter *d = calloc(1, sizeof *d);
     if (d == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the draft model's passes");
-    *d = (drafter){.m = m, .grid = grid, .max_seqs = own->max_seqs, .vocab_size = own->vocab_size, .target_vocab_size = target_vocab_size,
+    *d = (drafter){.m = m,
+                   .grid = grid,
+                   .max_seqs = own->max_seqs,
+                   .vocab_size = own->vocab_size,
+                   .target_vocab_size = target_vocab_size,
                    .is_root = par_grid_place(grid).tp_rank == 0};
     d->slices = calloc(own->max_seqs, sizeof *d->slices);
     d->drafts = calloc(own->max_seqs, sizeof *d->drafts);
@@ -80,7 +84,8 @@ static int32_t *guesses_of(const link_plan *plan, const link_draft *draft)
 }
 
 /* Add a draft's row or rows to the pass: from its text's position `pos`, n tokens. */
-static void add_rows(drafter *d, link_plan *pass, const link_plan *plan, uint32_t i, uint32_t pos, const int32_t *tokens, uint32_t n)
+static void add_rows(drafter *d, link_plan *pass, const link_plan *plan, uint32_t i, uint32_t pos,
+                     const int32_t *tokens, uint32_t n)
 {
     const link_draft *draft = &plan->drafts[i];
     const link_slice *slice = &plan->slices[draft->slice];
@@ -106,7 +111,8 @@ static void fill_pass(drafter *d, link_plan *pass, const link_plan *plan, uint32
         if (number == 0)
             add_rows(d, pass, plan, i, draft->pos, plan->draft_tokens + draft->first_token, draft->n_tokens);
         else if (number < draft->n_guessed)
-            add_rows(d, pass, plan, i, draft->pos + draft->n_tokens + number - 1, guesses_of(plan, draft) + number - 1, 1);
+            add_rows(d, pass, plan, i, draft->pos + draft->n_tokens + number - 1, guesses_of(plan, draft) + number - 1,
+                     1);
     }
 }
 
@@ -116,7 +122,8 @@ static void share_picks(void *context, team_member *me)
     par_or_u32(d->grid, me, d->picks, d->max_seqs);
 }
 
-/* What the root picked, to every rank.  An overflow, or a token that the target does not have, is as good a guess as any other. */
+/* What the root picked, to every rank.  An overflow, or a token that the target does not have, is as good a guess as
+ * any other. */
 static void take_picks(drafter *d, const link_plan *pass, const link_result *result)
 {
     uint32_t n = 0;
@@ -133,7 +140,10 @@ static void take_picks(drafter *d, const link_plan *pass, const link_result *res
 
 static void run_pass(drafter *d, const link_plan *plan, uint32_t number)
 {
-    link_plan pass = {.step = plan->step, .slices = d->slices, .tokens = d->tokens, .blocks = plan->draft_blocks,
+    link_plan pass = {.step = plan->step,
+                      .slices = d->slices,
+                      .tokens = d->tokens,
+                      .blocks = plan->draft_blocks,
                       .n_blocks = plan->n_draft_blocks};
     fill_pass(d, &pass, plan, number);
     link_result result = {.tokens = d->sampled};

@@ -31,7 +31,8 @@ static base_status look_around(par_world *world, const topo_machine *machine, to
 {
     uint32_t n = (uint32_t)par_world_local_size(world), me = (uint32_t)par_world_local_rank(world);
     uint64_t mine[WORDS_MAX], *column = calloc(n, sizeof *column), *sets = calloc((size_t)n * WORDS_MAX, sizeof *sets);
-    base_status status = column != NULL && sets != NULL ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to place %u ranks", n);
+    base_status status =
+        column != NULL && sets != NULL ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to place %u ranks", n);
     status = par_world_agree(world, status, error);
     if (status == BASE_OK) {
         uint32_t n_words = most_words(world, topo_machine_allowed_words(machine, mine, WORDS_MAX), column);

@@ -6,8 +6,8 @@
  *     link -> rank 0: check -> tree -> every rank: queue -> wait for feedback (stage 0) -> model_step
  *     last stage: result -> every rank of stage 0: feedback tokens; rank 0 also hands its bytes to the link
  *
- * Drafts: stage 0 has the draft model guess what a plan leaves open before it runs the plan (drafter.h); rank 0 adds the guesses to the
- * result, for the coordinator does not know them.
+ * Drafts: stage 0 has the draft model guess what a plan leaves open before it runs the plan (drafter.h); rank 0 adds
+ * the guesses to the result, for the coordinator does not know them.
  *
  * Feedback: a slice marked LINK_SLICE_FEEDBACK needs the token of the latest earlier plan that sampled for its sequence
  * slot.  When a plan is queued, that plan's number goes into `needs`; stage 0 runs the plan once so many results have
@@ -64,14 +64,14 @@ struct step_loop {
     uint64_t n_queued, n_run, n_results;
     uint64_t *sampled_by; /* [max_seqs] number of the latest plan that sampled for the slot; 0: none */
 
-    link_token *tokens;  /* [max_seqs] of the result being made */
-    link_token *arrived; /* [max_seqs] of the result being read */
-    int32_t *guesses;    /* [max_seqs] in that result */
-    base_buf message;   /* a result, or rank 0's last words */
+    link_token *tokens;     /* [max_seqs] of the result being made */
+    link_token *arrived;    /* [max_seqs] of the result being read */
+    int32_t *guesses;       /* [max_seqs] in that result */
+    base_buf message;       /* a result, or rank 0's last words */
     uint64_t idle_since_us; /* the end of the last step, for the trace */
-    bool stopping;      /* nothing further will be queued */
-    bool closed;        /* the last message has gone down the tree, or come */
-    base_error failure; /* why, when not because of STOP */
+    bool stopping;          /* nothing further will be queued */
+    bool closed;            /* the last message has gone down the tree, or come */
+    base_error failure;     /* why, when not because of STOP */
 };
 
 /* --- memory --- */
@@ -84,20 +84,25 @@ static bool plan_bytes_of(const link_limits *limits, size_t *out)
     size_t slices, images, total, token = 0;
     for (int kind = 0; kind < LINK_VECTOR_KINDS; kind++)
         token = limits->vector_widths[kind] > token ? limits->vector_widths[kind] : token;
-    token = (token + (drafts ? 3 : 2)) * sizeof(float); /* a vector's kind, the token, and one that the draft model reads */
-    if (!base_size_mul(blocks, sizeof(uint32_t), &blocks) || !base_size_add(blocks, SLICE_BYTES + (drafts ? DRAFT_BYTES : 0), &slices) ||
+    token =
+        (token + (drafts ? 3 : 2)) * sizeof(float); /* a vector's kind, the token, and one that the draft model reads */
+    if (!base_size_mul(blocks, sizeof(uint32_t), &blocks) ||
+        !base_size_add(blocks, SLICE_BYTES + (drafts ? DRAFT_BYTES : 0), &slices) ||
         !base_size_mul(slices, limits->max_seqs, &slices) || !base_size_mul(image, limits->n_image_slots, &images) ||
         !base_size_add(slices, images, &total))
         return false;
-    return base_size_mul(token, limits->max_step_tokens, &token) && base_size_add(total, token, &total) && base_size_add(total, HEADER_BYTES, out);
+    return base_size_mul(token, limits->max_step_tokens, &token) && base_size_add(total, token, &total) &&
+           base_size_add(total, HEADER_BYTES, out);
 }
 
 /* Memory for a window of plans, encoded and decoded.  Pages that no plan ever reaches cost nothing. */
 static base_status take_plans(step_loop *loop, const link_limits *limits, base_error *error)
 {
     size_t bytes, all;
-    if (!link_plan_memory_bytes(limits, &bytes) || !base_size_mul(base_size_round_up(bytes, PLAN_ALIGN), loop->window, &all))
-        return base_fail(error, BASE_ETOOBIG, "plans of %u sequences of %u positions are too large; lower --max-seqs or --context",
+    if (!link_plan_memory_bytes(limits, &bytes) ||
+        !base_size_mul(base_size_round_up(bytes, PLAN_ALIGN), loop->window, &all))
+        return base_fail(error, BASE_ETOOBIG,
+                         "plans of %u sequences of %u positions are too large; lower --max-seqs or --context",
                          limits->max_seqs, limits->max_positions);
     loop->plans = calloc(1, all);
     if (loop->plans == NULL)
@@ -118,7 +123,8 @@ static base_status take_memory(step_loop *loop, base_error *error)
     loop->tokens = calloc(limits->max_seqs, sizeof *loop->tokens);
     loop->arrived = calloc(limits->max_seqs, sizeof *loop->arrived);
     loop->guesses = calloc(limits->max_seqs, sizeof *loop->guesses);
-    if (loop->queue == NULL || loop->sampled_by == NULL || loop->tokens == NULL || loop->arrived == NULL || loop->guesses == NULL)
+    if (loop->queue == NULL || loop->sampled_by == NULL || loop->tokens == NULL || loop->arrived == NULL ||
+        loop->guesses == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the step loop");
     if (!base_buf_reserve(&loop->message, HEADER_BYTES + limits->max_seqs * ((size_t)SAMPLED_BYTES + sizeof(int32_t))))
         return base_fail(error, BASE_ENOMEM, "no memory for the step loop's messages");
@@ -128,16 +134,20 @@ static base_status take_memory(step_loop *loop, base_error *error)
     return take_plans(loop, limits, error);
 }
 
-base_status step_loop_create(par_world *world, par_grid *grid, model *m, drafter *d, size_t stage_floats, step_loop **out,
-                             base_error *error)
+base_status step_loop_create(par_world *world, par_grid *grid, model *m, drafter *d, size_t stage_floats,
+                             step_loop **out, base_error *error)
 {
     step_loop *loop = calloc(1, sizeof *loop);
     base_status status = BASE_OK;
     if (loop == NULL) {
         status = base_fail(error, BASE_ENOMEM, "no memory for the step loop");
     } else {
-        *loop = (step_loop){
-            .world = world, .grid = grid, .m = m, .drafter = d, .place = par_grid_place(grid), .window = par_grid_plans_max(grid)};
+        *loop = (step_loop){.world = world,
+                            .grid = grid,
+                            .m = m,
+                            .drafter = d,
+                            .place = par_grid_place(grid),
+                            .window = par_grid_plans_max(grid)};
         status = take_memory(loop, error);
     }
     status = par_world_agree(world, status, error);
@@ -227,8 +237,8 @@ static bool queue_plan(step_loop *loop)
         status =
             base_fail(&error, BASE_EFORMAT, "plan: %zu bytes; the limit is %zu", entry->bytes.size, loop->plan_bytes);
     if (status == BASE_OK)
-        status = link_plan_decode_into(entry->bytes.data, entry->bytes.size, model_limits(loop->m), entry->memory, &entry->plan,
-                                       &error);
+        status = link_plan_decode_into(entry->bytes.data, entry->bytes.size, model_limits(loop->m), entry->memory,
+                                       &entry->plan, &error);
     if (status == BASE_OK)
         status = note_samples(loop, entry, &error);
     if (status != BASE_OK) {
@@ -296,7 +306,8 @@ static bool take_from_tree(step_loop *loop)
 static void report(step_loop *loop, link_result *result)
 {
     base_error error = {0};
-    const link_plan *plan = &loop->queue[(loop->n_results - 1) % loop->window].plan; /* kept until its result has come */
+    const link_plan *plan =
+        &loop->queue[(loop->n_results - 1) % loop->window].plan; /* kept until its result has come */
     result->n_guesses = drafter_guesses(plan, loop->guesses);
     result->guesses = loop->guesses;
     if (result->n_guesses > 0) {
@@ -316,8 +327,8 @@ static bool take_results(step_loop *loop)
         loop->n_results++;
         base_error error = {0};
         link_result result;
-        if (link_result_decode_into(loop->message.data, loop->message.size, loop->arrived, loop->guesses, model_limits(loop->m)->max_seqs,
-                                    &result, &error) != BASE_OK) {
+        if (link_result_decode_into(loop->message.data, loop->message.size, loop->arrived, loop->guesses,
+                                    model_limits(loop->m)->max_seqs, &result, &error) != BASE_OK) {
             fail(loop, &error);
             continue;
         }

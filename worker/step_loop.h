@@ -9,10 +9,10 @@
 typedef struct step_loop step_loop;
 
 /* Take the loop's memory and the grid's message buffers.  `d`: on stage 0 of a replica with a draft model, else NULL.
- * `stage_floats`: largest activation message.  All arguments are borrowed for the loop's life.  Collective, agreed.  Errors: BASE_ENOMEM; BASE_ETOOBIG a message would be too
- * large. */
-base_status step_loop_create(par_world *world, par_grid *grid, model *m, drafter *d, size_t stage_floats, step_loop **out,
-                             base_error *error);
+ * `stage_floats`: largest activation message.  All arguments are borrowed for the loop's life.  Collective, agreed.
+ * Errors: BASE_ENOMEM; BASE_ETOOBIG a message would be too large. */
+base_status step_loop_create(par_world *world, par_grid *grid, model *m, drafter *d, size_t stage_floats,
+                             step_loop **out, base_error *error);
 void step_loop_destroy(step_loop **loop);
 
 /* Obey plans until the coordinator says stop.  `link`: rank 0's end, NULL elsewhere.  Collective.

@@ -1,7 +1,7 @@
 /* trace_file.c - one Chrome trace of all ranks.
  *
- * Each rank turns its ring into text and sends it to rank 0 in pieces, so rank 0 holds one rank's piece at a time, however long the run was.
- * Format: trace.h. */
+ * Each rank turns its ring into text and sends it to rank 0 in pieces, so rank 0 holds one rank's piece at a time,
+ * however long the run was. Format: trace.h. */
 #include "worker/trace_file.h"
 
 #include <errno.h>
@@ -11,7 +11,8 @@
 
 #include "worker/trace/trace.h"
 
-/* 24 bytes each on every rank, about 100 bytes each in the file.  A step of 16 layers is some 50 spans on a rank of a tensor group. */
+/* 24 bytes each on every rank, about 100 bytes each in the file.  A step of 16 layers is some 50 spans on a rank of a
+ * tensor group. */
 #define N_SPANS (1u << 18)
 
 struct worker_trace {
@@ -31,7 +32,8 @@ static base_status open_file(worker_trace *t, base_error *error)
     return trace_start(t->place.rank, N_SPANS, error);
 }
 
-base_status worker_trace_open(par_world *world, const par_place *place, const char *path, worker_trace **out, base_error *error)
+base_status worker_trace_open(par_world *world, const par_place *place, const char *path, worker_trace **out,
+                              base_error *error)
 {
     *out = NULL;
     if (path == NULL)
@@ -81,7 +83,8 @@ static base_status write_spans(worker_trace *t, base_error *error)
     if (status == BASE_OK)
         status = par_world_gather_bytes(t->world, text.data, text.size, write_piece, t, error);
     if (t->file != NULL) /* the last object has no comma behind it */
-        fprintf(t->file, "{\"name\":\"palmgrove\",\"ph\":\"M\",\"pid\":0,\"tid\":0,\"args\":{\"ranks\":%d}}\n]}\n", par_world_size(t->world));
+        fprintf(t->file, "{\"name\":\"palmgrove\",\"ph\":\"M\",\"pid\":0,\"tid\":0,\"args\":{\"ranks\":%d}}\n]}\n",
+                par_world_size(t->world));
     base_buf_release(&text);
     return status;
 }
@@ -107,12 +110,14 @@ static void summarise(const worker_trace *t, char *text, size_t size)
     uint64_t all = totals.total_us, steps = totals.kind_us[TRACE_STEP];
     uint64_t exchange = totals.kind_us[TRACE_SEND] + totals.kind_us[TRACE_RECEIVE] + totals.kind_us[TRACE_GATHER];
     int n = snprintf(text, size,
-                     "rank %u (stage %u, tensor %u): %llu steps in %.3f s: compute %.1f %%, reduce %.1f %%, send and receive %.1f %%, idle %.1f %%",
-                     t->place.rank, t->place.stage, t->place.tp_rank, (unsigned long long)totals.n_steps, (double)all * 1e-6,
-                     percent(totals.compute_us, all), percent(totals.kind_us[TRACE_REDUCE], all), percent(exchange, all),
-                     percent(all > steps ? all - steps : 0, all));
+                     "rank %u (stage %u, tensor %u): %llu steps in %.3f s: compute %.1f %%, reduce %.1f %%, send and "
+                     "receive %.1f %%, idle %.1f %%",
+                     t->place.rank, t->place.stage, t->place.tp_rank, (unsigned long long)totals.n_steps,
+                     (double)all * 1e-6, percent(totals.compute_us, all), percent(totals.kind_us[TRACE_REDUCE], all),
+                     percent(exchange, all), percent(all > steps ? all - steps : 0, all));
     if (totals.n_lost > 0 && n > 0 && (size_t)n < size)
-        snprintf(text + n, size - (size_t)n, "; the oldest %llu spans are not in the file", (unsigned long long)totals.n_lost);
+        snprintf(text + n, size - (size_t)n, "; the oldest %llu spans are not in the file",
+                 (unsigned long long)totals.n_lost);
 }
 
 base_status worker_trace_close(worker_trace **t, void (*line)(void *context, int rank, const char *text), void *context,

@@ -1,7 +1,7 @@
 /* worker.c - a rank's life, in the order of start-up:
  *
- *     1. read      the checkpoint's headers, the layout, the draft model's headers; rank 0 starts to digest the weights on a thread
- *        of its own
+ *     1. read      the checkpoint's headers, the layout, the draft model's headers; rank 0 starts to digest the weights
+ * on a thread of its own
  *     2. place     the rank grid; cores, threads and memory policy
  *     3. budget    limits that fit into the nodes' memory; one line for each rank: where it is and what it will take
  *     4. load      this rank's rows
@@ -116,7 +116,8 @@ static base_status choose_layout(worker *w, base_error *error)
         uint64_t n = (uint64_t)w->tp * w->pp;
         if (n != (uint64_t)par_world_size(w->world))
             return base_fail(error, BASE_EINVAL,
-                             "'%s' holds shards for --tp %u --pp %u, %llu ranks, but %d were started; start that many, or shard again",
+                             "'%s' holds shards for --tp %u --pp %u, %llu ranks, but %d were started; start that many, "
+                             "or shard again",
                              w->options->model, w->tp, w->pp, (unsigned long long)n, par_world_size(w->world));
     }
     return shard_layout_choose(&w->checkpoint->a, (uint32_t)par_world_size(w->world), &w->tp, &w->pp, error);
@@ -126,7 +127,8 @@ static base_status read_recipe(worker *w, base_error *error)
 {
     w->recipe = w->options->recipe;
     if (w->checkpoint->shards != NULL && w->recipe.kind != RECIPE_AUTO)
-        return base_fail(error, BASE_EINVAL, "'%s' is packed already; --weights is for `palmgrove shard` then", w->options->model);
+        return base_fail(error, BASE_EINVAL, "'%s' is packed already; --weights is for `palmgrove shard` then",
+                         w->options->model);
     if (w->options->importance == NULL)
         return BASE_OK;
     base_status status = shard_importance_open(w->options->importance, &w->checkpoint->a, &w->importance, error);
@@ -170,8 +172,9 @@ static void log_wire(const worker *w)
 {
     const char *name = par_wire_name(par_world_wire(w->world));
     if (rounds_sums(w))
-        base_log_info("--wire %s: sums are rounded between %u nodes, so answers depend on the layout; model_digest names it", name,
-                      par_grid_n_nodes(w->grid));
+        base_log_info(
+            "--wire %s: sums are rounded between %u nodes, so answers depend on the layout; model_digest names it",
+            name, par_grid_n_nodes(w->grid));
     else if (par_world_wire(w->world) != PAR_WIRE_EXACT)
         base_log_info("--wire %s changes nothing here: each tensor group lies on one node", name);
 }
@@ -221,7 +224,8 @@ static void report_places(worker *w)
 static base_status settle_memory(worker *w, base_error *error)
 {
     par_place place = par_grid_place(w->grid);
-    base_status status = worker_budget(w->world, &place, w->checkpoint, &w->recipe, &w->draft, w->options, &w->limits, &w->memory, error);
+    base_status status = worker_budget(w->world, &place, w->checkpoint, &w->recipe, &w->draft, w->options, &w->limits,
+                                       &w->memory, error);
     if (status == BASE_OK)
         report_places(w);
     return status;
@@ -265,9 +269,11 @@ static base_status load_model(worker *w, base_error *error)
     char size[WORKER_SIZE_TEXT], huge[64] = "";
     uint64_t largest = par_world_max(w->world, w->memory.weights_bytes);
     int percent = model_huge_percent(w->m);
-    uint64_t small = par_world_max(w->world, percent < 0 ? UINT64_MAX : 100u - (uint64_t)percent); /* of the worst rank */
+    uint64_t small =
+        par_world_max(w->world, percent < 0 ? UINT64_MAX : 100u - (uint64_t)percent); /* of the worst rank */
     if (small <= 100)
-        snprintf(huge, sizeof huge, ", %s%u %% of them in huge pages", par_world_size(w->world) > 1 ? "at least " : "", 100u - (unsigned)small);
+        snprintf(huge, sizeof huge, ", %s%u %% of them in huge pages", par_world_size(w->world) > 1 ? "at least " : "",
+                 100u - (unsigned)small);
     if (is_front(w))
         base_log_info("loaded in %.1f s, at most %s of weights on a rank%s", (double)(base_clock_us() - now_us) * 1e-6,
                       worker_size_text(largest, size), huge);
@@ -296,13 +302,15 @@ static void close_checkpoint(worker *w)
     draft_model_close_checkpoint(&w->draft);
 }
 
-/* Numerics other than the usual ones make another model of it.  Sums that are rounded between nodes make one for each layout. */
+/* Numerics other than the usual ones make another model of it.  Sums that are rounded between nodes make one for each
+ * layout. */
 static void name_choices(worker *w)
 {
     const model_numerics *numerics = &w->options->numerics;
     char choice[64];
     if (rounds_sums(w)) {
-        snprintf(choice, sizeof choice, "wire %s, tp %u on %u nodes", par_wire_name(par_world_wire(w->world)), w->tp, par_grid_n_nodes(w->grid));
+        snprintf(choice, sizeof choice, "wire %s, tp %u on %u nodes", par_wire_name(par_world_wire(w->world)), w->tp,
+                 par_grid_n_nodes(w->grid));
         shard_choice_digest(choice, w->digest.digest);
     }
     if (numerics->activations != MODEL_ACTIVATIONS_INT8) {
@@ -317,8 +325,8 @@ static void name_choices(worker *w)
 
 static base_status greet(worker *w, base_error *error)
 {
-    size_t stage_floats =
-        (size_t)w->limits.max_step_tokens * ((size_t)w->checkpoint->a.decoder.stack.d + 1); /* a row and its overflow mark */
+    size_t stage_floats = (size_t)w->limits.max_step_tokens *
+                          ((size_t)w->checkpoint->a.decoder.stack.d + 1); /* a row and its overflow mark */
     base_status status = step_loop_create(w->world, w->grid, w->m, w->draft.drafter, stage_floats, &w->loop, error);
     if (status != BASE_OK)
         return status;

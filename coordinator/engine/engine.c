@@ -30,18 +30,24 @@ static void fail(engine *e, const base_error *error)
 /* Pieces that a tokenizer may know beyond the model's rows; prompts that spell one are refused (session/prompt.c). */
 enum { ADDED_PIECES = 64 };
 
-_Static_assert(COORD_SPECULATE_AUTO == SCHED_SPECULATE_AUTO && COORD_SPECULATE_MAX == SCHED_DRAFT_MAX, "one meaning in both headers");
+_Static_assert(COORD_SPECULATE_AUTO == SCHED_SPECULATE_AUTO && COORD_SPECULATE_MAX == SCHED_DRAFT_MAX,
+               "one meaning in both headers");
 
 static base_status begin_sched(engine *e, base_error *error)
 {
     const coord_options *options = e->parts.options;
     uint32_t pieces = text_vocab_size(e->parts.env->tokenizer);
     if (pieces > e->hello.limits.vocab_size + ADDED_PIECES)
-        return base_fail(error, BASE_EFORMAT, "the tokenizer has %u pieces, the model %u; do they belong together?", pieces,
-                         e->hello.limits.vocab_size);
-    sched_options wanted = {.limits = e->hello.limits, .n_stages = e->hello.pp, .max_plans = options->max_plans,
-                            .step_tokens = options->step_tokens, .max_queue = options->max_queue, .policy = &sched_policy_fcfs,
-                            .keep_prefixes = !options->no_prefix_cache, .speculate = options->speculate};
+        return base_fail(error, BASE_EFORMAT, "the tokenizer has %u pieces, the model %u; do they belong together?",
+                         pieces, e->hello.limits.vocab_size);
+    sched_options wanted = {.limits = e->hello.limits,
+                            .n_stages = e->hello.pp,
+                            .max_plans = options->max_plans,
+                            .step_tokens = options->step_tokens,
+                            .max_queue = options->max_queue,
+                            .policy = &sched_policy_fcfs,
+                            .keep_prefixes = !options->no_prefix_cache,
+                            .speculate = options->speculate};
     e->tokens = calloc(e->hello.limits.max_seqs, sizeof *e->tokens);
     e->guesses = calloc(e->hello.limits.max_seqs, sizeof *e->guesses);
     if (e->tokens == NULL || e->guesses == NULL)
@@ -55,11 +61,11 @@ static void say_ready(engine *e)
     uint64_t bytes = hello->weights_bytes_max + hello->kv_bytes_max + hello->workspace_bytes_max;
     char line[2048];
     snprintf(line, sizeof line,
-             "ready: %s model '%s', layout %s, kernels %s, memory per rank at most %" PRIu64 " MiB, context %u tokens, cache %" PRIu64
-             " tokens, endpoint%s %s",
-             e->parts.family, e->parts.model, e->layout, hello->isa, (bytes + (1u << 20) - 1) >> 20, hello->limits.max_positions,
-             (uint64_t)hello->limits.n_kv_blocks * LINK_KV_BLOCK_TOKENS, strchr(e->parts.endpoints, ',') != NULL ? "s" : "",
-             e->parts.endpoints);
+             "ready: %s model '%s', layout %s, kernels %s, memory per rank at most %" PRIu64
+             " MiB, context %u tokens, cache %" PRIu64 " tokens, endpoint%s %s",
+             e->parts.family, e->parts.model, e->layout, hello->isa, (bytes + (1u << 20) - 1) >> 20,
+             hello->limits.max_positions, (uint64_t)hello->limits.n_kv_blocks * LINK_KV_BLOCK_TOKENS,
+             strchr(e->parts.endpoints, ',') != NULL ? "s" : "", e->parts.endpoints);
     if (e->parts.options->ready != NULL)
         e->parts.options->ready(e->parts.options->ready_context, line);
 }
@@ -87,8 +93,8 @@ static base_status take_result(engine *e, base_error *error)
     link_result result;
     if (e->sched == NULL)
         return base_fail(error, BASE_EFORMAT, "the replica sent a result before its hello");
-    base_status status =
-        link_result_decode_into(e->message.data, e->message.size, e->tokens, e->guesses, e->hello.limits.max_seqs, &result, error);
+    base_status status = link_result_decode_into(e->message.data, e->message.size, e->tokens, e->guesses,
+                                                 e->hello.limits.max_seqs, &result, error);
     if (status == BASE_OK)
         status = sched_take_result(e->sched, &result, base_clock_us(), error);
     if (status == BASE_OK)
@@ -118,10 +124,12 @@ static base_status take_link_message(engine *e, base_error *error)
     case LINK_STOP:
         break;
     }
-    return base_fail(error, BASE_EFORMAT, "the replica sent a message that only a coordinator sends, or none that is known");
+    return base_fail(error, BASE_EFORMAT,
+                     "the replica sent a message that only a coordinator sends, or none that is known");
 }
 
-/* Send plans until there is none; called after every result, so that the pipeline never waits for the rest of a turn. */
+/* Send plans until there is none; called after every result, so that the pipeline never waits for the rest of a turn.
+ */
 static void dispatch(engine *e)
 {
     base_error error = {0};
@@ -298,9 +306,10 @@ static void *engine_run(void *argument)
     say_stop(e);
     link_close(&e->link);
     if (e->has_hello)
-        base_log_info("ended after %.1f s: %" PRIu64 " requests finished, %" PRIu64 " failed, %" PRIu64 " canceled, %" PRIu64 " refused",
-                      (double)(base_clock_us() - e->started_us) / 1e6, e->counts.requests_finished, e->counts.requests_failed,
-                      e->counts.requests_canceled, e->counts.requests_refused);
+        base_log_info("ended after %.1f s: %" PRIu64 " requests finished, %" PRIu64 " failed, %" PRIu64
+                      " canceled, %" PRIu64 " refused",
+                      (double)(base_clock_us() - e->started_us) / 1e6, e->counts.requests_finished,
+                      e->counts.requests_failed, e->counts.requests_canceled, e->counts.requests_refused);
     return NULL;
 }
 
@@ -337,7 +346,8 @@ base_status engine_start(const engine_parts *parts, engine **out, base_error *er
     engine *e = calloc(1, sizeof *e);
     if (e == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the engine");
-    *e = (engine){.parts = *parts, .started_us = base_clock_us(), .started = {.kind = MAIL_STARTED, .is_embedded = true}};
+    *e = (engine){
+        .parts = *parts, .started_us = base_clock_us(), .started = {.kind = MAIL_STARTED, .is_embedded = true}};
     base_status status = mailbox_init(&e->started_box, error);
     if (status != BASE_OK) {
         free(e);

@@ -1,8 +1,8 @@
 /* engine.h - the coordinator's main loop: sessions, scheduler, link.
  *
- * One thread.  It sleeps in zmq_poll on the link and its mailbox; whatever wakes it, it takes all mail, all results, ends what is past
- * its deadline, and dispatches plans until the scheduler has none.  It never blocks on a client (the gateway does not either) or on
- * the replica (link_send does not), and decodes no image (intake does). */
+ * One thread.  It sleeps in zmq_poll on the link and its mailbox; whatever wakes it, it takes all mail, all results,
+ * ends what is past its deadline, and dispatches plans until the scheduler has none.  It never blocks on a client (the
+ * gateway does not either) or on the replica (link_send does not), and decodes no image (intake does). */
 #ifndef PALMGROVE_ENGINE_H
 #define PALMGROVE_ENGINE_H
 
@@ -20,7 +20,7 @@ typedef struct engine_parts {
     void *zmq;
     mailbox *box, *intake, *gateway;
     atomic_size_t *payload_bytes;
-    prompt_env *env;         /* the engine fills in `limits` when the replica has said hello, before any mail goes to intake */
+    prompt_env *env; /* the engine fills in `limits` when the replica has said hello, before any mail goes to intake */
     const char *family;      /* "palm_e" */
     const char *model;       /* the checkpoint's directory name */
     const char *endpoints;   /* as bound by the gateway */
@@ -31,8 +31,8 @@ typedef struct engine_parts {
 /* Bind the link and start the thread; returns when the link is bound.  Errors: link_bind's; BASE_ENOMEM, BASE_EIO. */
 base_status engine_start(const engine_parts *parts, engine **out, base_error *error);
 
-/* Wait for the thread to end, which it does after MAIL_DRAIN or when the replica fails.  Returns BASE_OK after a drain, else the
- * replica's failure.  Every session it had was answered. */
+/* Wait for the thread to end, which it does after MAIL_DRAIN or when the replica fails.  Returns BASE_OK after a drain,
+ * else the replica's failure.  Every session it had was answered. */
 base_status engine_finish(engine **e, base_error *error);
 
 #endif

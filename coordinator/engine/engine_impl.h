@@ -1,5 +1,5 @@
-/* engine_impl.h - the engine's state, shared by engine.c (the loop and the link) and engine_sessions.c (what happens to sessions).
- * Nobody else includes it. */
+/* engine_impl.h - the engine's state, shared by engine.c (the loop and the link) and engine_sessions.c (what happens to
+ * sessions). Nobody else includes it. */
 #ifndef PALMGROVE_ENGINE_IMPL_H
 #define PALMGROVE_ENGINE_IMPL_H
 
@@ -13,20 +13,20 @@ typedef enum engine_state { ENGINE_STARTING, ENGINE_READY, ENGINE_DRAINING, ENGI
 struct engine {
     engine_parts parts;
     engine_state state;
-    bool drains_now;     /* what runs is canceled, and nobody waits for the replica */
+    bool drains_now; /* what runs is canceled, and nobody waits for the replica */
     bool has_hello;
-    base_error failure;  /* of the replica, when FAILED */
+    base_error failure; /* of the replica, when FAILED */
     link_end *link;
     link_hello hello;
     char layout[32];
-    sched *sched;        /* NULL before hello */
-    session *sessions;   /* all, newest first */
-    wire_stats counts;   /* the counters among its fields */
+    sched *sched;                  /* NULL before hello */
+    session *sessions;             /* all, newest first */
+    wire_stats counts;             /* the counters among its fields */
     uint64_t started_us, heard_us; /* heard: the replica, or the first plan after a pause */
-    uint64_t trim_us;    /* when to give free memory back to the system; 0: nothing to give */
-    base_buf message;    /* one link message, in or out */
-    link_token *tokens;  /* [max_seqs] of the result being read */
-    int32_t *guesses;    /* [max_seqs] in it */
+    uint64_t trim_us;              /* when to give free memory back to the system; 0: nothing to give */
+    base_buf message;              /* one link message, in or out */
+    link_token *tokens;            /* [max_seqs] of the result being read */
+    int32_t *guesses;              /* [max_seqs] in it */
     mailbox started_box;
     mail started;
     pthread_t thread;

@@ -1,5 +1,5 @@
-/* engine_sessions.c - sessions in the engine's hands: admitted, scheduled, fed with tokens, ended.  Every way out of a session goes
- * through finish_session or fail_session, each of which sends exactly one last reply and frees it. */
+/* engine_sessions.c - sessions in the engine's hands: admitted, scheduled, fed with tokens, ended.  Every way out of a
+ * session goes through finish_session or fail_session, each of which sends exactly one last reply and frees it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,10 +118,11 @@ static void log_prompt(const session *s)
         else if (part->kind == WIRE_PART_IMAGE)
             base_log_info("request '%s' part %zu: image of %zu bytes", s->request.request_id, i, part->image_bytes);
         else if (part->kind == WIRE_PART_VECTORS)
-            base_log_info("request '%s' part %zu: %zu numbers in vectors of %u", s->request.request_id, i, part->n_values, part->width);
+            base_log_info("request '%s' part %zu: %zu numbers in vectors of %u", s->request.request_id, i,
+                          part->n_values, part->width);
         for (size_t k = 0; part->kind == WIRE_PART_TASK && k < part->n_fields; k++)
-            base_log_info("request '%s' part %zu: task '%s': %s: %s", s->request.request_id, i, part->task, part->fields[k].name,
-                          part->fields[k].value);
+            base_log_info("request '%s' part %zu: task '%s': %s: %s", s->request.request_id, i, part->task,
+                          part->fields[k].name, part->fields[k].value);
     }
 }
 
@@ -169,8 +170,11 @@ static bool send_delta(engine *e, session *s)
 /* The last word of a request that succeeded. */
 static void finish_session(engine *e, session *s, wire_finish finish)
 {
-    session_provenance from = {.model = e->parts.model, .model_digest = e->hello.model_digest, .version = PALMGROVE_VERSION,
-                               .layout = e->layout, .isa = e->hello.isa};
+    session_provenance from = {.model = e->parts.model,
+                               .model_digest = e->hello.model_digest,
+                               .version = PALMGROVE_VERSION,
+                               .layout = e->layout,
+                               .isa = e->hello.isa};
     base_buf bytes = {0};
     session_end_text(s);
     if (send_delta(e, s))
@@ -186,7 +190,8 @@ static void finish_session(engine *e, session *s, wire_finish finish)
     e->counts.prompt_tokens += s->n_prompt_tokens;
     e->counts.completion_tokens += s->n_ids - (s->n_resumed < s->n_ids ? s->n_resumed : s->n_ids);
     if (e->parts.options->log_content)
-        base_log_info("request '%s' answer: %.*s", s->request.request_id, (int)s->text.size, (const char *)s->text.data);
+        base_log_info("request '%s' answer: %.*s", s->request.request_id, (int)s->text.size,
+                      (const char *)s->text.data);
     drop_session(e, s);
 }
 
@@ -244,8 +249,9 @@ void engine_take_events(engine *e)
         else if (event.status == BASE_EDEADLINE)
             fail_session(e, s, event.status, "the request's deadline passed; allow more time or ask for fewer tokens");
         else
-            fail_session(e, s, event.status, "an activation left the range of the fixed-point sums; the input is not one the model "
-                                             "was made for");
+            fail_session(e, s, event.status,
+                         "an activation left the range of the fixed-point sums; the input is not one the model "
+                         "was made for");
     }
 }
 
@@ -288,15 +294,20 @@ static wire_stats stats_of(const engine *e, const mail *m)
 
 void engine_answer_query(engine *e, const mail *m)
 {
-    static const char *const names[] = {[ENGINE_STARTING] = "starting", [ENGINE_READY] = "ready",
-                                        [ENGINE_DRAINING] = "draining", [ENGINE_FAILED] = "failed"};
+    static const char *const names[] = {[ENGINE_STARTING] = "starting",
+                                        [ENGINE_READY] = "ready",
+                                        [ENGINE_DRAINING] = "draining",
+                                        [ENGINE_FAILED] = "failed"};
     wire_reply reply = {.version = WIRE_VERSION};
     base_buf bytes = {0};
     memcpy(reply.request_id, m->request_id, sizeof reply.request_id);
     if (m->query == WIRE_REQUEST_HEALTH) {
         reply.kind = WIRE_REPLY_HEALTH;
-        reply.health = (wire_health){.state = names[e->state], .build = PALMGROVE_VERSION, .model = e->parts.model,
-                                     .layout = e->layout, .uptime_s = (double)(base_clock_us() - e->started_us) / 1e6};
+        reply.health = (wire_health){.state = names[e->state],
+                                     .build = PALMGROVE_VERSION,
+                                     .model = e->parts.model,
+                                     .layout = e->layout,
+                                     .uptime_s = (double)(base_clock_us() - e->started_us) / 1e6};
     } else {
         reply.kind = WIRE_REPLY_STATS;
         reply.stats = stats_of(e, m);

@@ -22,7 +22,8 @@ static bool is_loopback(const char *endpoint)
     struct in_addr v4;
     if (inet_pton(AF_INET, host, &v4) == 1)
         return (ntohl(v4.s_addr) >> 24) == 127;
-    return strcmp(host, "localhost") == 0 || strcmp(host, "lo") == 0 || strcmp(host, "[::1]") == 0 || strcmp(host, "::1") == 0;
+    return strcmp(host, "localhost") == 0 || strcmp(host, "lo") == 0 || strcmp(host, "[::1]") == 0 ||
+           strcmp(host, "::1") == 0;
 }
 
 base_status address_check(const char *endpoint, bool insecure, base_error *error)
@@ -31,11 +32,13 @@ base_status address_check(const char *endpoint, bool insecure, base_error *error
     if (!is_tcp && !starts_with(endpoint, "ipc://") && !starts_with(endpoint, "inproc://"))
         return base_fail(error, BASE_EINVAL, "endpoint '%s' is neither tcp://HOST:PORT nor ipc:///PATH", endpoint);
     if (is_tcp && !insecure && !is_loopback(endpoint))
-        return base_fail(error, BASE_EINVAL,
-                         "'%s' can be reached by other machines and nothing authenticates them; use 127.0.0.1, an ipc path, or "
-                         "--insecure",
-                         endpoint);
+        return base_fail(
+            error, BASE_EINVAL,
+            "'%s' can be reached by other machines and nothing authenticates them; use 127.0.0.1, an ipc path, or "
+            "--insecure",
+            endpoint);
     if (base_endpoint_in_use(endpoint))
-        return base_fail(error, BASE_EBUSY, "'%s' is in use; is another server running? choose another path or stop it", endpoint);
+        return base_fail(error, BASE_EBUSY, "'%s' is in use; is another server running? choose another path or stop it",
+                         endpoint);
     return BASE_OK;
 }

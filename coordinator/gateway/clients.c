@@ -48,7 +48,8 @@ base_status clients_open(clients *c, const client_id *client, const char *reques
                          base_error *error)
 {
     if (is_unique && clients_find_id(c, client, request_id) != NULL)
-        return base_fail(error, BASE_EINVAL, "request_id '%s' is in use on this connection; choose another or wait for its end",
+        return base_fail(error, BASE_EINVAL,
+                         "request_id '%s' is in use on this connection; choose another or wait for its end",
                          request_id);
     client_request *r = free_place(c);
     if (r == NULL)

@@ -1,7 +1,7 @@
 /* clients.h - the requests that are open at the gateway, and where their replies go.
  *
- * A number names an open request everywhere else: its place in the table in the low half, a count of uses of that place in the high
- * half, so a number that is late finds nothing instead of a stranger.  Threads: the gateway's. */
+ * A number names an open request everywhere else: its place in the table in the low half, a count of uses of that place
+ * in the high half, so a number that is late finds nothing instead of a stranger.  Threads: the gateway's. */
 #ifndef PALMGROVE_GATEWAY_CLIENTS_H
 #define PALMGROVE_GATEWAY_CLIENTS_H
 

@@ -21,7 +21,7 @@ enum {
     HEARTBEAT_MS = 2000,
     HEARTBEAT_TIMEOUT_MS = 6000,
     HANDSHAKE_MS = 5000,
-    TURN_MESSAGES = 64,    /* received before mail is looked at again */
+    TURN_MESSAGES = 64, /* received before mail is looked at again */
     OPEN_BEYOND_QUEUE = 1024,
     ENDPOINTS_BYTES = 1024,
 };
@@ -104,7 +104,8 @@ static void pass_reply(gateway *g, const mail *m)
 
 /* ---- receiving ---- */
 
-static base_status open_generate(gateway *g, const client_id *client, wire_request *request, size_t size, base_error *error)
+static base_status open_generate(gateway *g, const client_id *client, wire_request *request, size_t size,
+                                 base_error *error)
 {
     uint64_t number;
     if (atomic_load(g->payload_bytes) > 0 && atomic_load(g->payload_bytes) + size > PAYLOAD_BYTES_MAX)
@@ -149,7 +150,8 @@ static void cancel(gateway *g, const client_id *client, const char *request_id)
         push_cancel(g, r, "canceled by the client");
 }
 
-static base_status handle_request(gateway *g, const client_id *client, wire_request *request, size_t size, base_error *error)
+static base_status handle_request(gateway *g, const client_id *client, wire_request *request, size_t size,
+                                  base_error *error)
 {
     switch (request->kind) {
     case WIRE_REQUEST_GENERATE:
@@ -172,8 +174,8 @@ static void handle_message(gateway *g, const client_id *client, const void *byte
     base_error error = {0};
     base_status status;
     if (size > g->options->max_message_bytes)
-        status = base_fail(&error, BASE_ETOOBIG, "a message of %zu bytes; this server takes %u; send smaller images", size,
-                           g->options->max_message_bytes);
+        status = base_fail(&error, BASE_ETOOBIG, "a message of %zu bytes; this server takes %u; send smaller images",
+                           size, g->options->max_message_bytes);
     else
         status = wire_request_decode(bytes, size, &request, &error);
     if (status != BASE_OK) {
@@ -187,7 +189,8 @@ static void handle_message(gateway *g, const client_id *client, const void *byte
     wire_request_release(&request);
 }
 
-/* Take the frames of one message: up to three are kept, the rest are thrown away.  Returns how many there were, 0: none waits. */
+/* Take the frames of one message: up to three are kept, the rest are thrown away.  Returns how many there were, 0: none
+ * waits. */
 static int receive_frames(gateway *g, zmq_msg_t frames[3])
 {
     zmq_msg_t spare;
@@ -237,15 +240,16 @@ static bool set_int(void *socket, int option, int value)
     return zmq_setsockopt(socket, option, &value, sizeof value) == 0;
 }
 
-/* ZeroMQ drops the connection of a message beyond MAXMSGSIZE without a word.  So it is set to twice the limit: up to there the client
- * gets a typed refusal, and memory is bounded still. */
+/* ZeroMQ drops the connection of a message beyond MAXMSGSIZE without a word.  So it is set to twice the limit: up to
+ * there the client gets a typed refusal, and memory is bounded still. */
 static base_status open_socket(gateway *g, base_error *error)
 {
     int64_t bytes_max = (int64_t)g->options->max_message_bytes * 2;
     g->socket = zmq_socket(g->zmq, ZMQ_ROUTER);
-    if (g->socket == NULL || !set_int(g->socket, ZMQ_LINGER, LINGER_MS) || !set_int(g->socket, ZMQ_ROUTER_MANDATORY, 1) ||
-        !set_int(g->socket, ZMQ_SNDHWM, SEND_QUEUE) || !set_int(g->socket, ZMQ_RCVHWM, RECEIVE_QUEUE) ||
-        !set_int(g->socket, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) || !set_int(g->socket, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS) ||
+    if (g->socket == NULL || !set_int(g->socket, ZMQ_LINGER, LINGER_MS) ||
+        !set_int(g->socket, ZMQ_ROUTER_MANDATORY, 1) || !set_int(g->socket, ZMQ_SNDHWM, SEND_QUEUE) ||
+        !set_int(g->socket, ZMQ_RCVHWM, RECEIVE_QUEUE) || !set_int(g->socket, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) ||
+        !set_int(g->socket, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS) ||
         !set_int(g->socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) ||
         zmq_setsockopt(g->socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max) != 0)
         return base_fail(error, BASE_EIO, "cannot open the gateway's socket: %s", zmq_strerror(errno));
@@ -260,7 +264,8 @@ static base_status bind_endpoint(gateway *g, const char *endpoint, base_error *e
     set_int(g->socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL); /* else 127.0.0.1 is reported as [::ffff:127.0.0.1] */
     if (zmq_bind(g->socket, endpoint) != 0) {
         if (errno == EADDRINUSE)
-            return base_fail(error, BASE_EBUSY, "'%s' is in use; is another server running? choose another port or stop it", endpoint);
+            return base_fail(error, BASE_EBUSY,
+                             "'%s' is in use; is another server running? choose another port or stop it", endpoint);
         return base_fail(error, errno == EINVAL || errno == ENODEV || errno == EADDRNOTAVAIL ? BASE_EINVAL : BASE_EIO,
                          "cannot listen on '%s': %s", endpoint, zmq_strerror(errno));
     }
@@ -282,8 +287,8 @@ static base_status open_endpoints(gateway *g, base_error *error)
     return status;
 }
 
-/* ZeroMQ removes the file of an ipc endpoint on a thread of its own, some time after the close; nothing shall be left when
- * gateway_stop returns. */
+/* ZeroMQ removes the file of an ipc endpoint on a thread of its own, some time after the close; nothing shall be left
+ * when gateway_stop returns. */
 static void close_socket(gateway *g)
 {
     if (g->socket == NULL)
@@ -384,13 +389,17 @@ static base_status run_thread(gateway *g, base_error *error)
     return g->started.error.status;
 }
 
-base_status gateway_start(const coord_options *options, void *zmq, mailbox *box, mailbox *engine, atomic_size_t *payload_bytes,
-                          gateway **out, base_error *error)
+base_status gateway_start(const coord_options *options, void *zmq, mailbox *box, mailbox *engine,
+                          atomic_size_t *payload_bytes, gateway **out, base_error *error)
 {
     gateway *g = calloc(1, sizeof *g);
     if (g == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the gateway");
-    *g = (gateway){.options = options, .zmq = zmq, .box = box, .engine = engine, .payload_bytes = payload_bytes,
+    *g = (gateway){.options = options,
+                   .zmq = zmq,
+                   .box = box,
+                   .engine = engine,
+                   .payload_bytes = payload_bytes,
                    .started = {.kind = MAIL_STARTED, .is_embedded = true}};
     base_status status = mailbox_init(&g->started_box, error);
     if (status != BASE_OK) {

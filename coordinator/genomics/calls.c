@@ -36,17 +36,20 @@ static bool is_snp(const calls_allele *a)
 
 static bool is_inside(const inputs *in, const calls_allele *a)
 {
-    return in->regions == NULL || calls_regions_hold(in->regions, a->contig, a->position, a->position + (int64_t)strlen(a->ref));
+    return in->regions == NULL ||
+           calls_regions_hold(in->regions, a->contig, a->position, a->position + (int64_t)strlen(a->ref));
 }
 
 /* Both lists are sorted alike: one walk over both. */
 static void match(const inputs *in, calls_comparison *out)
 {
     for (size_t c = 0, t = 0; c < in->calls.n || t < in->truth.n;) {
-        const calls_allele *call = c < in->calls.n ? &in->calls.alleles[c] : NULL, *truth = t < in->truth.n ? &in->truth.alleles[t] : NULL;
+        const calls_allele *call = c < in->calls.n ? &in->calls.alleles[c] : NULL,
+                           *truth = t < in->truth.n ? &in->truth.alleles[t] : NULL;
         int order = call == NULL ? 1 : truth == NULL ? -1 : calls_compare_alleles(call, truth);
         const calls_allele *one = order <= 0 ? call : truth;
-        calls_pair pair = {.is_snp = is_snp(one), .called = order <= 0 ? call->copies : 0, .truth = order >= 0 ? truth->copies : 0};
+        calls_pair pair = {
+            .is_snp = is_snp(one), .called = order <= 0 ? call->copies : 0, .truth = order >= 0 ? truth->copies : 0};
         c += order <= 0;
         t += order >= 0;
         if (is_inside(in, one)) {
@@ -58,8 +61,8 @@ static void match(const inputs *in, calls_comparison *out)
     }
 }
 
-base_status calls_compare(const char *calls, const char *truth, const char *confident, const char *reference, calls_comparison *out,
-                          base_error *error)
+base_status calls_compare(const char *calls, const char *truth, const char *confident, const char *reference,
+                          calls_comparison *out, base_error *error)
 {
     inputs in = {0};
     calls_comparison found = {0};

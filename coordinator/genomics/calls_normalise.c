@@ -1,4 +1,5 @@
-/* calls_normalise.c - one way to write an allele (Tan et al. 2015): as short as it goes, then as far to the left as it goes. */
+/* calls_normalise.c - one way to write an allele (Tan et al. 2015): as short as it goes, then as far to the left as it
+ * goes. */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,13 +9,15 @@
 enum { STRIDE = 64 }; /* reference bases fetched at a time */
 
 /* Bases [begin, end) of the contig, upper case. */
-static base_status fetch(faidx_t *reference, const char *contig, int64_t begin, int64_t end, char **out, base_error *error)
+static base_status fetch(faidx_t *reference, const char *contig, int64_t begin, int64_t end, char **out,
+                         base_error *error)
 {
     hts_pos_t n = 0;
     char *bases = faidx_fetch_seq64(reference, contig, begin, end - 1, &n);
     if (bases == NULL || n != end - begin) {
         free(bases);
-        return base_fail(error, BASE_EFORMAT, "the reference has no bases %lld to %lld of '%.80s'", (long long)begin + 1, (long long)end, contig);
+        return base_fail(error, BASE_EFORMAT, "the reference has no bases %lld to %lld of '%.80s'",
+                         (long long)begin + 1, (long long)end, contig);
     }
     for (hts_pos_t i = 0; i < n; i++)
         bases[i] = (char)toupper((unsigned char)bases[i]);
@@ -28,8 +31,9 @@ static base_status check_reference(const calls_allele *a, faidx_t *reference, ba
     int64_t n = (int64_t)strlen(a->ref);
     base_status status = fetch(reference, a->contig, a->position, a->position + n, &bases, error);
     if (status == BASE_OK && memcmp(bases, a->ref, (size_t)n) != 0)
-        status = base_fail(error, BASE_EFORMAT, "the allele '%.40s' at %.80s:%lld is not what the reference has there ('%.40s')", a->ref, a->contig,
-                           (long long)a->position + 1, bases);
+        status = base_fail(error, BASE_EFORMAT,
+                           "the allele '%.40s' at %.80s:%lld is not what the reference has there ('%.40s')", a->ref,
+                           a->contig, (long long)a->position + 1, bases);
     free(bases);
     return status;
 }
@@ -48,8 +52,8 @@ static void trim(calls_allele *a)
     a->position += (int64_t)front;
 }
 
-/* How far an insertion or deletion of `n` bases, `moved`, can go to the left: while the base before it is its own last.  The anchor is
- * bases[at]; returns how many steps of the `at` that are known. */
+/* How far an insertion or deletion of `n` bases, `moved`, can go to the left: while the base before it is its own last.
+ * The anchor is bases[at]; returns how many steps of the `at` that are known. */
 static size_t steps(const char *bases, size_t at, const char *moved, size_t n, size_t turned)
 {
     size_t k = 0;

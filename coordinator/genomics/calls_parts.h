@@ -26,7 +26,8 @@ typedef struct calls_list {
 /* -1, 0, 1 by contig, position and alleles. */
 int calls_compare_alleles(const calls_allele *a, const calls_allele *b);
 
-/* Read a file.  `reference` may be NULL; `only_passed` leaves out what a FILTER marks.  Errors: those of calls_compare. */
+/* Read a file.  `reference` may be NULL; `only_passed` leaves out what a FILTER marks.  Errors: those of calls_compare.
+ */
 base_status calls_read(const char *path, faidx_t *reference, bool only_passed, calls_list *out, base_error *error);
 void calls_list_release(calls_list *list);
 

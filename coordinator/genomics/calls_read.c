@@ -98,13 +98,18 @@ static bool grow(calls_list *list)
     return true;
 }
 
-/* `ref` and `alt` of n_ref and n_alt bases, upper-cased; room for both to take the length of the longer, as moving them needs. */
-static base_status push(reading *r, const char *contig, int64_t position, const char *ref, size_t n_ref, const char *alt, size_t n_alt, uint8_t copies,
-                        base_error *error)
+/* `ref` and `alt` of n_ref and n_alt bases, upper-cased; room for both to take the length of the longer, as moving them
+ * needs. */
+static base_status push(reading *r, const char *contig, int64_t position, const char *ref, size_t n_ref,
+                        const char *alt, size_t n_alt, uint8_t copies, base_error *error)
 {
     calls_list *list = r->list;
     char *memory = calloc(2, n_ref + n_alt + 1);
-    calls_allele allele = {.contig = intern(list, contig), .position = position, .ref = memory, .alt = memory + n_ref + n_alt + 1, .copies = copies};
+    calls_allele allele = {.contig = intern(list, contig),
+                           .position = position,
+                           .ref = memory,
+                           .alt = memory + n_ref + n_alt + 1,
+                           .copies = copies};
     if (memory == NULL || allele.contig == NULL || !grow(list)) {
         free(memory);
         return no_memory(r, error);
@@ -145,7 +150,8 @@ static base_status add_allele(reading *r, const char *alt, uint8_t copies, base_
     return status;
 }
 
-/* The first sample's copies of each allele; false: it has no genotype.  A single allele, as on a male's X, counts twice. */
+/* The first sample's copies of each allele; false: it has no genotype.  A single allele, as on a male's X, counts
+ * twice. */
 static bool count_copies(const reading *r, int ploidy, uint8_t *copies)
 {
     int n = 0, last = 0;
@@ -183,24 +189,28 @@ static base_status add_genotype(reading *r, int ploidy, base_error *error)
 static bool has_passed(const reading *r)
 {
     const bcf1_t *record = r->record;
-    return record->d.n_flt == 0 || (record->d.n_flt == 1 && strcmp(bcf_hdr_int2id(r->header, BCF_DT_ID, record->d.flt[0]), "PASS") == 0);
+    return record->d.n_flt == 0 ||
+           (record->d.n_flt == 1 && strcmp(bcf_hdr_int2id(r->header, BCF_DT_ID, record->d.flt[0]), "PASS") == 0);
 }
 
 static base_status add_record(reading *r, bool only_passed, base_error *error)
 {
     const int harmless = BCF_ERR_CTG_UNDEF | BCF_ERR_TAG_UNDEF; /* many tools leave lines out of the header */
-    if ((r->record->errcode & ~harmless) != 0 || bcf_unpack(r->record, BCF_UN_ALL) != 0 || r->record->pos < 0 || r->record->n_allele < 1 ||
-        bcf_hdr_id2name(r->header, r->record->rid) == NULL)
+    if ((r->record->errcode & ~harmless) != 0 || bcf_unpack(r->record, BCF_UN_ALL) != 0 || r->record->pos < 0 ||
+        r->record->n_allele < 1 || bcf_hdr_id2name(r->header, r->record->rid) == NULL)
         return base_fail(error, BASE_EFORMAT, "record %llu of '%.200s' is damaged", r->number, r->path);
     if (only_passed && !has_passed(r)) {
         r->list->left_out.n_filtered++;
         return BASE_OK;
     }
-    int n = bcf_get_genotypes(r->header, r->record, &r->genotype, &r->n_genotype), ploidy = n > 0 ? n / bcf_hdr_nsamples(r->header) : 0;
+    int n = bcf_get_genotypes(r->header, r->record, &r->genotype, &r->n_genotype),
+        ploidy = n > 0 ? n / bcf_hdr_nsamples(r->header) : 0;
     if (n == -4)
         return no_memory(r, error);
     if (ploidy > 2)
-        return base_fail(error, BASE_EUNSUPPORTED, "record %llu of '%.200s' has genotypes of %d alleles; one and two are counted", r->number, r->path, ploidy);
+        return base_fail(error, BASE_EUNSUPPORTED,
+                         "record %llu of '%.200s' has genotypes of %d alleles; one and two are counted", r->number,
+                         r->path, ploidy);
     return add_genotype(r, ploidy, error);
 }
 
@@ -209,7 +219,8 @@ static base_status open_file(reading *r, base_error *error)
     errno = 0;
     r->file = bcf_open(r->path, "r");
     if (r->file == NULL && errno != ENOEXEC && errno != 0)
-        return base_fail(error, errno == ENOENT ? BASE_ENOTFOUND : BASE_EIO, "cannot open '%.200s': %s", r->path, strerror(errno));
+        return base_fail(error, errno == ENOENT ? BASE_ENOTFOUND : BASE_EIO, "cannot open '%.200s': %s", r->path,
+                         strerror(errno));
     if (r->file == NULL || hts_get_format(r->file)->category != variant_data)
         return base_fail(error, BASE_EFORMAT, "'%.200s' is no VCF", r->path);
     r->header = bcf_hdr_read(r->file);

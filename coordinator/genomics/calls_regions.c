@@ -39,18 +39,23 @@ static bool parse_place(const char *text, const char **end, int64_t *out)
 
 static bool is_comment(const char *line)
 {
-    return line[strspn(line, " \t\r")] == '\0' || line[0] == '#' || strncmp(line, "track", 5) == 0 || strncmp(line, "browser", 7) == 0;
+    return line[strspn(line, " \t\r")] == '\0' || line[0] == '#' || strncmp(line, "track", 5) == 0 ||
+           strncmp(line, "browser", 7) == 0;
 }
 
-static base_status add_line(calls_regions *regions, const char *line, const char *path, unsigned long long number, base_error *error)
+static base_status add_line(calls_regions *regions, const char *line, const char *path, unsigned long long number,
+                            base_error *error)
 {
     region found = {0};
     size_t size = strcspn(line, "\t");
     const char *at = line + size, *end = at;
-    bool good = size > 0 && *at == '\t' && parse_place(at + 1, &end, &found.begin) && *end == '\t' && parse_place(end + 1, &end, &found.end) &&
-                (*end == '\0' || *end == '\t' || *end == '\r') && found.begin <= found.end;
+    bool good = size > 0 && *at == '\t' && parse_place(at + 1, &end, &found.begin) && *end == '\t' &&
+                parse_place(end + 1, &end, &found.end) && (*end == '\0' || *end == '\t' || *end == '\r') &&
+                found.begin <= found.end;
     if (!good)
-        return base_fail(error, BASE_EFORMAT, "'%.200s', line %llu: no region; a BED line is contig, begin and end, with tabs between", path, number);
+        return base_fail(error, BASE_EFORMAT,
+                         "'%.200s', line %llu: no region; a BED line is contig, begin and end, with tabs between", path,
+                         number);
     if (regions->n == regions->capacity) {
         size_t capacity = regions->capacity == 0 ? 256 : regions->capacity * 2;
         region *all = realloc(regions->all, capacity * sizeof *all);
@@ -92,7 +97,8 @@ base_status calls_regions_read(const char *path, calls_regions **out, base_error
     base_status status = BASE_OK;
     int got = -1;
     if (file == NULL)
-        status = base_fail(error, errno == ENOENT ? BASE_ENOTFOUND : BASE_EIO, "cannot open '%.200s': %s", path, strerror(errno));
+        status = base_fail(error, errno == ENOENT ? BASE_ENOTFOUND : BASE_EIO, "cannot open '%.200s': %s", path,
+                           strerror(errno));
     else if (regions == NULL)
         status = base_fail(error, BASE_ENOMEM, "no memory for the regions of '%.200s'", path);
     for (unsigned long long number = 1; status == BASE_OK && (got = hts_getline(file, '\n', &line)) >= 0; number++)

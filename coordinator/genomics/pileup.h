@@ -1,8 +1,8 @@
 /* pileup.h - the reads around a candidate variant as a picture, as DeepVariant draws it for Illumina genomes.
  *
  * A pileup is [PILEUP_HEIGHT][PILEUP_WIDTH][PILEUP_CHANNELS] u8.  Its middle column is the first base of the variant's
- * reference allele; rows 0 to 4 show the reference, the rows below one read each, unused rows are black.  Channels: read
- * base, base quality, mapping quality, strand, read supports the variant, base differs from the reference.
+ * reference allele; rows 0 to 4 show the reference, the rows below one read each, unused rows are black.  Channels:
+ * read base, base quality, mapping quality, strand, read supports the variant, base differs from the reference.
  * docs/GENOMICS.md has the encoding, its sources and every choice.
  *
  * Files are hostile: damage is an error, never a partly drawn picture.  A source belongs to one thread at a time.
@@ -25,8 +25,8 @@ enum {
     PILEUP_CHANNELS = 6,
     PILEUP_BYTES = PILEUP_HEIGHT * PILEUP_WIDTH * PILEUP_CHANNELS,
     PILEUP_IMAGE_SIDE = 224,
-    PILEUP_ALLELE_MAX = 10000,   /* bases of an allele */
-    PILEUP_READS_MAX = 1 << 20,  /* reads that overlap one site */
+    PILEUP_ALLELE_MAX = 10000,  /* bases of an allele */
+    PILEUP_READS_MAX = 1 << 20, /* reads that overlap one site */
 };
 
 /* ---- sites ---- */
@@ -79,12 +79,12 @@ base_status pileup_open(const char *alignments, const char *reference, pileup_so
 void pileup_close(pileup_source **source);
 
 /* Draw `site` for its alternative alleles `first` and `second` (the same index twice: for one), into out[PILEUP_BYTES].
- * Errors, `out` undefined: BASE_ENOTFOUND the contig is not in both files; BASE_EINVAL the site lies beyond its contig, the
- * reference allele is not what the FASTA file has, or the contig's lengths differ; BASE_EUNSUPPORTED the window of
+ * Errors, `out` undefined: BASE_ENOTFOUND the contig is not in both files; BASE_EINVAL the site lies beyond its contig,
+ * the reference allele is not what the FASTA file has, or the contig's lengths differ; BASE_EUNSUPPORTED the window of
  * PILEUP_WIDTH bases does not fit the contig, or there is no such alternative allele; BASE_ETOOBIG more than
  * PILEUP_READS_MAX reads; BASE_EFORMAT damaged reads, or a CRAM of another reference; BASE_EIO; BASE_ENOMEM. */
-base_status pileup_draw(pileup_source *source, const pileup_site *site, size_t first, size_t second, const pileup_rules *rules,
-                        uint8_t *out, base_error *error);
+base_status pileup_draw(pileup_source *source, const pileup_site *site, size_t first, size_t second,
+                        const pileup_rules *rules, uint8_t *out, base_error *error);
 
 /* ---- arrays and pictures ---- */
 

@@ -1,13 +1,11 @@
 /* pileup_allele.c - which allele does a read show at the site?
  *
- * As DeepVariant's allele counter has it.  Each aligned base is an allele at its own position; an insertion, deletion or
- * soft clip is one at the base before it, its anchor, and replaces that base's.  Inserted and aligned bases count only
- * when all of them are A, C, G or T of enough quality; a deletion has no quality.  The allele is then written out over
- * the site's whole reference allele and compared:
- *     base b                 b   + ref[1..]
- *     anchor b, inserted s   b s + ref[1..]
- *     anchor b, n deleted    b   + ref[1+n..]
- * The anchor is the read's base, or the reference's where the read begins with the insertion or deletion. */
+ * As DeepVariant's allele counter has it.  Each aligned base is an allele at its own position; an insertion, deletion
+ * or soft clip is one at the base before it, its anchor, and replaces that base's.  Inserted and aligned bases count
+ * only when all of them are A, C, G or T of enough quality; a deletion has no quality.  The allele is then written out
+ * over the site's whole reference allele and compared: base b                 b   + ref[1..] anchor b, inserted s   b s
+ * + ref[1..] anchor b, n deleted    b   + ref[1+n..] The anchor is the read's base, or the reference's where the read
+ * begins with the insertion or deletion. */
 #include <string.h>
 
 #include "coordinator/genomics/pileup_parts.h"
@@ -54,7 +52,8 @@ static bool is_deletion_canonical(const pileup_view *view, int64_t n)
 }
 
 /* An operation of `n` bases whose anchor is the site; *allele stays when its bases do not count. */
-static void take_anchored(const bam1_t *read, const pileup_view *view, int op, int64_t read_i, int64_t n, shown_allele *allele)
+static void take_anchored(const bam1_t *read, const pileup_view *view, int op, int64_t read_i, int64_t n,
+                          shown_allele *allele)
 {
     const char *ref = view->site->ref;
     size_t ref_size = strlen(ref), n_deleted = op == BAM_CDEL ? (size_t)n : 0;
@@ -64,8 +63,11 @@ static void take_anchored(const bam1_t *read, const pileup_view *view, int op, i
     bool fits = n_deleted < ref_size; /* a longer deletion is another allele */
     if (op == BAM_CDEL ? !is_deletion_canonical(view, n) : !are_usable(read, read_i, n, view->rules->min_base_quality))
         return;
-    *allele = (shown_allele){.is_known = fits && op != BAM_CSOFT_CLIP, .anchor = anchor, .inserted_at = read_i,
-                             .n_inserted = op == BAM_CINS ? (size_t)n : 0, .ref_from = 1 + n_deleted};
+    *allele = (shown_allele){.is_known = fits && op != BAM_CSOFT_CLIP,
+                             .anchor = anchor,
+                             .inserted_at = read_i,
+                             .n_inserted = op == BAM_CINS ? (size_t)n : 0,
+                             .ref_from = 1 + n_deleted};
 }
 
 /* `n` aligned bases from `position` on. */
@@ -87,7 +89,8 @@ static shown_allele find_allele(const bam1_t *read, const pileup_view *view)
         int64_t n = bam_cigar_oplen(cigar[k]);
         if (moves == 3)
             take_aligned(read, view, position, read_i, n, &allele);
-        else if (n > 0 && position - 1 == view->site->position && (op == BAM_CINS || op == BAM_CDEL || op == BAM_CSOFT_CLIP))
+        else if (n > 0 && position - 1 == view->site->position &&
+                 (op == BAM_CINS || op == BAM_CDEL || op == BAM_CSOFT_CLIP))
             take_anchored(read, view, op, read_i, n, &allele);
         read_i += (moves & 1) != 0 ? n : 0;
         position += (moves & 2) != 0 ? n : 0;
@@ -111,6 +114,6 @@ bool pileup_supports(const bam1_t *read, const pileup_view *view)
 {
     const pileup_site *site = view->site;
     shown_allele allele = find_allele(read, view);
-    return allele.is_known &&
-           (spells(read, &allele, site->ref, site->alts[view->first]) || spells(read, &allele, site->ref, site->alts[view->second]));
+    return allele.is_known && (spells(read, &allele, site->ref, site->alts[view->first]) ||
+                               spells(read, &allele, site->ref, site->alts[view->second]));
 }

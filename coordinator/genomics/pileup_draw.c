@@ -18,10 +18,10 @@ enum {
     FORWARD = 70,
     REVERSE = 240,
     /* 254 times an opacity, cut to whole numbers */
-    SUPPORTS = 254,       /* 1.0 */
-    SUPPORTS_NOT = 152,   /* 0.6 */
-    DIFFERS = 254,        /* 1.0 */
-    DIFFERS_NOT = 50,     /* 0.2 */
+    SUPPORTS = 254,     /* 1.0 */
+    SUPPORTS_NOT = 152, /* 0.6 */
+    DIFFERS = 254,      /* 1.0 */
+    DIFFERS_NOT = 50,   /* 0.2 */
 };
 
 static uint8_t base_colour(char base)
@@ -45,7 +45,8 @@ static uint8_t quality_colour(uint32_t quality, uint32_t cap)
     return (uint8_t)(254.0f * ((float)(quality < cap ? quality : cap) / (float)cap));
 }
 
-static void put_pixel(uint8_t *pixel, char base, uint8_t quality, uint8_t mapping, uint8_t strand, uint8_t support, bool differs)
+static void put_pixel(uint8_t *pixel, char base, uint8_t quality, uint8_t mapping, uint8_t strand, uint8_t support,
+                      bool differs)
 {
     pixel[0] = base_colour(base);
     pixel[1] = quality;
@@ -79,8 +80,8 @@ static bool draw_pixel(const read_pen *pen, int64_t position, int64_t read_i, ch
     uint8_t quality = bam_get_qual(pen->read)[read_i];
     if (position == pen->view->site->position && quality < pen->view->rules->min_base_quality)
         return false;
-    put_pixel(pen->row + column * PILEUP_CHANNELS, base, quality_colour(quality, BASE_QUALITY_CAP), pen->mapping, pen->strand,
-              pen->support, base != pen->view->bases[column]);
+    put_pixel(pen->row + column * PILEUP_CHANNELS, base, quality_colour(quality, BASE_QUALITY_CAP), pen->mapping,
+              pen->strand, pen->support, base != pen->view->bases[column]);
     return true;
 }
 
@@ -100,7 +101,9 @@ static bool draw_operation(const read_pen *pen, int op, int64_t n, int64_t posit
 static bool draw_read(const pileup_view *view, const bam1_t *read, uint8_t *row)
 {
     memset(row, 0, ROW_BYTES);
-    read_pen pen = {.view = view, .read = read, .row = row,
+    read_pen pen = {.view = view,
+                    .read = read,
+                    .row = row,
                     .mapping = quality_colour(read->core.qual, MAPPING_QUALITY_CAP),
                     .strand = bam_is_rev(read) ? REVERSE : FORWARD,
                     .support = pileup_supports(read, view) ? SUPPORTS : SUPPORTS_NOT};
@@ -140,8 +143,11 @@ static int compare_numbers(int64_t a, int64_t b)
 static int compare_keys(const void *left, const void *right)
 {
     const row_key *a = left, *b = right;
-    int by_haplotype = compare_numbers(a->haplotype, b->haplotype), by_position = compare_numbers(a->position, b->position);
-    return by_haplotype != 0 ? by_haplotype : by_position != 0 ? by_position : (a->order > b->order) - (a->order < b->order);
+    int by_haplotype = compare_numbers(a->haplotype, b->haplotype),
+        by_position = compare_numbers(a->position, b->position);
+    return by_haplotype != 0  ? by_haplotype
+           : by_position != 0 ? by_position
+                              : (a->order > b->order) - (a->order < b->order);
 }
 
 void pileup_draw_rows(const pileup_view *view, bam1_t **reads, size_t n, uint8_t *out)

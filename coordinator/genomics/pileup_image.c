@@ -36,7 +36,8 @@ base_status pileup_to_image(const uint8_t *pileup, const pileup_layout *layout, 
                 memcpy(pixels + ((above + half * PILEUP_HEIGHT + y) * side + left + x) * HALF_CHANNELS,
                        pileup + (y * PILEUP_WIDTH + x) * PILEUP_CHANNELS + from, HALF_CHANNELS);
     }
-    *out = (image){.width = PILEUP_IMAGE_SIDE, .height = PILEUP_IMAGE_SIDE, .channels = HALF_CHANNELS, .pixels = pixels};
+    *out =
+        (image){.width = PILEUP_IMAGE_SIDE, .height = PILEUP_IMAGE_SIDE, .channels = HALF_CHANNELS, .pixels = pixels};
     return BASE_OK;
 }
 

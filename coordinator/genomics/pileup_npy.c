@@ -43,10 +43,11 @@ base_status pileup_read_npy(const void *bytes, size_t size, uint8_t *out, base_e
     }
     const char *dictionary = length > DICTIONARY_MAX ? NULL : base_reader_take(&reader, length);
     if (reader.failed || dictionary == NULL || !describes_pileup(dictionary, length))
-        return base_fail(error, BASE_EFORMAT, "the array is not a pileup: uint8 in C order, of shape (%d, %d, %d)", PILEUP_HEIGHT,
-                         PILEUP_WIDTH, PILEUP_CHANNELS);
+        return base_fail(error, BASE_EFORMAT, "the array is not a pileup: uint8 in C order, of shape (%d, %d, %d)",
+                         PILEUP_HEIGHT, PILEUP_WIDTH, PILEUP_CHANNELS);
     if (base_reader_left(&reader) != PILEUP_BYTES)
-        return base_fail(error, BASE_EFORMAT, "the .npy file has %zu bytes of samples instead of %d: it is cut short or damaged",
+        return base_fail(error, BASE_EFORMAT,
+                         "the .npy file has %zu bytes of samples instead of %d: it is cut short or damaged",
                          base_reader_left(&reader), PILEUP_BYTES);
     memcpy(out, reader.at, PILEUP_BYTES);
     return BASE_OK;

@@ -82,7 +82,8 @@ static base_status parse_alts(const char *text, pileup_site *site, base_error *e
             return base_fail(error, BASE_ENOMEM, "no memory for an allele of %zu bases", size);
         const char *alt = site->alts[site->n_alts - 1];
         if (!is_sequence(alt) || strcmp(alt, site->ref) == 0)
-            return base_fail(error, BASE_EINVAL, "'%.40s' is no alternative allele of '%.40s': bases of A, C, G, T, N that differ from it",
+            return base_fail(error, BASE_EINVAL,
+                             "'%.40s' is no alternative allele of '%.40s': bases of A, C, G, T, N that differ from it",
                              alt, site->ref);
         if (text[size] == '\0')
             return BASE_OK;
@@ -148,7 +149,8 @@ base_status pileup_vcf_open(const char *path, pileup_vcf **out, base_error *erro
         vcf->record = bcf_init();
     }
     bool has_memory = vcf != NULL && vcf->path != NULL && vcf->record != NULL;
-    base_status status = has_memory ? open_vcf(vcf, error) : base_fail(error, BASE_ENOMEM, "no memory to open '%s'", path);
+    base_status status =
+        has_memory ? open_vcf(vcf, error) : base_fail(error, BASE_ENOMEM, "no memory to open '%s'", path);
     if (status == BASE_OK)
         *out = vcf;
     else
@@ -177,7 +179,8 @@ static base_status fill_from_record(const pileup_vcf *vcf, pileup_site *site, ba
     bcf1_t *record = vcf->record;
     const char *contig = bcf_hdr_id2name(vcf->header, record->rid);
     if (contig == NULL || record->pos < 0 || record->n_allele < 1)
-        return base_fail(error, BASE_EFORMAT, "record %llu of '%s' has no place or no reference allele", vcf->n, vcf->path);
+        return base_fail(error, BASE_EFORMAT, "record %llu of '%s' has no place or no reference allele", vcf->n,
+                         vcf->path);
     site->position = record->pos;
     site->contig = strdup(contig);
     site->ref = upper_copy(record->d.allele[0], strlen(record->d.allele[0]));
@@ -192,8 +195,9 @@ static base_status fill_from_record(const pileup_vcf *vcf, pileup_site *site, ba
     if (!has_memory)
         return base_fail(error, BASE_ENOMEM, "no memory for record %llu of '%s'", vcf->n, vcf->path);
     if (!is_sequence(site->ref) || strlen(site->ref) > PILEUP_ALLELE_MAX)
-        return base_fail(error, BASE_EFORMAT, "the reference allele of record %llu of '%s' is not 1 to %d bases of A, C, G, T, N",
-                         vcf->n, vcf->path, PILEUP_ALLELE_MAX);
+        return base_fail(error, BASE_EFORMAT,
+                         "the reference allele of record %llu of '%s' is not 1 to %d bases of A, C, G, T, N", vcf->n,
+                         vcf->path, PILEUP_ALLELE_MAX);
     return BASE_OK;
 }
 

@@ -37,8 +37,8 @@ static base_status open_reference(pileup_source *s, base_error *error)
     if (file == NULL)
         return base_fail(error, BASE_EIO, "cannot open the reference '%s': %s", s->reference, strerror(errno));
     fclose(file);
-    return base_fail(error, BASE_ENOTFOUND, "the reference '%s' has no index that can be read; make it with samtools faidx",
-                     s->reference);
+    return base_fail(error, BASE_ENOTFOUND,
+                     "the reference '%s' has no index that can be read; make it with samtools faidx", s->reference);
 }
 
 static base_status open_alignments(pileup_source *s, base_error *error)
@@ -46,21 +46,23 @@ static base_status open_alignments(pileup_source *s, base_error *error)
     errno = 0;
     s->file = sam_open(s->alignments, "r");
     if (s->file == NULL)
-        return base_fail(error, errno == ENOEXEC || errno == 0 ? BASE_EFORMAT : BASE_EIO, "cannot open '%s': %s", s->alignments,
-                         errno == ENOEXEC || errno == 0 ? "neither BAM nor CRAM" : strerror(errno));
+        return base_fail(error, errno == ENOEXEC || errno == 0 ? BASE_EFORMAT : BASE_EIO, "cannot open '%s': %s",
+                         s->alignments, errno == ENOEXEC || errno == 0 ? "neither BAM nor CRAM" : strerror(errno));
     const htsFormat *format = hts_get_format(s->file);
     if (format->format != bam && format->format != cram)
-        return base_fail(error, BASE_EFORMAT, "'%s' is neither BAM nor CRAM; convert it with samtools sort", s->alignments);
+        return base_fail(error, BASE_EFORMAT, "'%s' is neither BAM nor CRAM; convert it with samtools sort",
+                         s->alignments);
     if (format->format == cram && hts_set_opt(s->file, CRAM_OPT_REFERENCE, s->reference) != 0)
-        return base_fail(error, BASE_EFORMAT, "the CRAM file '%s' cannot be read with the reference '%s'", s->alignments,
-                         s->reference);
+        return base_fail(error, BASE_EFORMAT, "the CRAM file '%s' cannot be read with the reference '%s'",
+                         s->alignments, s->reference);
     s->header = sam_hdr_read(s->file);
     if (s->header == NULL)
         return base_fail(error, BASE_EFORMAT, "the header of '%s' is damaged", s->alignments);
     s->index = sam_index_load3(s->file, s->alignments, NULL, HTS_IDX_SILENT_FAIL);
-    return s->index != NULL ? BASE_OK
-                            : base_fail(error, BASE_ENOTFOUND, "'%s' has no index that can be read; make it with samtools index",
-                                        s->alignments);
+    return s->index != NULL
+               ? BASE_OK
+               : base_fail(error, BASE_ENOTFOUND, "'%s' has no index that can be read; make it with samtools index",
+                           s->alignments);
 }
 
 base_status pileup_open(const char *alignments, const char *reference, pileup_source **out, base_error *error)
@@ -119,8 +121,8 @@ static bool is_wanted(const bam1_t *read, const pileup_rules *rules)
 {
     const bam1_core_t *core = &read->core;
     const unsigned unwanted = BAM_FUNMAP | BAM_FDUP | BAM_FQCFAIL | BAM_FSECONDARY | BAM_FSUPPLEMENTARY;
-    return (core->flag & unwanted) == 0 && is_placed(core) && core->qual >= rules->min_mapping_quality && core->n_cigar > 0 &&
-           core->l_qseq > 0 && bam_get_qual(read)[0] != 0xFF;
+    return (core->flag & unwanted) == 0 && is_placed(core) && core->qual >= rules->min_mapping_quality &&
+           core->n_cigar > 0 && core->l_qseq > 0 && bam_get_qual(read)[0] != 0xFF;
 }
 
 static bool is_sound(const bam1_t *read)
@@ -166,7 +168,8 @@ static base_status take_reads(pileup_source *s, hts_itr_t *iterator, const pileu
             return BASE_OK;
         if (found < 0)
             return base_fail(error, BASE_EFORMAT,
-                             "cannot read the reads of '%s' at %s:%lld: the file is damaged, or a CRAM of another reference than '%s'",
+                             "cannot read the reads of '%s' at %s:%lld: the file is damaged, or a CRAM of another "
+                             "reference than '%s'",
                              s->alignments, contig, position, s->reference);
         if (!is_wanted(read, rules))
             continue;
@@ -174,17 +177,19 @@ static base_status take_reads(pileup_source *s, hts_itr_t *iterator, const pileu
             return base_fail(error, BASE_EFORMAT, "damaged read in '%s' at %s:%lld: its CIGAR does not fit its bases",
                              s->alignments, contig, position);
         if (++s->n > PILEUP_READS_MAX)
-            return base_fail(error, BASE_ETOOBIG, "more than %d reads of '%s' overlap %s:%lld", PILEUP_READS_MAX, s->alignments,
-                             contig, position);
+            return base_fail(error, BASE_ETOOBIG, "more than %d reads of '%s' overlap %s:%lld", PILEUP_READS_MAX,
+                             s->alignments, contig, position);
     }
 }
 
-static base_status query_reads(pileup_source *s, int tid, const pileup_site *site, const pileup_rules *rules, base_error *error)
+static base_status query_reads(pileup_source *s, int tid, const pileup_site *site, const pileup_rules *rules,
+                               base_error *error)
 {
     int64_t start = site->position - READ_MARGIN, end = site->position + (int64_t)strlen(site->ref) + READ_MARGIN;
     hts_itr_t *iterator = sam_itr_queryi(s->index, tid, start, end);
     if (iterator == NULL)
-        return base_fail(error, BASE_EFORMAT, "the index of '%s' is damaged; make it again with samtools index", s->alignments);
+        return base_fail(error, BASE_EFORMAT, "the index of '%s' is damaged; make it again with samtools index",
+                         s->alignments);
     base_status status = take_reads(s, iterator, site, rules, error);
     hts_itr_destroy(iterator);
     return status;
@@ -192,19 +197,22 @@ static base_status query_reads(pileup_source *s, int tid, const pileup_site *sit
 
 /* ---- the reference of a site ---- */
 
-static base_status find_contig(const pileup_source *s, const pileup_site *site, int *tid, int64_t *length, base_error *error)
+static base_status find_contig(const pileup_source *s, const pileup_site *site, int *tid, int64_t *length,
+                               base_error *error)
 {
     *tid = sam_hdr_name2tid(s->header, site->contig);
     if (*tid < 0)
-        return base_fail(error, BASE_ENOTFOUND, "'%s' has no contig '%s'; are 'chr20' and '20' mixed up?", s->alignments,
-                         site->contig);
+        return base_fail(error, BASE_ENOTFOUND, "'%s' has no contig '%s'; are 'chr20' and '20' mixed up?",
+                         s->alignments, site->contig);
     if (!faidx_has_seq(s->fasta, site->contig))
         return base_fail(error, BASE_ENOTFOUND, "the reference '%s' has no contig '%s'", s->reference, site->contig);
     *length = sam_hdr_tid2len(s->header, *tid);
     int64_t expected = faidx_seq_len(s->fasta, site->contig);
     if (*length != expected)
-        return base_fail(error, BASE_EINVAL, "contig '%s' has %lld bases in '%s' but %lld in '%s'; were the reads aligned to another reference?",
-                         site->contig, (long long)*length, s->alignments, (long long)expected, s->reference);
+        return base_fail(
+            error, BASE_EINVAL,
+            "contig '%s' has %lld bases in '%s' but %lld in '%s'; were the reads aligned to another reference?",
+            site->contig, (long long)*length, s->alignments, (long long)expected, s->reference);
     return BASE_OK;
 }
 
@@ -212,25 +220,28 @@ static base_status check_site(const pileup_site *site, size_t first, size_t seco
 {
     long long position = (long long)site->position + 1;
     if (first >= site->n_alts || second >= site->n_alts)
-        return base_fail(error, BASE_EUNSUPPORTED, "%s:%lld has no such alternative allele that is a sequence", site->contig, position);
+        return base_fail(error, BASE_EUNSUPPORTED, "%s:%lld has no such alternative allele that is a sequence",
+                         site->contig, position);
     if (site->position < 0 || site->position >= length || (int64_t)strlen(site->ref) > length - site->position)
-        return base_fail(error, BASE_EINVAL, "%s:%lld lies beyond the contig, which has %lld bases", site->contig, position,
-                         (long long)length);
+        return base_fail(error, BASE_EINVAL, "%s:%lld lies beyond the contig, which has %lld bases", site->contig,
+                         position, (long long)length);
     if (site->position < HALF_WIDTH || site->position + HALF_WIDTH >= length)
-        return base_fail(error, BASE_EUNSUPPORTED, "%s:%lld is too near to the end of the contig: a pileup shows %d bases on either side",
+        return base_fail(error, BASE_EUNSUPPORTED,
+                         "%s:%lld is too near to the end of the contig: a pileup shows %d bases on either side",
                          site->contig, position, HALF_WIDTH);
     return BASE_OK;
 }
 
 /* `n` bases from `start` on, upper case; the caller frees them. */
-static base_status fetch_bases(const pileup_source *s, const char *contig, int64_t start, int64_t n, char **out, base_error *error)
+static base_status fetch_bases(const pileup_source *s, const char *contig, int64_t start, int64_t n, char **out,
+                               base_error *error)
 {
     hts_pos_t got = 0;
     char *bases = faidx_fetch_seq64(s->fasta, contig, start, start + n - 1, &got);
     if (bases == NULL || got != n) {
         free(bases);
-        return base_fail(error, BASE_EIO, "cannot read %s:%lld of the reference '%s'; does its index belong to it?", contig,
-                         (long long)start + 1, s->reference);
+        return base_fail(error, BASE_EIO, "cannot read %s:%lld of the reference '%s'; does its index belong to it?",
+                         contig, (long long)start + 1, s->reference);
     }
     for (int64_t i = 0; i < n; i++)
         bases[i] = (char)toupper((unsigned char)bases[i]);
@@ -245,8 +256,10 @@ static base_status check_ref(const pileup_source *s, const pileup_site *site, ba
     if (status != BASE_OK)
         return status;
     if (strcmp(bases, site->ref) != 0)
-        status = base_fail(error, BASE_EINVAL, "the reference allele at %s:%lld is '%.40s', but '%s' has '%.40s' there; is it the right reference?",
-                           site->contig, (long long)site->position + 1, site->ref, s->reference, bases);
+        status = base_fail(
+            error, BASE_EINVAL,
+            "the reference allele at %s:%lld is '%.40s', but '%s' has '%.40s' there; is it the right reference?",
+            site->contig, (long long)site->position + 1, site->ref, s->reference, bases);
     free(bases);
     return status;
 }
@@ -256,8 +269,8 @@ pileup_rules pileup_rules_default(void)
     return (pileup_rules){.min_base_quality = 10, .min_mapping_quality = 5, .seed = 2101079370u};
 }
 
-base_status pileup_draw(pileup_source *source, const pileup_site *site, size_t first, size_t second, const pileup_rules *rules,
-                        uint8_t *out, base_error *error)
+base_status pileup_draw(pileup_source *source, const pileup_site *site, size_t first, size_t second,
+                        const pileup_rules *rules, uint8_t *out, base_error *error)
 {
     int tid = 0;
     int64_t length = 0;
@@ -269,7 +282,8 @@ base_status pileup_draw(pileup_source *source, const pileup_site *site, size_t f
     if (status == BASE_OK)
         status = query_reads(source, tid, site, rules, error);
     char *bases = NULL;
-    pileup_view view = {.site = site, .first = first, .second = second, .rules = rules, .start = site->position - HALF_WIDTH};
+    pileup_view view = {
+        .site = site, .first = first, .second = second, .rules = rules, .start = site->position - HALF_WIDTH};
     if (status == BASE_OK)
         status = fetch_bases(source, site->contig, view.start, PILEUP_WIDTH, &bases, error);
     if (status != BASE_OK)

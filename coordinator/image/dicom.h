@@ -5,8 +5,8 @@
  *                --dicom_frame.c-> one frame as raw samples (native and RLE here; other codecs in dicom_jpeg*.c)
  *                --dicom_tone.c--> 8 bits
  *
- * The parser is our own: GDCM's, as Debian builds it, ends the process by an assertion on damaged files.  The codecs are
- * those that GDCM calls, without it: its libjpeg for lossless and 12 bits, CharLS, OpenJPEG.
+ * The parser is our own: GDCM's, as Debian builds it, ends the process by an assertion on damaged files.  The codecs
+ * are those that GDCM calls, without it: its libjpeg for lossless and 12 bits, CharLS, OpenJPEG.
  *
  * Only the attributes of the table below are kept, none of which tells of a person, and the one that a caller names
  * (dicom_text.h); no value of a text goes into an error: a header may hold names in any field. */
@@ -19,45 +19,45 @@
 #include "proto/base/buf.h"
 
 /*  field                   group element scopes             name in errors */
-#define DICOM_FIELDS(X)                                                                                                \
-    X(DICOM_CHARACTERS,      0008, 0005, DICOM_TOP,                 "SpecificCharacterSet")                            \
-    X(DICOM_IMAGER_SPACING,  0018, 1164, DICOM_TOP,                 "ImagerPixelSpacing")                              \
-    X(DICOM_SAMPLES,         0028, 0002, DICOM_TOP,                 "SamplesPerPixel")                                 \
-    X(DICOM_PHOTOMETRIC,     0028, 0004, DICOM_TOP,                 "PhotometricInterpretation")                       \
-    X(DICOM_PLANAR,          0028, 0006, DICOM_TOP,                 "PlanarConfiguration")                             \
-    X(DICOM_FRAMES,          0028, 0008, DICOM_TOP,                 "NumberOfFrames")                                  \
-    X(DICOM_ROWS,            0028, 0010, DICOM_TOP,                 "Rows")                                            \
-    X(DICOM_COLUMNS,         0028, 0011, DICOM_TOP,                 "Columns")                                         \
-    X(DICOM_SPACING,         0028, 0030, DICOM_TOP | DICOM_OF_FRAME, "PixelSpacing")                                   \
-    X(DICOM_ASPECT,          0028, 0034, DICOM_TOP,                 "PixelAspectRatio")                                \
-    X(DICOM_ALLOCATED,       0028, 0100, DICOM_TOP,                 "BitsAllocated")                                   \
-    X(DICOM_STORED,          0028, 0101, DICOM_TOP,                 "BitsStored")                                      \
-    X(DICOM_HIGH,            0028, 0102, DICOM_TOP,                 "HighBit")                                         \
-    X(DICOM_SIGNED,          0028, 0103, DICOM_TOP,                 "PixelRepresentation")                             \
-    X(DICOM_CENTER,          0028, 1050, DICOM_TOP | DICOM_OF_FRAME, "WindowCenter")                                   \
-    X(DICOM_WIDTH,           0028, 1051, DICOM_TOP | DICOM_OF_FRAME, "WindowWidth")                                    \
-    X(DICOM_INTERCEPT,       0028, 1052, DICOM_TOP | DICOM_OF_FRAME, "RescaleIntercept")                               \
-    X(DICOM_SLOPE,           0028, 1053, DICOM_TOP | DICOM_OF_FRAME, "RescaleSlope")                                   \
-    X(DICOM_VOI_FUNCTION,    0028, 1056, DICOM_TOP | DICOM_OF_FRAME, "VOILUTFunction")                                 \
-    X(DICOM_RED_SHAPE,       0028, 1101, DICOM_TOP,                 "RedPaletteColorLookupTableDescriptor")            \
-    X(DICOM_GREEN_SHAPE,     0028, 1102, DICOM_TOP,                 "GreenPaletteColorLookupTableDescriptor")          \
-    X(DICOM_BLUE_SHAPE,      0028, 1103, DICOM_TOP,                 "BluePaletteColorLookupTableDescriptor")           \
-    X(DICOM_RED,             0028, 1201, DICOM_TOP,                 "RedPaletteColorLookupTableData")                  \
-    X(DICOM_GREEN,           0028, 1202, DICOM_TOP,                 "GreenPaletteColorLookupTableData")                \
-    X(DICOM_BLUE,            0028, 1203, DICOM_TOP,                 "BluePaletteColorLookupTableData")                 \
-    X(DICOM_MODALITY_SHAPE,  0028, 3002, DICOM_OF_MODALITY,         "LUTDescriptor of ModalityLUTSequence")            \
-    X(DICOM_MODALITY,        0028, 3006, DICOM_OF_MODALITY,         "LUTData of ModalityLUTSequence")                  \
-    X(DICOM_VOI_SHAPE,       0028, 3002, DICOM_OF_VOI,              "LUTDescriptor of VOILUTSequence")                 \
-    X(DICOM_VOI,             0028, 3006, DICOM_OF_VOI,              "LUTData of VOILUTSequence")                       \
-    X(DICOM_FLOAT_PIXELS,    7FE0, 0008, DICOM_TOP,                 "FloatPixelData")                                  \
-    X(DICOM_DOUBLE_PIXELS,   7FE0, 0009, DICOM_TOP,                 "DoubleFloatPixelData")                            \
-    X(DICOM_PIXELS,          7FE0, 0010, DICOM_TOP,                 "PixelData")
+#define DICOM_FIELDS(X)                                                                            \
+    X(DICOM_CHARACTERS, 0008, 0005, DICOM_TOP, "SpecificCharacterSet")                             \
+    X(DICOM_IMAGER_SPACING, 0018, 1164, DICOM_TOP, "ImagerPixelSpacing")                           \
+    X(DICOM_SAMPLES, 0028, 0002, DICOM_TOP, "SamplesPerPixel")                                     \
+    X(DICOM_PHOTOMETRIC, 0028, 0004, DICOM_TOP, "PhotometricInterpretation")                       \
+    X(DICOM_PLANAR, 0028, 0006, DICOM_TOP, "PlanarConfiguration")                                  \
+    X(DICOM_FRAMES, 0028, 0008, DICOM_TOP, "NumberOfFrames")                                       \
+    X(DICOM_ROWS, 0028, 0010, DICOM_TOP, "Rows")                                                   \
+    X(DICOM_COLUMNS, 0028, 0011, DICOM_TOP, "Columns")                                             \
+    X(DICOM_SPACING, 0028, 0030, DICOM_TOP | DICOM_OF_FRAME, "PixelSpacing")                       \
+    X(DICOM_ASPECT, 0028, 0034, DICOM_TOP, "PixelAspectRatio")                                     \
+    X(DICOM_ALLOCATED, 0028, 0100, DICOM_TOP, "BitsAllocated")                                     \
+    X(DICOM_STORED, 0028, 0101, DICOM_TOP, "BitsStored")                                           \
+    X(DICOM_HIGH, 0028, 0102, DICOM_TOP, "HighBit")                                                \
+    X(DICOM_SIGNED, 0028, 0103, DICOM_TOP, "PixelRepresentation")                                  \
+    X(DICOM_CENTER, 0028, 1050, DICOM_TOP | DICOM_OF_FRAME, "WindowCenter")                        \
+    X(DICOM_WIDTH, 0028, 1051, DICOM_TOP | DICOM_OF_FRAME, "WindowWidth")                          \
+    X(DICOM_INTERCEPT, 0028, 1052, DICOM_TOP | DICOM_OF_FRAME, "RescaleIntercept")                 \
+    X(DICOM_SLOPE, 0028, 1053, DICOM_TOP | DICOM_OF_FRAME, "RescaleSlope")                         \
+    X(DICOM_VOI_FUNCTION, 0028, 1056, DICOM_TOP | DICOM_OF_FRAME, "VOILUTFunction")                \
+    X(DICOM_RED_SHAPE, 0028, 1101, DICOM_TOP, "RedPaletteColorLookupTableDescriptor")              \
+    X(DICOM_GREEN_SHAPE, 0028, 1102, DICOM_TOP, "GreenPaletteColorLookupTableDescriptor")          \
+    X(DICOM_BLUE_SHAPE, 0028, 1103, DICOM_TOP, "BluePaletteColorLookupTableDescriptor")            \
+    X(DICOM_RED, 0028, 1201, DICOM_TOP, "RedPaletteColorLookupTableData")                          \
+    X(DICOM_GREEN, 0028, 1202, DICOM_TOP, "GreenPaletteColorLookupTableData")                      \
+    X(DICOM_BLUE, 0028, 1203, DICOM_TOP, "BluePaletteColorLookupTableData")                        \
+    X(DICOM_MODALITY_SHAPE, 0028, 3002, DICOM_OF_MODALITY, "LUTDescriptor of ModalityLUTSequence") \
+    X(DICOM_MODALITY, 0028, 3006, DICOM_OF_MODALITY, "LUTData of ModalityLUTSequence")             \
+    X(DICOM_VOI_SHAPE, 0028, 3002, DICOM_OF_VOI, "LUTDescriptor of VOILUTSequence")                \
+    X(DICOM_VOI, 0028, 3006, DICOM_OF_VOI, "LUTData of VOILUTSequence")                            \
+    X(DICOM_FLOAT_PIXELS, 7FE0, 0008, DICOM_TOP, "FloatPixelData")                                 \
+    X(DICOM_DOUBLE_PIXELS, 7FE0, 0009, DICOM_TOP, "DoubleFloatPixelData")                          \
+    X(DICOM_PIXELS, 7FE0, 0010, DICOM_TOP, "PixelData")
 
 typedef enum dicom_field {
 #define X(field, group, element, scopes, name) field,
     DICOM_FIELDS(X)
 #undef X
-    DICOM_N_FIELDS
+        DICOM_N_FIELDS
 } dicom_field;
 
 /* Where a data set stands: the file's own, or an item of a sequence. */
@@ -91,15 +91,15 @@ typedef struct dicom_file {
     base_buf inflated;                  /* the data set of a deflated file; owned */
     dicom_coding coding;
     bool is_explicit, is_big, is_deflated;
-    bool has_fragments; /* PixelData is a sequence of items */
-    bool has_words;     /* PixelData is OW: its bytes stand in words of the file's order */
+    bool has_fragments;   /* PixelData is a sequence of items */
+    bool has_words;       /* PixelData is OW: its bytes stand in words of the file's order */
     dicom_wanted *wanted; /* set before dicom_file_read; NULL: nothing; borrowed */
 } dicom_file;
 
-/* Find the attributes; `frame` (from 0) picks the functional groups.  `file` is {0} but for `wanted` before; dicom_file_release it, on
- * errors too; it borrows `bytes`.  Errors: BASE_EUNSUPPORTED a transfer syntax that is not read; BASE_EFORMAT truncated
- * or damaged; BASE_ETOOBIG a deflated file beyond `max_inflated` bytes; BASE_ENOMEM.  Format: DICOM PS3.5 section 7,
- * PS3.10 section 7. */
+/* Find the attributes; `frame` (from 0) picks the functional groups.  `file` is {0} but for `wanted` before;
+ * dicom_file_release it, on errors too; it borrows `bytes`.  Errors: BASE_EUNSUPPORTED a transfer syntax that is not
+ * read; BASE_EFORMAT truncated or damaged; BASE_ETOOBIG a deflated file beyond `max_inflated` bytes; BASE_ENOMEM.
+ * Format: DICOM PS3.5 section 7, PS3.10 section 7. */
 base_status dicom_file_read(dicom_file *file, const uint8_t *bytes, size_t size, uint32_t frame, size_t max_inflated,
                             base_error *error);
 void dicom_file_release(dicom_file *file);
@@ -116,7 +116,14 @@ bool dicom_is_text(const dicom_file *file, dicom_field field, const char *text);
 /* "Rows (0028,0010)": for errors; static. */
 const char *dicom_field_name(dicom_field field);
 
-typedef enum dicom_colours { DICOM_GREY, DICOM_INVERTED, DICOM_PALETTE, DICOM_RGB, DICOM_YBR, DICOM_YBR_422 } dicom_colours;
+typedef enum dicom_colours {
+    DICOM_GREY,
+    DICOM_INVERTED,
+    DICOM_PALETTE,
+    DICOM_RGB,
+    DICOM_YBR,
+    DICOM_YBR_422
+} dicom_colours;
 
 typedef struct dicom_shape {
     uint32_t rows, columns, samples, frames;
@@ -127,8 +134,8 @@ typedef struct dicom_shape {
     uint32_t width, height; /* with square pixels */
 } dicom_shape;
 
-/* Read and check what the pixels are.  Errors: BASE_EUNSUPPORTED kinds that are not read; BASE_EINVAL `frame` is beyond the
- * file's; BASE_ETOOBIG; BASE_EFORMAT something missing or contradictory. */
+/* Read and check what the pixels are.  Errors: BASE_EUNSUPPORTED kinds that are not read; BASE_EINVAL `frame` is beyond
+ * the file's; BASE_ETOOBIG; BASE_EFORMAT something missing or contradictory. */
 base_status dicom_shape_read(const dicom_file *file, uint32_t frame, uint64_t max_pixels, dicom_shape *out,
                              base_error *error);
 
@@ -137,7 +144,7 @@ base_status dicom_shape_read(const dicom_file *file, uint32_t frame, uint64_t ma
 typedef struct dicom_raster {
     uint32_t rows, columns, samples;
     uint16_t *out;
-    uint32_t bits;         /* out: sample bits, from the lowest on */
+    uint32_t bits;           /* out: sample bits, from the lowest on */
     bool says_rgb, says_ybr; /* out: what a JPEG stream itself says of its three components */
 } dicom_raster;
 
@@ -145,8 +152,8 @@ typedef struct dicom_raster {
 base_status dicom_frame_read(const dicom_file *file, const dicom_shape *shape, uint32_t frame, dicom_raster *raster,
                              base_error *error);
 
-/* One stream each.  Errors: BASE_EFORMAT truncated, damaged, other sizes than the header's; BASE_EUNSUPPORTED kinds that
- * DICOM does not know; BASE_ENOMEM. */
+/* One stream each.  Errors: BASE_EFORMAT truncated, damaged, other sizes than the header's; BASE_EUNSUPPORTED kinds
+ * that DICOM does not know; BASE_ENOMEM. */
 base_status dicom_decode_rle(dicom_bytes stream, uint32_t bytes_per_sample, dicom_raster *raster, base_error *error);
 base_status dicom_decode_jpeg(dicom_bytes stream, dicom_raster *raster, base_error *error);
 base_status dicom_decode_jpeg8(dicom_bytes stream, dicom_raster *raster, base_error *error);
@@ -155,9 +162,9 @@ base_status dicom_decode_jpeg16(dicom_bytes stream, dicom_raster *raster, base_e
 base_status dicom_decode_jpegls(dicom_bytes stream, dicom_raster *raster, base_error *error);
 base_status dicom_decode_jpeg2000(dicom_bytes stream, dicom_raster *raster, base_error *error);
 
-/* Do the marker segments of a JPEG 2000 codestream ask for no more bookkeeping than its pixels warrant?  Precincts and code
- * blocks may be as small as a pixel, and each costs a decoder hundreds of bytes.  False for a stream whose markers cannot be
- * followed as well.  ISO 15444-1 annex A. */
+/* Do the marker segments of a JPEG 2000 codestream ask for no more bookkeeping than its pixels warrant?  Precincts and
+ * code blocks may be as small as a pixel, and each costs a decoder hundreds of bytes.  False for a stream whose markers
+ * cannot be followed as well.  ISO 15444-1 annex A. */
 bool dicom_jpeg2000_is_bounded(dicom_bytes stream, const dicom_raster *raster);
 
 /* Raw samples to 8 bits: `out` has the raster's sizes, one channel for greys, three else.  Errors: BASE_EFORMAT. */

@@ -26,7 +26,7 @@ typedef struct field_row {
 } field_row;
 
 static const field_row rows[DICOM_N_FIELDS] = {
-#define X(field, group, element, scopes, name)                                                                         \
+#define X(field, group, element, scopes, name) \
     [field] = {0x##group##element, scopes, name " (" #group "," #element ")"},
     DICOM_FIELDS(X)
 #undef X

@@ -52,7 +52,8 @@ static base_status unknown_name(const char *name, base_error *error)
     size_t at = 0;
     for (size_t i = 0; i < N_KEYWORDS; i++)
         at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", i == 0 ? "" : ", ", keywords[i].name);
-    return base_fail(error, BASE_EINVAL, "'%.*s' is no DICOM element; write its tag (0008,1030), or one of: %s", MAX_NAME, name, known);
+    return base_fail(error, BASE_EINVAL, "'%.*s' is no DICOM element; write its tag (0008,1030), or one of: %s",
+                     MAX_NAME, name, known);
 }
 
 static bool is_tag(const char *name)
@@ -86,8 +87,8 @@ static tag_name name_of(uint32_t tag)
 {
     tag_name name;
     const keyword *known = find_tag(tag);
-    snprintf(name.text, sizeof name.text, "%s%s(%04X,%04X)", known != NULL ? known->name : "", known != NULL ? " " : "", (unsigned)(tag >> 16),
-             (unsigned)(tag & 0xFFFF));
+    snprintf(name.text, sizeof name.text, "%s%s(%04X,%04X)", known != NULL ? known->name : "", known != NULL ? " " : "",
+             (unsigned)(tag >> 16), (unsigned)(tag & 0xFFFF));
     return name;
 }
 
@@ -130,9 +131,11 @@ static base_status check_kind(const dicom_wanted *wanted, dicom_bytes value, bas
     if (value.size == 0)
         return base_fail(error, BASE_ENOTFOUND, "the DICOM header has no value for %s", name.text);
     if (value.size > DICOM_TEXT_BYTES_MAX)
-        return base_fail(error, BASE_ETOOBIG, "the DICOM element %s has more than %d bytes", name.text, DICOM_TEXT_BYTES_MAX);
+        return base_fail(error, BASE_ETOOBIG, "the DICOM element %s has more than %d bytes", name.text,
+                         DICOM_TEXT_BYTES_MAX);
     if (!is_one_of(wanted->vr, "LTSTURUT") && memchr(value.at, '\\', value.size) != NULL)
-        return base_fail(error, BASE_EINVAL, "the DICOM element %s has several values; give the one that is meant", name.text);
+        return base_fail(error, BASE_EINVAL, "the DICOM element %s has several values; give the one that is meant",
+                         name.text);
     return BASE_OK;
 }
 
@@ -163,7 +166,8 @@ static bool has_controls(dicom_bytes value, characters set)
 {
     for (size_t i = 0; i < value.size; i++) {
         uint8_t c = value.at[i];
-        if ((c < 0x20 && strchr("\t\n\f\r", c) == NULL) || c == 0 || c == DELETE || (set == LATIN_1 && c >= 0x80 && c < 0xA0))
+        if ((c < 0x20 && strchr("\t\n\f\r", c) == NULL) || c == 0 || c == DELETE ||
+            (set == LATIN_1 && c >= 0x80 && c < 0xA0))
             return true;
     }
     return false;
@@ -209,7 +213,9 @@ static base_status convert(const dicom_file *file, base_buf *out, base_error *er
         return status;
     const tag_name name = name_of(wanted->tag);
     if (!is_readable(value, set))
-        return base_fail(error, BASE_EUNSUPPORTED, "the DICOM element %s is written in a character set that is not read (ISO_IR 100 and 192 are)", name.text);
+        return base_fail(error, BASE_EUNSUPPORTED,
+                         "the DICOM element %s is written in a character set that is not read (ISO_IR 100 and 192 are)",
+                         name.text);
     if (has_controls(value, set))
         return base_fail(error, BASE_EFORMAT, "the DICOM element %s holds no text", name.text);
     if (is_one_of(wanted->vr, "AS"))
@@ -225,7 +231,8 @@ static base_status convert(const dicom_file *file, base_buf *out, base_error *er
 base_status dicom_text_read(const void *bytes, size_t size, uint32_t tag, base_buf *out, base_error *error)
 {
     if (!image_is_dicom(bytes, size))
-        return base_fail(error, BASE_EUNSUPPORTED, "not a DICOM file, so it has no header to take %s from", name_of(tag).text);
+        return base_fail(error, BASE_EUNSUPPORTED, "not a DICOM file, so it has no header to take %s from",
+                         name_of(tag).text);
     dicom_wanted wanted = {.tag = tag};
     dicom_file file = {.wanted = &wanted};
     base_status status = dicom_file_read(&file, bytes, size, 0, MAX_INFLATED, error);

@@ -24,15 +24,15 @@ typedef struct image_options {
     uint32_t frame;      /* of a DICOM file, from 0; other formats have only 0: the first page of a TIFF */
 } image_options;
 
-/* Decode a JPEG (baseline or progressive; grey or YCbCr/RGB, 8 bits), a PNG (every kind), a TIFF (grey, RGB, palette; 8 or
- * 16 bits; first page), a PGM or PPM (P2, P3, P5, P6) or one frame of a DICOM file (docs/PROTOCOL.md lists its kinds).
- * The orientation of an EXIF block or a TIFF is applied, so the picture stands as it was meant to be seen.  16-bit samples
- * become round(v * 255 / 65535) (a 12-bit drawing is stored scaled to the full 16-bit range), or of 255 / maxval in a
- * PGM; transparency is laid over black; palettes become RGB; grey stays one channel.  Gamma and colour profiles are
- * ignored: radiographs are read as they are stored.  Only DICOM says how it is to be seen, and is shown so: modality and
- * VOI tables or windows are applied, MONOCHROME1 is inverted, pixels become square.
- * Errors, `out` untouched: BASE_EUNSUPPORTED none of these, or a kind that is not read; BASE_EINVAL no such frame;
- * BASE_ETOOBIG more than `max_pixels`; BASE_EFORMAT truncated or damaged; BASE_ENOMEM.  No error quotes the file. */
+/* Decode a JPEG (baseline or progressive; grey or YCbCr/RGB, 8 bits), a PNG (every kind), a TIFF (grey, RGB, palette; 8
+ * or 16 bits; first page), a PGM or PPM (P2, P3, P5, P6) or one frame of a DICOM file (docs/PROTOCOL.md lists its
+ * kinds). The orientation of an EXIF block or a TIFF is applied, so the picture stands as it was meant to be seen.
+ * 16-bit samples become round(v * 255 / 65535) (a 12-bit drawing is stored scaled to the full 16-bit range), or of 255
+ * / maxval in a PGM; transparency is laid over black; palettes become RGB; grey stays one channel.  Gamma and colour
+ * profiles are ignored: radiographs are read as they are stored.  Only DICOM says how it is to be seen, and is shown
+ * so: modality and VOI tables or windows are applied, MONOCHROME1 is inverted, pixels become square. Errors, `out`
+ * untouched: BASE_EUNSUPPORTED none of these, or a kind that is not read; BASE_EINVAL no such frame; BASE_ETOOBIG more
+ * than `max_pixels`; BASE_EFORMAT truncated or damaged; BASE_ENOMEM.  No error quotes the file. */
 base_status image_decode_frame(const void *bytes, size_t size, const image_options *options, image *out,
                                base_error *error);
 

@@ -1,7 +1,8 @@
-/* compose.c - putting the next step plan together: admission, decoding slices, prompt chunks, and making room by preemption.
+/* compose.c - putting the next step plan together: admission, decoding slices, prompt chunks, and making room by
+ * preemption.
  *
- * The order matters: admission first (what became free serves the queue), then decoding (it is short and somebody reads along), then
- * prompts with what is left of the budget. */
+ * The order matters: admission first (what became free serves the queue), then decoding (it is short and somebody reads
+ * along), then prompts with what is left of the budget. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -57,7 +58,8 @@ static void note_borrowed(sched *s, sched_seq *seq, uint32_t n)
     seq->savings.n_borrowed += n;
 }
 
-/* Rule 1.  Beside running sequences one block for each of them is left free, or a newcomer would soon be thrown out again. */
+/* Rule 1.  Beside running sequences one block for each of them is left free, or a newcomer would soon be thrown out
+ * again. */
 static bool admit(sched *s, sched_seq *seq)
 {
     uint32_t positions = seq->n_known + 1;
@@ -104,11 +106,13 @@ static int32_t token_at(const sched_seq *seq, uint32_t pos)
 static int32_t add_vector(sched *s, const sched_vector *vector)
 {
     const link_limits *limits = &s->options.limits;
-    s->plan.vectors[s->plan.n_vectors] = (link_vector){.kind = vector->kind, .width = vector->width, .values = vector->values};
+    s->plan.vectors[s->plan.n_vectors] =
+        (link_vector){.kind = vector->kind, .width = vector->width, .values = vector->values};
     return -1 - (int32_t)(limits->n_image_slots * limits->rows_per_image + s->plan.n_vectors++);
 }
 
-/* Copy tokens of the sequence into the plan: image rows are renumbered to the slots held, images met for the first time join it. */
+/* Copy tokens of the sequence into the plan: image rows are renumbered to the slots held, images met for the first time
+ * join it. */
 static void copy_tokens(sched *s, sched_seq *seq, uint32_t pos, uint32_t n_tokens)
 {
     int32_t rows = (int32_t)s->options.limits.rows_per_image;
@@ -144,15 +148,23 @@ static void add_slice(sched *s, sched_seq *seq, uint32_t n_tokens, uint32_t n_sa
     bool is_given = n_sampled > 0 && seq->scores;
     if (is_given)
         flags |= LINK_SLICE_GIVEN;
-    plan->slices[plan->n_slices++] = (link_slice){.seq = seq->slot, .pos = pos, .n_tokens = n_tokens,
-                                                  .first_token = plan->n_tokens, .first_block = plan->n_blocks,
-                                                  .n_sampled = n_sampled, .flags = flags, .sampling = seq->sampling,
+    plan->slices[plan->n_slices++] = (link_slice){.seq = seq->slot,
+                                                  .pos = pos,
+                                                  .n_tokens = n_tokens,
+                                                  .first_token = plan->n_tokens,
+                                                  .first_block = plan->n_blocks,
+                                                  .n_sampled = n_sampled,
+                                                  .flags = flags,
+                                                  .sampling = seq->sampling,
                                                   .given = is_given ? seq->tokens[pos + n_tokens] : 0};
     copy_tokens(s, seq, pos, n_tokens);
     for (uint32_t i = 0; i < n_blocks; i++)
         plan->blocks[plan->n_blocks++] = seq->table.blocks[i];
-    flight->entries[flight->n_entries++] = (sched_entry){.seq = seq, .pos = pos, .n_tokens = n_tokens, .n_sampled = n_sampled,
-                                                           .n_guessed = seq->draft_is_open ? seq->n_draft : 0};
+    flight->entries[flight->n_entries++] = (sched_entry){.seq = seq,
+                                                         .pos = pos,
+                                                         .n_tokens = n_tokens,
+                                                         .n_sampled = n_sampled,
+                                                         .n_guessed = seq->draft_is_open ? seq->n_draft : 0};
     seq->n_planned += n_tokens;
     seq->n_plans++;
     seq->n_sampling += n_sampled > 0;
@@ -166,7 +178,8 @@ static void add_slice(sched *s, sched_seq *seq, uint32_t n_tokens, uint32_t n_sa
 /* The token to feed is known or under way, one more may be sampled, and depth allows it. */
 static bool can_decode(const sched_seq *seq)
 {
-    return seq->state == SEQ_DECODE && seq->n_draft == 0 && seq->n_sampling < SCHED_AHEAD && seq->n_planned < seq->n_known + seq->n_sampling &&
+    return seq->state == SEQ_DECODE && seq->n_draft == 0 && seq->n_sampling < SCHED_AHEAD &&
+           seq->n_planned < seq->n_known + seq->n_sampling &&
            seq->n_known + seq->n_sampling < seq->n_prompt + seq->max_tokens;
 }
 
@@ -188,8 +201,8 @@ static bool is_leaving(const sched_seq *seq)
     return seq->state == SEQ_PREEMPTED || seq->state == SEQ_DRAINING;
 }
 
-/* Rule 2: throw out the last of the running.  False when `seq` cannot go on in this plan: it was the one, or blocks will only
- * come free when plans in flight complete. */
+/* Rule 2: throw out the last of the running.  False when `seq` cannot go on in this plan: it was the one, or blocks
+ * will only come free when plans in flight complete. */
 static bool make_room(sched *s, const sched_seq *seq)
 {
     if (extreme(s, &s->running, false, is_leaving) != NULL)
@@ -219,13 +232,15 @@ static void add_decode(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n
     add_slice(s, seq, 1 + seq->n_draft, 1 + seq->n_draft, feedback, now_us);
 }
 
-/* Up to n decoding sequences, the longest unplanned first; `ripe` only: not those of the n_stages - 1 plans before (rule 7). */
+/* Up to n decoding sequences, the longest unplanned first; `ripe` only: not those of the n_stages - 1 plans before
+ * (rule 7). */
 static void add_decodes(sched *s, uint32_t n, bool ripe, uint64_t now_us)
 {
     uint32_t n_candidates = 0;
     for (uint32_t i = 0; i < s->running.n; i++) {
         sched_seq *seq = s->running.items[i];
-        if (can_decode(seq) && (!ripe || s->plan.step - seq->last_step >= s->options.n_stages) && !sched_waits_for_draft(s, seq, n))
+        if (can_decode(seq) && (!ripe || s->plan.step - seq->last_step >= s->options.n_stages) &&
+            !sched_waits_for_draft(s, seq, n))
             s->scratch[n_candidates++] = seq;
     }
     uint32_t n_decoding = min_u32(n, n_candidates);
@@ -258,11 +273,13 @@ static bool is_image_row(int32_t token)
     return token < 0 && !sched_is_vector(token);
 }
 
-/* The image that a row at `pos` and the one behind it are of, when its rows go together; NULL: a chunk may end between them. */
+/* The image that a row at `pos` and the one behind it are of, when its rows go together; NULL: a chunk may end between
+ * them. */
 static const seq_image *image_across(const sched *s, const sched_seq *seq, uint32_t pos)
 {
     uint32_t rows = s->options.limits.rows_per_image;
-    if (s->options.limits.whole_images == 0 || pos + 1 >= seq->n_known || !is_image_row(seq->tokens[pos]) || !is_image_row(seq->tokens[pos + 1]))
+    if (s->options.limits.whole_images == 0 || pos + 1 >= seq->n_known || !is_image_row(seq->tokens[pos]) ||
+        !is_image_row(seq->tokens[pos + 1]))
         return NULL;
     uint32_t row = (uint32_t)(-1 - seq->tokens[pos]);
     return row % rows + 1 < rows ? &seq->images[row / rows] : NULL;
@@ -275,7 +292,8 @@ static uint32_t rows_in_front(const sched *s, const sched_seq *seq)
     return image != NULL ? image->end - seq->n_planned : 0;
 }
 
-/* Rule 6: how many tokens the next chunk has, `budget` at most unless it begins with an image that fits into the plan. */
+/* Rule 6: how many tokens the next chunk has, `budget` at most unless it begins with an image that fits into the plan.
+ */
 static uint32_t chunk_length(const sched *s, const sched_seq *seq, uint32_t budget)
 {
     uint32_t n = min_u32(seq->n_known - seq->n_planned, budget), front = rows_in_front(s, seq);
@@ -285,8 +303,8 @@ static uint32_t chunk_length(const sched *s, const sched_seq *seq, uint32_t budg
     return image != NULL ? image->end - s->options.limits.rows_per_image - seq->n_planned : n;
 }
 
-/* A chunk of each prompt in the policy's order until the budget is used up.  A prompt's chunk ends in one plan at most once: the
- * sequence either used the rest of the budget, or what an image leaves of it, or is past its prompt. */
+/* A chunk of each prompt in the policy's order until the budget is used up.  A prompt's chunk ends in one plan at most
+ * once: the sequence either used the rest of the budget, or what an image leaves of it, or is past its prompt. */
 static void add_prompts(sched *s, uint32_t budget, uint64_t now_us)
 {
     while (budget > 0) {

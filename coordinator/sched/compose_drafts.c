@@ -1,14 +1,17 @@
-/* compose_drafts.c - guesses for the next slice of a sequence (rule 5): how many, from where, and what the draft model is to read for them. */
+/* compose_drafts.c - guesses for the next slice of a sequence (rule 5): how many, from where, and what the draft model
+ * is to read for them. */
 #include "coordinator/sched/sched_impl.h"
 
-/* Of an answer that may end any time, so many more tokens are counted on at most; for each of them the draft model may read so many only to be measured. */
+/* Of an answer that may end any time, so many more tokens are counted on at most; for each of them the draft model may
+ * read so many only to be measured. */
 enum { LEFT_MOST = 128, READ_FOR_EACH = 8 };
 
-/* What the draft model costs is known less well than what rows cost, so it must promise so much more than doing without. */
+/* What the draft model costs is known less well than what rows cost, so it must promise so much more than doing
+ * without. */
 #define MODEL_MARGIN 1.1f
 
-/* What the draft of the next slice may have: tokens of the answer, of the result (every running sequence may need one) and of the plan, beside
- * `n_others` sequences that decode too. */
+/* What the draft of the next slice may have: tokens of the answer, of the result (every running sequence may need one)
+ * and of the plan, beside `n_others` sequences that decode too. */
 static uint32_t draft_room(const sched *s, const sched_seq *seq, uint32_t n_others)
 {
     uint32_t of_answer = seq->n_prompt + seq->max_tokens - seq->n_known - seq->n_sampling - 1;
@@ -49,14 +52,16 @@ static draft_wish forced_wish(const sched *s, draft_wish looked_up, draft_wish m
 /* Whoever promises more; nobody when none is better. */
 static draft_wish best_wish(sched *s, const sched_seq *seq, uint32_t n_decoding, draft_wish looked_up, draft_wish model)
 {
-    const gain_plan plan = {.n_rows = n_decoding + s->n_drafted, .n_passes = s->n_passes, .n_tokens = (float)n_decoding + s->n_hoped};
+    const gain_plan plan = {
+        .n_rows = n_decoding + s->n_drafted, .n_passes = s->n_passes, .n_tokens = (float)n_decoding + s->n_hoped};
     uint32_t n_left = min_u32(seq->n_prompt + seq->max_tokens - seq->n_known, LEFT_MOST);
     bool may_measure = model.n > 0 && n_unread(seq) <= READ_FOR_EACH * n_left;
     draft_wish probe = may_measure && model.chance > looked_up.chance ? model : looked_up;
     float rate = 0.0f, model_rate = 0.0f;
     looked_up.n = gain_draft_length(&s->gain, looked_up.lead.source, looked_up.chance, &plan, looked_up.n, &rate);
     model.n = gain_draft_length(&s->gain, DRAFT_MODEL, model.chance, &plan, model.n, &model_rate);
-    if (model.n > 0 && model_rate > MODEL_MARGIN * rate && gain_pays_reading(&s->gain, &plan, model_rate, n_unread(seq), n_left))
+    if (model.n > 0 && model_rate > MODEL_MARGIN * rate &&
+        gain_pays_reading(&s->gain, &plan, model_rate, n_unread(seq), n_left))
         return model;
     if (looked_up.n == 0 && !gain_refuse(&s->gain)) {
         probe.n = min_u32(probe.n, GAIN_PROBE_TOKENS);
@@ -70,7 +75,8 @@ static draft_wish wish_of(sched *s, const sched_seq *seq, uint32_t n_decoding, u
 {
     draft_lead model_lead = gain_model_lead(seq->text.n == seq->n_known);
     draft_wish looked_up = {.lead = seq->lead, .chance = gain_chance(&s->gain, &seq->guesses, &seq->lead)};
-    draft_wish model = {.lead = model_lead, .chance = gain_chance(&s->gain, &seq->guesses, &model_lead), .n = model_most(s, seq, most)};
+    draft_wish model = {
+        .lead = model_lead, .chance = gain_chance(&s->gain, &seq->guesses, &model_lead), .n = model_most(s, seq, most)};
     looked_up.n = seq->lead.source != DRAFT_NO_LEAD ? most : 0;
     if (s->options.speculate == 0 || (looked_up.n == 0 && model.n == 0))
         return (draft_wish){0};
@@ -81,7 +87,8 @@ static draft_wish wish_of(sched *s, const sched_seq *seq, uint32_t n_decoding, u
     return best_wish(s, seq, n_decoding, looked_up, model);
 }
 
-/* Does the draft model have more to read of a sequence than goes into one plan?  Then it reads while the sequence goes on without it. */
+/* Does the draft model have more to read of a sequence than goes into one plan?  Then it reads while the sequence goes
+ * on without it. */
 static bool is_far_behind(const sched *s, const sched_seq *seq)
 {
     return n_unread(seq) > s->options.step_tokens;
@@ -109,13 +116,18 @@ static void draft_answer(sched *s, sched_seq *seq, uint32_t n_others)
     s->n_drafted += n;
 }
 
-/* Before the next slice of the plan the draft model reads n tokens and then guesses so many.  The blocks for it are owned already. */
+/* Before the next slice of the plan the draft model reads n tokens and then guesses so many.  The blocks for it are
+ * owned already. */
 static void add_reading(sched *s, sched_seq *seq, uint32_t n, uint32_t n_guessed)
 {
     link_plan *plan = &s->plan;
     draft_text *text = &seq->text;
-    link_draft draft = {.slice = plan->n_slices, .pos = text->n_read, .n_tokens = n, .first_token = plan->n_draft_tokens,
-                        .first_block = plan->n_draft_blocks, .n_guessed = n_guessed};
+    link_draft draft = {.slice = plan->n_slices,
+                        .pos = text->n_read,
+                        .n_tokens = n,
+                        .first_token = plan->n_draft_tokens,
+                        .first_block = plan->n_draft_blocks,
+                        .n_guessed = n_guessed};
     plan->drafts[plan->n_drafts++] = draft;
     for (uint32_t i = 0; i < n; i++)
         plan->draft_tokens[plan->n_draft_tokens++] = text->tokens[text->n_read + i];
@@ -143,7 +155,8 @@ static uint32_t ask_model(sched *s, sched_seq *seq, uint32_t n)
     }
     if (s->options.speculate == SCHED_SPECULATE_AUTO && gain_rests(&s->gain))
         return 0;
-    while (n > 0 && !(kv_table_cover(&seq->text.table, &s->draft_blocks, seq->text.n + n - 1) && kv_table_cover(&seq->table, &s->blocks, seq->n_known + n)))
+    while (n > 0 && !(kv_table_cover(&seq->text.table, &s->draft_blocks, seq->text.n + n - 1) &&
+                      kv_table_cover(&seq->table, &s->blocks, seq->n_known + n)))
         n--;
     if (n == 0)
         return 0;

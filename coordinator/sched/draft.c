@@ -53,7 +53,8 @@ void draft_history_add(draft_history *history, const int32_t *tokens, uint32_t n
 
 /* ---- looking up ---- */
 
-/* How many tokens before text[at] agree with the end of tokens [n], at most DRAFT_MATCH_MAX; rows of images agree with nothing. */
+/* How many tokens before text[at] agree with the end of tokens [n], at most DRAFT_MATCH_MAX; rows of images agree with
+ * nothing. */
 static uint32_t count_matches(const int32_t *text, uint32_t at, const int32_t *tokens, uint32_t n)
 {
     uint32_t i = 0;
@@ -104,7 +105,8 @@ draft_lead draft_find(const draft_history *history, const int32_t *tokens, uint3
     return lead;
 }
 
-int32_t draft_guess(const draft_history *history, const draft_lead *lead, const int32_t *tokens, uint32_t n, uint32_t ahead)
+int32_t draft_guess(const draft_history *history, const draft_lead *lead, const int32_t *tokens, uint32_t n,
+                    uint32_t ahead)
 {
     uint64_t at = lead->at + ahead;
     if (lead->source == DRAFT_OWN) {

@@ -56,7 +56,8 @@ void draft_text_borrow(draft_text *text, prefix_cache *blocks)
 
 void draft_text_publish(draft_text *text, prefix_cache *blocks)
 {
-    uint32_t n_sure = text->n_read < text->n ? text->n_read : text->n; /* guesses behind an answer's end are nobody's text */
+    uint32_t n_sure =
+        text->n_read < text->n ? text->n_read : text->n; /* guesses behind an answer's end are nobody's text */
     if (text->tokens == NULL || blocks->nodes == NULL)
         return;
     while ((text->table.n_known + 1) * LINK_KV_BLOCK_TOKENS <= n_sure) {

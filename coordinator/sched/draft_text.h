@@ -1,8 +1,10 @@
-/* draft_text.h - what the draft model reads of a sequence, and how far it has read: the sequence's tokens without rows of images and vectors.
+/* draft_text.h - what the draft model reads of a sequence, and how far it has read: the sequence's tokens without rows
+ * of images and vectors.
  *
- * The draft model is a reader of text alone (docs/decisions/0008-draft-model.md), so two requests with different images and the same words
- * read the same: its cache blocks are lent by the same books as the model's own (kv_blocks.h, prefix.h), with a pool of their own.
- * When a guess was wrong, n_read falls back to what was read of the true text; the rest is overwritten.  Threads: one owner. */
+ * The draft model is a reader of text alone (docs/decisions/0008-draft-model.md), so two requests with different images
+ * and the same words read the same: its cache blocks are lent by the same books as the model's own (kv_blocks.h,
+ * prefix.h), with a pool of their own. When a guess was wrong, n_read falls back to what was read of the true text; the
+ * rest is overwritten.  Threads: one owner. */
 #ifndef PALMGROVE_SCHED_DRAFT_TEXT_H
 #define PALMGROVE_SCHED_DRAFT_TEXT_H
 
@@ -23,8 +25,8 @@ void draft_text_release(draft_text *text);
 /* The sequence has one token more. */
 void draft_text_add(draft_text *text, int32_t token);
 
-/* Take over what the draft model read for others that begin alike, as far as the text itself has not been read; while no plan in flight reads it.
- * At least the last token is left to read: what comes after it is wanted. */
+/* Take over what the draft model read for others that begin alike, as far as the text itself has not been read; while
+ * no plan in flight reads it. At least the last token is left to read: what comes after it is wanted. */
 void draft_text_borrow(draft_text *text, prefix_cache *blocks);
 /* Let others have what was read; while no plan in flight reads it. */
 void draft_text_publish(draft_text *text, prefix_cache *blocks);

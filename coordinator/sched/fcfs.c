@@ -1,5 +1,5 @@
-/* fcfs.c - first come, first served, urgent requests ahead.  A running ROUTINE request is not interrupted for a STAT one: it
- * keeps its place until it ends or the cache runs out of blocks, when ROUTINE ones give way first. */
+/* fcfs.c - first come, first served, urgent requests ahead.  A running ROUTINE request is not interrupted for a STAT
+ * one: it keeps its place until it ends or the cache runs out of blocks, when ROUTINE ones give way first. */
 #include "coordinator/sched/policy.h"
 
 static bool fcfs_before(const sched_standing *a, const sched_standing *b)
@@ -9,13 +9,14 @@ static bool fcfs_before(const sched_standing *a, const sched_standing *b)
     return a->arrival < b->arrival;
 }
 
-/* Prompt tokens of a plan when there are several stages: a prompt in one piece would let all stages but one wait.  Products reach their full
- * speed with fewer rows. */
+/* Prompt tokens of a plan when there are several stages: a prompt in one piece would let all stages but one wait.
+ * Products reach their full speed with fewer rows. */
 #define PIPELINE_CHUNK 128u
 
 static sched_split fcfs_split(const sched_load *load)
 {
-    /* One share of the decoding sequences per stage: while one share is in the last stage, the next enters the first. */
+    /* One share of the decoding sequences per stage: while one share is in the last stage, the next enters the first.
+     */
     uint32_t n_decode = (load->n_decoding + load->n_stages - 1) / load->n_stages;
     if (n_decode > load->step_tokens)
         n_decode = load->step_tokens;

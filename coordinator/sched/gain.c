@@ -1,17 +1,17 @@
 #include "coordinator/sched/gain.h"
 
-#define COST_WEIGHT 0.125f    /* of a new measurement */
-#define COST_OUTLIER 4.0f     /* a plan that took so many times as long as usual met something else */
-#define FADE_ALL 0.995f
-#define FADE_OWN 0.9f
-#define PRIOR_TRIES 4.0f      /* what the record of all weighs beside a sequence's own */
-#define ROW_GUESS 0.03f       /* cost of a row that was never measured, in plans of one row */
+#define COST_WEIGHT  0.125f /* of a new measurement */
+#define COST_OUTLIER 4.0f   /* a plan that took so many times as long as usual met something else */
+#define FADE_ALL     0.995f
+#define FADE_OWN     0.9f
+#define PRIOR_TRIES  4.0f  /* what the record of all weighs beside a sequence's own */
+#define ROW_GUESS    0.03f /* cost of a row that was never measured, in plans of one row */
 #define CHANCE_LEAST 0.25f
 
-#define PASS_GUESS 0.1f       /* cost of a token of the draft model that was never measured, in plans of one row */
-#define READ_GUESS 0.005f     /* the same of a token that it reads */
+#define PASS_GUESS 0.1f   /* cost of a token of the draft model that was never measured, in plans of one row */
+#define READ_GUESS 0.005f /* the same of a token that it reads */
 
-#define PASS_LEAST 0.05f      /* below that part of a plan of one row, measurements of passes are taken as they come */
+#define PASS_LEAST 0.05f /* below that part of a plan of one row, measurements of passes are taken as they come */
 
 enum { REFUSALS = 64, DRAFTS = 64, READ_FEW = 4 };
 
@@ -63,7 +63,8 @@ static void blend_rest(float *cost, float now, float least)
     *cost = *cost < 1e-3f ? 1e-3f : *cost; /* 0 says that it was never measured */
 }
 
-/* Where rows are dearer than is known, passes look dearer too: more rows come with more passes, so the sum is right again. */
+/* Where rows are dearer than is known, passes look dearer too: more rows come with more passes, so the sum is right
+ * again. */
 void gain_take_draft(gain *g, uint32_t n_rows, uint32_t n_passes, uint32_t n_read, uint64_t us)
 {
     if (n_rows == 0 || n_rows > GAIN_ROWS_MAX || !knows_cost(g, n_rows))
@@ -115,7 +116,8 @@ static float cost_with(const gain *g, draft_source source, const gain_plan *plan
     return cost_of(g, plan->n_rows + n) + (n_passes > 0 ? (float)n_passes * pass_cost(g) : 0.0f);
 }
 
-uint32_t gain_draft_length(const gain *g, draft_source source, float chance, const gain_plan *plan, uint32_t most, float *rate)
+uint32_t gain_draft_length(const gain *g, draft_source source, float chance, const gain_plan *plan, uint32_t most,
+                           float *rate)
 {
     uint32_t best = 0;
     *rate = plan->n_tokens / cost_with(g, source, plan, 0);

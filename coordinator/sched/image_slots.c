@@ -6,7 +6,8 @@
 
 base_status image_slots_init(image_slots *slots, uint32_t n, base_error *error)
 {
-    image_slots made = {.names = calloc(n + 1u, sizeof *made.names), .is_encoded = calloc(n + 1u, sizeof *made.is_encoded)};
+    image_slots made = {.names = calloc(n + 1u, sizeof *made.names),
+                        .is_encoded = calloc(n + 1u, sizeof *made.is_encoded)};
     base_status status = sched_pool_init(&made.pool, n, "image slots", error);
     if (status == BASE_OK && (made.names == NULL || made.is_encoded == NULL))
         status = base_fail(error, BASE_ENOMEM, "no memory to keep track of %u image slots", n);

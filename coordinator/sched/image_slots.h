@@ -1,8 +1,9 @@
-/* image_slots.h - the image slots of a replica, and what lies in those that nobody holds: an image that comes again is not encoded
- * again.
+/* image_slots.h - the image slots of a replica, and what lies in those that nobody holds: an image that comes again is
+ * not encoded again.
  *
- * A slot keeps its vectors on the ranks until another image is encoded into it.  So a free slot is remembered by the name of its image;
- * whoever wants that image takes that slot, others the one that was given back first.  Names are those of pixels (prompt.h). */
+ * A slot keeps its vectors on the ranks until another image is encoded into it.  So a free slot is remembered by the
+ * name of its image; whoever wants that image takes that slot, others the one that was given back first.  Names are
+ * those of pixels (prompt.h). */
 #ifndef PALMGROVE_SCHED_IMAGE_SLOTS_H
 #define PALMGROVE_SCHED_IMAGE_SLOTS_H
 
@@ -10,7 +11,7 @@
 #include "coordinator/sched/prefix.h"
 
 typedef struct image_slots {
-    sched_pool pool; /* free_ids: given back first stands first */
+    sched_pool pool;                             /* free_ids: given back first stands first */
     unsigned char (*names)[PREFIX_IMAGES_BYTES]; /* [n_total] owned */
     bool *is_encoded; /* [n_total] owned; the slot holds, or a plan sent will put into it, the image of that name */
     uint64_t n_reused;

@@ -1,8 +1,9 @@
 /* kv_blocks.h - which blocks of the replica's key/value cache a sequence uses.
  *
- * Block b of a table holds the keys and values of positions [32 b, 32 b + 32) (LINK_KV_BLOCK_TOKENS).  The first n_known blocks are
- * full, computed, and known to the prefix cache: they may be used by several tables and nobody writes to them again.  The others are the
- * table's own.  Bookkeeping only; the memory is on the ranks.  Threads: one owner. */
+ * Block b of a table holds the keys and values of positions [32 b, 32 b + 32) (LINK_KV_BLOCK_TOKENS).  The first
+ * n_known blocks are full, computed, and known to the prefix cache: they may be used by several tables and nobody
+ * writes to them again.  The others are the table's own.  Bookkeeping only; the memory is on the ranks.  Threads: one
+ * owner. */
 #ifndef PALMGROVE_SCHED_KV_BLOCKS_H
 #define PALMGROVE_SCHED_KV_BLOCKS_H
 
@@ -10,7 +11,8 @@
 
 typedef struct kv_table {
     uint32_t *blocks; /* [n_blocks] in position order; owned */
-    uint32_t *nodes;  /* [n_known] owned.  nodes[b] != blocks[b]: the content was known already when the table's own block b was full */
+    uint32_t *nodes;  /* [n_known] owned.  nodes[b] != blocks[b]: the content was known already when the table's own
+                         block b was full */
     uint32_t n_blocks, n_known, capacity;
 } kv_table;
 
@@ -23,11 +25,12 @@ base_status kv_table_init(kv_table *table, uint32_t n_positions, base_error *err
 /* Have blocks for the first n positions (at most those of init); false, and nothing taken, when too few are left. */
 bool kv_table_cover(kv_table *table, prefix_cache *cache, uint32_t n_positions);
 
-/* Use the block that the cache has for block n_known, in the place of the own one if there is one, which must not have been written to by a
- * plan.  False: it has none. */
+/* Use the block that the cache has for block n_known, in the place of the own one if there is one, which must not have
+ * been written to by a plan.  False: it has none. */
 bool kv_table_borrow(kv_table *table, prefix_cache *cache, const prefix_content *content);
 
-/* Block n_known has been computed in full: others may borrow it from now on.  Nothing happens when the cache keeps nothing. */
+/* Block n_known has been computed in full: others may borrow it from now on.  Nothing happens when the cache keeps
+ * nothing. */
 void kv_table_publish(kv_table *table, prefix_cache *cache, const prefix_content *content);
 
 /* Give all blocks back; the table stays usable. */

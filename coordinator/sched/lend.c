@@ -37,8 +37,8 @@ uint32_t sched_seq_borrow(sched *s, sched_seq *seq)
     prefix_content content;
     if (seq->n_plans > 0 || seq->n_planned != n_before * LINK_KV_BLOCK_TOKENS)
         return 0;
-    while ((seq->table.n_known + 1) * LINK_KV_BLOCK_TOKENS < seq->n_known && content_of(s, seq, seq->table.n_known, &content) &&
-           kv_table_borrow(&seq->table, &s->blocks, &content))
+    while ((seq->table.n_known + 1) * LINK_KV_BLOCK_TOKENS < seq->n_known &&
+           content_of(s, seq, seq->table.n_known, &content) && kv_table_borrow(&seq->table, &s->blocks, &content))
         ;
     seq->n_planned = seq->n_done = seq->table.n_known * LINK_KV_BLOCK_TOKENS;
     return seq->n_done - n_before * LINK_KV_BLOCK_TOKENS;
@@ -51,6 +51,7 @@ void sched_seq_publish(sched *s, sched_seq *seq)
     prefix_content content;
     if (!s->options.keep_prefixes || seq->overflowed)
         return;
-    while ((seq->table.n_known + 1) * LINK_KV_BLOCK_TOKENS <= n_sure && content_of(s, seq, seq->table.n_known, &content))
+    while ((seq->table.n_known + 1) * LINK_KV_BLOCK_TOKENS <= n_sure &&
+           content_of(s, seq, seq->table.n_known, &content))
         kv_table_publish(&seq->table, &s->blocks, &content);
 }

@@ -1,5 +1,5 @@
-/* policy.h - what a scheduling policy decides.  The core (sched.h) owns all state and all rules of correctness; a policy is pure
- * judgement over small summaries, so a new one is a new row, not a new scheduler. */
+/* policy.h - what a scheduling policy decides.  The core (sched.h) owns all state and all rules of correctness; a
+ * policy is pure judgement over small summaries, so a new one is a new row, not a new scheduler. */
 #ifndef PALMGROVE_SCHED_POLICY_H
 #define PALMGROVE_SCHED_POLICY_H
 
@@ -16,7 +16,7 @@ typedef struct sched_standing {
 
 /* What it may know of the moment when a plan is put together. */
 typedef struct sched_load {
-    uint32_t step_tokens;    /* the plan's token budget */
+    uint32_t step_tokens; /* the plan's token budget */
     uint32_t n_stages;
     uint32_t n_decoding;     /* sequences past their prompt */
     uint64_t prefill_tokens; /* prompt tokens of running sequences not yet planned */
@@ -36,8 +36,8 @@ typedef struct sched_policy {
     sched_split (*split)(const sched_load *load);
 } sched_policy;
 
-/* STAT before ROUTINE, first come first served inside each.  Every stage gets an equal share of the decoding sequences, the rest
- * of the budget goes to prompts. */
+/* STAT before ROUTINE, first come first served inside each.  Every stage gets an equal share of the decoding sequences,
+ * the rest of the budget goes to prompts. */
 extern const sched_policy sched_policy_fcfs;
 
 #endif

@@ -1,7 +1,7 @@
 /* pool.h - a fixed set of numbered things (KV blocks, sequence slots, image slots), lent and given back.
  *
- * Bookkeeping only: the things themselves live on the ranks.  The last one given back is lent first, because it is the one most
- * likely still warm in a cache.  Threads: one owner. */
+ * Bookkeeping only: the things themselves live on the ranks.  The last one given back is lent first, because it is the
+ * one most likely still warm in a cache.  Threads: one owner. */
 #ifndef PALMGROVE_SCHED_POOL_H
 #define PALMGROVE_SCHED_POOL_H
 
@@ -15,7 +15,8 @@ typedef struct sched_pool {
     uint32_t n_free, n_total;
 } sched_pool;
 
-/* Ids 0 .. n - 1, all free; ids are lent in rising order at first.  n may be 0.  Errors: BASE_ENOMEM (*pool untouched). */
+/* Ids 0 .. n - 1, all free; ids are lent in rising order at first.  n may be 0.  Errors: BASE_ENOMEM (*pool untouched).
+ */
 base_status sched_pool_init(sched_pool *pool, uint32_t n, const char *what, base_error *error);
 void sched_pool_release(sched_pool *pool);
 

@@ -151,7 +151,8 @@ uint32_t prefix_cache_keep(prefix_cache *cache, uint32_t id, uint32_t parent, co
         return known;
     }
     prefix_node *node = &cache->nodes[id];
-    *node = (prefix_node){.hash = hash, .parent = parent, .refs = 1, .next = *bucket, .older = PREFIX_NONE, .newer = PREFIX_NONE};
+    *node = (prefix_node){
+        .hash = hash, .parent = parent, .refs = 1, .next = *bucket, .older = PREFIX_NONE, .newer = PREFIX_NONE};
     memcpy(node->tokens, content->tokens, sizeof node->tokens);
     if (content->images != NULL)
         memcpy(node->images, content->images, sizeof node->images);

@@ -1,14 +1,16 @@
 /* prefix.h - the replica's key/value cache blocks: free ones, and those that keep what they hold for a later request.
  *
- * Positions are absolute and a position's keys and values depend on nothing but the tokens up to it, so a full block of one sequence is, bit
- * for bit, the block of every sequence that begins with the same tokens (DESIGN section 6).  A computed block becomes a node of a tree: its
- * parent is the node of the block before it, its content the 32 tokens.  A node is found by a hash and then compared, parent and content: equal
- * prefixes are equal tokens, not equal hashes, so no request can be given another's keys by a collision.  Only the pixels of images are
- * compared by a digest of 256 bits.
+ * Positions are absolute and a position's keys and values depend on nothing but the tokens up to it, so a full block of
+ * one sequence is, bit for bit, the block of every sequence that begins with the same tokens (DESIGN section 6).  A
+ * computed block becomes a node of a tree: its parent is the node of the block before it, its content the 32 tokens.  A
+ * node is found by a hash and then compared, parent and content: equal prefixes are equal tokens, not equal hashes, so
+ * no request can be given another's keys by a collision.  Only the pixels of images are compared by a digest of 256
+ * bits.
  *
- * A node's number is its block's.  It is used by the tables that count in `refs`; unused ones stand in the order in which they
- * fell idle, and the oldest is given away first when free blocks run out.  A table gives its blocks back from the last to the first, so a
- * child is always older than its parent and no parent is given away before its children.
+ * A node's number is its block's.  It is used by the tables that count in `refs`; unused ones stand in the order in
+ * which they fell idle, and the oldest is given away first when free blocks run out.  A table gives its blocks back
+ * from the last to the first, so a child is always older than its parent and no parent is given away before its
+ * children.
  *
  * Bookkeeping only; the memory is on the ranks.  Threads: one owner. */
 #ifndef PALMGROVE_SCHED_PREFIX_H
@@ -17,21 +19,22 @@
 #include "coordinator/sched/pool.h"
 #include "proto/link/plan.h"
 
-#define PREFIX_NONE UINT32_MAX
+#define PREFIX_NONE         UINT32_MAX
 #define PREFIX_IMAGES_BYTES 32u
 
 /* What a full block holds, given the blocks before it. */
 typedef struct prefix_content {
     const int32_t *tokens;       /* [LINK_KV_BLOCK_TOKENS] */
-    const unsigned char *images; /* [PREFIX_IMAGES_BYTES] digest of all images up to the last row of the block; NULL: no row of an image */
+    const unsigned char *images; /* [PREFIX_IMAGES_BYTES] digest of all images up to the last row of the block; NULL: no
+                                    row of an image */
 } prefix_content;
 
 typedef struct prefix_node {
     int32_t tokens[LINK_KV_BLOCK_TOKENS];
     unsigned char images[PREFIX_IMAGES_BYTES]; /* zero without images */
     uint64_t hash;
-    uint32_t parent;       /* PREFIX_NONE: the first block of a sequence */
-    uint32_t refs;         /* tables that use it */
+    uint32_t parent; /* PREFIX_NONE: the first block of a sequence */
+    uint32_t refs;   /* tables that use it */
     uint32_t n_children;
     uint32_t next;         /* in the bucket */
     uint32_t older, newer; /* among the idle */
@@ -58,8 +61,8 @@ bool prefix_cache_take(prefix_cache *cache, uint32_t n, uint32_t *ids);
 /* The node of this content after node `parent`; PREFIX_NONE when there is none. */
 uint32_t prefix_cache_find(const prefix_cache *cache, uint32_t parent, const prefix_content *content);
 
-/* Block `id`, which was taken and now holds this content after `parent`, becomes a node, unless there is one: returns the node, used once more.
- * Only with `keeps`.  The parent is in use. */
+/* Block `id`, which was taken and now holds this content after `parent`, becomes a node, unless there is one: returns
+ * the node, used once more. Only with `keeps`.  The parent is in use. */
 uint32_t prefix_cache_keep(prefix_cache *cache, uint32_t id, uint32_t parent, const prefix_content *content);
 
 /* Use a node once more, or once less. */

@@ -91,7 +91,9 @@ bool sched_take_event(sched *s, sched_event *out)
 
 static void put_failure(sched *s, sched_seq *seq, base_status status)
 {
-    put_event(s, seq, (sched_event){.user = seq->user, .finish = SCHED_FAILED, .status = status, .started_us = seq->started_us});
+    put_event(
+        s, seq,
+        (sched_event){.user = seq->user, .finish = SCHED_FAILED, .status = status, .started_us = seq->started_us});
 }
 
 static void expire_list(sched *s, seq_list *list, uint64_t now_us)
@@ -129,7 +131,8 @@ uint64_t sched_next_deadline(const sched *s)
 
 /* ---- results ---- */
 
-/* The tokens of the next slice of a plan, from *n on: *count of them, moved past.  False when they are not this slice's. */
+/* The tokens of the next slice of a plan, from *n on: *count of them, moved past.  False when they are not this
+ * slice's. */
 static bool take_tokens(const sched_entry *entry, const link_result *result, uint32_t *n, uint32_t *count)
 {
     uint32_t pos = entry->pos + entry->n_tokens - entry->n_sampled, end = entry->pos + entry->n_tokens - 1;
@@ -137,7 +140,8 @@ static bool take_tokens(const sched_entry *entry, const link_result *result, uin
     const link_token *tokens = left > 0 ? result->tokens + *n : NULL;
     *count = entry->n_sampled;
     if (entry->n_sampled == 0) { /* one when it overflowed */
-        *count = left > 0 && tokens[0].seq == entry->seq->slot && tokens[0].pos == end && tokens[0].token == LINK_TOKEN_OVERFLOW;
+        *count = left > 0 && tokens[0].seq == entry->seq->slot && tokens[0].pos == end &&
+                 tokens[0].token == LINK_TOKEN_OVERFLOW;
         *n += *count;
         return true;
     }
@@ -150,7 +154,8 @@ static bool take_tokens(const sched_entry *entry, const link_result *result, uin
     return true;
 }
 
-static base_status check_result(const sched *s, const sched_flight *flight, const link_result *result, base_error *error)
+static base_status check_result(const sched *s, const sched_flight *flight, const link_result *result,
+                                base_error *error)
 {
     if (s->n_flights == 0 || result->step != flight->step)
         return base_fail(error, BASE_EFORMAT, "the replica sent the result of step %llu out of turn",
@@ -162,11 +167,14 @@ static base_status check_result(const sched *s, const sched_flight *flight, cons
         n_guesses += flight->entries[i].n_guessed;
     }
     if (!matches || n != result->n_tokens || n_guesses != result->n_guesses)
-        return base_fail(error, BASE_EFORMAT, "the replica's result of step %llu, of %u tokens and %u guesses, does not match its plan",
+        return base_fail(error, BASE_EFORMAT,
+                         "the replica's result of step %llu, of %u tokens and %u guesses, does not match its plan",
                          (unsigned long long)result->step, result->n_tokens, result->n_guesses);
     for (uint32_t i = 0; i < result->n_tokens; i++)
-        if (result->tokens[i].token != LINK_TOKEN_OVERFLOW && (uint32_t)result->tokens[i].token >= s->options.limits.vocab_size)
-            return base_fail(error, BASE_EFORMAT, "the replica's result of step %llu has token %d, which is not in the vocabulary",
+        if (result->tokens[i].token != LINK_TOKEN_OVERFLOW &&
+            (uint32_t)result->tokens[i].token >= s->options.limits.vocab_size)
+            return base_fail(error, BASE_EFORMAT,
+                             "the replica's result of step %llu has token %d, which is not in the vocabulary",
                              (unsigned long long)result->step, result->tokens[i].token);
     return BASE_OK;
 }
@@ -193,7 +201,8 @@ static void follow_lead(sched *s, sched_seq *seq)
     draft_follow(&s->history, &seq->lead, seq->tokens, seq->n_known);
 }
 
-/* The sequence still counts as used by the plan whose result this is, so ending it means DRAINING; complete_entry frees it. */
+/* The sequence still counts as used by the plan whose result this is, so ending it means DRAINING; complete_entry frees
+ * it. */
 static void accept_token(sched *s, sched_seq *seq, const link_token *token)
 {
     if (token->token == LINK_TOKEN_OVERFLOW) {
@@ -216,7 +225,8 @@ static void accept_token(sched *s, sched_seq *seq, const link_token *token)
         seq->state = SEQ_DRAINING;
 }
 
-/* How many of the tokens sampled with a draft count: those after guesses that all came true, and the one after the last of these. */
+/* How many of the tokens sampled with a draft count: those after guesses that all came true, and the one after the last
+ * of these. */
 static uint32_t count_agreed(const sched_seq *seq, const link_token *tokens, uint32_t n)
 {
     uint32_t agreed = 1;
@@ -225,7 +235,8 @@ static uint32_t count_agreed(const sched_seq *seq, const link_token *tokens, uin
     return agreed;
 }
 
-/* What the draft model had guessed: how often it is right, and how far it has read the true text.  It has not read its last guess. */
+/* What the draft model had guessed: how often it is right, and how far it has read the true text.  It has not read its
+ * last guess. */
 static void settle_model(sched *s, sched_seq *seq, uint32_t n_agreed)
 {
     const draft_lead model = gain_model_lead(seq->text.n == seq->n_known);
@@ -249,7 +260,8 @@ static void settle_draft(sched *s, sched_seq *seq, uint32_t n_agreed)
 }
 
 /* One slice of a completed plan, the tokens [count] that it gave, and what the draft model had guessed. */
-static void complete_entry(sched *s, const sched_entry *entry, const link_token *tokens, uint32_t count, const int32_t *guesses)
+static void complete_entry(sched *s, const sched_entry *entry, const link_token *tokens, uint32_t count,
+                           const int32_t *guesses)
 {
     sched_seq *seq = entry->seq;
     for (uint32_t i = 0; i < entry->n_guessed; i++)

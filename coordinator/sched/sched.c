@@ -1,4 +1,5 @@
-/* sched.c - requests into the queue.  compose.c puts the plans together, results.c takes their results and ends requests. */
+/* sched.c - requests into the queue.  compose.c puts the plans together, results.c takes their results and ends
+ * requests. */
 #include "coordinator/sched/sched.h"
 
 #include <assert.h>
@@ -9,7 +10,14 @@
 #include "proto/base/size.h"
 
 /* Bounds on what a replica may announce: far above any real one, low enough that sums of them cannot wrap. */
-enum { SEQS_MAX = 1 << 16, QUEUE_MAX = 1 << 20, STEP_TOKENS_MAX = 1 << 20, BLOCKS_MAX = 1 << 28, PLANS_MAX = 64, SLOTS_MAX = 1 << 16 };
+enum {
+    SEQS_MAX = 1 << 16,
+    QUEUE_MAX = 1 << 20,
+    STEP_TOKENS_MAX = 1 << 20,
+    BLOCKS_MAX = 1 << 28,
+    PLANS_MAX = 64,
+    SLOTS_MAX = 1 << 16
+};
 #define POSITIONS_MAX (1u << 26)
 
 /* Of replies that drafts are looked up in: some dozen reports, and a look-up stays far below a millisecond. */
@@ -67,10 +75,12 @@ static base_status check_options(const sched_options *o, base_error *error)
             return base_fail(error, BASE_EINVAL, "%s is %llu; it must be %llu to %llu", rows[i].name,
                              (unsigned long long)rows[i].value, (unsigned long long)rows[i].least,
                              (unsigned long long)rows[i].most);
-    uint32_t step_tokens = o->step_tokens != 0 && o->step_tokens < o->limits.max_step_tokens ? o->step_tokens : o->limits.max_step_tokens;
+    uint32_t step_tokens =
+        o->step_tokens != 0 && o->step_tokens < o->limits.max_step_tokens ? o->step_tokens : o->limits.max_step_tokens;
     if (o->limits.whole_images != 0 && o->limits.n_image_slots > 0 && step_tokens < o->limits.rows_per_image)
-        return base_fail(error, BASE_EINVAL, "a step has %u tokens, but the %u rows of an image go together; raise --step-tokens", step_tokens,
-                         o->limits.rows_per_image);
+        return base_fail(error, BASE_EINVAL,
+                         "a step has %u tokens, but the %u rows of an image go together; raise --step-tokens",
+                         step_tokens, o->limits.rows_per_image);
     return BASE_OK;
 }
 
@@ -79,14 +89,17 @@ static base_status init_plan(sched *s, base_error *error)
     const link_limits *limits = &s->options.limits;
     s->plan.slices = calloc(limits->max_seqs, sizeof *s->plan.slices);
     s->plan.tokens = calloc(s->options.step_tokens, sizeof *s->plan.tokens);
-    s->plan.blocks = calloc(limits->max_seqs, kv_blocks_for(limits->max_positions) * sizeof *s->plan.blocks); /* they may share */
+    s->plan.blocks =
+        calloc(limits->max_seqs, kv_blocks_for(limits->max_positions) * sizeof *s->plan.blocks); /* they may share */
     s->plan.images = calloc(limits->n_image_slots + 1u, sizeof *s->plan.images);
     s->plan.vectors = calloc(s->options.step_tokens, sizeof *s->plan.vectors);
     s->plan.drafts = calloc(limits->max_seqs, sizeof *s->plan.drafts);
     s->plan.draft_tokens = calloc(s->options.step_tokens, sizeof *s->plan.draft_tokens);
-    s->plan.draft_blocks = calloc(limits->max_seqs, (kv_blocks_for(limits->draft_positions) + 1) * sizeof *s->plan.draft_blocks);
+    s->plan.draft_blocks =
+        calloc(limits->max_seqs, (kv_blocks_for(limits->draft_positions) + 1) * sizeof *s->plan.draft_blocks);
     s->scratch = calloc(limits->max_seqs, sizeof(sched_seq *));
-    if (!s->plan.drafts || !s->plan.draft_tokens || !s->plan.draft_blocks || !s->plan.slices || !s->plan.tokens || !s->plan.blocks || !s->plan.images || !s->plan.vectors || !s->scratch)
+    if (!s->plan.drafts || !s->plan.draft_tokens || !s->plan.draft_blocks || !s->plan.slices || !s->plan.tokens ||
+        !s->plan.blocks || !s->plan.images || !s->plan.vectors || !s->scratch)
         return base_fail(error, BASE_ENOMEM, "no memory for a step plan of %u tokens", s->options.step_tokens);
     return BASE_OK;
 }
@@ -125,7 +138,8 @@ static base_status init_parts(sched *s, base_error *error)
     if (status == BASE_OK)
         status = prefix_cache_init(&s->blocks, limits->n_kv_blocks, s->options.keep_prefixes, error);
     if (status == BASE_OK)
-        status = prefix_cache_init(&s->draft_blocks, limits->n_draft_blocks, s->options.keep_prefixes && limits->n_draft_blocks > 0, error);
+        status = prefix_cache_init(&s->draft_blocks, limits->n_draft_blocks,
+                                   s->options.keep_prefixes && limits->n_draft_blocks > 0, error);
     if (status == BASE_OK)
         status = draft_history_init(&s->history, s->options.speculate != 0 ? HISTORY_TOKENS : 0, error);
     if (status == BASE_OK)
@@ -228,8 +242,8 @@ base_status sched_reserve(sched *s, base_error *error)
 {
     uint32_t length = s->n_reserved + s->waiting.n;
     if (length >= s->options.max_queue)
-        return base_fail(error, BASE_EBUSY, "the queue is full: %u requests wait, the limit is %u; try again later", length,
-                         s->options.max_queue);
+        return base_fail(error, BASE_EBUSY, "the queue is full: %u requests wait, the limit is %u; try again later",
+                         length, s->options.max_queue);
     s->n_reserved++;
     return BASE_OK;
 }
@@ -250,14 +264,16 @@ static base_status check_fits(const sched *s, const sched_request *r, base_error
     uint32_t n_prompt = r->n_tokens - r->n_resumed;
     uint64_t positions = (uint64_t)n_prompt + r->max_tokens;
     if (positions > limits->max_positions)
-        return base_fail(error, BASE_ETOOBIG,
-                         "%u prompt tokens and max_tokens %u exceed the context of %u; shorten the prompt or lower max_tokens",
-                         n_prompt, r->max_tokens, limits->max_positions);
+        return base_fail(
+            error, BASE_ETOOBIG,
+            "%u prompt tokens and max_tokens %u exceed the context of %u; shorten the prompt or lower max_tokens",
+            n_prompt, r->max_tokens, limits->max_positions);
     if (kv_blocks_for((uint32_t)positions) > limits->n_kv_blocks)
-        return base_fail(error, BASE_ETOOBIG,
-                         "%u prompt tokens and max_tokens %u exceed the cache of %llu tokens; lower max_tokens, or start the server "
-                         "with a larger cache",
-                         n_prompt, r->max_tokens, (unsigned long long)limits->n_kv_blocks * LINK_KV_BLOCK_TOKENS);
+        return base_fail(
+            error, BASE_ETOOBIG,
+            "%u prompt tokens and max_tokens %u exceed the cache of %llu tokens; lower max_tokens, or start the server "
+            "with a larger cache",
+            n_prompt, r->max_tokens, (unsigned long long)limits->n_kv_blocks * LINK_KV_BLOCK_TOKENS);
     if (r->n_images > limits->n_image_slots)
         return base_fail(error, BASE_ETOOBIG, "%u images in one request; this server holds %u at a time", r->n_images,
                          limits->n_image_slots);
@@ -271,8 +287,9 @@ base_status sched_check_resumed(const sched_request *r, base_error *error)
         for (uint32_t k = 0; k < r->n_stop_ids; k++)
             ends = ends || r->tokens[i] == r->stop_ids[k];
         if (ends)
-            return base_fail(error, BASE_EINVAL, "token %d, %u of the answer to go on with, ends an answer or is none; leave it out", r->tokens[i],
-                             i - (r->n_tokens - r->n_resumed));
+            return base_fail(error, BASE_EINVAL,
+                             "token %d, %u of the answer to go on with, ends an answer or is none; leave it out",
+                             r->tokens[i], i - (r->n_tokens - r->n_resumed));
     }
     return BASE_OK;
 }
@@ -287,9 +304,11 @@ static base_status check_vectors(const sched *s, const sched_request *r, base_er
 {
     for (uint32_t v = 0; v < r->n_vectors; v++) {
         const sched_vector *vector = &r->vectors[v];
-        if (vector->kind >= LINK_VECTOR_KINDS || vector->width == 0 || vector->width != s->options.limits.vector_widths[vector->kind])
-            return base_fail(error, BASE_EINVAL, "vector %u of the prompt has %u numbers and kind %u; this model has no such vectors", v, vector->width,
-                             vector->kind);
+        if (vector->kind >= LINK_VECTOR_KINDS || vector->width == 0 ||
+            vector->width != s->options.limits.vector_widths[vector->kind])
+            return base_fail(error, BASE_EINVAL,
+                             "vector %u of the prompt has %u numbers and kind %u; this model has no such vectors", v,
+                             vector->width, vector->kind);
     }
     return BASE_OK;
 }
@@ -316,7 +335,8 @@ static base_status check_tokens(const sched *s, const sched_request *r, base_err
         return base_fail(error, BASE_EINVAL, "%llu image rows in the prompt do not belong to %u images",
                          (unsigned long long)next_row, r->n_images);
     if (next_vector != r->n_vectors)
-        return base_fail(error, BASE_EINVAL, "the prompt has places for %u vectors, but %u came", next_vector, r->n_vectors);
+        return base_fail(error, BASE_EINVAL, "the prompt has places for %u vectors, but %u came", next_vector,
+                         r->n_vectors);
     return check_vectors(s, r, error);
 }
 
@@ -331,7 +351,8 @@ static base_status alloc_seq(const sched_request *r, sched_seq **out, base_error
     seq->vectors = calloc(r->n_vectors + 1u, sizeof *seq->vectors);
     if (r->image_digests != NULL)
         seq->image_digests = calloc(r->n_images + 1u, sizeof *seq->image_digests);
-    if (seq->tokens == NULL || seq->images == NULL || seq->vectors == NULL || (r->image_digests != NULL && seq->image_digests == NULL) ||
+    if (seq->tokens == NULL || seq->images == NULL || seq->vectors == NULL ||
+        (r->image_digests != NULL && seq->image_digests == NULL) ||
         kv_table_init(&seq->table, positions, NULL) != BASE_OK) {
         sched_seq_destroy(seq);
         return base_fail(error, BASE_ENOMEM, "no memory for a sequence of %u tokens", positions);
@@ -392,8 +413,8 @@ base_status sched_submit(sched *s, const sched_request *r, uint64_t now_us, sche
     seq->n_stop_ids = r->n_stop_ids;
     seq->sampling = r->sampling;
     seq->digest = r->digest;
-    seq->standing = (sched_standing){.priority = r->priority, .arrival = ++s->arrivals, .deadline_us = r->deadline_us,
-                                     .n_tokens = r->n_tokens};
+    seq->standing = (sched_standing){
+        .priority = r->priority, .arrival = ++s->arrivals, .deadline_us = r->deadline_us, .n_tokens = r->n_tokens};
     fill_images(seq, r, s->options.limits.rows_per_image);
     seq_list_add(&s->waiting, seq);
     *out = seq;
@@ -402,9 +423,16 @@ base_status sched_submit(sched *s, const sched_request *r, uint64_t now_us, sche
 
 sched_numbers sched_numbers_of(const sched *s)
 {
-    return (sched_numbers){.n_waiting = s->n_reserved + s->waiting.n, .n_running = s->running.n, .n_plans = s->n_flights,
-                           .kv_blocks_total = s->blocks.pool.n_total, .kv_blocks_free = prefix_cache_available(&s->blocks),
-                           .kv_blocks_kept = s->blocks.n_idle, .steps = s->step, .prefix_requests = s->prefix_requests,
-                           .prefix_tokens = s->prefix_tokens, .drafted_tokens = s->drafted_tokens,
-                           .accepted_tokens = s->accepted_tokens, .images_reused = s->images.n_reused};
+    return (sched_numbers){.n_waiting = s->n_reserved + s->waiting.n,
+                           .n_running = s->running.n,
+                           .n_plans = s->n_flights,
+                           .kv_blocks_total = s->blocks.pool.n_total,
+                           .kv_blocks_free = prefix_cache_available(&s->blocks),
+                           .kv_blocks_kept = s->blocks.n_idle,
+                           .steps = s->step,
+                           .prefix_requests = s->prefix_requests,
+                           .prefix_tokens = s->prefix_tokens,
+                           .drafted_tokens = s->drafted_tokens,
+                           .accepted_tokens = s->accepted_tokens,
+                           .images_reused = s->images.n_reused};
 }

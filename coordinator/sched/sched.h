@@ -2,35 +2,37 @@
  *
  * Pure: no sockets, no threads, no clock.  Time is an argument, so a test runs it on a simulated one.
  *
- * Continuous batching: a plan (micro-batch) mixes decoding sequences, one token each, with chunks of prompts under a token
- * budget.  Plans are dispatched ahead: up to max_plans are in flight, and a sequence may have SCHED_AHEAD tokens being sampled,
- * the later of which takes the earlier as LINK_SLICE_FEEDBACK on the ranks, without coming by here.  So the scheduler is off the
- * per-token path.  The price: when a sequence ends, tokens already under way for it are thrown away, and what it holds (cache
- * blocks, slots) is freed only when no plan in flight uses it.
+ * Continuous batching: a plan (micro-batch) mixes decoding sequences, one token each, with chunks of prompts under a
+ * token budget.  Plans are dispatched ahead: up to max_plans are in flight, and a sequence may have SCHED_AHEAD tokens
+ * being sampled, the later of which takes the earlier as LINK_SLICE_FEEDBACK on the ranks, without coming by here.  So
+ * the scheduler is off the per-token path.  The price: when a sequence ends, tokens already under way for it are thrown
+ * away, and what it holds (cache blocks, slots) is freed only when no plan in flight uses it.
  *
  * Rules
- *  1. A request waits until a sequence slot, image slots for all its images, and cache blocks for its prompt and first token are free.
- *     Nobody overtakes the first of the queue.
- *  2. When a decoding sequence needs a block and none is free, the last running sequence in the policy's order gives up its own and
- *     waits again; later its prompt and the tokens made so far are computed anew.  The same bits come out (DESIGN section 6).
- *  3. An image is encoded by the plan that first needs a row of it, and its slot is held until a completed plan has consumed its
- *     last row.
- *     What a free slot still holds is remembered by name (image_slots.h): a request with that image takes the slot as it is.
- *  4. Blocks computed for one sequence are lent to others that begin with the same tokens (prefix.h).  At least the last token of a prompt
- *     is computed: its logits are wanted.  An image whose rows are all in such blocks is not encoded.
- *  5. A sequence may be given a draft (draft.h): a slice feeds its last token and k guesses, the ranks sample after each, and the longest
- *     run of guesses that agree with what was sampled is kept, with the token after it.  The sampler knows seed and position only, so
- *     these are the tokens that would have come one by one.  Keys and values of wrong guesses are overwritten by what follows.
- *     While a draft is verified nothing else of the sequence is under way.
- *     Guesses are looked up here, or left open for the ranks' draft model (link_draft), whichever promises more.  The draft model reads what it has
- *     not read of a sequence (draft_text.h) in the plan that asks it, a plan's worth at a time; a sequence for which its cache has no room is not
- *     drafted by it.
- *  6. Where the rows of an image see each other (link_limits.whole_images), a chunk of a prompt ends before an image or with its last row.  When
- *     the next prompt begins with an image, so many tokens of the plan are kept for it.
- *  7. Sequences that decode are spread over as many micro-batches as there are stages: a sequence enters a plan only if it was
- *     in none of the n_stages - 1 plans before, unless the plan would be empty otherwise.
- *  8. A request may bring its answer to have it scored.  Its tokens take the place of what would be sampled, and drafts of them, which always
- *     agree, are fed at once; everything else goes as with other requests.
+ *  1. A request waits until a sequence slot, image slots for all its images, and cache blocks for its prompt and first
+ * token are free. Nobody overtakes the first of the queue.
+ *  2. When a decoding sequence needs a block and none is free, the last running sequence in the policy's order gives up
+ * its own and waits again; later its prompt and the tokens made so far are computed anew.  The same bits come out
+ * (DESIGN section 6).
+ *  3. An image is encoded by the plan that first needs a row of it, and its slot is held until a completed plan has
+ * consumed its last row. What a free slot still holds is remembered by name (image_slots.h): a request with that image
+ * takes the slot as it is.
+ *  4. Blocks computed for one sequence are lent to others that begin with the same tokens (prefix.h).  At least the
+ * last token of a prompt is computed: its logits are wanted.  An image whose rows are all in such blocks is not
+ * encoded.
+ *  5. A sequence may be given a draft (draft.h): a slice feeds its last token and k guesses, the ranks sample after
+ * each, and the longest run of guesses that agree with what was sampled is kept, with the token after it.  The sampler
+ * knows seed and position only, so these are the tokens that would have come one by one.  Keys and values of wrong
+ * guesses are overwritten by what follows. While a draft is verified nothing else of the sequence is under way. Guesses
+ * are looked up here, or left open for the ranks' draft model (link_draft), whichever promises more.  The draft model
+ * reads what it has not read of a sequence (draft_text.h) in the plan that asks it, a plan's worth at a time; a
+ * sequence for which its cache has no room is not drafted by it.
+ *  6. Where the rows of an image see each other (link_limits.whole_images), a chunk of a prompt ends before an image or
+ * with its last row.  When the next prompt begins with an image, so many tokens of the plan are kept for it.
+ *  7. Sequences that decode are spread over as many micro-batches as there are stages: a sequence enters a plan only if
+ * it was in none of the n_stages - 1 plans before, unless the plan would be empty otherwise.
+ *  8. A request may bring its answer to have it scored.  Its tokens take the place of what would be sampled, and drafts
+ * of them, which always agree, are fed at once; everything else goes as with other requests.
  *
  * Threads: one owner. */
 #ifndef PALMGROVE_SCHED_H
@@ -62,8 +64,8 @@ typedef struct sched_options {
     uint32_t step_tokens; /* budget of a plan; 0 or more than the replica's: the replica's */
     uint32_t max_queue;   /* requests that wait; at least 1 */
     const sched_policy *policy;
-    bool keep_prefixes;  /* rule 4 */
-    uint32_t speculate;  /* rule 5: 0 never, N up to N tokens whenever there is a guess, SCHED_SPECULATE_AUTO */
+    bool keep_prefixes; /* rule 4 */
+    uint32_t speculate; /* rule 5: 0 never, N up to N tokens whenever there is a guess, SCHED_SPECULATE_AUTO */
 } sched_options;
 
 /* Errors: BASE_EINVAL a limit is zero or absurd (named); BASE_ENOMEM. */
@@ -71,7 +73,8 @@ base_status sched_create(const sched_options *options, sched **out, base_error *
 /* Frees everything, also requests that did not end; their `user` is not told. */
 void sched_destroy(sched **s);
 
-/* Take a place in the queue for a request that is still being prepared.  BASE_EBUSY when the queue is full; the text has its length. */
+/* Take a place in the queue for a request that is still being prepared.  BASE_EBUSY when the queue is full; the text
+ * has its length. */
 base_status sched_reserve(sched *s, base_error *error);
 /* Give it back: the preparation failed. */
 void sched_unreserve(sched *s);
@@ -79,7 +82,7 @@ void sched_unreserve(sched *s);
 /* A vector that takes a position of the prompt (link_vector). */
 typedef struct sched_vector {
     uint32_t kind, width;
-    const float *values; /* [width] finite; borrowed until the request has ended */
+    const float *values;                       /* [width] finite; borrowed until the request has ended */
     unsigned char digest[PREFIX_IMAGES_BYTES]; /* names this vector and all images and vectors before it */
 } sched_vector;
 
@@ -101,19 +104,23 @@ static inline uint32_t sched_vector_of(int32_t token)
 
 typedef struct sched_request {
     void *user;            /* comes back in events */
-    const int32_t *tokens; /* [n_tokens] copied; >= 0 a vocabulary id, -1 - (k * rows_per_image + r) row r of image k, sched_vector_token(v) vector v */
+    const int32_t *tokens; /* [n_tokens] copied; >= 0 a vocabulary id, -1 - (k * rows_per_image + r) row r of image k,
+                              sched_vector_token(v) vector v */
     uint32_t n_tokens;     /* >= 1 */
     uint32_t n_resumed;    /* the last so many of them are the answer's first, made before */
     bool score;            /* rule 8: the answer is given, max_tokens more in `tokens`; n_resumed is 0 then */
-    const uint8_t *const *images; /* [n_images] of [image_size][image_size][3] u8; the pointers are copied, the pixels borrowed
-                                     until the request has ended.  Image k's rows stand together, images in rising order */
+    const uint8_t *const
+        *images; /* [n_images] of [image_size][image_size][3] u8; the pointers are copied, the pixels borrowed
+                    until the request has ended.  Image k's rows stand together, images in rising order */
     uint32_t n_images;
-    const unsigned char (*image_digests)[PREFIX_IMAGES_BYTES]; /* [n_images] copied; k names the pixels of images 0 .. k and the vectors before.  NULL: blocks with image
-                                                                  rows are neither lent nor borrowed */
-    const unsigned char (*image_names)[PREFIX_IMAGES_BYTES]; /* [n_images] copied; k names the pixels of image k.  NULL: every image is encoded */
-    const sched_vector *vectors; /* [n_vectors] copied; in order in `tokens`, each once */
+    const unsigned char (
+        *image_digests)[PREFIX_IMAGES_BYTES]; /* [n_images] copied; k names the pixels of images 0 .. k and the vectors
+                                                 before.  NULL: blocks with image rows are neither lent nor borrowed */
+    const unsigned char (*image_names)[PREFIX_IMAGES_BYTES]; /* [n_images] copied; k names the pixels of image k.  NULL:
+                                                                every image is encoded */
+    const sched_vector *vectors;                             /* [n_vectors] copied; in order in `tokens`, each once */
     uint32_t n_vectors;
-    uint32_t max_tokens; /* > n_resumed, which it includes */
+    uint32_t max_tokens;     /* > n_resumed, which it includes */
     const int32_t *stop_ids; /* [n_stop_ids] tokens that end it; borrowed until the request has ended */
     uint32_t n_stop_ids;
     uint32_t priority;    /* larger first */
@@ -122,24 +129,26 @@ typedef struct sched_request {
     bool digest;
 } sched_request;
 
-/* Are the tokens to resume after an answer's first ones?  BASE_EINVAL: one is no token, or would have ended it.  sched_submit asks too. */
+/* Are the tokens to resume after an answer's first ones?  BASE_EINVAL: one is no token, or would have ended it.
+ * sched_submit asks too. */
 base_status sched_check_resumed(const sched_request *request, base_error *error);
 
-/* Put a prepared request into the queue; uses up one sched_reserve, also on failure.  *out is valid until the event that ends the request
- * is taken (even where the sequence ended before that), or until sched_cancel.
- * Errors: BASE_ETOOBIG it could never run (positions, cache blocks, image slots: named with both numbers); BASE_EINVAL tokens or
- * image rows that do not fit; BASE_EDEADLINE too late already; BASE_ENOMEM. */
+/* Put a prepared request into the queue; uses up one sched_reserve, also on failure.  *out is valid until the event
+ * that ends the request is taken (even where the sequence ended before that), or until sched_cancel. Errors:
+ * BASE_ETOOBIG it could never run (positions, cache blocks, image slots: named with both numbers); BASE_EINVAL tokens
+ * or image rows that do not fit; BASE_EDEADLINE too late already; BASE_ENOMEM. */
 base_status sched_submit(sched *s, const sched_request *request, uint64_t now_us, sched_seq **out, base_error *error);
 
-/* The owner wants no more of it: client gone, canceled, stop string found.  Allowed between two events of it; no event of it follows, those
- * that were not taken yet included. */
+/* The owner wants no more of it: client gone, canceled, stop string found.  Allowed between two events of it; no event
+ * of it follows, those that were not taken yet included. */
 void sched_cancel(sched *s, sched_seq *seq);
 
-/* The next plan to send, or NULL when nothing can be dispatched now.  Borrowed until the next call; its step number counts up from 1. */
+/* The next plan to send, or NULL when nothing can be dispatched now.  Borrowed until the next call; its step number
+ * counts up from 1. */
 const link_plan *sched_next_plan(sched *s, uint64_t now_us);
 
-/* Take in the result of the oldest plan in flight.  BASE_EFORMAT when it is not its result: the replica is out of its mind and
- * nothing was changed. */
+/* Take in the result of the oldest plan in flight.  BASE_EFORMAT when it is not its result: the replica is out of its
+ * mind and nothing was changed. */
 base_status sched_take_result(sched *s, const link_result *result, uint64_t now_us, base_error *error);
 
 /* End what is past its deadline. */
@@ -151,7 +160,7 @@ typedef enum sched_finish { SCHED_GOES_ON, SCHED_EOS, SCHED_LENGTH, SCHED_FAILED
 
 /* What a request was spared, so far. */
 typedef struct sched_savings {
-    uint32_t n_borrowed; /* positions that were not computed because another sequence had */
+    uint32_t n_borrowed;            /* positions that were not computed because another sequence had */
     uint32_t n_drafted, n_accepted; /* tokens */
 } sched_savings;
 
@@ -164,16 +173,17 @@ typedef struct sched_event {
     sched_savings savings;
 } sched_event;
 
-/* The next event of sched_take_result or sched_expire; false: no more.  Take them all before the next call of either. */
+/* The next event of sched_take_result or sched_expire; false: no more.  Take them all before the next call of either.
+ */
 bool sched_take_event(sched *s, sched_event *out);
 
 typedef struct sched_numbers {
     uint32_t n_waiting; /* reserved places included */
     uint32_t n_running;
-    uint32_t n_plans; /* in flight */
+    uint32_t n_plans;                         /* in flight */
     uint32_t kv_blocks_total, kv_blocks_free; /* free: those included that keep something for later */
     uint32_t kv_blocks_kept;
-    uint64_t steps; /* dispatched since the start, as all that follow */
+    uint64_t steps;                          /* dispatched since the start, as all that follow */
     uint64_t prefix_requests, prefix_tokens; /* admitted with borrowed blocks; positions not computed */
     uint64_t drafted_tokens, accepted_tokens;
     uint64_t images_reused; /* not encoded: a slot held them */

@@ -1,18 +1,20 @@
-/* sched_impl.h - the scheduler's state, shared by sched.c (requests), compose.c and compose_drafts.c (plans), lend.c (shared blocks), results.c and the unit
- * test's invariant checker.  Nobody else includes it.
+/* sched_impl.h - the scheduler's state, shared by sched.c (requests), compose.c and compose_drafts.c (plans), lend.c
+ * (shared blocks), results.c and the unit test's invariant checker.  Nobody else includes it.
  *
  * Life of a sequence:
  *
- *     WAITING --admit--> PREFILL --last chunk planned--> DECODE --+--> ended: freed at once, or DRAINING until no plan uses it
- *        ^                  |                              |      |
+ *     WAITING --admit--> PREFILL --last chunk planned--> DECODE --+--> ended: freed at once, or DRAINING until no plan
+ * uses it ^                  |                              |      |
  *        +---- PREEMPTED <--+------------------------------+      +--> (WAITING too: freed)
  *           (until no plan in flight uses it)
  *
- * An ended sequence holds nothing, but its struct lives on (ENDED) while events of it wait to be taken: the owner may cancel it in between.
+ * An ended sequence holds nothing, but its struct lives on (ENDED) while events of it wait to be taken: the owner may
+ * cancel it in between.
  *
- * Positions of a sequence: tokens [0, n_known) are known; [0, n_planned) were fed by plans sent; [0, n_done) by plans completed.
- * While decoding, n_planned runs ahead of n_known by the samples in flight:  n_planned <= n_known + n_sampling;  while n_draft tokens are being
- * verified by as many:  n_planned = n_known + n_draft.  What was wrongly guessed takes n_planned and n_done back. */
+ * Positions of a sequence: tokens [0, n_known) are known; [0, n_planned) were fed by plans sent; [0, n_done) by plans
+ * completed. While decoding, n_planned runs ahead of n_known by the samples in flight:  n_planned <= n_known +
+ * n_sampling;  while n_draft tokens are being verified by as many:  n_planned = n_known + n_draft.  What was wrongly
+ * guessed takes n_planned and n_done back. */
 #ifndef PALMGROVE_SCHED_IMPL_H
 #define PALMGROVE_SCHED_IMPL_H
 
@@ -55,16 +57,16 @@ struct sched_seq {
     uint32_t n_stop_ids;
     link_sampling sampling;
     bool digest;
-    bool overflowed;     /* what it computes from now on is worth nothing to others */
+    bool overflowed;                                     /* what it computes from now on is worth nothing to others */
     unsigned char (*image_digests)[PREFIX_IMAGES_BYTES]; /* [n_images] owned; NULL: not known */
     draft_lead lead;
     gain_record guesses;
-    uint32_t n_draft;    /* guesses being verified */
-    bool draft_is_open;  /* they are the draft model's: known when the result tells them */
+    uint32_t n_draft;   /* guesses being verified */
+    bool draft_is_open; /* they are the draft model's: known when the result tells them */
     int32_t draft[SCHED_DRAFT_MAX];
     draft_text text;
     sched_savings savings;
-    uint64_t last_step;  /* the last plan that held it */
+    uint64_t last_step; /* the last plan that held it */
     uint64_t started_us;
 };
 
@@ -77,7 +79,7 @@ typedef struct sched_entry {
 
 typedef struct sched_flight {
     uint64_t step, sent_us;
-    uint32_t n_decode_rows; /* 0: it has other rows too */
+    uint32_t n_decode_rows;    /* 0: it has other rows too */
     uint32_t n_passes, n_read; /* of the draft model */
     uint32_t n_entries;
     sched_entry *entries; /* [max_seqs] */
@@ -103,14 +105,14 @@ struct sched {
     uint64_t prefix_requests, prefix_tokens, drafted_tokens, accepted_tokens;
     sched_flight *flights; /* ring of max_plans, oldest at first_flight */
     uint32_t first_flight, n_flights;
-    link_plan plan;       /* the one being put together; arrays sized for the largest */
-    uint32_t n_drafted;   /* in the plan */
-    float n_hoped;        /* tokens that its drafts are expected to give */
-    uint32_t n_passes;    /* of the draft model before the plan */
-    bool has_prompts;     /* some prompt is not computed yet */
-    uint32_t n_kept;      /* tokens of the plan that only prompts may have: rows of an image that go together */
-    sched_seq **scratch;  /* [max_seqs] */
-    sched_event *events;  /* [event_capacity] */
+    link_plan plan;         /* the one being put together; arrays sized for the largest */
+    uint32_t n_drafted;     /* in the plan */
+    float n_hoped;          /* tokens that its drafts are expected to give */
+    uint32_t n_passes;      /* of the draft model before the plan */
+    bool has_prompts;       /* some prompt is not computed yet */
+    uint32_t n_kept;        /* tokens of the plan that only prompts may have: rows of an image that go together */
+    sched_seq **scratch;    /* [max_seqs] */
+    sched_event *events;    /* [event_capacity] */
     sched_seq **event_seqs; /* [event_capacity] whose events they are; NULL: canceled since */
     uint32_t n_events, next_event, event_capacity;
 };
@@ -120,10 +122,11 @@ static inline uint32_t min_u32(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-/* Would a draft pay once the tokens under way are known?  Then nothing more of the sequence is sent before that; with n_decoding sequences in the plan. */
+/* Would a draft pay once the tokens under way are known?  Then nothing more of the sequence is sent before that; with
+ * n_decoding sequences in the plan. */
 bool sched_waits_for_draft(sched *s, const sched_seq *seq, uint32_t n_decoding);
-/* Before the slice of a sequence that decodes is added to the plan: its guesses (seq->n_draft), and what the draft model reads.  `n_others` sequences
- * still want into the plan. */
+/* Before the slice of a sequence that decodes is added to the plan: its guesses (seq->n_draft), and what the draft
+ * model reads.  `n_others` sequences still want into the plan. */
 void sched_draft(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others);
 
 /* Free a stripped sequence that is in no list. */
@@ -133,8 +136,8 @@ void sched_seq_strip(sched *s, sched_seq *seq);
 /* Give back the slots of images whose rows were all consumed, or need not be. */
 void sched_seq_return_images(sched *s, sched_seq *seq);
 
-/* Take the blocks that others computed for what the sequence needs next; how many positions that spares.  Nothing while plans in flight hold it, or
- * when it has begun to compute a block. */
+/* Take the blocks that others computed for what the sequence needs next; how many positions that spares.  Nothing while
+ * plans in flight hold it, or when it has begun to compute a block. */
 uint32_t sched_seq_borrow(sched *s, sched_seq *seq);
 /* Let others have the full blocks that it has computed. */
 void sched_seq_publish(sched *s, sched_seq *seq);

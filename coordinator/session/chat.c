@@ -19,8 +19,8 @@ struct chat_format {
     bool trims;            /* blanks around a turn's text go */
 };
 
-/* Sources: the chat_template of the models' tokenizer_config.json.  Llama 3.1's adds a date line to the system turn, which is a clock's
- * answer and is left out here; BOS is not a part of a frame (text_start_id). */
+/* Sources: the chat_template of the models' tokenizer_config.json.  Llama 3.1's adds a date line to the system turn,
+ * which is a clock's answer and is left out here; BOS is not a part of a frame (text_start_id). */
 static const chat_format formats[] = {
     {.name = "chatml", /* Qwen 2, SmolLM2 */
      .marks = {"<|im_start|>"},
@@ -71,7 +71,12 @@ static const chat_format formats[] = {
      .reply = "",
      .end_token = "</s>",
      .system_in_user = true},
-    {.name = "none", .system = {"", "\n\n"}, .user = {"", ""}, .assistant = {"", ""}, .reply = "", .system_in_user = true},
+    {.name = "none",
+     .system = {"", "\n\n"},
+     .user = {"", ""},
+     .assistant = {"", ""},
+     .reply = "",
+     .system_in_user = true},
 };
 
 enum { N_FORMATS = sizeof formats / sizeof formats[0] };
@@ -234,25 +239,29 @@ static base_status check_messages(const chat_message *messages, size_t n, base_e
     size_t n_system = n > 0 && messages[0].role == CHAT_SYSTEM ? turn_length(messages, n, 0) : 0;
     for (size_t i = n_system; i < n; i++)
         if (messages[i].role == CHAT_SYSTEM)
-            return base_fail(error, BASE_EINVAL, "a chat has a system text behind its first turn; it must stand in front");
+            return base_fail(error, BASE_EINVAL,
+                             "a chat has a system text behind its first turn; it must stand in front");
     if (n == n_system || messages[n_system].role != CHAT_USER)
         return base_fail(error, BASE_EINVAL, "a chat begins with the user's turn; add the field 'user'");
     if (messages[n - 1].role != CHAT_USER)
-        return base_fail(error, BASE_EINVAL, "a chat ends with the user's turn, which is answered; add the field 'user'");
+        return base_fail(error, BASE_EINVAL,
+                         "a chat ends with the user's turn, which is answered; add the field 'user'");
     return BASE_OK;
 }
 
-base_status chat_render(const chat_setup *setup, const chat_message *messages, size_t n, chat_part **parts, size_t *n_parts,
-                        base_error *error)
+base_status chat_render(const chat_setup *setup, const chat_message *messages, size_t n, chat_part **parts,
+                        size_t *n_parts, base_error *error)
 {
     if (setup->format == NULL)
         return base_fail(error, BASE_EUNSUPPORTED,
-                         "the model has %s; known are " NAMES "; start the server with --chat NAME, or --chat none for texts as they are",
+                         "the model has %s; known are " NAMES
+                         "; start the server with --chat NAME, or --chat none for texts as they are",
                          setup->is_unknown ? "a chat template that is not known here" : "no chat template");
     base_status status = check_messages(messages, n, error);
     if (status != BASE_OK)
         return status;
-    /* a turn of one message has at most three parts more: two of its frame, and once the system text's and the reply's */
+    /* a turn of one message has at most three parts more: two of its frame, and once the system text's and the reply's
+     */
     writer w = {.setup = setup, .parts = calloc(3 * n + 8, sizeof *w.parts)};
     if (w.parts == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for a chat of %zu messages", n);

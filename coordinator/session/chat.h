@@ -1,9 +1,8 @@
 /* chat.h - chat prompts: the frames that models were trained to see around the words of a conversation, by name.
  *
- * A model brings its frame as a Jinja program.  There is no interpreter for it here: the program is recognised by telltale marks, and
- * the frame comes from a table.  Frames are trusted text, whose control tokens count; what people wrote stands between them and is
- * always text.
- * Pure but for memory: any thread. */
+ * A model brings its frame as a Jinja program.  There is no interpreter for it here: the program is recognised by
+ * telltale marks, and the frame comes from a table.  Frames are trusted text, whose control tokens count; what people
+ * wrote stands between them and is always text. Pure but for memory: any thread. */
 #ifndef PALMGROVE_SESSION_CHAT_H
 #define PALMGROVE_SESSION_CHAT_H
 
@@ -26,15 +25,15 @@ typedef struct chat_setup {
     bool is_unknown;            /* there is a template, but none of the known ones */
 } chat_setup;
 
-/* `wanted` is a name of the table, or "auto": by the tokenizer's chat template.  A template that is not recognised is no error here:
- * raw texts do without.
- * Errors: BASE_EINVAL unknown name (the known ones are listed). */
+/* `wanted` is a name of the table, or "auto": by the tokenizer's chat template.  A template that is not recognised is
+ * no error here: raw texts do without. Errors: BASE_EINVAL unknown name (the known ones are listed). */
 base_status chat_choose(const char *wanted, const text_tokenizer *tokenizer, chat_setup *out, base_error *error);
 
 /* "chatml", ...; "" without a format. */
 const char *chat_name(const chat_setup *setup);
 
-/* The id of the token that ends the assistant's turn; -1 when the format has none, or the vocabulary has no such control token. */
+/* The id of the token that ends the assistant's turn; -1 when the format has none, or the vocabulary has no such
+ * control token. */
 int32_t chat_end_id(const chat_setup *setup, const text_tokenizer *tokenizer);
 
 /* A piece of a conversation, as it comes: neighbours of one role are one turn. */
@@ -55,10 +54,11 @@ typedef struct chat_part {
     bool is_trusted;
 } chat_part;
 
-/* The prompt for the assistant's next turn; *parts is the caller's to free.  Parts between two images are one text (text_encode_parts).
- * Errors: BASE_EUNSUPPORTED the model has no known template (names, and `--chat`); BASE_EINVAL the conversation does not begin with a
- * system or user turn, has a system text later, or does not end with the user's turn; BASE_ENOMEM. */
-base_status chat_render(const chat_setup *setup, const chat_message *messages, size_t n, chat_part **parts, size_t *n_parts,
-                        base_error *error);
+/* The prompt for the assistant's next turn; *parts is the caller's to free.  Parts between two images are one text
+ * (text_encode_parts). Errors: BASE_EUNSUPPORTED the model has no known template (names, and `--chat`); BASE_EINVAL the
+ * conversation does not begin with a system or user turn, has a system text later, or does not end with the user's
+ * turn; BASE_ENOMEM. */
+base_status chat_render(const chat_setup *setup, const chat_message *messages, size_t n, chat_part **parts,
+                        size_t *n_parts, base_error *error);
 
 #endif

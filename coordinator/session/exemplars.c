@@ -19,7 +19,8 @@ static base_status check_root(const char *path, json_t *root, base_error *error)
     json_t *value;
     if (!json_is_object(root))
         return base_fail(error, BASE_EFORMAT, "'%s' is not a JSON object", path);
-    json_object_foreach(root, task, value) {
+    json_object_foreach(root, task, value)
+    {
         if (!json_is_string(value))
             return base_fail(error, BASE_EFORMAT, "'%s': the value of \"%s\" is not a string", path, task);
     }

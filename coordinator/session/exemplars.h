@@ -7,7 +7,8 @@
 
 typedef struct exemplars exemplars;
 
-/* A directory without the file gives an empty set.  Errors: BASE_EFORMAT not an object of texts (line named); BASE_ETOOBIG; BASE_EIO. */
+/* A directory without the file gives an empty set.  Errors: BASE_EFORMAT not an object of texts (line named);
+ * BASE_ETOOBIG; BASE_EIO. */
 base_status exemplars_open(const char *dir, exemplars **out, base_error *error);
 void exemplars_close(exemplars **e);
 

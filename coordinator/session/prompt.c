@@ -1,5 +1,5 @@
-/* prompt.c - in three steps: lay out (which text, image, vectors, in what order), tokenize, decode the images and copy the vectors.  What is cheap to refuse
- * comes first: nothing is decoded for a prompt that is too long. */
+/* prompt.c - in three steps: lay out (which text, image, vectors, in what order), tokenize, decode the images and copy
+ * the vectors.  What is cheap to refuse comes first: nothing is decoded for a prompt that is too long. */
 #include "coordinator/session/prompt.h"
 
 #include <sodium.h>
@@ -75,18 +75,21 @@ static base_status add_chat(const prompt_env *env, const wire_part *part, layout
     size_t n = part->n_fields < WIRE_FIELDS_MAX ? part->n_fields : WIRE_FIELDS_MAX, n_parts = 0;
     for (size_t i = 0; i < n; i++)
         if (!chat_message_of(part->fields[i].name, part->fields[i].value, &messages[i]))
-            return base_fail(error, BASE_EINVAL, "a chat has no field '%.64s'; known are system, user, image, assistant",
+            return base_fail(error, BASE_EINVAL,
+                             "a chat has no field '%.64s'; known are system, user, image, assistant",
                              part->fields[i].name);
     chat_part *parts = NULL;
     base_status status = chat_render(&env->chat, messages, n, &parts, &n_parts, error);
     for (size_t i = 0; status == BASE_OK && i < n_parts; i++)
-        status = add_item(l, (item){.text = parts[i].text, .size = parts[i].size, .is_chat = true, .is_trusted = parts[i].is_trusted},
-                          error);
+        status = add_item(
+            l, (item){.text = parts[i].text, .size = parts[i].size, .is_chat = true, .is_trusted = parts[i].is_trusted},
+            error);
     free(parts);
     return status;
 }
 
-/* How many images a task gets: those up to the next task, within what it takes; too few or too many are complained about later. */
+/* How many images a task gets: those up to the next task, within what it takes; too few or too many are complained
+ * about later. */
 static uint32_t count_images(const task *t, const wire_part *part, const wire_part *end)
 {
     uint32_t n = 0;
@@ -97,7 +100,8 @@ static uint32_t count_images(const task *t, const wire_part *part, const wire_pa
 }
 
 /* `part` is the task, `end` where all parts end. */
-static base_status add_task(const prompt_env *env, const wire_part *part, const wire_part *end, layout *l, base_error *error)
+static base_status add_task(const prompt_env *env, const wire_part *part, const wire_part *end, layout *l,
+                            base_error *error)
 {
     const task *t = NULL;
     task_field fields[WIRE_FIELDS_MAX];
@@ -107,7 +111,8 @@ static base_status add_task(const prompt_env *env, const wire_part *part, const 
     task_prompt *rendered = &l->tasks[l->n_tasks];
     base_status status = task_set_find(env->tasks, part->task, &t, error);
     if (status == BASE_OK)
-        status = task_render(t, fields, n_fields, count_images(t, part, end), exemplars_find(env->exemplars, part->task), rendered, error);
+        status = task_render(t, fields, n_fields, count_images(t, part, end),
+                             exemplars_find(env->exemplars, part->task), rendered, error);
     if (status != BASE_OK)
         return status;
     l->n_tasks++;
@@ -128,8 +133,10 @@ static base_status add_image(const wire_part *part, layout *l, base_error *error
             return BASE_OK;
         }
     }
-    return base_fail(error, BASE_EINVAL, "image %u has no place: no task before it still wants one; send each image after its task, "
-                     "as many as the task takes", l->n_images);
+    return base_fail(error, BASE_EINVAL,
+                     "image %u has no place: no task before it still wants one; send each image after its task, "
+                     "as many as the task takes",
+                     l->n_images);
 }
 
 static uint32_t n_vectors_of(const wire_part *part)
@@ -159,14 +166,15 @@ static base_status add_vectors(const prompt_env *env, const wire_part *part, lay
 {
     uint32_t kind;
     if (l->n_task_parts > 0)
-        return base_fail(error, BASE_EINVAL, "vectors do not go with a task; send its text as text parts, the vectors between them");
+        return base_fail(error, BASE_EINVAL,
+                         "vectors do not go with a task; send its text as text parts, the vectors between them");
     base_status status = find_kind(env, part, &kind, error);
     if (status != BASE_OK)
         return status;
     if (part->width != env->limits.vector_widths[kind])
         return base_fail(error, BASE_EINVAL, "vectors of %u numbers for %s%s, which takes %u", part->width,
-                         kind == LINK_VECTOR_EMBEDDING ? "the decoder" : "vector encoder ", kind == LINK_VECTOR_EMBEDDING ? "" : part->encoder,
-                         env->limits.vector_widths[kind]);
+                         kind == LINK_VECTOR_EMBEDDING ? "the decoder" : "vector encoder ",
+                         kind == LINK_VECTOR_EMBEDDING ? "" : part->encoder, env->limits.vector_widths[kind]);
     l->n_vectors += n_vectors_of(part);
     return add_item(l, (item){.vectors = part}, error);
 }
@@ -203,11 +211,13 @@ static base_status mark_images(const prompt_images *images, layout *l, base_erro
     for (size_t i = 0; status == BASE_OK && i < l->n_items; i++) {
         bool has_marks = is_image(&l->items[i]);
         if (has_marks && open[0] != '\0')
-            status = add_item(&marked, (item){.text = open, .size = strlen(open), .is_trusted = true, .joins_previous = true}, error);
+            status = add_item(
+                &marked, (item){.text = open, .size = strlen(open), .is_trusted = true, .joins_previous = true}, error);
         if (status == BASE_OK)
             status = add_item(&marked, l->items[i], error);
         if (status == BASE_OK && has_marks && close[0] != '\0')
-            status = add_item(&marked, (item){.text = close, .size = strlen(close), .is_trusted = true, .joins_next = true}, error);
+            status = add_item(
+                &marked, (item){.text = close, .size = strlen(close), .is_trusted = true, .joins_next = true}, error);
     }
     if (status != BASE_OK) {
         free(marked.items);
@@ -264,10 +274,12 @@ static base_status push_vectors(text_ids *tokens, uint32_t first, uint32_t n, ba
 
 static bool is_one_text(const item *before, const item *behind)
 {
-    return behind->text != NULL && ((before->is_chat && behind->is_chat) || before->joins_next || behind->joins_previous);
+    return behind->text != NULL &&
+           ((before->is_chat && behind->is_chat) || before->joins_next || behind->joins_previous);
 }
 
-/* The text items from `at` on that are tokenized as one: a text by itself, or a chat's up to an image, with the marks of images at both ends. */
+/* The text items from `at` on that are tokenized as one: a text by itself, or a chat's up to an image, with the marks
+ * of images at both ends. */
 static size_t run_length(const layout *l, size_t at)
 {
     size_t end = at + 1;
@@ -276,7 +288,8 @@ static size_t run_length(const layout *l, size_t at)
     return end - at;
 }
 
-static base_status add_run(const prompt_env *env, const item *items, size_t n, size_t max_ids, text_ids *tokens, base_error *error)
+static base_status add_run(const prompt_env *env, const item *items, size_t n, size_t max_ids, text_ids *tokens,
+                           base_error *error)
 {
     text_part *parts = calloc(n, sizeof *parts);
     if (parts == NULL)
@@ -293,7 +306,8 @@ base_status prompt_check_ids(const prompt_env *env, const text_ids *tokens, base
 {
     for (size_t i = 0; i < tokens->n; i++)
         if (tokens->ids[i] >= 0 && (uint32_t)tokens->ids[i] >= env->limits.vocab_size)
-            return base_fail(error, BASE_EINVAL, "the prompt has token %d, but the model's vocabulary ends at %u; leave it out",
+            return base_fail(error, BASE_EINVAL,
+                             "the prompt has token %d, but the model's vocabulary ends at %u; leave it out",
                              tokens->ids[i], env->limits.vocab_size - 1);
     return BASE_OK;
 }
@@ -317,15 +331,17 @@ static base_status tokenize(const prompt_env *env, const layout *l, text_ids *to
             n = run_length(l, i);
             status = add_run(env, &l->items[i], n, counted, tokens, error);
             if (status == BASE_ETOOBIG)
-                return base_fail(error, status, "the prompt has more than %zu tokens; the context is %u; shorten the text", counted,
+                return base_fail(error, status,
+                                 "the prompt has more than %zu tokens; the context is %u; shorten the text", counted,
                                  context);
         }
     }
     if (status == BASE_OK && tokens->n >= context)
-        return base_fail(error, BASE_ETOOBIG,
-                         "the prompt has %zu tokens, %u of them for images; the context is %u and must hold the answer too; "
-                         "shorten the text or send fewer images",
-                         tokens->n, first_row, context);
+        return base_fail(
+            error, BASE_ETOOBIG,
+            "the prompt has %zu tokens, %u of them for images; the context is %u and must hold the answer too; "
+            "shorten the text or send fewer images",
+            tokens->n, first_row, context);
     return status == BASE_OK ? prompt_check_ids(env, tokens, error) : status;
 }
 
@@ -374,7 +390,8 @@ static void name_vector(const sched_vector *vector, unsigned char *name)
 }
 
 /* Copy a part's vectors behind the others; find_kind has succeeded before. */
-static const unsigned char *copy_vectors(const prompt_env *env, const wire_part *part, const unsigned char *before, float **values, prompt *p)
+static const unsigned char *copy_vectors(const prompt_env *env, const wire_part *part, const unsigned char *before,
+                                         float **values, prompt *p)
 {
     uint32_t kind = 0;
     find_kind(env, part, &kind, NULL);
@@ -433,7 +450,8 @@ static base_status decode_inputs(const prompt_env *env, const layout *l, prompt 
             base_error_prefix(error, "image %u of %u: ", p->n_images + 1, l->n_images);
             return status;
         }
-        crypto_generichash(p->image_names[p->n_images], PREFIX_IMAGES_BYTES, p->images[p->n_images], image_bytes, NULL, 0);
+        crypto_generichash(p->image_names[p->n_images], PREFIX_IMAGES_BYTES, p->images[p->n_images], image_bytes, NULL,
+                           0);
         chain(before, p->image_names[p->n_images], p->image_digests[p->n_images]);
         before = p->image_digests[p->n_images];
         p->n_images++;

@@ -1,11 +1,11 @@
 /* prompt.h - a request's parts turned into what the scheduler takes: token ids with image rows, and square images.
  *
- * A prompt is <s> if the model wants one, then the parts in order: every text by itself through the tokenizer, every image as rows_per_image positions,
- * every vector as one (PaLM-E's multimodal sentences); vectors do not go with tasks.
- * A task part expands to texts and image slots; each slot takes the next image part that follows the task.  A task that takes a varying number
- * of images has as many slots as image parts stand between it and the next task.  Without any task part images stand where they stand.  A literal <img> in a text is text.  The task "chat" is a conversation in the model's own frame
- * (chat.h): the only place where control tokens come from.
- * Pure but for memory: any thread. */
+ * A prompt is <s> if the model wants one, then the parts in order: every text by itself through the tokenizer, every
+ * image as rows_per_image positions, every vector as one (PaLM-E's multimodal sentences); vectors do not go with tasks.
+ * A task part expands to texts and image slots; each slot takes the next image part that follows the task.  A task that
+ * takes a varying number of images has as many slots as image parts stand between it and the next task.  Without any
+ * task part images stand where they stand.  A literal <img> in a text is text.  The task "chat" is a conversation in
+ * the model's own frame (chat.h): the only place where control tokens come from. Pure but for memory: any thread. */
 #ifndef PALMGROVE_SESSION_PROMPT_H
 #define PALMGROVE_SESSION_PROMPT_H
 
@@ -24,7 +24,8 @@
 /* How the model sees pictures.  All zero: fitted as image_fit_square, nothing around them. */
 typedef struct prompt_images {
     image_fit fit;
-    const char *open, *close; /* text around an image's rows, one with the texts beside it; spellings of control tokens count.  NULL: none */
+    const char *open, *close; /* text around an image's rows, one with the texts beside it; spellings of control tokens
+                                 count.  NULL: none */
 } prompt_images;
 
 /* What a prompt is made with; borrowed, immutable while prompts are built. */
@@ -36,7 +37,7 @@ typedef struct prompt_env {
     prompt_images images;
     const arch_encoder *encoders; /* [n_encoders] what vectors may be for */
     uint32_t n_encoders;
-    int32_t bos_id; /* what every prompt begins with; -1: nothing */
+    int32_t bos_id;     /* what every prompt begins with; -1: nothing */
     link_limits limits; /* the replica's */
     uint64_t max_image_pixels;
 } prompt_env;
@@ -44,17 +45,21 @@ typedef struct prompt_env {
 typedef struct prompt {
     text_ids tokens;  /* image row r of image k as -1 - (k * rows_per_image + r), vector v as sched_vector_token(v) */
     uint8_t **images; /* [n_images] each [image_size][image_size][3] */
-    unsigned char (*image_digests)[PREFIX_IMAGES_BYTES]; /* [n_images] k names the pixels of images 0 .. k and the vectors before: BLAKE2b of what stands before and the pixels */
-    unsigned char (*image_names)[PREFIX_IMAGES_BYTES]; /* [n_images] k names the pixels of image k alone: their BLAKE2b */
+    unsigned char (
+        *image_digests)[PREFIX_IMAGES_BYTES]; /* [n_images] k names the pixels of images 0 .. k and the vectors before:
+                                                 BLAKE2b of what stands before and the pixels */
+    unsigned char (
+        *image_names)[PREFIX_IMAGES_BYTES]; /* [n_images] k names the pixels of image k alone: their BLAKE2b */
     uint32_t n_images;
     sched_vector *vectors; /* [n_vectors] */
     float *vector_values;  /* what they point at */
     uint32_t n_vectors;
 } prompt;
 
-/* Errors, *out untouched: BASE_EINVAL empty prompt, images and image slots that do not match, or vectors that the model does not take; BASE_ENOTFOUND, BASE_EINVAL of
- * task_set_find, task_render and chat_render; BASE_ETOOBIG tokens, images or pixels beyond a limit (both numbers and the fix named); BASE_EUNSUPPORTED an image for
- * a model without a tower; image_decode's errors with the image's number in front; BASE_ENOMEM. */
+/* Errors, *out untouched: BASE_EINVAL empty prompt, images and image slots that do not match, or vectors that the model
+ * does not take; BASE_ENOTFOUND, BASE_EINVAL of task_set_find, task_render and chat_render; BASE_ETOOBIG tokens, images
+ * or pixels beyond a limit (both numbers and the fix named); BASE_EUNSUPPORTED an image for a model without a tower;
+ * image_decode's errors with the image's number in front; BASE_ENOMEM. */
 base_status prompt_build(const prompt_env *env, const wire_generate *generate, prompt *out, base_error *error);
 
 /* Is every token one that the model has a row for?  BASE_EINVAL. */

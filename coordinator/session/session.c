@@ -69,8 +69,8 @@ void session_destroy(session **out)
 
 /* ---- preparation ---- */
 
-/* The default gives way to whatever is left; a number that was asked for is cut to the context only, and a cache that cannot hold it is
- * the scheduler's refusal. */
+/* The default gives way to whatever is left; a number that was asked for is cut to the context only, and a cache that
+ * cannot hold it is the scheduler's refusal. */
 static uint32_t tokens_to_make(const session *s, const link_limits *limits)
 {
     uint32_t n_prompt = (uint32_t)s->prompt.tokens.n;
@@ -101,17 +101,18 @@ static void slim_request(session *s)
     s->request = kept;
 }
 
-/* Append the tokens of the answer that were made before.  They belong to the message, so this comes before slim_request. */
+/* Append the tokens of the answer that were made before.  They belong to the message, so this comes before
+ * slim_request. */
 static base_status append_resumed(session *s, const prompt_env *env, base_error *error)
 {
     const wire_generate *g = &s->request.generate;
     if (g->n_resume_ids > s->max_tokens)
-        return base_fail(error, BASE_ETOOBIG, "generate.resume_ids has %zu tokens; this answer has at most %u", g->n_resume_ids,
-                         s->max_tokens);
+        return base_fail(error, BASE_ETOOBIG, "generate.resume_ids has %zu tokens; this answer has at most %u",
+                         g->n_resume_ids, s->max_tokens);
     for (size_t i = 0; i < g->n_resume_ids; i++) {
         if (g->resume_ids[i] >= env->limits.vocab_size)
-            return base_fail(error, BASE_EINVAL, "generate.resume_ids[%zu] is %u; the model has %u tokens", i, g->resume_ids[i],
-                             env->limits.vocab_size);
+            return base_fail(error, BASE_EINVAL, "generate.resume_ids[%zu] is %u; the model has %u tokens", i,
+                             g->resume_ids[i], env->limits.vocab_size);
         if (!text_ids_push(&s->prompt.tokens, (int32_t)g->resume_ids[i]))
             return base_fail(error, BASE_ENOMEM, "no memory for the tokens of a prompt");
     }
@@ -125,9 +126,11 @@ static base_status append_answer(session *s, const prompt_env *env, base_error *
     const char *answer = s->request.generate.answer;
     text_part part = {.text = answer, .size = strlen(answer)};
     size_t n_prompt = s->prompt.tokens.n;
-    base_status status = text_encode_parts(env->tokenizer, &part, 1, env->limits.max_positions, &s->prompt.tokens, error);
+    base_status status =
+        text_encode_parts(env->tokenizer, &part, 1, env->limits.max_positions, &s->prompt.tokens, error);
     if (status == BASE_ETOOBIG)
-        return base_fail(error, status, "generate.answer has more than %zu tokens, which is what the context of %u leaves",
+        return base_fail(error, status,
+                         "generate.answer has more than %zu tokens, which is what the context of %u leaves",
                          env->limits.max_positions - n_prompt, env->limits.max_positions);
     if (status != BASE_OK)
         return status;
@@ -165,8 +168,8 @@ sched_request session_request_of(const session *s, const int32_t *stop_ids, uint
         .score = s->scores,
         .images = (const uint8_t *const *)s->prompt.images,
         .n_images = s->prompt.n_images,
-        .image_digests = (const unsigned char (*)[PREFIX_IMAGES_BYTES])s->prompt.image_digests,
-        .image_names = (const unsigned char (*)[PREFIX_IMAGES_BYTES])s->prompt.image_names,
+        .image_digests = (const unsigned char(*)[PREFIX_IMAGES_BYTES])s->prompt.image_digests,
+        .image_names = (const unsigned char(*)[PREFIX_IMAGES_BYTES])s->prompt.image_names,
         .vectors = s->prompt.vectors,
         .n_vectors = s->prompt.n_vectors,
         .max_tokens = s->max_tokens,
@@ -174,7 +177,9 @@ sched_request session_request_of(const session *s, const int32_t *stop_ids, uint
         .n_stop_ids = s->scores ? 0 : n_stop_ids,
         .priority = (uint32_t)g->priority,
         .deadline_us = s->deadline_us,
-        .sampling = {.temperature = g->sampling.temperature, .top_k = g->sampling.top_k, .top_p = g->sampling.top_p,
+        .sampling = {.temperature = g->sampling.temperature,
+                     .top_k = g->sampling.top_k,
+                     .top_p = g->sampling.top_p,
                      .seed = g->sampling.seed},
         .digest = g->logits_digest,
     };
@@ -246,7 +251,8 @@ static wire_finish take_resumed(session *s)
     return stopped ? WIRE_FINISH_STOP : s->n_ids == s->max_tokens ? WIRE_FINISH_LENGTH : WIRE_FINISH_UNKNOWN;
 }
 
-base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t now_us, wire_finish *finish, base_error *error)
+base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t now_us, wire_finish *finish,
+                          base_error *error)
 {
     s->ids = calloc(s->max_tokens, sizeof *s->ids);
     if (s->scores)
@@ -301,7 +307,9 @@ bool session_encode_delta(session *s, base_buf *out)
     if (s->text.size == s->text_sent)
         return false;
     wire_reply reply = {.kind = WIRE_REPLY_TOKEN,
-                        .token = {.index = s->n_events++, .ids = s->ids + s->n_ids_sent, .n_ids = s->n_ids - s->n_ids_sent,
+                        .token = {.index = s->n_events++,
+                                  .ids = s->ids + s->n_ids_sent,
+                                  .n_ids = s->n_ids - s->n_ids_sent,
                                   .text = text_from(&s->text, s->text_sent)}};
     put_reply(&reply, s->request.request_id, out);
     s->text_sent = s->text.size;
@@ -314,7 +322,8 @@ static double ms_between(uint64_t from_us, uint64_t to_us)
     return to_us > from_us ? (double)(to_us - from_us) / 1000.0 : 0.0;
 }
 
-void session_encode_result(const session *s, wire_finish finish, const session_provenance *from, uint64_t now_us, base_buf *out)
+void session_encode_result(const session *s, wire_finish finish, const session_provenance *from, uint64_t now_us,
+                           base_buf *out)
 {
     char digest[17] = "";
     if (s->request.generate.logits_digest)

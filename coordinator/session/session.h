@@ -4,11 +4,11 @@
  *         |            |             |             |
  *         +------------+-------------+-------------+------> FAILED, CANCELED
  *
- * SCHEDULED is everything between the queue and the first token: whether the request waits, is prefilled, or was thrown out to be computed
- * anew is the scheduler's to know (sched_impl.h) and is not kept twice.
+ * SCHEDULED is everything between the queue and the first token: whether the request waits, is prefilled, or was thrown
+ * out to be computed anew is the scheduler's to know (sched_impl.h) and is not kept twice.
  *
- * Threads: a session belongs to one thread at a time and moves with its mail: gateway (create), engine, an intake thread (PREPARING),
- * engine.  While an intake thread has it, the engine touches only the fields marked "engine". */
+ * Threads: a session belongs to one thread at a time and moves with its mail: gateway (create), engine, an intake
+ * thread (PREPARING), engine.  While an intake thread has it, the engine touches only the fields marked "engine". */
 #ifndef PALMGROVE_SESSION_H
 #define PALMGROVE_SESSION_H
 
@@ -54,10 +54,10 @@ struct session {
     sched_seq *seq;
     text_stream stream;
     text_stop stop;
-    base_buf text;       /* the answer so far, as far as it may be shown */
-    size_t text_sent;    /* bytes of it that were streamed */
-    uint32_t *ids;       /* [max_tokens] the answer's tokens without the end-of-text one */
-    float *logprobs;     /* [max_tokens] of these tokens; NULL unless the request scores */
+    base_buf text;    /* the answer so far, as far as it may be shown */
+    size_t text_sent; /* bytes of it that were streamed */
+    uint32_t *ids;    /* [max_tokens] the answer's tokens without the end-of-text one */
+    float *logprobs;  /* [max_tokens] of these tokens; NULL unless the request scores */
     uint32_t n_ids, n_ids_sent, n_events;
     uint64_t logits_digest;
     uint64_t queued_us, started_us, first_token_us;
@@ -77,17 +77,19 @@ void session_destroy(session **s);
 void session_move(session *s, session_state to);
 bool session_is_over(const session *s);
 
-/* PREPARING, on an intake thread: tokens and images, and the number of tokens to make: what was asked for, or the default; cut to the
- * context; the tokens to resume after, or those of the answer to score, are appended to the prompt's.  The result is left in `error`; the message is freed but for its scalars and
- * stop strings. */
+/* PREPARING, on an intake thread: tokens and images, and the number of tokens to make: what was asked for, or the
+ * default; cut to the context; the tokens to resume after, or those of the answer to score, are appended to the
+ * prompt's.  The result is left in `error`; the message is freed but for its scalars and stop strings. */
 void session_prepare(session *s, const prompt_env *env);
 
 /* The scheduler's view of a prepared session; borrows from it. */
 sched_request session_request_of(const session *s, const int32_t *stop_ids, uint32_t n_stop_ids);
 
-/* PREPARING -> SCHEDULED: ready to take tokens.  Those to resume after are taken in, and what they say counts as streamed.  *finish: why the
- * answer is complete with them already (the state is DECODING then); WIRE_FINISH_UNKNOWN when it is not.  Errors: BASE_ENOMEM. */
-base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t now_us, wire_finish *finish, base_error *error);
+/* PREPARING -> SCHEDULED: ready to take tokens.  Those to resume after are taken in, and what they say counts as
+ * streamed.  *finish: why the answer is complete with them already (the state is DECODING then); WIRE_FINISH_UNKNOWN
+ * when it is not.  Errors: BASE_ENOMEM. */
+base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t now_us, wire_finish *finish,
+                          base_error *error);
 
 /* The scheduler has its copy of the prompt's tokens. */
 void session_drop_prompt(session *s);
@@ -102,7 +104,8 @@ void session_end_text(session *s);
  * Errors stick in `out`. */
 bool session_encode_delta(session *s, base_buf *out);
 /* Append the encoded Result. */
-void session_encode_result(const session *s, wire_finish finish, const session_provenance *from, uint64_t now_us, base_buf *out);
+void session_encode_result(const session *s, wire_finish finish, const session_provenance *from, uint64_t now_us,
+                           base_buf *out);
 
 /* Append an encoded Error for any request. */
 void session_encode_error(const char *request_id, base_status status, const char *text, base_buf *out);

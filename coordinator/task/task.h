@@ -1,12 +1,12 @@
 /* task.h - tasks as data: what a model is asked, how, and how its answer is judged.
  *
- * A task is a JSON file (docs/TASKS.md).  All 14 of MultiMedBench (Med-PaLM M, arXiv 2307.14334) and the demo's four are built
- * in; a directory of a site's own files adds to them and replaces those of the same name.
+ * A task is a JSON file (docs/TASKS.md).  All 14 of MultiMedBench (Med-PaLM M, arXiv 2307.14334) and the demo's four
+ * are built in; a directory of a site's own files adds to them and replaces those of the same name.
  *
- * Rendering a task gives the prompt's ordered parts, texts and image slots, in the order of the paper's Tables A.9 to A.13:
- * "Instructions: ..." - text-only exemplars, in which an image is the literal string <img> - the query, whose <img> become
- * image slots.  Exemplars are training examples of the model at hand, so those that come with the model (exemplars.json) replace
- * those of the file.
+ * Rendering a task gives the prompt's ordered parts, texts and image slots, in the order of the paper's Tables A.9 to
+ * A.13: "Instructions: ..." - text-only exemplars, in which an image is the literal string <img> - the query, whose
+ * <img> become image slots.  Exemplars are training examples of the model at hand, so those that come with the model
+ * (exemplars.json) replace those of the file.
  *
  * A set and its tasks do not change after they are opened: any thread may read them.  Not here: tokenizing
  * (coordinator/text), metrics (tools/metrics; a task only names them). */
@@ -58,8 +58,9 @@ typedef enum task_answer_form {
 
 /* How an answer is matched with a class.
  * EXACT: the same bytes but for blanks at the ends and the form's end ("Yes.").
- * NORMALISED: in any case, blanks collapsed, a final period dropped: the name, a synonym, the letter "B" or "(B)", or "(B) name".
- * LEADING: as normalised, or the answer begins with one of these, followed by no letter or digit; the longest wins. */
+ * NORMALISED: in any case, blanks collapsed, a final period dropped: the name, a synonym, the letter "B" or "(B)", or
+ * "(B) name". LEADING: as normalised, or the answer begins with one of these, followed by no letter or digit; the
+ * longest wins. */
 typedef enum task_match { TASK_MATCH_EXACT, TASK_MATCH_NORMALISED, TASK_MATCH_LEADING } task_match;
 
 typedef struct task_class {
@@ -77,7 +78,8 @@ typedef struct task_answer {
     const char **option_fields; /* [n_option_fields] CHOICE: the fields that hold the options, in order */
     size_t n_option_fields;
     const char *positive; /* name of the class that a two-class AUC is of; NULL: every class against the rest */
-    const char *per;      /* name of the field whose values are tasks of their own: metrics are means over them; NULL: none */
+    const char
+        *per; /* name of the field whose values are tasks of their own: metrics are means over them; NULL: none */
 } task_answer;
 
 typedef struct task_decoding {
@@ -109,7 +111,7 @@ typedef struct task_exemplar {
 typedef struct task {
     const char *name, *title, *about, *dataset, *modality, *reference; /* about: "" when the file says nothing */
     uint32_t n_test_cases;                                             /* of the paper's test split; 0: not stated */
-    bool paper_wording;                                                /* instruction and query are the paper's, else ours */
+    bool paper_wording; /* instruction and query are the paper's, else ours */
     bool builtin;
     const char *source; /* the file's path, or "built in" */
     const char *json;   /* the file itself */
@@ -135,7 +137,8 @@ typedef struct task {
     void *owner; /* private: what the strings are borrowed from */
 } task;
 
-/* "text", "class", "labels", "choice", "genotype"; "exact", "normalised", "leading"; "text", "choice", "number", "options". */
+/* "text", "class", "labels", "choice", "genotype"; "exact", "normalised", "leading"; "text", "choice", "number",
+ * "options". */
 const char *task_form_name(task_answer_form form);
 const char *task_match_name(task_match match);
 const char *task_kind_name(task_field_kind kind);
@@ -148,8 +151,8 @@ const char *const *task_metric_names(void);
 typedef struct task_set task_set;
 
 /* The built-in tasks, and those of every *.json in `dir` (NULL: none), which replace built-in ones of the same name.
- * Errors, naming the file, and where the fault is in one "FILE:LINE:COLUMN: cause": BASE_EFORMAT; BASE_ETOOBIG; BASE_EINVAL two
- * files of `dir` have the same name; BASE_EIO; BASE_ENOMEM. */
+ * Errors, naming the file, and where the fault is in one "FILE:LINE:COLUMN: cause": BASE_EFORMAT; BASE_ETOOBIG;
+ * BASE_EINVAL two files of `dir` have the same name; BASE_EIO; BASE_ENOMEM. */
 base_status task_set_open(const char *dir, task_set **out, base_error *error);
 void task_set_close(task_set **set);
 
@@ -160,7 +163,8 @@ const task *task_set_at(const task_set *set, size_t i);
 /* BASE_ENOTFOUND: the text lists the known ones. */
 base_status task_set_find(const task_set *set, const char *name, const task **out, base_error *error);
 
-/* One task from memory (`file` is for errors and `source`), or from a file.  Errors as task_set_open's; *out untouched. */
+/* One task from memory (`file` is for errors and `source`), or from a file.  Errors as task_set_open's; *out untouched.
+ */
 base_status task_parse(const char *file, const void *bytes, size_t size, task **out, base_error *error);
 base_status task_load(const char *file, task **out, base_error *error);
 void task_destroy(task **t);
@@ -184,15 +188,15 @@ typedef struct task_prompt {
 } task_prompt;
 
 /* Are these the fields and the number of images that the task takes?
- * Errors: BASE_EINVAL a required field is missing, a field is unknown, its value none of its kind, or given more often than it
- * may (named), or another number of images. */
+ * Errors: BASE_EINVAL a required field is missing, a field is unknown, its value none of its kind, or given more often
+ * than it may (named), or another number of images. */
 base_status task_check(const task *t, const task_field *fields, size_t n_fields, uint32_t n_images, base_error *error);
 
-/* Render `t` with `fields` (missing ones take their defaults) for `n_images` and the model's `exemplar` (NULL or "": the task's
- * own). Field values are text: an `<img>` inside a value stays literal text. Errors: task_check's; BASE_ENOMEM.  On error *out is
- * untouched. */
-base_status task_render(const task *t, const task_field *fields, size_t n_fields, uint32_t n_images, const char *exemplar,
-                        task_prompt *out, base_error *error);
+/* Render `t` with `fields` (missing ones take their defaults) for `n_images` and the model's `exemplar` (NULL or "":
+ * the task's own). Field values are text: an `<img>` inside a value stays literal text. Errors: task_check's;
+ * BASE_ENOMEM.  On error *out is untouched. */
+base_status task_render(const task *t, const task_field *fields, size_t n_fields, uint32_t n_images,
+                        const char *exemplar, task_prompt *out, base_error *error);
 
 /* Free the parts; the prompt is empty afterwards. */
 void task_prompt_release(task_prompt *prompt);
@@ -205,14 +209,16 @@ size_t task_class_count(const task *t, const task_field *fields, size_t n_fields
 /* The name of class `i` < task_class_count, borrowed from the task or from `fields`. */
 const char *task_class_name(const task *t, const task_field *fields, size_t n_fields, size_t i);
 
-/* Append the answer that says class `i`, as a model is trained to give it ("Yes."): its log-likelihood is the class's score.
- * Check out->failed. */
+/* Append the answer that says class `i`, as a model is trained to give it ("Yes."): its log-likelihood is the class's
+ * score. Check out->failed. */
 void task_class_answer(const task *t, const task_field *fields, size_t n_fields, size_t i, base_buf *out);
 
-/* The class that `answer` says by the task's matching rule; false when none.  LABELS: false unless it says exactly one. */
+/* The class that `answer` says by the task's matching rule; false when none.  LABELS: false unless it says exactly one.
+ */
 bool task_answer_class(const task *t, const task_field *fields, size_t n_fields, const char *answer, size_t *out);
 
-/* LABELS: said[i] whether `answer` says class i, [task_class_count].  Returns how many pieces of the answer are no class. */
+/* LABELS: said[i] whether `answer` says class i, [task_class_count].  Returns how many pieces of the answer are no
+ * class. */
 size_t task_answer_labels(const task *t, const char *answer, bool *said);
 
 #endif

@@ -92,17 +92,19 @@ static base_status read_classes(task_reader *r, json_t *object, task_answer *out
     if (out->classes == NULL)
         return task_reader_no_memory(r);
     task_reader_enter(r, object, "classes");
-    base_status status = n >= 2 && n <= TASK_CLASSES_MAX
-                             ? BASE_OK
-                             : task_reader_fail(r, TASK_AT_VALUE, "%zu classes; an answer has 2 to %d", n, TASK_CLASSES_MAX);
+    base_status status =
+        n >= 2 && n <= TASK_CLASSES_MAX
+            ? BASE_OK
+            : task_reader_fail(r, TASK_AT_VALUE, "%zu classes; an answer has 2 to %d", n, TASK_CLASSES_MAX);
     for (size_t i = 0; status == BASE_OK && i < n; i++) {
         task_class *added = &out->classes[i];
         status = read_class(r, task_reader_enter_item(r, array, i), added);
         for (size_t j = 0; status == BASE_OK && j < i; j++) {
             const char *twice = shared_word(added, &out->classes[j]);
             if (twice != NULL)
-                status = task_reader_fail(r, TASK_AT_VALUE, "\"%.40s\" is listed twice, here and in the class \"%.40s\"", twice,
-                                          out->classes[j].name);
+                status =
+                    task_reader_fail(r, TASK_AT_VALUE, "\"%.40s\" is listed twice, here and in the class \"%.40s\"",
+                                     twice, out->classes[j].name);
         }
         out->n_classes++;
         task_reader_leave(r);
@@ -161,7 +163,8 @@ static base_status read_references(task_reader *r, json_t *object, task_answer *
 /* A key that another form needs is as wrong here as an unknown one. */
 static base_status check_form(task_reader *r, json_t *object, task_answer_form form)
 {
-    bool has_own = form == TASK_ANSWER_CLASS || form == TASK_ANSWER_LABELS, has_classes = has_own || form == TASK_ANSWER_GENOTYPE;
+    bool has_own = form == TASK_ANSWER_CLASS || form == TASK_ANSWER_LABELS,
+         has_classes = has_own || form == TASK_ANSWER_GENOTYPE;
     const struct {
         const char *key;
         bool allowed, required;
@@ -173,8 +176,9 @@ static base_status check_form(task_reader *r, json_t *object, task_answer_form f
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         bool given = json_object_get(object, rules[i].key) != NULL;
         if (given && !rules[i].allowed)
-            return task_reader_fail_member(r, object, rules[i].key, "\"%s\" does not belong to an answer of the form %s",
-                                           rules[i].key, task_form_name(form));
+            return task_reader_fail_member(r, object, rules[i].key,
+                                           "\"%s\" does not belong to an answer of the form %s", rules[i].key,
+                                           task_form_name(form));
         if (!given && rules[i].required)
             return task_reader_fail(r, TASK_AT_VALUE, "an answer of the form %s needs \"%s\"", task_form_name(form),
                                     rules[i].key);
@@ -198,8 +202,8 @@ static base_status read_answer(task_reader *r, json_t *object, task_answer *out)
         status = check_form(r, object, (task_answer_form)form);
     if (status != BASE_OK)
         return status;
-    *out =
-        (task_answer){.form = (task_answer_form)form, .match = (task_match)match, .end = task_reader_string(object, "end", ".")};
+    *out = (task_answer){
+        .form = (task_answer_form)form, .match = (task_match)match, .end = task_reader_string(object, "end", ".")};
     if (out->form == TASK_ANSWER_CLASS || out->form == TASK_ANSWER_LABELS)
         status = read_classes(r, object, out);
     if (out->form == TASK_ANSWER_GENOTYPE) {
@@ -226,7 +230,8 @@ static base_status check_answers(task_reader *r)
         if (failed)
             return task_reader_no_memory(r);
         if (!is_own)
-            return task_reader_fail(r, TASK_AT_VALUE, "the answer \"%.40s%.10s\" would not be matched with its own class",
+            return task_reader_fail(r, TASK_AT_VALUE,
+                                    "the answer \"%.40s%.10s\" would not be matched with its own class",
                                     t->answer.classes[i].name, t->answer.end);
     }
     return BASE_OK;
@@ -247,7 +252,8 @@ base_status task_read_answer(task_reader *r, json_t *root)
 static base_status check_decoding(task_reader *r, const task_decoding *d, bool samples)
 {
     if (!samples && (d->temperature != 0.0f || d->top_k != 0 || d->top_p != 1.0f))
-        return task_reader_fail(r, TASK_AT_VALUE, "\"temperature\", \"top_k\" and \"top_p\" belong to the mode sampling");
+        return task_reader_fail(r, TASK_AT_VALUE,
+                                "\"temperature\", \"top_k\" and \"top_p\" belong to the mode sampling");
     if (samples && !(d->temperature > 0.0f && d->temperature <= 10.0f))
         return task_reader_fail(r, TASK_AT_VALUE, "the mode sampling needs a \"temperature\" above 0, up to 10");
     if (!(d->top_p > 0.0f && d->top_p <= 1.0f))
@@ -302,8 +308,8 @@ static base_status read_metrics(task_reader *r, json_t *root)
     for (size_t i = 0; status == BASE_OK && i < t->n_metrics; i++) {
         task_reader_enter_item(r, json_object_get(root, "metrics"), i);
         if (!is_among(t->metrics[i], metrics, N_KNOWN))
-            status =
-                task_reader_fail(r, TASK_AT_VALUE, "unknown metric \"%.40s\"; docs/TASKS.md lists the metrics", t->metrics[i]);
+            status = task_reader_fail(r, TASK_AT_VALUE, "unknown metric \"%.40s\"; docs/TASKS.md lists the metrics",
+                                      t->metrics[i]);
         else if (is_among(t->metrics[i], t->metrics, i))
             status = task_reader_fail(r, TASK_AT_VALUE, "the metric \"%s\" is listed twice", t->metrics[i]);
         task_reader_leave(r);
@@ -333,7 +339,8 @@ static base_status read_figure(task_reader *r, json_t *object, task_published *o
                             .size_562b = figure_of(object, "562B"),
                             .best_before = figure_of(object, "before")};
     if (!is_among(out->metric, r->task->metrics, r->task->n_metrics))
-        return task_reader_fail_member(r, object, "metric", "\"%.40s\" is not among the \"metrics\" of this task", out->metric);
+        return task_reader_fail_member(r, object, "metric", "\"%.40s\" is not among the \"metrics\" of this task",
+                                       out->metric);
     return BASE_OK;
 }
 

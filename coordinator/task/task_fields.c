@@ -40,10 +40,12 @@ static base_status read_choices(task_reader *r, json_t *object, task_field_spec 
     if (status != BASE_OK)
         return status;
     if (json_object_get(object, "choices") == NULL)
-        return spec->kind != TASK_FIELD_CHOICE ? BASE_OK : task_reader_fail(r, TASK_AT_VALUE, "a choice needs \"choices\"");
+        return spec->kind != TASK_FIELD_CHOICE ? BASE_OK
+                                               : task_reader_fail(r, TASK_AT_VALUE, "a choice needs \"choices\"");
     task_reader_enter(r, object, "choices");
     if (spec->kind != TASK_FIELD_CHOICE || spec->n_choices == 0)
-        status = task_reader_fail(r, TASK_AT_VALUE, "\"choices\" belongs to the kind choice and holds one value at least");
+        status =
+            task_reader_fail(r, TASK_AT_VALUE, "\"choices\" belongs to the kind choice and holds one value at least");
     for (size_t i = 0; status == BASE_OK && i < spec->n_choices; i++) {
         task_reader_enter_item(r, json_object_get(object, "choices"), i);
         for (size_t j = 0; status == BASE_OK && j < i; j++)
@@ -76,7 +78,8 @@ static base_status read_field(task_reader *r, const char *name, json_t *object, 
                                           {"least", TASK_NUMBER, false},  {"most", TASK_NUMBER, false}};
     size_t kind = 0;
     if (!is_name(name))
-        return task_reader_fail(r, TASK_AT_KEY, "the field name \"%.40s\" is not of lower-case letters, digits and _", name);
+        return task_reader_fail(r, TASK_AT_KEY, "the field name \"%.40s\" is not of lower-case letters, digits and _",
+                                name);
     base_status status = task_reader_members(r, object, members, sizeof members / sizeof members[0]);
     if (status == BASE_OK)
         status = task_reader_word(r, object, "kind", kinds, 0, &kind);
@@ -89,7 +92,8 @@ static base_status read_field(task_reader *r, const char *name, json_t *object, 
                               .each = json_is_true(json_object_get(object, "each")),
                               .fallback = task_reader_string(object, "default", NULL)};
     if (spec->required && spec->fallback != NULL)
-        return task_reader_fail(r, TASK_AT_VALUE, "the field \"%.40s\" is required, so that its default is never used", name);
+        return task_reader_fail(r, TASK_AT_VALUE, "the field \"%.40s\" is required, so that its default is never used",
+                                name);
     if (spec->kind == TASK_FIELD_OPTIONS && (spec->each || spec->fallback != NULL))
         return task_reader_fail(r, TASK_AT_VALUE, "options have no \"default\" and no \"each\"");
     status = read_choices(r, object, spec);
@@ -121,9 +125,9 @@ base_status task_read_fields(task_reader *r, json_t *root)
     if (object == NULL)
         return BASE_OK;
     task_reader_enter(r, root, "fields");
-    base_status status = n <= TASK_FIELDS_MAX
-                             ? BASE_OK
-                             : task_reader_fail(r, TASK_AT_VALUE, "%zu fields; a task has %d at most", n, TASK_FIELDS_MAX);
+    base_status status = n <= TASK_FIELDS_MAX ? BASE_OK
+                                              : task_reader_fail(r, TASK_AT_VALUE, "%zu fields; a task has %d at most",
+                                                                 n, TASK_FIELDS_MAX);
     const char *name;
     json_t *value;
     json_object_foreach(object, name, value)
@@ -163,7 +167,8 @@ static base_status fill_fields(task_reader *r, json_t *fields, task_exemplar *ou
     json_object_foreach(fields, name, value)
     {
         if (!json_is_string(value) && !task_is_strings(value))
-            return task_reader_fail_member(r, fields, name, "the value of \"%.40s\" must be a text or a list of texts", name);
+            return task_reader_fail_member(r, fields, name, "the value of \"%.40s\" must be a text or a list of texts",
+                                           name);
         if (json_is_string(value))
             out->fields[out->n_fields++] = (task_field){name, json_string_value(value)};
         for (size_t i = 0; i < json_array_size(value); i++)

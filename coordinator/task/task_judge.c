@@ -1,7 +1,7 @@
 /* task_judge.c - which class an answer says.
  *
- * Texts are compared as they are read: lower case (of ASCII letters), blanks collapsed, ends trimmed, a final period dropped.
- * Nothing is copied, so an answer of any length is judged without memory. */
+ * Texts are compared as they are read: lower case (of ASCII letters), blanks collapsed, ends trimmed, a final period
+ * dropped. Nothing is copied, so an answer of any length is judged without memory. */
 #include <ctype.h>
 #include <string.h>
 
@@ -78,7 +78,8 @@ bool task_same_words(const char *a, const char *b)
 
 /* ---- classes and options ---- */
 
-/* Option `i` of a request in the order of the task's option fields; NULL: there are fewer.  *n, if asked for: how many there are.
+/* Option `i` of a request in the order of the task's option fields; NULL: there are fewer.  *n, if asked for: how many
+ * there are.
  */
 static const char *option_at(const task *t, const task_field *fields, size_t n_fields, size_t i, size_t *n)
 {
@@ -143,7 +144,8 @@ static bool is_letter(words answer, size_t i, const char *name)
     const char letter = (char)('a' + (char)i), bare[] = {letter, '\0'}, bracketed[] = {'(', letter, ')', '\0'};
     if (same(answer, words_of_text(bare)) || same(answer, words_of_text(bracketed)))
         return true;
-    if (answer.end - answer.at <= BRACKETED || !same((words){answer.at, answer.at + BRACKETED}, words_of_text(bracketed)))
+    if (answer.end - answer.at <= BRACKETED ||
+        !same((words){answer.at, answer.at + BRACKETED}, words_of_text(bracketed)))
         return false;
     return same(words_of(answer.at + BRACKETED, answer.end), words_of_text(name));
 }

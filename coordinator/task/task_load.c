@@ -41,7 +41,8 @@ static base_status read_titles(task_reader *r, json_t *root)
     t->paper_wording = wording == 1;
     if (status == BASE_OK && (!is_task_name(t->name) || strcmp(t->name, RESERVED_NAME) == 0))
         status = task_reader_fail_member(
-            r, root, "name", "a task's name is of lower-case letters, digits and -, 64 at most, and not \"" RESERVED_NAME "\"");
+            r, root, "name",
+            "a task's name is of lower-case letters, digits and -, 64 at most, and not \"" RESERVED_NAME "\"");
     return status;
 }
 
@@ -57,13 +58,14 @@ static base_status read_images(task_reader *r, json_t *root)
         status = task_reader_members(r, images, members, sizeof members / sizeof members[0]);
         t->between_images = task_reader_string(images, "between", t->between_images);
     } else if (!json_is_integer(images)) {
-        status = task_reader_fail(r, TASK_AT_VALUE, "\"images\" must be a number or an object with \"least\" and \"most\"");
+        status =
+            task_reader_fail(r, TASK_AT_VALUE, "\"images\" must be a number or an object with \"least\" and \"most\"");
     }
     json_int_t least = json_integer_value(json_is_object(images) ? json_object_get(images, "least") : images);
     json_int_t most = json_integer_value(json_is_object(images) ? json_object_get(images, "most") : images);
     if (status == BASE_OK && (least < 0 || most < least || most > TASK_IMAGES_MAX))
-        status = task_reader_fail(r, TASK_AT_VALUE, "a task takes 0 to %d images, and \"least\" is not more than \"most\"",
-                                  TASK_IMAGES_MAX);
+        status = task_reader_fail(
+            r, TASK_AT_VALUE, "a task takes 0 to %d images, and \"least\" is not more than \"most\"", TASK_IMAGES_MAX);
     t->min_images = (uint32_t)least;
     t->max_images = (uint32_t)most;
     task_reader_leave(r);
@@ -79,8 +81,9 @@ static base_status read_task(task_reader *r, json_t *root)
         {"query", TASK_STRING, true},        {"fields", TASK_OBJECT, false},   {"images", TASK_ANY, true},
         {"exemplars", TASK_ARRAY, false},    {"answer", TASK_OBJECT, true},    {"decoding", TASK_OBJECT, false},
         {"metrics", TASK_STRINGS, false},    {"published", TASK_ARRAY, false}};
-    base_status (*const readers[])(task_reader *, json_t *) = {
-        read_titles, read_images, task_read_fields, task_read_query, task_read_answer, task_read_measures, task_read_exemplars};
+    base_status (*const readers[])(task_reader *, json_t *) = {read_titles,        read_images,      task_read_fields,
+                                                               task_read_query,    task_read_answer, task_read_measures,
+                                                               task_read_exemplars};
     base_status status = task_reader_members(r, root, members, sizeof members / sizeof members[0]);
     for (size_t i = 0; status == BASE_OK && i < sizeof readers / sizeof readers[0]; i++)
         status = readers[i](r, root);
@@ -140,7 +143,8 @@ static task *create(const char *file, const void *bytes, size_t size)
 base_status task_parse(const char *file, const void *bytes, size_t size, task **out, base_error *error)
 {
     if (size > TASK_FILE_BYTES_MAX)
-        return base_fail(error, BASE_ETOOBIG, "'%.200s' has more than %d bytes, too many for a task", file, TASK_FILE_BYTES_MAX);
+        return base_fail(error, BASE_ETOOBIG, "'%.200s' has more than %d bytes, too many for a task", file,
+                         TASK_FILE_BYTES_MAX);
     task *t = create(file, bytes, size);
     if (t == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the task in '%.200s'", file);

@@ -1,8 +1,8 @@
-/* task_parts.h - what the files of coordinator/task share: reading a task's JSON with errors that say where, and the query taken
- * apart.
+/* task_parts.h - what the files of coordinator/task share: reading a task's JSON with errors that say where, and the
+ * query taken apart.
  *
- * A reader walks down the JSON and keeps its path, so that a fault can be placed at any time.  Strings of a task are borrowed
- * from the JSON tree, arrays come from the task's own memory; both live as long as the task. */
+ * A reader walks down the JSON and keeps its path, so that a fault can be placed at any time.  Strings of a task are
+ * borrowed from the JSON tree, arrays come from the task's own memory; both live as long as the task. */
 #ifndef PALMGROVE_TASK_PARTS_H
 #define PALMGROVE_TASK_PARTS_H
 
@@ -38,7 +38,8 @@ typedef struct task_reader {
 typedef enum task_fault_at { TASK_AT_VALUE, TASK_AT_KEY } task_fault_at;
 
 /* Fill the error with "FILE:LINE:COLUMN: cause" for where the path leads; returns BASE_EFORMAT. */
-base_status task_reader_fail(task_reader *r, task_fault_at at, const char *format, ...) __attribute__((format(printf, 3, 4)));
+base_status task_reader_fail(task_reader *r, task_fault_at at, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* The same at the value of member `key` of the object that the path leads to (there must be one). */
 base_status task_reader_fail_member(task_reader *r, json_t *object, const char *key, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -69,7 +70,8 @@ typedef struct task_member {
 /* Is the value at the path an object of these members [n] and no others, each of its type? */
 base_status task_reader_members(task_reader *r, json_t *object, const task_member *members, size_t n);
 
-/* Put member `key` of the object at the path onto the path (there must be one) / element i of the array; take the last step off.
+/* Put member `key` of the object at the path onto the path (there must be one) / element i of the array; take the last
+ * step off.
  */
 json_t *task_reader_enter(task_reader *r, json_t *object, const char *key);
 json_t *task_reader_enter_item(task_reader *r, json_t *array, size_t i);
@@ -84,10 +86,10 @@ const char *task_reader_string(json_t *object, const char *key, const char *othe
 /* The strings of member `key`, of type TASK_STRINGS; none when it is absent. */
 base_status task_reader_strings(task_reader *r, json_t *object, const char *key, const char ***out, size_t *n);
 
-/* The index among `words` (NULL-terminated) of the string `key`, or `otherwise` when it is absent.  BASE_EFORMAT: it is none of
- * them. */
-base_status task_reader_word(task_reader *r, json_t *object, const char *key, const char *const *words, size_t otherwise,
-                             size_t *out);
+/* The index among `words` (NULL-terminated) of the string `key`, or `otherwise` when it is absent.  BASE_EFORMAT: it is
+ * none of them. */
+base_status task_reader_word(task_reader *r, json_t *object, const char *key, const char *const *words,
+                             size_t otherwise, size_t *out);
 
 /* Parts of a task, each from the top object.  BASE_EFORMAT, BASE_ENOMEM. */
 base_status task_read_fields(task_reader *r, json_t *root);

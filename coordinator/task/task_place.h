@@ -1,8 +1,8 @@
 /* task_place.h - where a value of a JSON text stands.  Private to coordinator/task.
  *
- * jansson says where a text stops being JSON, but not where a value came from.  A value is named by its path: at each level the
- * number of the member or element, which for an object is its place in the text too (jansson keeps the order, and keys that stand
- * twice are refused). */
+ * jansson says where a text stops being JSON, but not where a value came from.  A value is named by its path: at each
+ * level the number of the member or element, which for an object is its place in the text too (jansson keeps the order,
+ * and keys that stand twice are refused). */
 #ifndef PALMGROVE_TASK_PLACE_H
 #define PALMGROVE_TASK_PLACE_H
 
@@ -20,8 +20,8 @@ typedef struct task_place {
     size_t line, column; /* from 1; columns count characters */
 } task_place;
 
-/* Where the value at `path` begins, or its key when `at_key`, in a text [size] that is JSON.  For a path that the text does not
- * have: where the search ended.  Never reads beyond the text, whatever it is. */
+/* Where the value at `path` begins, or its key when `at_key`, in a text [size] that is JSON.  For a path that the text
+ * does not have: where the search ended.  Never reads beyond the text, whatever it is. */
 task_place task_place_find(const char *text, size_t size, const task_path *path, bool at_key);
 
 #endif

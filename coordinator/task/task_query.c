@@ -37,7 +37,8 @@ static int shown_rest(const query_parser *p)
 static void add_step(query_parser *p, task_step step)
 {
     task_step *last = p->t->n_steps > 0 ? &p->t->steps[p->t->n_steps - 1] : NULL;
-    if (step.kind == TASK_STEP_TEXT && last != NULL && last->kind == TASK_STEP_TEXT && last->text + last->size == step.text)
+    if (step.kind == TASK_STEP_TEXT && last != NULL && last->kind == TASK_STEP_TEXT &&
+        last->text + last->size == step.text)
         last->size += step.size;
     else
         p->t->steps[p->t->n_steps++] = step;
@@ -48,7 +49,8 @@ static base_status read_slot(query_parser *p)
 {
     const char *close = memchr(p->at, '}', (size_t)(p->end - p->at));
     if (close == NULL)
-        return task_reader_fail(p->r, TASK_AT_VALUE, "the query has a '{' that no '}' closes: \"{%.*s\"", shown_rest(p), p->at);
+        return task_reader_fail(p->r, TASK_AT_VALUE, "the query has a '{' that no '}' closes: \"{%.*s\"", shown_rest(p),
+                                p->at);
     const char *bar = memchr(p->at, '|', (size_t)(close - p->at));
     const char *name = bar != NULL ? bar + 1 : p->at;
     const task_field_spec *field = task_field_find(p->t, name, (size_t)(close - name));
@@ -104,8 +106,9 @@ static base_status read_step(query_parser *p)
         return BASE_OK;
     }
     if (*p->at == '}')
-        return task_reader_fail(p->r, TASK_AT_VALUE, "the query has a '}' that no '{' opens: \"%.*s\"; write }} for a brace",
-                                shown_rest(p), p->at);
+        return task_reader_fail(p->r, TASK_AT_VALUE,
+                                "the query has a '}' that no '{' opens: \"%.*s\"; write }} for a brace", shown_rest(p),
+                                p->at);
     if (*p->at == '{') {
         p->at++;
         return read_slot(p);
@@ -120,8 +123,9 @@ static base_status check_images(query_parser *p)
     if (p->in_each)
         return task_reader_fail(p->r, TASK_AT_VALUE, "the query has a {* that no *} closes");
     if (p->has_each ? p->n_images != 1 || p->n_images_each != 1 : t->min_images != t->max_images)
-        return task_reader_fail(p->r, TASK_AT_VALUE,
-                                "with a number of images that varies the one <img> of the query stands between {* and *}");
+        return task_reader_fail(
+            p->r, TASK_AT_VALUE,
+            "with a number of images that varies the one <img> of the query stands between {* and *}");
     if (!p->has_each && p->n_images != t->min_images)
         return task_reader_fail(p->r, TASK_AT_VALUE, "the query has %u <img>, but \"images\" says %u", p->n_images,
                                 t->min_images);
@@ -137,7 +141,8 @@ static base_status check_used(task_reader *r, json_t *root, const query_parser *
     for (size_t i = 0; status == BASE_OK && i < p->t->n_fields; i++) {
         task_reader_enter_item(r, NULL, i);
         if (!p->used[i])
-            status = task_reader_fail(r, TASK_AT_KEY, "the field \"%.40s\" is not used by the query", p->t->fields[i].name);
+            status =
+                task_reader_fail(r, TASK_AT_KEY, "the field \"%.40s\" is not used by the query", p->t->fields[i].name);
         task_reader_leave(r);
     }
     task_reader_leave(r);

@@ -49,8 +49,8 @@ base_status task_reader_fail_member(task_reader *r, json_t *object, const char *
 
 base_status task_reader_fail_at(task_reader *r, int line, int column, const char *cause)
 {
-    return base_fail(r->error, BASE_EFORMAT, "%s:%d:%d: %.*s", shown_file(r->file), line > 0 ? line : 1, column > 0 ? column : 1,
-                     SHOWN_CAUSE, cause);
+    return base_fail(r->error, BASE_EFORMAT, "%s:%d:%d: %.*s", shown_file(r->file), line > 0 ? line : 1,
+                     column > 0 ? column : 1, SHOWN_CAUSE, cause);
 }
 
 base_status task_reader_no_memory(task_reader *r)
@@ -110,8 +110,9 @@ json_t *task_reader_enter_item(task_reader *r, json_t *array, size_t i)
 
 static const char *type_text(task_member_type type)
 {
-    static const char *const texts[] = {
-        "a text", "true or false", "a whole number, 0 or more", "a number", "a list of texts", "a list", "an object", "anything"};
+    static const char *const texts[] = {"a text",    "true or false",   "a whole number, 0 or more",
+                                        "a number",  "a list of texts", "a list",
+                                        "an object", "anything"};
     return texts[type];
 }
 
@@ -159,7 +160,8 @@ static base_status fail_unknown(task_reader *r, const char *key, const task_memb
     return task_reader_fail(r, TASK_AT_KEY, "unknown key \"%.40s\"; docs/TASKS.md lists the keys", key);
 }
 
-static base_status check_member(task_reader *r, const char *key, const json_t *value, const task_member *members, size_t n)
+static base_status check_member(task_reader *r, const char *key, const json_t *value, const task_member *members,
+                                size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (strcmp(members[i].key, key) == 0)
@@ -211,8 +213,8 @@ base_status task_reader_strings(task_reader *r, json_t *object, const char *key,
     return BASE_OK;
 }
 
-base_status task_reader_word(task_reader *r, json_t *object, const char *key, const char *const *words, size_t otherwise,
-                             size_t *out)
+base_status task_reader_word(task_reader *r, json_t *object, const char *key, const char *const *words,
+                             size_t otherwise, size_t *out)
 {
     const char *word = task_reader_string(object, key, NULL);
     if (word == NULL) {

@@ -59,8 +59,9 @@ static base_status fail_choice(const task *t, const task_field_spec *spec, base_
             base_buf_put(&known, ", ", 2);
         base_buf_put(&known, spec->choices[i], strlen(spec->choices[i]));
     }
-    base_status status = base_fail(error, BASE_EINVAL, "the field '%s' of task '%s' is one of: %.*s", spec->name, t->name,
-                                   (int)(known.size < 200 ? known.size : 200), known.failed ? "" : (const char *)known.data);
+    base_status status =
+        base_fail(error, BASE_EINVAL, "the field '%s' of task '%s' is one of: %.*s", spec->name, t->name,
+                  (int)(known.size < 200 ? known.size : 200), known.failed ? "" : (const char *)known.data);
     base_buf_release(&known);
     return status;
 }
@@ -70,26 +71,29 @@ static base_status check_value(const task *t, const task_field_spec *spec, const
     if (spec->kind == TASK_FIELD_CHOICE && !is_choice(spec, value))
         return fail_choice(t, spec, error);
     if (spec->kind == TASK_FIELD_NUMBER && !is_number(value, spec->least, spec->most))
-        return base_fail(error, BASE_EINVAL, "the field '%s' of task '%s' is a number from %g to %g", spec->name, t->name,
-                         spec->least, spec->most);
+        return base_fail(error, BASE_EINVAL, "the field '%s' of task '%s' is a number from %g to %g", spec->name,
+                         t->name, spec->least, spec->most);
     if (spec->kind == TASK_FIELD_OPTIONS && value[0] == '\0')
         return base_fail(error, BASE_EINVAL, "the field '%s' of task '%s' has an empty option", spec->name, t->name);
     return BASE_OK;
 }
 
-static base_status check_count(const task *t, const task_field_spec *spec, size_t n, uint32_t n_images, base_error *error)
+static base_status check_count(const task *t, const task_field_spec *spec, size_t n, uint32_t n_images,
+                               base_error *error)
 {
     if (n == 0)
-        return !spec->required ? BASE_OK : base_fail(error, BASE_EINVAL, "task '%s' needs the field '%s'", t->name, spec->name);
+        return !spec->required ? BASE_OK
+                               : base_fail(error, BASE_EINVAL, "task '%s' needs the field '%s'", t->name, spec->name);
     if (spec->kind == TASK_FIELD_OPTIONS)
         return n >= 2 && n <= TASK_OPTIONS_MAX
                    ? BASE_OK
-                   : base_fail(error, BASE_EINVAL, "the field '%s' of task '%s' is given once for each option: 2 to %d times",
-                               spec->name, t->name, TASK_OPTIONS_MAX);
+                   : base_fail(error, BASE_EINVAL,
+                               "the field '%s' of task '%s' is given once for each option: 2 to %d times", spec->name,
+                               t->name, TASK_OPTIONS_MAX);
     size_t most = spec->each ? n_images : 1;
     if (n != most)
-        return base_fail(error, BASE_EINVAL, "the field '%s' of task '%s' is given %zu times, but %zu %s", spec->name, t->name, n,
-                         most, spec->each ? "images come with it" : "is right");
+        return base_fail(error, BASE_EINVAL, "the field '%s' of task '%s' is given %zu times, but %zu %s", spec->name,
+                         t->name, n, most, spec->each ? "images come with it" : "is right");
     return BASE_OK;
 }
 
@@ -109,7 +113,8 @@ static base_status check_images(const task *t, uint32_t n, base_error *error)
     if (t->min_images == t->max_images)
         return base_fail(error, BASE_EINVAL, "task '%s' takes %u image%s, not %u", t->name, t->min_images,
                          t->min_images == 1 ? "" : "s", n);
-    return base_fail(error, BASE_EINVAL, "task '%s' takes %u to %u images, not %u", t->name, t->min_images, t->max_images, n);
+    return base_fail(error, BASE_EINVAL, "task '%s' takes %u to %u images, not %u", t->name, t->min_images,
+                     t->max_images, n);
 }
 
 base_status task_check(const task *t, const task_field *fields, size_t n_fields, uint32_t n_images, base_error *error)
@@ -260,8 +265,8 @@ static void release_parts(task_part *parts, size_t n_parts)
         free(parts[i].text);
 }
 
-base_status task_render(const task *t, const task_field *fields, size_t n_fields, uint32_t n_images, const char *exemplar,
-                        task_prompt *out, base_error *error)
+base_status task_render(const task *t, const task_field *fields, size_t n_fields, uint32_t n_images,
+                        const char *exemplar, task_prompt *out, base_error *error)
 {
     base_status status = task_check(t, fields, n_fields, n_images, error);
     if (status != BASE_OK)

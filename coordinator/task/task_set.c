@@ -52,8 +52,9 @@ static base_status fail_unknown(const task_set *set, const char *name, base_erro
         base_buf_put(&known, set->tasks[i]->name, strlen(set->tasks[i]->name));
         base_buf_put(&known, ", ", 2);
     }
-    base_status status = base_fail(error, BASE_ENOTFOUND, "unknown task '%.64s'; known: %.*schat", name,
-                                   (int)(known.size < 300 ? known.size : 300), known.failed ? "" : (const char *)known.data);
+    base_status status =
+        base_fail(error, BASE_ENOTFOUND, "unknown task '%.64s'; known: %.*schat", name,
+                  (int)(known.size < 300 ? known.size : 300), known.failed ? "" : (const char *)known.data);
     base_buf_release(&known);
     return status;
 }
@@ -73,8 +74,8 @@ static base_status add(task_set *set, task **added, base_error *error)
     size_t at = place_of(set, (*added)->name);
     if (at < set->n && strcmp(set->tasks[at]->name, (*added)->name) == 0) {
         if (!set->tasks[at]->builtin)
-            return base_fail(error, BASE_EINVAL, "'%.120s' and '%.120s' both hold the task '%s'", set->tasks[at]->source,
-                             (*added)->source, (*added)->name);
+            return base_fail(error, BASE_EINVAL, "'%.120s' and '%.120s' both hold the task '%s'",
+                             set->tasks[at]->source, (*added)->source, (*added)->name);
         task_destroy(&set->tasks[at]);
         set->tasks[at] = *added;
         *added = NULL;

@@ -97,7 +97,8 @@ static void find_bytes(const text_tokenizer *t, bpe *b, const vocab *v)
     for (int byte = 0; byte < 256; byte++)
         b->byte_ids[byte] = -1;
     for (uint32_t id = 0; id < v->n; id++) {
-        bool is_byte = b->is_byte_level ? v->tokens[id].kind == VOCAB_PLAIN && t->pieces[id].size == 1 : v->tokens[id].kind == VOCAB_BYTE;
+        bool is_byte = b->is_byte_level ? v->tokens[id].kind == VOCAB_PLAIN && t->pieces[id].size == 1
+                                        : v->tokens[id].kind == VOCAB_BYTE;
         if (is_byte && t->pieces[id].size == 1 && b->byte_ids[t->bytes.data[t->pieces[id].offset]] < 0)
             b->byte_ids[t->bytes.data[t->pieces[id].offset]] = (int32_t)id;
     }
@@ -114,7 +115,8 @@ static void put_half(const vocab *v, vocab_string half, base_buf *out)
         base_buf_put(out, half.text, half.size);
 }
 
-static base_status add_merge(const text_tokenizer *t, bpe *b, const vocab *v, uint32_t rank, base_buf *text, base_error *error)
+static base_status add_merge(const text_tokenizer *t, bpe *b, const vocab *v, uint32_t rank, base_buf *text,
+                             base_error *error)
 {
     base_buf_clear(text);
     put_half(v, v->merges[rank].left, text);
@@ -127,7 +129,8 @@ static base_status add_merge(const text_tokenizer *t, bpe *b, const vocab *v, ui
                        .right = piece_index_find(&b->index, t, text->data + left_bytes, text->size - left_bytes),
                        .merged = piece_index_find(&b->index, t, text->data, text->size)};
     if (rule.left < 0 || rule.right < 0 || rule.merged < 0)
-        return base_fail(error, BASE_EFORMAT, "'%s': merge %u is of, or makes, a token that is not in the vocabulary", v->name, rank);
+        return base_fail(error, BASE_EFORMAT, "'%s': merge %u is of, or makes, a token that is not in the vocabulary",
+                         v->name, rank);
     merge_table_add(&b->merges, rule);
     return BASE_OK;
 }
@@ -171,8 +174,9 @@ base_status bpe_open(text_tokenizer *tokenizer, const vocab *v, base_error *erro
         find_bytes(tokenizer, b, v);
         status = add_merges(tokenizer, b, v, error);
     }
-    if (b->nfc || !b->is_byte_level) /* composing makes at most three bytes one (nine of U+1100 U+1161 U+11A8 become three), */
-        tokenizer->longest *= 3;     /* and so does U+2581 that becomes a blank */
+    if (b->nfc ||
+        !b->is_byte_level) /* composing makes at most three bytes one (nine of U+1100 U+1161 U+11A8 become three), */
+        tokenizer->longest *= 3; /* and so does U+2581 that becomes a blank */
     return status == BASE_OK ? pretokenizer_open(v, &b->words, error) : status;
 }
 
@@ -339,7 +343,8 @@ static base_status encode_word(void *context, const char *word, size_t size, bas
     int32_t whole = b->ignore_merges ? piece_index_find(&b->index, b->t, word, size) : -1;
     size_t most = b->is_byte_level ? size : 3 * size; /* symbols: see add_fallback */
     bool has_room = size < NONE / 8 && reserve((void **)&w->symbols, &w->symbols_capacity, most, sizeof *w->symbols) &&
-                    reserve((void **)&w->heap, &w->heap_capacity, 2 * most, sizeof *w->heap) && text_ids_reserve(w->ids, most);
+                    reserve((void **)&w->heap, &w->heap_capacity, 2 * most, sizeof *w->heap) &&
+                    text_ids_reserve(w->ids, most);
     if (!has_room)
         return base_fail(error, BASE_ENOMEM, "no memory to tokenize a word of %zu bytes", size);
     w->n_symbols = 0;
@@ -371,9 +376,10 @@ static base_status encode_composed(work *w, const char *text, size_t size, base_
     utf8proc_uint8_t *composed = NULL;
     utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, &composed,
                                       UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    base_status status = n < 0 ? base_fail(error, n == UTF8PROC_ERROR_NOMEM ? BASE_ENOMEM : BASE_EINVAL, "cannot compose the text: %s",
-                                           utf8proc_errmsg(n))
-                               : pretokenizer_cut(w->b->words, (const char *)composed, (size_t)n, encode_word, w, error);
+    base_status status = n < 0
+                             ? base_fail(error, n == UTF8PROC_ERROR_NOMEM ? BASE_ENOMEM : BASE_EINVAL,
+                                         "cannot compose the text: %s", utf8proc_errmsg(n))
+                             : pretokenizer_cut(w->b->words, (const char *)composed, (size_t)n, encode_word, w, error);
     free(composed);
     return status;
 }
@@ -386,8 +392,9 @@ static base_status encode_blanks(work *w, const char *text, size_t size, base_er
     if (w->b->prefix == VOCAB_PREFIX_BLANK || (w->b->prefix == VOCAB_PREFIX_UNLESS_BLANK && !has_blank))
         base_buf_put_u8(&shown, ' ');
     text_put_blanks(&shown, text, size);
-    base_status status = shown.failed ? base_fail(error, BASE_ENOMEM, "no memory to tokenize a text of %zu bytes", size)
-                                      : pretokenizer_cut(w->b->words, (const char *)shown.data, shown.size, encode_word, w, error);
+    base_status status =
+        shown.failed ? base_fail(error, BASE_ENOMEM, "no memory to tokenize a text of %zu bytes", size)
+                     : pretokenizer_cut(w->b->words, (const char *)shown.data, shown.size, encode_word, w, error);
     base_buf_release(&shown);
     return status;
 }

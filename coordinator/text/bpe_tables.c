@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The least power of two that keeps a table of n entries at most half full; n is at most TEXT_VOCAB_MAX or the merges' bound. */
+/* The least power of two that keeps a table of n entries at most half full; n is at most TEXT_VOCAB_MAX or the merges'
+ * bound. */
 static uint32_t table_size(uint32_t n)
 {
     uint32_t size = 16;

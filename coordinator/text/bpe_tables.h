@@ -1,4 +1,5 @@
-/* bpe_tables.h - inside coordinator/text: the two hash tables of a BPE, both open addressing, filled once and then only read.
+/* bpe_tables.h - inside coordinator/text: the two hash tables of a BPE, both open addressing, filled once and then only
+ * read.
  *
  * piece_index: bytes of a plain piece -> id.  merge_table: a pair of ids -> which merge joins them, and into what. */
 #ifndef PALMGROVE_TEXT_BPE_TABLES_H

@@ -1,8 +1,8 @@
-/* byte_level.h - inside coordinator/text: GPT-2's way to write any bytes as printable characters, used in the vocabulary and the
- * merges of every byte-level BPE (openai/gpt-2, encoder.py, bytes_to_unicode).
+/* byte_level.h - inside coordinator/text: GPT-2's way to write any bytes as printable characters, used in the
+ * vocabulary and the merges of every byte-level BPE (openai/gpt-2, encoder.py, bytes_to_unicode).
  *
- * Bytes that are printable Latin-1 characters ('!'..'~', U+00A1..U+00AC, U+00AE..U+00FF) stand for themselves, the other 68 in their
- * order for U+0100 and following: a blank is U+0120. */
+ * Bytes that are printable Latin-1 characters ('!'..'~', U+00A1..U+00AC, U+00AE..U+00FF) stand for themselves, the
+ * other 68 in their order for U+0100 and following: a blank is U+0120. */
 #ifndef PALMGROVE_TEXT_BYTE_LEVEL_H
 #define PALMGROVE_TEXT_BYTE_LEVEL_H
 

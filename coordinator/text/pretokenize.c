@@ -7,8 +7,8 @@
 
 #include "proto/base/buf.h"
 
-/* A published pattern needs a few thousand steps even for a megabyte of blanks or letters in one match; these bound what a hostile one
- * costs per match, in steps and in KiB. */
+/* A published pattern needs a few thousand steps even for a megabyte of blanks or letters in one match; these bound
+ * what a hostile one costs per match, in steps and in KiB. */
 enum { PATTERN_BYTES_MAX = 4096, MATCH_LIMIT = 10 * 1000 * 1000, DEPTH_LIMIT = 100 * 1000, HEAP_LIMIT_KIB = 64 * 1024 };
 
 struct pretokenizer {
@@ -56,15 +56,17 @@ base_status pretokenize_by_name(const char *name, size_t size, vocab *v, base_er
         if (!is_named(row, name, size))
             continue;
         for (v->n_patterns = 0; v->n_patterns < 4 && row->patterns[v->n_patterns] != NULL; v->n_patterns++)
-            v->patterns[v->n_patterns] = (vocab_string){row->patterns[v->n_patterns], strlen(row->patterns[v->n_patterns])};
+            v->patterns[v->n_patterns] =
+                (vocab_string){row->patterns[v->n_patterns], strlen(row->patterns[v->n_patterns])};
         v->ignore_merges = row->ignore_merges;
         v->nfc = row->nfc;
         v->start_id = row->adds_bos ? v->bos_id : -1;
         return BASE_OK;
     }
-    return base_fail(error, BASE_EUNSUPPORTED,
-                     "'%s': unknown pre-tokenizer '%.*s'; known are llama-bpe, qwen2, gpt-2, smollm, starcoder, default", v->name,
-                     (int)(size < 64 ? size : 64), name);
+    return base_fail(
+        error, BASE_EUNSUPPORTED,
+        "'%s': unknown pre-tokenizer '%.*s'; known are llama-bpe, qwen2, gpt-2, smollm, starcoder, default", v->name,
+        (int)(size < 64 ? size : 64), name);
 }
 
 /* ---- compiling ---- */
@@ -86,8 +88,8 @@ static base_status compile(const vocab *v, uint32_t i, pcre2_code **out, base_er
 {
     vocab_string pattern = v->patterns[i];
     if (pattern.size > PATTERN_BYTES_MAX)
-        return base_fail(error, BASE_ETOOBIG, "'%s': pre-tokenizer pattern %u has %zu bytes; at most %d are allowed", v->name, i + 1,
-                         pattern.size, PATTERN_BYTES_MAX);
+        return base_fail(error, BASE_ETOOBIG, "'%s': pre-tokenizer pattern %u has %zu bytes; at most %d are allowed",
+                         v->name, i + 1, pattern.size, PATTERN_BYTES_MAX);
     base_buf text = {0};
     put_pattern(&text, pattern.text, pattern.size);
     int code = 0;
@@ -102,7 +104,8 @@ static base_status compile(const vocab *v, uint32_t i, pcre2_code **out, base_er
         return base_fail(error, BASE_ENOMEM, "no memory for the pre-tokenizer of '%s'", v->name);
     PCRE2_UCHAR why[128] = "";
     pcre2_get_error_message(code, why, sizeof why);
-    return base_fail(error, BASE_EFORMAT, "'%s': pre-tokenizer pattern %u does not compile: %s", v->name, i + 1, (const char *)why);
+    return base_fail(error, BASE_EFORMAT, "'%s': pre-tokenizer pattern %u does not compile: %s", v->name, i + 1,
+                     (const char *)why);
 }
 
 void pretokenizer_close(pretokenizer **out)
@@ -150,12 +153,14 @@ typedef struct cutter {
     base_error *error;
 } cutter;
 
-/* The next non-empty match of pattern `depth` at or behind `from`; false at the end, or on a failure left in *status. */
-static bool next_match(const cutter *c, uint32_t depth, const char *text, size_t size, size_t from, size_t *begin, size_t *end,
-                       base_status *status)
+/* The next non-empty match of pattern `depth` at or behind `from`; false at the end, or on a failure left in *status.
+ */
+static bool next_match(const cutter *c, uint32_t depth, const char *text, size_t size, size_t from, size_t *begin,
+                       size_t *end, base_status *status)
 {
     pcre2_match_data *match = c->matches[depth];
-    int code = pcre2_match(c->p->codes[depth], (PCRE2_SPTR)text, size, from, PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, match, c->p->limits);
+    int code = pcre2_match(c->p->codes[depth], (PCRE2_SPTR)text, size, from, PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, match,
+                           c->p->limits);
     if (code == PCRE2_ERROR_NOMATCH)
         return false;
     if (code == PCRE2_ERROR_NOMEMORY) {
@@ -164,7 +169,8 @@ static bool next_match(const cutter *c, uint32_t depth, const char *text, size_t
     }
     const PCRE2_SIZE *found = pcre2_get_ovector_pointer(match);
     if (code < 0 || found[0] < from || found[1] <= found[0]) {
-        *status = base_fail(c->error, BASE_EINVAL, "the pre-tokenizer pattern of the model gives up on a text of %zu bytes", size);
+        *status = base_fail(c->error, BASE_EINVAL,
+                            "the pre-tokenizer pattern of the model gives up on a text of %zu bytes", size);
         return false;
     }
     *begin = found[0];
@@ -189,8 +195,8 @@ static base_status cut(const cutter *c, uint32_t depth, const char *text, size_t
     return status == BASE_OK ? cut(c, depth + 1, text + at, size - at) : status;
 }
 
-base_status pretokenizer_cut(const pretokenizer *p, const char *text, size_t size, pretokenize_fn on_word, void *context,
-                             base_error *error)
+base_status pretokenizer_cut(const pretokenizer *p, const char *text, size_t size, pretokenize_fn on_word,
+                             void *context, base_error *error)
 {
     cutter c = {.p = p, .on_word = on_word, .context = context, .error = error};
     base_status status = BASE_OK;

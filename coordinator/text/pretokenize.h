@@ -1,9 +1,10 @@
 /* pretokenize.h - inside coordinator/text: a text cut into words, which merges of a BPE never cross.
  *
- * Patterns are applied one after the other, each inside the pieces that the one before left (so "end of text" and lookahead mean the
- * piece); matches and what lies between them both stay.  That is Hugging Face's Split with behaviour "Isolated", and llama.cpp's.
- * They come from the model's own files, so they run under limits.  Their dialect is PCRE2's with Unicode properties; "\s" is made to
- * mean Unicode's White_Space, as in the reference's engine (PCRE2's own adds U+180E). */
+ * Patterns are applied one after the other, each inside the pieces that the one before left (so "end of text" and
+ * lookahead mean the piece); matches and what lies between them both stay.  That is Hugging Face's Split with behaviour
+ * "Isolated", and llama.cpp's. They come from the model's own files, so they run under limits.  Their dialect is
+ * PCRE2's with Unicode properties; "\s" is made to mean Unicode's White_Space, as in the reference's engine (PCRE2's
+ * own adds U+180E). */
 #ifndef PALMGROVE_TEXT_PRETOKENIZE_H
 #define PALMGROVE_TEXT_PRETOKENIZE_H
 
@@ -18,8 +19,9 @@ typedef struct pretokenizer pretokenizer;
 /* GPT-2's own pattern. */
 extern const char pretokenize_gpt2[];
 
-/* The patterns of GGUF's tokenizer.ggml.pre, into v->patterns, and what else the name says: ignore_merges, nfc, whether BOS is added
- * unless the file says otherwise (start_id: bos_id or -1).  Errors: BASE_EUNSUPPORTED unknown name (the known ones are listed). */
+/* The patterns of GGUF's tokenizer.ggml.pre, into v->patterns, and what else the name says: ignore_merges, nfc, whether
+ * BOS is added unless the file says otherwise (start_id: bos_id or -1).  Errors: BASE_EUNSUPPORTED unknown name (the
+ * known ones are listed). */
 base_status pretokenize_by_name(const char *name, size_t size, vocab *v, base_error *error);
 
 /* Errors: BASE_EFORMAT a pattern does not compile (its number and why); BASE_ENOMEM. */
@@ -31,7 +33,7 @@ typedef base_status (*pretokenize_fn)(void *context, const char *word, size_t si
 
 /* Cut valid UTF-8.  Without patterns the text is one word.  Any thread.
  * Errors: BASE_EINVAL a pattern gives up (it would take too long); BASE_ENOMEM; the callback's. */
-base_status pretokenizer_cut(const pretokenizer *p, const char *text, size_t size, pretokenize_fn on_word, void *context,
-                             base_error *error);
+base_status pretokenizer_cut(const pretokenizer *p, const char *text, size_t size, pretokenize_fn on_word,
+                             void *context, base_error *error);
 
 #endif

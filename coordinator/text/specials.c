@@ -28,8 +28,8 @@ static bool reserve_row(specials *s)
 base_status specials_add(specials *s, const char *text, size_t size, int32_t id, const char *name, base_error *error)
 {
     if (size == 0 || size > SPECIAL_BYTES_MAX)
-        return base_fail(error, BASE_EFORMAT, "'%s': special token %d has a spelling of %zu bytes; 1 to %u are allowed", name, id, size,
-                         SPECIAL_BYTES_MAX);
+        return base_fail(error, BASE_EFORMAT, "'%s': special token %d has a spelling of %zu bytes; 1 to %u are allowed",
+                         name, id, size, SPECIAL_BYTES_MAX);
     special row = {.offset = (uint32_t)s->text.size, .size = (uint32_t)size, .id = id};
     base_buf_put(&s->text, text, size);
     base_buf_put_u8(&s->text, 0);

@@ -1,7 +1,8 @@
-/* specials.h - inside coordinator/text: tokens that are found in a text by their spelling, the longest at the leftmost place.
+/* specials.h - inside coordinator/text: tokens that are found in a text by their spelling, the longest at the leftmost
+ * place.
  *
- * The spellings are kept sorted, and a match narrows the range that still fits byte by byte: a look costs the length of the match
- * times the logarithm of their number, whatever the spellings are. */
+ * The spellings are kept sorted, and a match narrows the range that still fits byte by byte: a look costs the length of
+ * the match times the logarithm of their number, whatever the spellings are. */
 #ifndef PALMGROVE_TEXT_SPECIALS_H
 #define PALMGROVE_TEXT_SPECIALS_H
 
@@ -19,7 +20,7 @@ typedef struct special {
 typedef struct specials {
     special *rows; /* owned; sorted by spelling after specials_sort */
     size_t n, capacity;
-    base_buf text; /* of all spellings, each NUL-terminated */
+    base_buf text;    /* of all spellings, each NUL-terminated */
     bool starts[256]; /* some spelling begins with this byte */
 } specials;
 

@@ -1,7 +1,7 @@
 /* spm.c - a SentencePiece model, with its pieces turned into bytes.
  *
- * That our way back (ids to text) and the library's agree is checked at open for every piece, so a model whose decoder does more than
- * join pieces (a denormaliser, say) is refused instead of read wrongly. */
+ * That our way back (ids to text) and the library's agree is checked at open for every piece, so a model whose decoder
+ * does more than join pieces (a denormaliser, say) is refused instead of read wrongly. */
 #include "coordinator/text/spm.h"
 
 #include <stdlib.h>
@@ -63,7 +63,8 @@ static base_status build_pieces(text_tokenizer *t, const char *name, const spm_m
     }
     t->longest = longest;
     specials_sort(&t->controls);
-    return t->bytes.failed ? base_fail(error, BASE_ENOMEM, "no memory for a vocabulary of %u pieces", t->vocab_size) : BASE_OK;
+    return t->bytes.failed ? base_fail(error, BASE_ENOMEM, "no memory for a vocabulary of %u pieces", t->vocab_size)
+                           : BASE_OK;
 }
 
 /* An id whose text begins with a blank; one that is nothing else when there is such. */
@@ -121,10 +122,11 @@ static base_status check_pieces(const text_tokenizer *t, const char *name, const
     base_status status = BASE_OK;
     for (uint32_t id = 0; id < t->vocab_size && status == BASE_OK; id++)
         if (!decodes_the_same(t, model, (int32_t)id, &ours))
-            status = base_fail(error, BASE_EUNSUPPORTED,
-                               "'%s' decodes piece %u to other text than the piece's own; is there a denormaliser in it? none is "
-                               "supported",
-                               name, id);
+            status = base_fail(
+                error, BASE_EUNSUPPORTED,
+                "'%s' decodes piece %u to other text than the piece's own; is there a denormaliser in it? none is "
+                "supported",
+                name, id);
     base_buf_release(&ours);
     return status;
 }
@@ -143,7 +145,8 @@ static base_status encode(const void *backend, const char *text, size_t size, te
     free(found);
     if (result == SPM_NO_MEMORY)
         return base_fail(error, BASE_ENOMEM, "no memory to tokenize a text of %zu bytes", size);
-    return result == SPM_OK ? BASE_OK : base_fail(error, BASE_EINTERNAL, "the tokenizer failed on a text of %zu bytes", size);
+    return result == SPM_OK ? BASE_OK
+                            : base_fail(error, BASE_EINTERNAL, "the tokenizer failed on a text of %zu bytes", size);
 }
 
 static void close_backend(void *backend)

@@ -2,10 +2,10 @@
  *
  * Field numbers are those of sentencepiece_model.proto:
  *     ModelProto      pieces = 1 { piece = 1, score = 2, type = 3 }, trainer_spec = 2, normalizer_spec = 3
- *     TrainerSpec     model_type = 3 (BPE: 2), byte_fallback = 35, unk_piece = 45, bos_piece = 46, eos_piece = 47, pad_piece = 48
- *     NormalizerSpec  name = 1, add_dummy_prefix = 3, remove_extra_whitespaces = 4, escape_whitespaces = 5
- * Three things differ from the file of old.  A word with blanks has them as blanks in GGUF and as U+2581 in a model; the unknown token
- * may be listed as a control token; and the library knows BOS and EOS by their spelling. */
+ *     TrainerSpec     model_type = 3 (BPE: 2), byte_fallback = 35, unk_piece = 45, bos_piece = 46, eos_piece = 47,
+ * pad_piece = 48 NormalizerSpec  name = 1, add_dummy_prefix = 3, remove_extra_whitespaces = 4, escape_whitespaces = 5
+ * Three things differ from the file of old.  A word with blanks has them as blanks in GGUF and as U+2581 in a model;
+ * the unknown token may be listed as a control token; and the library knows BOS and EOS by their spelling. */
 #include <string.h>
 
 #include "coordinator/text/spm.h"
@@ -108,7 +108,8 @@ static void put_model(const vocab *v, base_buf *out, base_buf *scratch, base_buf
 base_status spm_open_vocab(text_tokenizer *tokenizer, const vocab *v, base_error *error)
 {
     if (v->unknown_id < 0)
-        return base_fail(error, BASE_EFORMAT, "'%s' names no unknown token, which a SentencePiece vocabulary needs", v->name);
+        return base_fail(error, BASE_EFORMAT, "'%s' names no unknown token, which a SentencePiece vocabulary needs",
+                         v->name);
     base_buf model = {0}, scratch = {0}, text = {0};
     put_model(v, &model, &scratch, &text);
     base_status status = model.failed || scratch.failed || text.failed

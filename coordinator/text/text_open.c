@@ -1,4 +1,5 @@
-/* text_open.c - which file of a model holds its tokenizer, and what the files beside it add: BOS, EOS, the chat template. */
+/* text_open.c - which file of a model holds its tokenizer, and what the files beside it add: BOS, EOS, the chat
+ * template. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,10 +25,12 @@ static base_status open_vocab(text_tokenizer *t, vocab *v, base_error *error)
 static base_status keep_template(text_tokenizer *t, const char *text, size_t size, base_error *error)
 {
     if (size > TEMPLATE_BYTES_MAX)
-        return base_fail(error, BASE_ETOOBIG, "the chat template has %zu bytes; at most %d are read", size, TEMPLATE_BYTES_MAX);
+        return base_fail(error, BASE_ETOOBIG, "the chat template has %zu bytes; at most %d are read", size,
+                         TEMPLATE_BYTES_MAX);
     base_buf_clear(&t->chat_template);
     base_buf_put(&t->chat_template, text, size);
-    return t->chat_template.failed ? base_fail(error, BASE_ENOMEM, "no memory for a chat template of %zu bytes", size) : BASE_OK;
+    return t->chat_template.failed ? base_fail(error, BASE_ENOMEM, "no memory for a chat template of %zu bytes", size)
+                                   : BASE_OK;
 }
 
 static base_status fill_from_gguf(text_tokenizer *t, const char *path, const gguf_file *file, base_error *error)
@@ -42,7 +45,8 @@ static base_status fill_from_gguf(text_tokenizer *t, const char *path, const ggu
     return status;
 }
 
-static base_status fill_from_json(text_tokenizer *t, const char *name, const void *bytes, size_t size, base_error *error)
+static base_status fill_from_json(text_tokenizer *t, const char *name, const void *bytes, size_t size,
+                                  base_error *error)
 {
     json_t *root = NULL;
     vocab v;
@@ -55,7 +59,8 @@ static base_status fill_from_json(text_tokenizer *t, const char *name, const voi
     return status;
 }
 
-static base_status fill_from_bytes(text_tokenizer *t, text_file kind, const char *name, const void *bytes, size_t size, base_error *error)
+static base_status fill_from_bytes(text_tokenizer *t, text_file kind, const char *name, const void *bytes, size_t size,
+                                   base_error *error)
 {
     if (kind == TEXT_FILE_MODEL)
         return spm_open(t, name, bytes, size, error);
@@ -94,7 +99,8 @@ static const json_t *template_of(const json_t *config)
 {
     const json_t *value = json_object_get(config, "chat_template"), *entry, *found = NULL;
     size_t i;
-    json_array_foreach(value, i, entry) {
+    json_array_foreach(value, i, entry)
+    {
         const char *name = json_string_value(json_object_get(entry, "name"));
         if (name != NULL && strcmp(name, "default") == 0)
             found = json_object_get(entry, "template");
@@ -113,7 +119,8 @@ static base_status apply_config(text_tokenizer *t, const json_t *config, bool is
     if (json_is_boolean(adds) && (is_spm || json_is_true(adds)))
         t->start_id = json_is_true(adds) ? t->bos_id : -1;
     const json_t *template = template_of(config);
-    return json_is_string(template) ? keep_template(t, json_string_value(template), json_string_length(template), error) : BASE_OK;
+    return json_is_string(template) ? keep_template(t, json_string_value(template), json_string_length(template), error)
+                                    : BASE_OK;
 }
 
 /* Read an optional file: BASE_OK and an empty buffer when it is not there. */
@@ -150,7 +157,8 @@ static base_status read_config(text_tokenizer *t, const char *dir, bool is_spm, 
 /* ---- a directory ---- */
 
 /* DIR/`name`, if there is such a file: *found tells.  Then the files beside it. */
-static base_status try_file(text_tokenizer *t, const char *dir, const char *name, bool is_spm, bool *found, base_error *error)
+static base_status try_file(text_tokenizer *t, const char *dir, const char *name, bool is_spm, bool *found,
+                            base_error *error)
 {
     char path[PATH_BYTES];
     base_buf bytes = {0};
@@ -179,7 +187,8 @@ static base_status open_only_gguf(text_tokenizer *t, const char *dir, base_error
         return base_fail(error, BASE_EINVAL, "'%s' holds %d .gguf files; name one of them", dir, n);
     if (n < 1)
         return base_fail(error, BASE_ENOTFOUND,
-                         "'%s' has no tokenizer: neither tokenizer.model nor tokenizer.json, vocabulary.gguf or another .gguf file is there",
+                         "'%s' has no tokenizer: neither tokenizer.model nor tokenizer.json, vocabulary.gguf or "
+                         "another .gguf file is there",
                          dir);
     return open_gguf(t, path, error);
 }
@@ -222,7 +231,8 @@ base_status text_tokenizer_open(const char *path, text_tokenizer **out, base_err
     return finish(tokenizer, fill(tokenizer, path, error), out);
 }
 
-base_status text_open_bytes(text_file kind, const char *name, const void *bytes, size_t size, text_tokenizer **out, base_error *error)
+base_status text_open_bytes(text_file kind, const char *name, const void *bytes, size_t size, text_tokenizer **out,
+                            base_error *error)
 {
     text_tokenizer *tokenizer = create_empty();
     if (tokenizer == NULL)

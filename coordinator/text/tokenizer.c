@@ -1,8 +1,8 @@
 /* tokenizer.c - the calls of text.h that are the same for every kind of tokenizer.
  *
- * A text reaches the backend in stretches: what stands between two control tokens (trusted parts only) is joined first, then cut at
- * the words that are matched by their spelling, then tokenized.  The table of pieces makes the way back (ids to text) ours: it is used
- * byte by byte while a text streams, which no library does. */
+ * A text reaches the backend in stretches: what stands between two control tokens (trusted parts only) is joined first,
+ * then cut at the words that are matched by their spelling, then tokenized.  The table of pieces makes the way back
+ * (ids to text) ours: it is used byte by byte while a text streams, which no library does. */
 #include "coordinator/text/tokenizer.h"
 
 #include <stdlib.h>
@@ -36,7 +36,8 @@ base_status text_pieces_reserve(text_tokenizer *tokenizer, uint64_t n, const cha
     if (n == 0)
         return base_fail(error, BASE_EFORMAT, "'%s' has an empty vocabulary", name);
     if (n > TEXT_VOCAB_MAX)
-        return base_fail(error, BASE_ETOOBIG, "'%s' has %llu pieces; at most %u are read", name, (unsigned long long)n, TEXT_VOCAB_MAX);
+        return base_fail(error, BASE_ETOOBIG, "'%s' has %llu pieces; at most %u are read", name, (unsigned long long)n,
+                         TEXT_VOCAB_MAX);
     tokenizer->pieces = calloc(n, sizeof *tokenizer->pieces);
     if (tokenizer->pieces == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for a vocabulary of %llu pieces", (unsigned long long)n);
@@ -137,7 +138,8 @@ int32_t text_find_id(const text_tokenizer *tokenizer, const char *spelling)
     if (id >= 0 && bytes == length)
         return id;
     for (uint32_t i = 0; length > 0 && i < tokenizer->vocab_size; i++)
-        if (tokenizer->pieces[i].size == length && memcmp(tokenizer->bytes.data + tokenizer->pieces[i].offset, spelling, length) == 0)
+        if (tokenizer->pieces[i].size == length &&
+            memcmp(tokenizer->bytes.data + tokenizer->pieces[i].offset, spelling, length) == 0)
             return (int32_t)i;
     return -1;
 }
@@ -179,7 +181,8 @@ bool text_ids_push(text_ids *ids, int32_t id)
 /* --- text to ids --- */
 
 /* A stretch without control tokens. */
-static base_status encode_stretch(const text_tokenizer *t, const char *text, size_t size, text_ids *ids, base_error *error)
+static base_status encode_stretch(const text_tokenizer *t, const char *text, size_t size, text_ids *ids,
+                                  base_error *error)
 {
     base_status status = BASE_OK;
     for (size_t at = 0; at < size && status == BASE_OK;) {
@@ -204,7 +207,8 @@ static base_status encode_joined(const text_tokenizer *t, base_buf *joined, text
     return status;
 }
 
-static base_status encode_trusted(const text_tokenizer *t, const text_part *part, base_buf *joined, text_ids *ids, base_error *error)
+static base_status encode_trusted(const text_tokenizer *t, const text_part *part, base_buf *joined, text_ids *ids,
+                                  base_error *error)
 {
     size_t at = 0, begin, bytes;
     int32_t id;
@@ -221,7 +225,8 @@ static base_status encode_trusted(const text_tokenizer *t, const text_part *part
     return BASE_OK;
 }
 
-static base_status encode_parts(const text_tokenizer *t, const text_part *parts, size_t n_parts, text_ids *ids, base_error *error)
+static base_status encode_parts(const text_tokenizer *t, const text_part *parts, size_t n_parts, text_ids *ids,
+                                base_error *error)
 {
     if (n_parts == 1 && !parts[0].is_trusted)
         return encode_stretch(t, parts[0].text, parts[0].size, ids, error);
@@ -240,7 +245,8 @@ static base_status encode_parts(const text_tokenizer *t, const text_part *parts,
 }
 
 /* What can be refused before anything is tokenized. */
-static base_status check_parts(const text_tokenizer *t, const text_part *parts, size_t n_parts, size_t room, base_error *error)
+static base_status check_parts(const text_tokenizer *t, const text_part *parts, size_t n_parts, size_t room,
+                               base_error *error)
 {
     size_t size = 0;
     for (size_t i = 0; i < n_parts; i++) {
@@ -249,7 +255,8 @@ static base_status check_parts(const text_tokenizer *t, const text_part *parts, 
         size += parts[i].size;
     }
     if (size / t->longest > room)
-        return base_fail(error, BASE_ETOOBIG, "the text of %zu bytes is too long for the %zu tokens there is room for", size, room);
+        return base_fail(error, BASE_ETOOBIG, "the text of %zu bytes is too long for the %zu tokens there is room for",
+                         size, room);
     return BASE_OK;
 }
 

@@ -1,4 +1,5 @@
-/* tokenizer.h - inside coordinator/text: a tokenizer's table of pieces, its control tokens, and the backend that makes ids of text.
+/* tokenizer.h - inside coordinator/text: a tokenizer's table of pieces, its control tokens, and the backend that makes
+ * ids of text.
  *
  *     file (tokenizer.model, tokenizer.json, GGUF)
  *       -> vocab        tokens and merges as the file has them          vocab_json.c, vocab_gguf.c
@@ -31,7 +32,8 @@ typedef struct text_piece {
 
 /* Append the ids of a stretch of valid UTF-8 to `ids`, without a bound (the caller has one).
  * Errors, `ids` in any state: BASE_EINVAL, BASE_ENOMEM, BASE_EINTERNAL. */
-typedef base_status (*text_encode_fn)(const void *backend, const char *text, size_t size, text_ids *ids, base_error *error);
+typedef base_status (*text_encode_fn)(const void *backend, const char *text, size_t size, text_ids *ids,
+                                      base_error *error);
 
 struct text_tokenizer {
     void *backend; /* owned: close_backend */
@@ -52,9 +54,11 @@ struct text_tokenizer {
 /* A tokenizer from the bytes of one file, borrowed for the call, without what may lie beside it; errors call it `name`.
  * Errors: those of text_tokenizer_open. */
 typedef enum text_file { TEXT_FILE_MODEL, TEXT_FILE_JSON, TEXT_FILE_GGUF } text_file;
-base_status text_open_bytes(text_file kind, const char *name, const void *bytes, size_t size, text_tokenizer **out, base_error *error);
+base_status text_open_bytes(text_file kind, const char *name, const void *bytes, size_t size, text_tokenizer **out,
+                            base_error *error);
 
-/* The table of an empty tokenizer of n pieces.  Errors: BASE_EFORMAT none; BASE_ETOOBIG; BASE_ENOMEM.  `name` is the file's. */
+/* The table of an empty tokenizer of n pieces.  Errors: BASE_EFORMAT none; BASE_ETOOBIG; BASE_ENOMEM.  `name` is the
+ * file's. */
 base_status text_pieces_reserve(text_tokenizer *tokenizer, uint64_t n, const char *name, base_error *error);
 /* Piece `id` begins here: bytes that are appended to `bytes` until text_piece_end belong to it. */
 text_piece *text_piece_begin(text_tokenizer *tokenizer, uint32_t id);
@@ -70,8 +74,9 @@ bool text_begins_blank(const char *text, size_t size);
 /* Make room for `extra` more ids; false when memory is out. */
 bool text_ids_reserve(text_ids *ids, size_t extra);
 
-/* Characters out of bytes that come one at a time: `pending` [4] holds the beginning of one.  The byte is appended to `out` as soon as
- * its character is whole; what cannot become one turns into U+FFFD, per byte or (by_subpart) per longest beginning of a character. */
+/* Characters out of bytes that come one at a time: `pending` [4] holds the beginning of one.  The byte is appended to
+ * `out` as soon as its character is whole; what cannot become one turns into U+FFFD, per byte or (by_subpart) per
+ * longest beginning of a character. */
 void text_utf8_push(uint8_t *pending, size_t *n_pending, uint8_t byte, bool by_subpart, base_buf *out);
 /* No more bytes. */
 void text_utf8_finish(size_t *n_pending, bool by_subpart, base_buf *out);

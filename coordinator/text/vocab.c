@@ -13,8 +13,8 @@ base_status vocab_reserve(vocab *v, uint64_t n, uint64_t m, base_error *error)
     if (n == 0)
         return base_fail(error, BASE_EFORMAT, "'%s' has an empty vocabulary", v->name);
     if (n > TEXT_VOCAB_MAX || m > MERGES_MAX)
-        return base_fail(error, BASE_ETOOBIG, "'%s' has %llu tokens and %llu merges; at most %u and %d are read", v->name,
-                         (unsigned long long)n, (unsigned long long)m, TEXT_VOCAB_MAX, MERGES_MAX);
+        return base_fail(error, BASE_ETOOBIG, "'%s' has %llu tokens and %llu merges; at most %u and %d are read",
+                         v->name, (unsigned long long)n, (unsigned long long)m, TEXT_VOCAB_MAX, MERGES_MAX);
     v->tokens = calloc(n, sizeof *v->tokens);
     v->merges = calloc(m + 1, sizeof *v->merges);
     if (v->tokens == NULL || v->merges == NULL)

@@ -1,7 +1,7 @@
 /* vocab.h - inside coordinator/text: a vocabulary as a file has it, before a backend makes a tokenizer of it.
  *
- * Strings are borrowed from the file (the JSON tree or the mapped GGUF), which outlives the vocab.  Nothing is checked here but what
- * the reader's types need: kinds are in range, ids below n. */
+ * Strings are borrowed from the file (the JSON tree or the mapped GGUF), which outlives the vocab.  Nothing is checked
+ * here but what the reader's types need: kinds are in range, ids below n. */
 #ifndef PALMGROVE_TEXT_VOCAB_H
 #define PALMGROVE_TEXT_VOCAB_H
 
@@ -67,8 +67,8 @@ typedef struct vocab {
 } vocab;
 
 /* From the root of a tokenizer.json.  bos, eos and start are what the post-processor says, else -1.
- * Errors: BASE_EFORMAT (field named), BASE_EUNSUPPORTED (a kind of model, normaliser or pre-tokenizer that is not known), BASE_ETOOBIG,
- * BASE_ENOMEM.  On failure *out is empty. */
+ * Errors: BASE_EFORMAT (field named), BASE_EUNSUPPORTED (a kind of model, normaliser or pre-tokenizer that is not
+ * known), BASE_ETOOBIG, BASE_ENOMEM.  On failure *out is empty. */
 base_status vocab_from_json(const char *name, const json_t *root, vocab *out, base_error *error);
 /* From the tokenizer.ggml.* keys.  Errors as above, BASE_ENOTFOUND: there are none. */
 base_status vocab_from_gguf(const char *name, const gguf_file *file, vocab *out, base_error *error);

@@ -1,4 +1,5 @@
-/* vocab_gguf.c - the tokenizer.ggml.* keys of a GGUF file (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). */
+/* vocab_gguf.c - the tokenizer.ggml.* keys of a GGUF file (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
+ */
 #include <string.h>
 
 #include "coordinator/text/pretokenize.h"
@@ -27,7 +28,8 @@ static base_status read_token(const gguf_file *file, uint32_t id, vocab *v, base
     if (!has_text || !base_utf8_is_valid(text.bytes, text.size))
         return base_fail(error, BASE_EFORMAT, "'%s': token %u is not text", v->name, id);
     if (kind < VOCAB_PLAIN || kind > VOCAB_BYTE)
-        return base_fail(error, BASE_EFORMAT, "'%s': token %u is of kind %lld; 1 to %d are known", v->name, id, (long long)kind, VOCAB_BYTE);
+        return base_fail(error, BASE_EFORMAT, "'%s': token %u is of kind %lld; 1 to %d are known", v->name, id,
+                         (long long)kind, VOCAB_BYTE);
     v->tokens[id] = (vocab_token){.text = {text.bytes, text.size}, .score = (float)score, .kind = (vocab_kind)kind};
     return BASE_OK;
 }
@@ -48,7 +50,8 @@ static base_status read_merge(const gguf_file *file, uint32_t i, vocab *v, base_
 
 static base_status read_lists(const gguf_file *file, vocab *v, base_error *error)
 {
-    size_t n = gguf_array_size(file, KEY("tokens")), m = v->model == VOCAB_BYTES ? gguf_array_size(file, KEY("merges")) : 0;
+    size_t n = gguf_array_size(file, KEY("tokens")),
+           m = v->model == VOCAB_BYTES ? gguf_array_size(file, KEY("merges")) : 0;
     base_status status = vocab_reserve(v, n, m, error);
     for (uint32_t id = 0; id < v->n && status == BASE_OK; id++)
         status = read_token(file, id, v, error);
@@ -88,8 +91,8 @@ static base_status read_model(const gguf_file *file, vocab *v, base_error *error
         return base_fail(error, BASE_ENOTFOUND, "'%s' has no vocabulary (no key tokenizer.ggml.model)", v->name);
     bool is_bytes = model.size == 4 && memcmp(model.bytes, "gpt2", 4) == 0;
     if (!is_bytes && (model.size != 5 || memcmp(model.bytes, "llama", 5) != 0))
-        return base_fail(error, BASE_EUNSUPPORTED, "'%s' has a tokenizer of kind '%.*s'; known are llama and gpt2", v->name,
-                         (int)(model.size < 32 ? model.size : 32), model.bytes);
+        return base_fail(error, BASE_EUNSUPPORTED, "'%s' has a tokenizer of kind '%.*s'; known are llama and gpt2",
+                         v->name, (int)(model.size < 32 ? model.size : 32), model.bytes);
     v->model = is_bytes ? VOCAB_BYTES : VOCAB_SENTENCEPIECE;
     base_status status = read_lists(file, v, error);
     if (status == BASE_OK)

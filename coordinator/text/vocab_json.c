@@ -1,7 +1,9 @@
-/* vocab_json.c - tokenizer.json of Hugging Face's tokenizers: the parts that byte-level BPE and BPE with byte fallback use.
+/* vocab_json.c - tokenizer.json of Hugging Face's tokenizers: the parts that byte-level BPE and BPE with byte fallback
+ * use.
  *
- *     {"model": {"type": "BPE", "vocab": {"tok": id}, "merges": ["a b"] or [["a", "b"]], "ignore_merges", "byte_fallback", ...},
- *      "added_tokens": [{"id", "content", "special", ...}], "normalizer": ..., "pre_tokenizer": ..., "post_processor": ...}
+ *     {"model": {"type": "BPE", "vocab": {"tok": id}, "merges": ["a b"] or [["a", "b"]], "ignore_merges",
+ * "byte_fallback", ...}, "added_tokens": [{"id", "content", "special", ...}], "normalizer": ..., "pre_tokenizer": ...,
+ * "post_processor": ...}
  *
  * What is not known is refused, by its name: a tokenizer that is nearly right makes a model stupid without a word. */
 #include <stdlib.h>
@@ -16,7 +18,8 @@ enum { NESTING_MAX = 4 };
 static base_status unsupported(const vocab *v, const char *what, const char *type, base_error *error)
 {
     return base_fail(error, BASE_EUNSUPPORTED,
-                     "'%s' has a %s of kind '%.40s', which is not known here; put the model's tokenizer.model beside it if there is one",
+                     "'%s' has a %s of kind '%.40s', which is not known here; put the model's tokenizer.model beside "
+                     "it if there is one",
                      v->name, what, type != NULL ? type : "?");
 }
 
@@ -39,22 +42,27 @@ static vocab_string string_of(const json_t *value)
 /* ---- tokens and merges ---- */
 
 /* The least vocabulary that holds every id; checks the ids. */
-static base_status count_tokens(const vocab *v, const json_t *tokens, const json_t *added, uint64_t *n, base_error *error)
+static base_status count_tokens(const vocab *v, const json_t *tokens, const json_t *added, uint64_t *n,
+                                base_error *error)
 {
     const char *text;
     json_t *value;
     size_t i;
     json_int_t most = -1;
-    json_object_foreach((json_t *)(uintptr_t)tokens, text, value) {
+    json_object_foreach((json_t *)(uintptr_t)tokens, text, value)
+    {
         if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= TEXT_VOCAB_MAX)
-            return base_fail(error, BASE_EFORMAT, "'%s': a token's id is not a whole number below %u", v->name, TEXT_VOCAB_MAX);
+            return base_fail(error, BASE_EFORMAT, "'%s': a token's id is not a whole number below %u", v->name,
+                             TEXT_VOCAB_MAX);
         most = json_integer_value(value) > most ? json_integer_value(value) : most;
     }
-    json_array_foreach(added, i, value) {
+    json_array_foreach(added, i, value)
+    {
         const json_t *id = json_object_get(value, "id");
         if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= TEXT_VOCAB_MAX ||
             !json_is_string(json_object_get(value, "content")))
-            return base_fail(error, BASE_EFORMAT, "'%s': added_tokens[%zu] has no id below %u, or no content", v->name, i, TEXT_VOCAB_MAX);
+            return base_fail(error, BASE_EFORMAT, "'%s': added_tokens[%zu] has no id below %u, or no content", v->name,
+                             i, TEXT_VOCAB_MAX);
         most = json_integer_value(id) > most ? json_integer_value(id) : most;
     }
     *n = (uint64_t)(most + 1);
@@ -64,7 +72,8 @@ static base_status count_tokens(const vocab *v, const json_t *tokens, const json
 static base_status put_token(vocab *v, uint32_t id, vocab_string text, vocab_kind kind, base_error *error)
 {
     vocab_token *token = &v->tokens[id];
-    bool is_other = token->text.size > 0 && (token->text.size != text.size || memcmp(token->text.text, text.text, text.size) != 0);
+    bool is_other =
+        token->text.size > 0 && (token->text.size != text.size || memcmp(token->text.text, text.text, text.size) != 0);
     if (is_other)
         return base_fail(error, BASE_EFORMAT, "'%s': two tokens have the id %u", v->name, id);
     *token = (vocab_token){.text = text, .kind = kind};
@@ -76,13 +85,17 @@ static base_status put_added(vocab *v, const json_t *added, base_error *error)
     size_t i;
     const json_t *entry;
     base_status status = BASE_OK;
-    json_array_foreach(added, i, entry) {
+    json_array_foreach(added, i, entry)
+    {
         if (json_is_true(json_object_get(entry, "single_word")) || json_is_true(json_object_get(entry, "lstrip")) ||
             json_is_true(json_object_get(entry, "rstrip")))
-            status = base_fail(error, BASE_EUNSUPPORTED,
-                               "'%s': added_tokens[%zu] is a single word, or takes the blanks beside it; that is not known here", v->name, i);
+            status = base_fail(
+                error, BASE_EUNSUPPORTED,
+                "'%s': added_tokens[%zu] is a single word, or takes the blanks beside it; that is not known here",
+                v->name, i);
         if (status == BASE_OK)
-            status = put_token(v, (uint32_t)json_integer_value(json_object_get(entry, "id")), string_of(json_object_get(entry, "content")),
+            status = put_token(v, (uint32_t)json_integer_value(json_object_get(entry, "id")),
+                               string_of(json_object_get(entry, "content")),
                                json_is_true(json_object_get(entry, "special")) ? VOCAB_CONTROL : VOCAB_WORD, error);
         if (status != BASE_OK)
             return status;
@@ -96,9 +109,11 @@ static base_status put_tokens(vocab *v, const json_t *tokens, const json_t *adde
     size_t size;
     json_t *value;
     base_status status = BASE_OK;
-    json_object_keylen_foreach((json_t *)(uintptr_t)tokens, text, size, value) {
+    json_object_keylen_foreach((json_t *)(uintptr_t)tokens, text, size, value)
+    {
         bool is_byte = has_bytes && text_byte_value(text, size) >= 0;
-        status = put_token(v, (uint32_t)json_integer_value(value), (vocab_string){text, size}, is_byte ? VOCAB_BYTE : VOCAB_PLAIN, error);
+        status = put_token(v, (uint32_t)json_integer_value(value), (vocab_string){text, size},
+                           is_byte ? VOCAB_BYTE : VOCAB_PLAIN, error);
         if (status != BASE_OK)
             return status;
     }
@@ -108,7 +123,8 @@ static base_status put_tokens(vocab *v, const json_t *tokens, const json_t *adde
 /* "left right", or ["left", "right"]. */
 static bool read_merge(const json_t *value, vocab_merge *out)
 {
-    if (json_array_size(value) == 2 && json_is_string(json_array_get(value, 0)) && json_is_string(json_array_get(value, 1))) {
+    if (json_array_size(value) == 2 && json_is_string(json_array_get(value, 0)) &&
+        json_is_string(json_array_get(value, 1))) {
         *out = (vocab_merge){string_of(json_array_get(value, 0)), string_of(json_array_get(value, 1))};
         return out->left.size > 0 && out->right.size > 0;
     }
@@ -177,7 +193,8 @@ static base_status walk(vocab *v, const json_t *node, const char *list, int dept
     base_status status = BASE_OK;
     size_t i;
     const json_t *child;
-    json_array_foreach(json_object_get(node, list), i, child) {
+    json_array_foreach(json_object_get(node, list), i, child)
+    {
         status = walk(v, child, list, depth + 1, on_step, error);
         if (status != BASE_OK)
             return status;
@@ -188,7 +205,8 @@ static base_status walk(vocab *v, const json_t *node, const char *list, int dept
 static base_status add_pattern(vocab *v, vocab_string pattern, base_error *error)
 {
     if (v->n_patterns == VOCAB_PATTERNS_MAX)
-        return base_fail(error, BASE_ETOOBIG, "'%s' has more than %u pre-tokenizer patterns", v->name, VOCAB_PATTERNS_MAX);
+        return base_fail(error, BASE_ETOOBIG, "'%s' has more than %u pre-tokenizer patterns", v->name,
+                         VOCAB_PATTERNS_MAX);
     v->patterns[v->n_patterns++] = pattern;
     return BASE_OK;
 }
@@ -201,7 +219,8 @@ static base_status add_literal(vocab *v, const char *pattern, base_error *error)
 static base_status add_split(vocab *v, const json_t *step, base_error *error)
 {
     const json_t *pattern = json_object_get(step, "pattern"), *regex = json_object_get(pattern, "Regex");
-    if (json_is_string(regex) && strcmp(text_of(step, "behavior"), "Isolated") == 0 && !json_is_true(json_object_get(step, "invert")))
+    if (json_is_string(regex) && strcmp(text_of(step, "behavior"), "Isolated") == 0 &&
+        !json_is_true(json_object_get(step, "invert")))
         return add_pattern(v, string_of(regex), error);
     /* Gemma's: nothing to split at once every blank is U+2581 */
     if (v->model == VOCAB_CHARACTERS && strcmp(text_of(pattern, "String"), " ") == 0)
@@ -217,10 +236,13 @@ static base_status add_words(vocab *v, const json_t *step, base_error *error)
         return add_literal(v, json_is_true(json_object_get(step, "individual_digits")) ? "\\p{N}" : "\\p{N}+", error);
     if (is_type(step, "ByteLevel") && !json_is_true(json_object_get(step, "add_prefix_space")))
         return json_is_false(json_object_get(step, "use_regex")) ? BASE_OK : add_literal(v, pretokenize_gpt2, error);
-    bool is_whole = v->model == VOCAB_CHARACTERS && is_type(step, "Metaspace") && json_is_false(json_object_get(step, "split")) &&
+    bool is_whole = v->model == VOCAB_CHARACTERS && is_type(step, "Metaspace") &&
+                    json_is_false(json_object_get(step, "split")) &&
                     strcmp(text_of(step, "replacement"), TEXT_BLANK) == 0;
     if (!is_whole)
-        return unsupported(v, "pre-tokenizer", is_type(step, "ByteLevel") ? "ByteLevel with add_prefix_space" : text_of(step, "type"), error);
+        return unsupported(v, "pre-tokenizer",
+                           is_type(step, "ByteLevel") ? "ByteLevel with add_prefix_space" : text_of(step, "type"),
+                           error);
     if (strcmp(text_of(step, "prepend_scheme"), "never") != 0)
         v->prefix = VOCAB_PREFIX_UNLESS_BLANK;
     return BASE_OK;
@@ -228,7 +250,8 @@ static base_status add_words(vocab *v, const json_t *step, base_error *error)
 
 static base_status add_normalizer(vocab *v, const json_t *step, base_error *error)
 {
-    bool is_blanks = v->model == VOCAB_CHARACTERS && is_type(step, "Replace") && strcmp(text_of(step, "content"), TEXT_BLANK) == 0 &&
+    bool is_blanks = v->model == VOCAB_CHARACTERS && is_type(step, "Replace") &&
+                     strcmp(text_of(step, "content"), TEXT_BLANK) == 0 &&
                      strcmp(text_of(json_object_get(step, "pattern"), "String"), " ") == 0;
     if (is_blanks)
         return BASE_OK;
@@ -248,9 +271,8 @@ static bool has_step(const json_t *node, const char *list, const char *type, int
     const json_t *child;
     if (is_type(node, type))
         return true;
-    json_array_foreach(json_object_get(node, list), i, child)
-        if (depth < NESTING_MAX && has_step(child, list, type, depth + 1))
-            return true;
+    json_array_foreach(json_object_get(node, list), i,
+                       child) if (depth < NESTING_MAX && has_step(child, list, type, depth + 1)) return true;
     return false;
 }
 
@@ -280,7 +302,8 @@ static base_status read_all(vocab *v, const json_t *root, base_error *error)
         status = walk(v, json_object_get(root, "normalizer"), "normalizers", 0, add_normalizer, error);
     if (status == BASE_OK)
         status = walk(v, words, "pretokenizers", 0, add_words, error);
-    return status == BASE_OK ? walk(v, json_object_get(root, "post_processor"), "processors", 0, read_template, error) : status;
+    return status == BASE_OK ? walk(v, json_object_get(root, "post_processor"), "processors", 0, read_template, error)
+                             : status;
 }
 
 base_status vocab_from_json(const char *name, const json_t *root, vocab *out, base_error *error)

@@ -37,7 +37,8 @@ static base_status check_regular(int fd, const char *path, size_t max, size_t *s
     if (!S_ISREG(st.st_mode))
         return base_fail(error, BASE_EIO, "'%.256s' is not a regular file", path);
     if ((uintmax_t)st.st_size > max)
-        return base_fail(error, BASE_ETOOBIG, "'%.256s' has %lld bytes; at most %zu are read", path, (long long)st.st_size, max);
+        return base_fail(error, BASE_ETOOBIG, "'%.256s' has %lld bytes; at most %zu are read", path,
+                         (long long)st.st_size, max);
     *size = (size_t)st.st_size;
     return BASE_OK;
 }
@@ -47,8 +48,8 @@ base_status base_file_read(const char *path, size_t max, base_buf *out, base_err
     /* O_NONBLOCK: to open a FIFO must not wait for its writer. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return base_fail(error, errno == ENOENT || errno == ENOTDIR ? BASE_ENOTFOUND : BASE_EIO, "cannot open '%.256s': %s", path,
-                         strerror(errno));
+        return base_fail(error, errno == ENOENT || errno == ENOTDIR ? BASE_ENOTFOUND : BASE_EIO,
+                         "cannot open '%.256s': %s", path, strerror(errno));
     size_t size = 0;
     base_status status = check_regular(fd, path, max, &size, error);
     if (status == BASE_OK)

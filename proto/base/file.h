@@ -5,8 +5,8 @@
 #include "proto/base/buf.h"
 #include "proto/base/status.h"
 
-/* Append the content of a regular file of at most `max` bytes to `out`.  Whatever stands in its place, a FIFO too, does not hang.
- * Errors: BASE_ENOTFOUND; BASE_ETOOBIG; BASE_EIO not a regular file, unreadable; BASE_ENOMEM. */
+/* Append the content of a regular file of at most `max` bytes to `out`.  Whatever stands in its place, a FIFO too, does
+ * not hang. Errors: BASE_ENOTFOUND; BASE_ETOOBIG; BASE_EIO not a regular file, unreadable; BASE_ENOMEM. */
 base_status base_file_read(const char *path, size_t max, base_buf *out, base_error *error);
 
 /* Write a file whole or not at all: beside its place, flushed to the disk, then renamed.

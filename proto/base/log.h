@@ -16,8 +16,8 @@ void base_log_set_name(const char *name);
 void base_log(base_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define base_log_error(...) base_log(BASE_LOG_ERROR, __VA_ARGS__)
-#define base_log_warn(...) base_log(BASE_LOG_WARN, __VA_ARGS__)
-#define base_log_info(...) base_log(BASE_LOG_INFO, __VA_ARGS__)
+#define base_log_warn(...)  base_log(BASE_LOG_WARN, __VA_ARGS__)
+#define base_log_info(...)  base_log(BASE_LOG_INFO, __VA_ARGS__)
 #define base_log_debug(...) base_log(BASE_LOG_DEBUG, __VA_ARGS__)
 
 #endif

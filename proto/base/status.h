@@ -10,21 +10,21 @@
 #define PALMGROVE_BASE_STATUS_H
 
 /*  name            value  wire text                 meaning */
-#define BASE_STATUS_LIST(X)                                                                        \
-    X(BASE_OK,             0, "ok")                  /* success */                                  \
-    X(BASE_EINVAL,         1, "invalid_argument")    /* the caller's request is wrong as it stands */ \
-    X(BASE_ENOMEM,         2, "out_of_memory")       /* memory or a fixed pool is exhausted */      \
-    X(BASE_EIO,            3, "io_error")            /* a file or socket failed */                  \
-    X(BASE_EFORMAT,        4, "bad_format")          /* outside bytes do not follow their format */ \
-    X(BASE_ENOTFOUND,      5, "not_found")           /* a named thing does not exist */             \
-    X(BASE_EBUSY,          6, "busy")                /* a bounded queue is full: try again later */ \
-    X(BASE_ETOOBIG,        7, "too_large")           /* a stated limit is exceeded */               \
-    X(BASE_ECANCELED,      8, "canceled")            /* the client asked, or went away */           \
-    X(BASE_EDEADLINE,      9, "deadline_exceeded")   /* the request's own deadline passed */        \
-    X(BASE_ESHUTDOWN,     10, "shutting_down")       /* the server drains and admits nothing new */ \
-    X(BASE_EUNSUPPORTED,  11, "unsupported")         /* understood, but not offered here */         \
-    X(BASE_ENUMERIC,      12, "numeric_overflow")    /* an activation left the fixed-point range */ \
-    X(BASE_EINTERNAL,     13, "internal")            /* a defect of ours */
+#define BASE_STATUS_LIST(X)                                                                    \
+    X(BASE_OK, 0, "ok")                       /* success */                                    \
+    X(BASE_EINVAL, 1, "invalid_argument")     /* the caller's request is wrong as it stands */ \
+    X(BASE_ENOMEM, 2, "out_of_memory")        /* memory or a fixed pool is exhausted */        \
+    X(BASE_EIO, 3, "io_error")                /* a file or socket failed */                    \
+    X(BASE_EFORMAT, 4, "bad_format")          /* outside bytes do not follow their format */   \
+    X(BASE_ENOTFOUND, 5, "not_found")         /* a named thing does not exist */               \
+    X(BASE_EBUSY, 6, "busy")                  /* a bounded queue is full: try again later */   \
+    X(BASE_ETOOBIG, 7, "too_large")           /* a stated limit is exceeded */                 \
+    X(BASE_ECANCELED, 8, "canceled")          /* the client asked, or went away */             \
+    X(BASE_EDEADLINE, 9, "deadline_exceeded") /* the request's own deadline passed */          \
+    X(BASE_ESHUTDOWN, 10, "shutting_down")    /* the server drains and admits nothing new */   \
+    X(BASE_EUNSUPPORTED, 11, "unsupported")   /* understood, but not offered here */           \
+    X(BASE_ENUMERIC, 12, "numeric_overflow")  /* an activation left the fixed-point range */   \
+    X(BASE_EINTERNAL, 13, "internal")         /* a defect of ours */
 
 typedef enum base_status {
 #define X(name, value, text) name = value,

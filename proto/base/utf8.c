@@ -2,8 +2,8 @@
 
 #include <stdint.h>
 
-/* The length of the character that starts with `lead` (0: none does), and the range of its second byte: that range alone
- * tells overlong forms, surrogates and code points beyond U+10FFFF apart from text (RFC 3629, section 4). */
+/* The length of the character that starts with `lead` (0: none does), and the range of its second byte: that range
+ * alone tells overlong forms, surrogates and code points beyond U+10FFFF apart from text (RFC 3629, section 4). */
 static size_t character_length(uint8_t lead, uint8_t *low, uint8_t *high)
 {
     *low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;

@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Write `size` bytes at `offset` of an open file, in as many calls as it takes; false with errno set when the system refuses. */
+/* Write `size` bytes at `offset` of an open file, in as many calls as it takes; false with errno set when the system
+ * refuses. */
 bool base_write_at(int fd, uint64_t offset, const void *bytes, size_t size);
 
 #endif

@@ -10,12 +10,12 @@
 #include <sys/stat.h>
 
 struct pg_request {
-    pg_error failure;                 /* the first one; PG_OK: none */
-    wire_generate generate;           /* parts and stop are set by pg_request_view */
-    wire_part parts[WIRE_PARTS_MAX];  /* strings, bytes and field arrays [WIRE_FIELDS_MAX] owned */
-    char *stop[WIRE_STOP_MAX];        /* owned */
-    uint32_t *resume_ids;             /* owned */
-    char *answer;                     /* owned */
+    pg_error failure;                /* the first one; PG_OK: none */
+    wire_generate generate;          /* parts and stop are set by pg_request_view */
+    wire_part parts[WIRE_PARTS_MAX]; /* strings, bytes and field arrays [WIRE_FIELDS_MAX] owned */
+    char *stop[WIRE_STOP_MAX];       /* owned */
+    uint32_t *resume_ids;            /* owned */
+    char *answer;                    /* owned */
 };
 
 pg_status pg_fail(pg_error *error, pg_status status, const char *format, ...)
@@ -82,8 +82,7 @@ void pg_request_destroy(pg_request **request)
 /* ---- parts ---- */
 
 /* Keep the first failure for pg_request_view. */
-#define stick(request, ...) \
-    pg_fail((request)->failure.status == PG_OK ? &(request)->failure : NULL, __VA_ARGS__)
+#define stick(request, ...) pg_fail((request)->failure.status == PG_OK ? &(request)->failure : NULL, __VA_ARGS__)
 
 /* The place of the next part, NULL when there is none left. */
 static wire_part *next_part(pg_request *request)
@@ -178,13 +177,14 @@ pg_status pg_request_add_image_file(pg_request *request, const char *path)
     return pg_request_add_image_file_frame(request, path, 0);
 }
 
-pg_status pg_request_add_vectors(pg_request *request, const char *encoder, const float *values, size_t n, uint32_t width)
+pg_status pg_request_add_vectors(pg_request *request, const char *encoder, const float *values, size_t n,
+                                 uint32_t width)
 {
     if (values == NULL || n == 0 || width == 0)
         return stick(request, PG_EINVAL, "a part of vectors has none");
     if (n > WIRE_VECTORS_MAX || width > WIRE_MESSAGE_BYTES_MAX / sizeof *values / n)
-        return stick(request, PG_ETOOBIG, "%zu vectors of %u numbers; the limits are %d vectors and %d bytes", n, width, WIRE_VECTORS_MAX,
-                     WIRE_MESSAGE_BYTES_MAX);
+        return stick(request, PG_ETOOBIG, "%zu vectors of %u numbers; the limits are %d vectors and %d bytes", n, width,
+                     WIRE_VECTORS_MAX, WIRE_MESSAGE_BYTES_MAX);
     wire_part *part = next_part(request);
     if (part == NULL)
         return PG_ETOOBIG;
@@ -196,7 +196,8 @@ pg_status pg_request_add_vectors(pg_request *request, const char *encoder, const
         return stick(request, PG_ENOMEM, "out of memory for %zu vectors", n);
     }
     memcpy(copy, values, n * width * sizeof *copy);
-    *part = (wire_part){.kind = WIRE_PART_VECTORS, .encoder = name, .values = copy, .n_values = n * width, .width = width};
+    *part =
+        (wire_part){.kind = WIRE_PART_VECTORS, .encoder = name, .values = copy, .n_values = n * width, .width = width};
     request->generate.n_parts++;
     return PG_OK;
 }

@@ -118,7 +118,8 @@ static pg_status send_request(pg_client *client, const wire_request *request, pg
     if (wire_request_encode(request, &bytes, &cause) != BASE_OK)
         status = pg_adopt(error, &cause);
     else if (bytes.size > WIRE_MESSAGE_BYTES_MAX)
-        status = pg_fail(error, PG_ETOOBIG, "the request has %zu bytes; the limit is %d", bytes.size, WIRE_MESSAGE_BYTES_MAX);
+        status = pg_fail(error, PG_ETOOBIG, "the request has %zu bytes; the limit is %d", bytes.size,
+                         WIRE_MESSAGE_BYTES_MAX);
     else if (zmq_send(client->socket, bytes.data, bytes.size, ZMQ_DONTWAIT) < 0)
         status = pg_fail(error, PG_EUNREACHABLE, "cannot send to '%s': %s", client->endpoint, zmq_strerror(errno));
     base_buf_release(&bytes);
@@ -140,14 +141,15 @@ static pg_status send_short(pg_client *client, wire_request_kind kind, const cha
 
 /* One call that waits for its answer. */
 typedef struct call {
-    const char *id;         /* [WIRE_REQUEST_ID_BYTES_MAX + 1] */
-    uint64_t heard_us;      /* when the server last said anything */
-    uint64_t asked_us;      /* when it was last asked for a sign of life */
-    bool canceled;          /* Cancel was sent */
+    const char *id;    /* [WIRE_REQUEST_ID_BYTES_MAX + 1] */
+    uint64_t heard_us; /* when the server last said anything */
+    uint64_t asked_us; /* when it was last asked for a sign of life */
+    bool canceled;     /* Cancel was sent */
     bool is_cancelable;
 } call;
 
-/* Take the next message that is there, the last frame of it (a peer may put an empty delimiter before).  False: none. */
+/* Take the next message that is there, the last frame of it (a peer may put an empty delimiter before).  False: none.
+ */
 static bool take_message(void *socket, zmq_msg_t *message)
 {
     for (;;) {
@@ -170,7 +172,8 @@ static bool take_disconnect(pg_client *client)
     return seen;
 }
 
-/* Start a call: what happened to the connection while nobody waited does not matter, ZeroMQ has reconnected or is at it. */
+/* Start a call: what happened to the connection while nobody waited does not matter, ZeroMQ has reconnected or is at
+ * it. */
 static call start_call(pg_client *client, const char *id, bool is_cancelable)
 {
     uint64_t now = base_clock_us();
@@ -190,8 +193,8 @@ static pg_status keep_watch(pg_client *client, call *c, pg_error *error)
 {
     uint64_t now = base_clock_us(), timeout_us = client->timeout_ms * (uint64_t)1000;
     if (now - c->heard_us >= timeout_us)
-        return pg_fail(error, PG_EUNREACHABLE, "no answer from '%s' within %u ms; is the server running?", client->endpoint,
-                       client->timeout_ms);
+        return pg_fail(error, PG_EUNREACHABLE, "no answer from '%s' within %u ms; is the server running?",
+                       client->endpoint, client->timeout_ms);
     uint64_t quiet_since = c->asked_us > c->heard_us ? c->asked_us : c->heard_us;
     if (now - quiet_since < timeout_us / 3)
         return PG_OK;
@@ -436,7 +439,10 @@ pg_status pg_client_health(pg_client *client, pg_health **out, pg_error *error)
         return status;
     }
     const wire_health *from = &box->reply.health;
-    box->health = (pg_health){.state = from->state, .version = from->build, .model = from->model, .layout = from->layout,
+    box->health = (pg_health){.state = from->state,
+                              .version = from->build,
+                              .model = from->model,
+                              .layout = from->layout,
                               .uptime_s = from->uptime_s};
     *out = &box->health;
     return PG_OK;

@@ -1,8 +1,8 @@
 /* The two ends of the link.
  *
  * The coordinator's end is a ROUTER that serves one replica at a time: whoever said HELLO last.  A replica that comes
- * back after a restart thus replaces its dead predecessor, and what a stranger sends is dropped.  The replica's end is a
- * DEALER.  Sending never blocks: a plan that cannot be queued means that the replica is gone or hangs, and the caller
+ * back after a restart thus replaces its dead predecessor, and what a stranger sends is dropped.  The replica's end is
+ * a DEALER.  Sending never blocks: a plan that cannot be queued means that the replica is gone or hangs, and the caller
  * must know.  Closing waits at most LINGER_MS for the last message (FAILED, STOP) to leave. */
 #include "proto/link/link.h"
 
@@ -18,7 +18,7 @@ enum {
     LINGER_MS = 250,
     QUEUE_MESSAGES = 256,        /* each way; plans in flight are a handful */
     MESSAGE_BYTES_MAX = 1 << 28, /* a plan with its images */
-    HEARTBEAT_MS = 1000,         /* ipc and tcp: answered by ZeroMQ's own thread, so a rank deep in a step is not dead */
+    HEARTBEAT_MS = 1000, /* ipc and tcp: answered by ZeroMQ's own thread, so a rank deep in a step is not dead */
     HEARTBEAT_TIMEOUT_MS = 5000,
     IDENTITY_BYTES_MAX = 255,
 };
@@ -85,14 +85,16 @@ static bool is_hex_digest(const char *text)
 
 #define VECTOR_WIDTH_MAX (1u << 20) /* far above any model's */
 
-/* Sizes that the scheduler multiplies must be sane: token ids and image rows are int32, an image's bytes fit in memory. */
+/* Sizes that the scheduler multiplies must be sane: token ids and image rows are int32, an image's bytes fit in memory.
+ */
 static base_status check_hello(const link_hello *hello, base_error *error)
 {
     const link_limits *limits = &hello->limits;
     if (hello->tp == 0 || hello->pp == 0)
         return base_fail(error, BASE_EFORMAT, "hello: layout is tp %u x pp %u", hello->tp, hello->pp);
     if (limits->max_seqs == 0 || limits->max_positions == 0 || limits->max_step_tokens == 0 || limits->n_kv_blocks == 0)
-        return base_fail(error, BASE_EFORMAT, "hello: a limit is 0 (sequences %u, positions %u, step tokens %u, blocks %u)",
+        return base_fail(error, BASE_EFORMAT,
+                         "hello: a limit is 0 (sequences %u, positions %u, step tokens %u, blocks %u)",
                          limits->max_seqs, limits->max_positions, limits->max_step_tokens, limits->n_kv_blocks);
     if (limits->vocab_size == 0 || limits->vocab_size > INT32_MAX)
         return base_fail(error, BASE_EFORMAT, "hello: vocab_size is %u", limits->vocab_size);
@@ -100,15 +102,17 @@ static base_status check_hello(const link_hello *hello, base_error *error)
         (uint64_t)limits->n_image_slots * limits->rows_per_image + limits->max_step_tokens > INT32_MAX)
         return base_fail(error, BASE_EFORMAT, "hello: %u image slots of %u rows, %u pixels a side, cannot be",
                          limits->n_image_slots, limits->rows_per_image, limits->image_size);
-    if (limits->whole_images > 1 || (limits->whole_images == 1 && limits->n_image_slots > 0 && limits->max_step_tokens < limits->rows_per_image))
-        return base_fail(error, BASE_EFORMAT, "hello: whole_images is %u, with %u rows an image in steps of %u", limits->whole_images,
-                         limits->rows_per_image, limits->max_step_tokens);
+    if (limits->whole_images > 1 ||
+        (limits->whole_images == 1 && limits->n_image_slots > 0 && limits->max_step_tokens < limits->rows_per_image))
+        return base_fail(error, BASE_EFORMAT, "hello: whole_images is %u, with %u rows an image in steps of %u",
+                         limits->whole_images, limits->rows_per_image, limits->max_step_tokens);
     for (int kind = 0; kind < LINK_VECTOR_KINDS; kind++)
         if (limits->vector_widths[kind] > VECTOR_WIDTH_MAX)
-            return base_fail(error, BASE_EFORMAT, "hello: vectors of kind %d have %u numbers; the limit is %u", kind, limits->vector_widths[kind],
-                             VECTOR_WIDTH_MAX);
+            return base_fail(error, BASE_EFORMAT, "hello: vectors of kind %d have %u numbers; the limit is %u", kind,
+                             limits->vector_widths[kind], VECTOR_WIDTH_MAX);
     if ((limits->n_draft_blocks == 0) != (limits->draft_positions == 0))
-        return base_fail(error, BASE_EFORMAT, "hello: the draft model has %u blocks for %u positions", limits->n_draft_blocks, limits->draft_positions);
+        return base_fail(error, BASE_EFORMAT, "hello: the draft model has %u blocks for %u positions",
+                         limits->n_draft_blocks, limits->draft_positions);
     if (!is_hex_digest(hello->model_digest))
         return base_fail(error, BASE_EFORMAT, "hello: model_digest is not 64 lower-case hex digits");
     return BASE_OK;
@@ -211,8 +215,10 @@ static base_status fail_endpoint(const char *verb, const char *endpoint, base_er
 {
     int code = errno;
     if (code == EADDRINUSE)
-        return base_fail(error, BASE_EBUSY, "cannot %s '%s': address in use; is another server running?", verb, endpoint);
-    bool bad = code == EINVAL || code == EPROTONOSUPPORT || code == ENODEV || code == EADDRNOTAVAIL || code == ENOCOMPATPROTO;
+        return base_fail(error, BASE_EBUSY, "cannot %s '%s': address in use; is another server running?", verb,
+                         endpoint);
+    bool bad =
+        code == EINVAL || code == EPROTONOSUPPORT || code == ENODEV || code == EADDRNOTAVAIL || code == ENOCOMPATPROTO;
     return base_fail(error, bad ? BASE_EINVAL : BASE_EIO, "cannot %s '%s': %s", verb, endpoint, zmq_strerror(code));
 }
 
@@ -297,9 +303,9 @@ static int take_frames(link_end *end, zmq_msg_t *identity, zmq_msg_t *payload, i
     int more = 1;
     zmq_msg_init(&spare);
     for (*n_frames = 0; more; ++*n_frames) {
-        zmq_msg_t *frame = *n_frames == 0 && end->is_router ? identity
+        zmq_msg_t *frame = *n_frames == 0 && end->is_router        ? identity
                            : *n_frames == (end->is_router ? 1 : 0) ? payload
-                                                                     : &spare;
+                                                                   : &spare;
         if (zmq_msg_recv(frame, end->socket, ZMQ_DONTWAIT) < 0) {
             zmq_msg_close(&spare);
             return -1;
@@ -325,7 +331,8 @@ static bool accept_message(link_end *end, zmq_msg_t *identity, zmq_msg_t *payloa
     return size == end->peer_bytes && memcmp(end->peer, zmq_msg_data(identity), size) == 0;
 }
 
-/* BASE_OK with a message, BASE_EDEADLINE when the socket is empty; messages that are not for us are dropped on the way. */
+/* BASE_OK with a message, BASE_EDEADLINE when the socket is empty; messages that are not for us are dropped on the way.
+ */
 static base_status receive_now(link_end *end, base_buf *message, base_error *error)
 {
     base_status status = BASE_EDEADLINE;

@@ -1,16 +1,16 @@
 /* Step plans and results as little-endian messages.
  *
- *     plan:    type u8 | step u64 | n_slices n_tokens n_blocks n_images image_size n_vectors n_drafts n_draft_tokens n_draft_blocks u32 |
- *              slices | tokens i32 | blocks u32 | drafts | draft_tokens i32 | draft_blocks u32 | images | vectors
- *     slice:   seq pos n_tokens first_token first_block n_sampled flags u32 | temperature f32 | top_k u32 | top_p f32 | seed u64 | given i32
- *     draft:   slice pos n_tokens first_token first_block n_guessed u32
- *     image:   slot u32 | pixels u8 [image_size * image_size * 3]
- *     vector:  kind u32 | values f32 [vector_widths[kind]]
- *     result:  type u8 | step u64 | n_tokens n_guesses u32 | tokens | guesses i32
- *     token:   seq pos u32 | token i32 | logprob f32 | logits_digest u64
+ *     plan:    type u8 | step u64 | n_slices n_tokens n_blocks n_images image_size n_vectors n_drafts n_draft_tokens
+ * n_draft_blocks u32 | slices | tokens i32 | blocks u32 | drafts | draft_tokens i32 | draft_blocks u32 | images |
+ * vectors slice:   seq pos n_tokens first_token first_block n_sampled flags u32 | temperature f32 | top_k u32 | top_p
+ * f32 | seed u64 | given i32 draft:   slice pos n_tokens first_token first_block n_guessed u32 image:   slot u32 |
+ * pixels u8 [image_size * image_size * 3] vector:  kind u32 | values f32 [vector_widths[kind]] result:  type u8 | step
+ * u64 | n_tokens n_guesses u32 | tokens | guesses i32 token:   seq pos u32 | token i32 | logprob f32 | logits_digest
+ * u64
  *
- * The decoder is the last line before ranks index memory with these numbers, so it takes nothing on trust, not even from the
- * coordinator: counts are compared with the limits and with the bytes that are there before memory is taken, then every index. */
+ * The decoder is the last line before ranks index memory with these numbers, so it takes nothing on trust, not even
+ * from the coordinator: counts are compared with the limits and with the bytes that are there before memory is taken,
+ * then every index. */
 #include "proto/link/plan.h"
 
 #include <math.h>
@@ -106,7 +106,8 @@ static base_status check_count(const char *what, uint32_t value, uint32_t limit,
     return base_fail(error, BASE_EFORMAT, "plan: %s is %u; the limit is %u", what, value, limit);
 }
 
-/* Read the fixed fields; the counts respect the limits and the rest of the message has exactly the size that they call for. */
+/* Read the fixed fields; the counts respect the limits and the rest of the message has exactly the size that they call
+ * for. */
 static base_status read_header(base_reader *reader, const link_limits *limits, link_plan *plan, base_error *error)
 {
     uint8_t type = base_reader_u8(reader);
@@ -144,18 +145,20 @@ static base_status read_header(base_reader *reader, const link_limits *limits, l
     return BASE_OK;
 }
 
-/* *pixel_bytes: of one image.  False when the sizes do not fit in size_t or the message is not exactly as long; with vectors, whose sizes differ, when
- * it is shorter than any of them would be. */
+/* *pixel_bytes: of one image.  False when the sizes do not fit in size_t or the message is not exactly as long; with
+ * vectors, whose sizes differ, when it is shorter than any of them would be. */
 static bool has_size(const base_reader *reader, const link_plan *plan, size_t *pixel_bytes)
 {
     size_t slices, tokens, blocks, drafts, images, total;
-    return base_size_mul(plan->image_size, plan->image_size, pixel_bytes) && base_size_mul(*pixel_bytes, 3, pixel_bytes) &&
-           base_size_add(*pixel_bytes, 4, &images) && base_size_mul(images, plan->n_images, &images) &&
-           base_size_mul(plan->n_slices, SLICE_BYTES, &slices) && base_size_mul(plan->n_tokens, TOKEN_BYTES, &tokens) &&
-           base_size_mul(plan->n_blocks, BLOCK_BYTES, &blocks) && base_size_add(slices, tokens, &total) &&
-           base_size_add(total, blocks, &total) && base_size_add(total, images, &total) &&
-           base_size_mul((size_t)plan->n_drafts, DRAFT_BYTES, &drafts) && base_size_add(total, drafts, &total) &&
-           base_size_mul((size_t)plan->n_draft_tokens + plan->n_draft_blocks, TOKEN_BYTES, &drafts) && base_size_add(total, drafts, &total) &&
+    return base_size_mul(plan->image_size, plan->image_size, pixel_bytes) &&
+           base_size_mul(*pixel_bytes, 3, pixel_bytes) && base_size_add(*pixel_bytes, 4, &images) &&
+           base_size_mul(images, plan->n_images, &images) && base_size_mul(plan->n_slices, SLICE_BYTES, &slices) &&
+           base_size_mul(plan->n_tokens, TOKEN_BYTES, &tokens) && base_size_mul(plan->n_blocks, BLOCK_BYTES, &blocks) &&
+           base_size_add(slices, tokens, &total) && base_size_add(total, blocks, &total) &&
+           base_size_add(total, images, &total) && base_size_mul((size_t)plan->n_drafts, DRAFT_BYTES, &drafts) &&
+           base_size_add(total, drafts, &total) &&
+           base_size_mul((size_t)plan->n_draft_tokens + plan->n_draft_blocks, TOKEN_BYTES, &drafts) &&
+           base_size_add(total, drafts, &total) &&
            base_size_add(total, (size_t)plan->n_vectors * VECTOR_BYTES_MIN, &total) &&
            (plan->n_vectors > 0 ? base_reader_left(reader) >= total : base_reader_left(reader) == total);
 }
@@ -168,8 +171,9 @@ static size_t n_marks(const link_limits *limits)
 /* The counts were found to be in the message, or are within the limits, so the sums cannot wrap. */
 static size_t memory_bytes(const link_plan *plan, const link_limits *limits)
 {
-    return plan->n_slices * sizeof(link_slice) + plan->n_images * sizeof(link_image) + plan->n_vectors * sizeof(link_vector) +
-           plan->n_drafts * sizeof(link_draft) + ((size_t)plan->n_tokens + plan->n_draft_tokens) * TOKEN_BYTES +
+    return plan->n_slices * sizeof(link_slice) + plan->n_images * sizeof(link_image) +
+           plan->n_vectors * sizeof(link_vector) + plan->n_drafts * sizeof(link_draft) +
+           ((size_t)plan->n_tokens + plan->n_draft_tokens) * TOKEN_BYTES +
            ((size_t)plan->n_blocks + plan->n_draft_blocks) * BLOCK_BYTES + n_marks(limits);
 }
 
@@ -178,7 +182,8 @@ static bool blocks_max(const link_limits *limits, size_t *out, size_t *of_drafts
 {
     uint32_t draft_positions = limits->n_draft_blocks > 0 ? limits->draft_positions : 0;
     return base_size_mul(link_kv_blocks(limits->max_positions), limits->max_seqs, out) &&
-           base_size_mul(link_kv_blocks(draft_positions), limits->max_seqs, of_drafts) && *out <= UINT32_MAX && *of_drafts <= UINT32_MAX;
+           base_size_mul(link_kv_blocks(draft_positions), limits->max_seqs, of_drafts) && *out <= UINT32_MAX &&
+           *of_drafts <= UINT32_MAX;
 }
 
 bool link_plan_memory_bytes(const link_limits *limits, size_t *out)
@@ -187,9 +192,13 @@ bool link_plan_memory_bytes(const link_limits *limits, size_t *out)
     if (!blocks_max(limits, &blocks, &draft_blocks))
         return false;
     bool drafts = limits->n_draft_blocks > 0;
-    *out = memory_bytes(&(link_plan){.n_slices = limits->max_seqs, .n_images = limits->n_image_slots, .n_tokens = limits->max_step_tokens,
-                                     .n_vectors = limits->max_step_tokens, .n_blocks = (uint32_t)blocks,
-                                     .n_drafts = drafts ? limits->max_seqs : 0, .n_draft_tokens = drafts ? limits->max_step_tokens : 0,
+    *out = memory_bytes(&(link_plan){.n_slices = limits->max_seqs,
+                                     .n_images = limits->n_image_slots,
+                                     .n_tokens = limits->max_step_tokens,
+                                     .n_vectors = limits->max_step_tokens,
+                                     .n_blocks = (uint32_t)blocks,
+                                     .n_drafts = drafts ? limits->max_seqs : 0,
+                                     .n_draft_tokens = drafts ? limits->max_step_tokens : 0,
                                      .n_draft_blocks = (uint32_t)draft_blocks},
                         limits);
     return true;
@@ -203,8 +212,8 @@ static void *next_part(uint8_t **memory, size_t bytes)
     return part;
 }
 
-/* Divide the memory: slices | images | vectors | drafts | tokens, blocks, those of drafts | one mark per sequence slot, cleared, which
- * *marks points at. */
+/* Divide the memory: slices | images | vectors | drafts | tokens, blocks, those of drafts | one mark per sequence slot,
+ * cleared, which *marks points at. */
 static void divide(uint8_t *memory, link_plan *plan, const link_limits *limits, uint8_t **marks)
 {
     plan->slices = next_part(&memory, plan->n_slices * sizeof(link_slice));
@@ -225,8 +234,8 @@ static void divide(uint8_t *memory, link_plan *plan, const link_limits *limits, 
 static base_status check_sampling(const link_sampling *sampling, uint32_t i, base_error *error)
 {
     if (!(sampling->temperature >= 0.0f && isfinite(sampling->temperature)))
-        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].temperature is %g; it must be finite and not negative", i,
-                         (double)sampling->temperature);
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].temperature is %g; it must be finite and not negative",
+                         i, (double)sampling->temperature);
     if (!(sampling->top_p > 0.0f && sampling->top_p <= 1.0f))
         return base_fail(error, BASE_EFORMAT, "plan: slices[%u].top_p is %g; it must be above 0 and at most 1", i,
                          (double)sampling->top_p);
@@ -239,9 +248,10 @@ static base_status check_flags(const link_slice *slice, const link_limits *limit
         return base_fail(error, BASE_EFORMAT, "plan: slices[%u].flags has unknown bits: 0x%x", i, slice->flags);
     if ((slice->flags & LINK_SLICE_DIGEST) != 0 && slice->n_sampled == 0)
         return base_fail(error, BASE_EFORMAT, "plan: slices[%u].flags asks for a digest without sampling", i);
-    if ((slice->flags & LINK_SLICE_GIVEN) != 0 && (slice->n_sampled == 0 || slice->given < 0 || (uint32_t)slice->given >= limits->vocab_size))
-        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].given is %d, for %u samples of a vocabulary of %u", i, slice->given, slice->n_sampled,
-                         limits->vocab_size);
+    if ((slice->flags & LINK_SLICE_GIVEN) != 0 &&
+        (slice->n_sampled == 0 || slice->given < 0 || (uint32_t)slice->given >= limits->vocab_size))
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].given is %d, for %u samples of a vocabulary of %u", i,
+                         slice->given, slice->n_sampled, limits->vocab_size);
     return BASE_OK;
 }
 
@@ -256,7 +266,8 @@ static base_status check_slice(const link_plan *plan, const link_limits *limits,
     if (seen[slice->seq])
         return base_fail(error, BASE_EFORMAT, "plan: slices[%u].seq %u has a slice already", i, slice->seq);
     if (slice->first_token != next_token)
-        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].first_token is %u, not %u", i, slice->first_token, next_token);
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].first_token is %u, not %u", i, slice->first_token,
+                         next_token);
     if (slice->n_tokens == 0 || slice->n_tokens > plan->n_tokens - next_token)
         return base_fail(error, BASE_EFORMAT, "plan: slices[%u].n_tokens is %u; %u are left", i, slice->n_tokens,
                          plan->n_tokens - next_token);
@@ -269,7 +280,8 @@ static base_status check_slice(const link_plan *plan, const link_limits *limits,
         return base_fail(error, BASE_EFORMAT, "plan: slices[%u] needs blocks %u to %llu of %u", i, slice->first_block,
                          (unsigned long long)(slice->first_block + n_blocks - 1), plan->n_blocks);
     if (slice->n_sampled > slice->n_tokens)
-        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].n_sampled is %u of %u tokens", i, slice->n_sampled, slice->n_tokens);
+        return base_fail(error, BASE_EFORMAT, "plan: slices[%u].n_sampled is %u of %u tokens", i, slice->n_sampled,
+                         slice->n_tokens);
     base_status status = check_flags(slice, limits, i, error);
     if (status == BASE_OK && slice->n_sampled > 0)
         status = check_sampling(&slice->sampling, i, error);
@@ -308,23 +320,28 @@ static base_status read_slices(base_reader *reader, link_plan *plan, const link_
         n_results += link_slice_results(&plan->slices[i]);
     }
     if (n_results > limits->max_seqs)
-        return base_fail(error, BASE_EFORMAT, "plan: its slices sample %u tokens; the limit is %u", n_results, limits->max_seqs);
+        return base_fail(error, BASE_EFORMAT, "plan: its slices sample %u tokens; the limit is %u", n_results,
+                         limits->max_seqs);
     if (next_token != plan->n_tokens)
-        return base_fail(error, BASE_EFORMAT, "plan: n_tokens is %u, but the slices have %u", plan->n_tokens, next_token);
+        return base_fail(error, BASE_EFORMAT, "plan: n_tokens is %u, but the slices have %u", plan->n_tokens,
+                         next_token);
     return BASE_OK;
 }
 
 /* Rows of an image that see each other follow one another to its last inside a slice. */
-static base_status check_images_whole(const link_plan *plan, uint32_t rows_per_image, uint64_t n_rows, base_error *error)
+static base_status check_images_whole(const link_plan *plan, uint32_t rows_per_image, uint64_t n_rows,
+                                      base_error *error)
 {
     for (uint32_t is = 0; is < plan->n_slices; is++) {
         const link_slice *slice = &plan->slices[is];
         for (uint32_t i = slice->first_token, end = i + slice->n_tokens; i < end; i++) {
             int32_t token = plan->tokens[i];
-            bool is_last = token >= 0 || (uint64_t)(-1 - (int64_t)token) >= n_rows || (uint32_t)(-1 - token) % rows_per_image == rows_per_image - 1;
+            bool is_last = token >= 0 || (uint64_t)(-1 - (int64_t)token) >= n_rows ||
+                           (uint32_t)(-1 - token) % rows_per_image == rows_per_image - 1;
             if (!is_last && (i + 1 == end || plan->tokens[i + 1] != token - 1))
-                return base_fail(error, BASE_EFORMAT, "plan: slices[%u] has row %d of an image without the next; its rows go together",
-                                 is, -1 - token);
+                return base_fail(error, BASE_EFORMAT,
+                                 "plan: slices[%u] has row %d of an image without the next; its rows go together", is,
+                                 -1 - token);
         }
     }
     return BASE_OK;
@@ -346,12 +363,16 @@ static base_status read_tokens(base_reader *reader, link_plan *plan, const link_
         n_vectors += is_vector;
         if (token >= 0 ? (uint32_t)token >= limits->vocab_size : row >= n_rows && !is_vector)
             return base_fail(error, BASE_EFORMAT,
-                             "plan: tokens[%u] is %d; the vocabulary has %u entries, the image store %llu rows, the next vector is %llu of %u", i,
-                             token, limits->vocab_size, (unsigned long long)n_rows, (unsigned long long)n_vectors, plan->n_vectors);
+                             "plan: tokens[%u] is %d; the vocabulary has %u entries, the image store %llu rows, the "
+                             "next vector is %llu of %u",
+                             i, token, limits->vocab_size, (unsigned long long)n_rows, (unsigned long long)n_vectors,
+                             plan->n_vectors);
     }
     if (n_vectors < plan->n_vectors)
-        return base_fail(error, BASE_EFORMAT, "plan: n_vectors is %u, but the tokens have %llu", plan->n_vectors, (unsigned long long)n_vectors);
-    return limits->whole_images != 0 && n_rows > 0 ? check_images_whole(plan, limits->rows_per_image, n_rows, error) : BASE_OK;
+        return base_fail(error, BASE_EFORMAT, "plan: n_vectors is %u, but the tokens have %llu", plan->n_vectors,
+                         (unsigned long long)n_vectors);
+    return limits->whole_images != 0 && n_rows > 0 ? check_images_whole(plan, limits->rows_per_image, n_rows, error)
+                                                   : BASE_OK;
 }
 
 static base_status read_blocks(base_reader *reader, link_plan *plan, const link_limits *limits, base_error *error)
@@ -359,33 +380,35 @@ static base_status read_blocks(base_reader *reader, link_plan *plan, const link_
     for (uint32_t i = 0; i < plan->n_blocks; i++) {
         plan->blocks[i] = base_reader_u32(reader);
         if (plan->blocks[i] >= limits->n_kv_blocks)
-            return base_fail(error, BASE_EFORMAT, "plan: blocks[%u] is %u; there are %u cache blocks", i, plan->blocks[i],
-                             limits->n_kv_blocks);
+            return base_fail(error, BASE_EFORMAT, "plan: blocks[%u] is %u; there are %u cache blocks", i,
+                             plan->blocks[i], limits->n_kv_blocks);
     }
     return BASE_OK;
 }
 
 /* `next_token`: where the draft's tokens must start; `next_slice`: the first slice that it may belong to. */
-static base_status check_draft(const link_plan *plan, const link_limits *limits, uint32_t i, uint32_t next_token, uint32_t next_slice,
-                               base_error *error)
+static base_status check_draft(const link_plan *plan, const link_limits *limits, uint32_t i, uint32_t next_token,
+                               uint32_t next_slice, base_error *error)
 {
     const link_draft *draft = &plan->drafts[i];
     if (draft->slice < next_slice || draft->slice >= plan->n_slices)
-        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u].slice is %u; %u to %u are possible", i, draft->slice, next_slice, plan->n_slices - 1);
+        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u].slice is %u; %u to %u are possible", i, draft->slice,
+                         next_slice, plan->n_slices - 1);
     if (draft->first_token != next_token || draft->n_tokens == 0 || draft->n_tokens > plan->n_draft_tokens - next_token)
-        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u] has tokens %u, %u of them; they start at %u of %u", i, draft->first_token,
-                         draft->n_tokens, next_token, plan->n_draft_tokens);
+        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u] has tokens %u, %u of them; they start at %u of %u", i,
+                         draft->first_token, draft->n_tokens, next_token, plan->n_draft_tokens);
     const link_slice *slice = &plan->slices[draft->slice];
-    if (draft->n_guessed != 0 && (draft->n_guessed != slice->n_sampled - 1 || draft->n_guessed >= slice->n_tokens || (slice->flags & LINK_SLICE_GIVEN) != 0))
-        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u].n_guessed is %u; slices[%u] verifies %u of %u tokens", i, draft->n_guessed,
-                         draft->slice, slice->n_sampled, slice->n_tokens);
+    if (draft->n_guessed != 0 && (draft->n_guessed != slice->n_sampled - 1 || draft->n_guessed >= slice->n_tokens ||
+                                  (slice->flags & LINK_SLICE_GIVEN) != 0))
+        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u].n_guessed is %u; slices[%u] verifies %u of %u tokens",
+                         i, draft->n_guessed, draft->slice, slice->n_sampled, slice->n_tokens);
     uint64_t end = link_draft_end(draft);
     if (end > limits->draft_positions)
-        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u] ends at position %llu; the limit is %u", i, (unsigned long long)end,
-                         limits->draft_positions);
+        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u] ends at position %llu; the limit is %u", i,
+                         (unsigned long long)end, limits->draft_positions);
     if (draft->first_block + (uint64_t)link_kv_blocks(end) > plan->n_draft_blocks)
-        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u] needs blocks from %u to position %llu; there are %u", i, draft->first_block,
-                         (unsigned long long)end, plan->n_draft_blocks);
+        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u] needs blocks from %u to position %llu; there are %u", i,
+                         draft->first_block, (unsigned long long)end, plan->n_draft_blocks);
     return BASE_OK;
 }
 
@@ -407,23 +430,25 @@ static base_status read_drafts(base_reader *reader, link_plan *plan, const link_
         next_slice = draft->slice + 1;
     }
     if (next_token != plan->n_draft_tokens)
-        return base_fail(error, BASE_EFORMAT, "plan: n_draft_tokens is %u, but the drafts have %u", plan->n_draft_tokens, next_token);
+        return base_fail(error, BASE_EFORMAT, "plan: n_draft_tokens is %u, but the drafts have %u",
+                         plan->n_draft_tokens, next_token);
     return BASE_OK;
 }
 
-static base_status read_draft_contents(base_reader *reader, link_plan *plan, const link_limits *limits, base_error *error)
+static base_status read_draft_contents(base_reader *reader, link_plan *plan, const link_limits *limits,
+                                       base_error *error)
 {
     for (uint32_t i = 0; i < plan->n_draft_tokens; i++) {
         plan->draft_tokens[i] = (int32_t)base_reader_u32(reader);
         if (plan->draft_tokens[i] < 0 || (uint32_t)plan->draft_tokens[i] >= limits->vocab_size)
-            return base_fail(error, BASE_EFORMAT, "plan: draft_tokens[%u] is %d; the vocabulary has %u entries", i, plan->draft_tokens[i],
-                             limits->vocab_size);
+            return base_fail(error, BASE_EFORMAT, "plan: draft_tokens[%u] is %d; the vocabulary has %u entries", i,
+                             plan->draft_tokens[i], limits->vocab_size);
     }
     for (uint32_t i = 0; i < plan->n_draft_blocks; i++) {
         plan->draft_blocks[i] = base_reader_u32(reader);
         if (plan->draft_blocks[i] >= limits->n_draft_blocks)
-            return base_fail(error, BASE_EFORMAT, "plan: draft_blocks[%u] is %u; there are %u of the draft model", i, plan->draft_blocks[i],
-                             limits->n_draft_blocks);
+            return base_fail(error, BASE_EFORMAT, "plan: draft_blocks[%u] is %u; there are %u of the draft model", i,
+                             plan->draft_blocks[i], limits->n_draft_blocks);
     }
     return BASE_OK;
 }
@@ -436,7 +461,8 @@ static base_status clear_guesses(const link_plan *plan, base_error *error)
         uint32_t end = slice->first_token + slice->n_tokens;
         for (uint32_t it = end - plan->drafts[i].n_guessed; it < end; it++) {
             if (plan->tokens[it] < 0)
-                return base_fail(error, BASE_EFORMAT, "plan: tokens[%u] is %d, in the place of a guess", it, plan->tokens[it]);
+                return base_fail(error, BASE_EFORMAT, "plan: tokens[%u] is %d, in the place of a guess", it,
+                                 plan->tokens[it]);
             plan->tokens[it] = 0;
         }
     }
@@ -466,25 +492,29 @@ static base_status read_vectors(base_reader *reader, link_plan *plan, const link
         uint32_t kind = base_reader_u32(reader), width = kind < LINK_VECTOR_KINDS ? limits->vector_widths[kind] : 0;
         if (reader->failed || width == 0)
             return base_fail(error, BASE_EFORMAT, "plan: vectors[%u] is cut, or the model has no kind %u", i, kind);
-        plan->vectors[i] = (link_vector){.kind = kind, .width = width, .values = base_reader_take(reader, width * sizeof(float))};
+        plan->vectors[i] =
+            (link_vector){.kind = kind, .width = width, .values = base_reader_take(reader, width * sizeof(float))};
     }
     if (reader->failed || base_reader_left(reader) > 0)
-        return base_fail(error, BASE_EFORMAT, "plan: its vectors are cut, or %zu bytes follow them", base_reader_left(reader));
+        return base_fail(error, BASE_EFORMAT, "plan: its vectors are cut, or %zu bytes follow them",
+                         base_reader_left(reader));
     return BASE_OK;
 }
 
 /* What both decoders read first: the plan's counts are checked, nothing is taken. */
-static base_status read_counts(base_reader *reader, const link_limits *limits, link_plan *plan, size_t *pixel_bytes, base_error *error)
+static base_status read_counts(base_reader *reader, const link_limits *limits, link_plan *plan, size_t *pixel_bytes,
+                               base_error *error)
 {
     base_status status = read_header(reader, limits, plan, error);
     if (status == BASE_OK && !has_size(reader, plan, pixel_bytes))
-        status = base_fail(error, BASE_EFORMAT, "plan: %zu bytes follow the header, which is not what its counts call for",
-                           base_reader_left(reader));
+        status =
+            base_fail(error, BASE_EFORMAT, "plan: %zu bytes follow the header, which is not what its counts call for",
+                      base_reader_left(reader));
     return status;
 }
 
-static base_status read_contents(base_reader *reader, const link_limits *limits, void *memory, link_plan *plan, size_t pixel_bytes,
-                                 base_error *error)
+static base_status read_contents(base_reader *reader, const link_limits *limits, void *memory, link_plan *plan,
+                                 size_t pixel_bytes, base_error *error)
 {
     uint8_t *marks;
     divide(memory, plan, limits, &marks);
@@ -507,7 +537,8 @@ static base_status read_contents(base_reader *reader, const link_limits *limits,
     return status;
 }
 
-base_status link_plan_decode(const void *bytes, size_t size, const link_limits *limits, link_plan *out, base_error *error)
+base_status link_plan_decode(const void *bytes, size_t size, const link_limits *limits, link_plan *out,
+                             base_error *error)
 {
     link_plan plan = {0};
     size_t pixel_bytes;
@@ -526,16 +557,18 @@ base_status link_plan_decode(const void *bytes, size_t size, const link_limits *
     return status;
 }
 
-base_status link_plan_decode_into(const void *bytes, size_t size, const link_limits *limits, void *memory, link_plan *out,
-                                  base_error *error)
+base_status link_plan_decode_into(const void *bytes, size_t size, const link_limits *limits, void *memory,
+                                  link_plan *out, base_error *error)
 {
     link_plan plan = {0};
     size_t pixel_bytes, most = 0, most_of_drafts = 0;
     base_reader reader = base_reader_over(bytes, size);
     base_status status = read_counts(&reader, limits, &plan, &pixel_bytes, error);
-    if (status == BASE_OK && (!blocks_max(limits, &most, &most_of_drafts) || plan.n_blocks > most || plan.n_draft_blocks > most_of_drafts))
-        status = base_fail(error, BASE_EFORMAT, "plan: n_blocks is %u, n_draft_blocks %u; all sequences together have %zu, %zu", plan.n_blocks,
-                           plan.n_draft_blocks, most, most_of_drafts);
+    if (status == BASE_OK &&
+        (!blocks_max(limits, &most, &most_of_drafts) || plan.n_blocks > most || plan.n_draft_blocks > most_of_drafts))
+        status = base_fail(error, BASE_EFORMAT,
+                           "plan: n_blocks is %u, n_draft_blocks %u; all sequences together have %zu, %zu",
+                           plan.n_blocks, plan.n_draft_blocks, most, most_of_drafts);
     if (status == BASE_OK)
         status = read_contents(&reader, limits, memory, &plan, pixel_bytes, error);
     if (status == BASE_OK)
@@ -583,7 +616,8 @@ static base_status read_sampled(base_reader *reader, link_result *result, base_e
     for (uint32_t i = 0; i < result->n_guesses; i++) {
         result->guesses[i] = (int32_t)base_reader_u32(reader);
         if (result->guesses[i] < 0)
-            return base_fail(error, BASE_EFORMAT, "result: guesses[%u] is %d, not a vocabulary entry", i, result->guesses[i]);
+            return base_fail(error, BASE_EFORMAT, "result: guesses[%u] is %d, not a vocabulary entry", i,
+                             result->guesses[i]);
     }
     return BASE_OK;
 }
@@ -598,7 +632,8 @@ static base_status read_result_header(base_reader *reader, link_result *result, 
         return base_fail(error, BASE_EFORMAT, "result: the header is cut or not a result's");
     uint64_t left = base_reader_left(reader); /* the sum is far below 2^64 */
     if (left != (uint64_t)result->n_tokens * SAMPLED_BYTES + (uint64_t)result->n_guesses * GUESS_BYTES)
-        return base_fail(error, BASE_EFORMAT, "result: %llu bytes follow the header, which is not %u tokens and %u guesses",
+        return base_fail(error, BASE_EFORMAT,
+                         "result: %llu bytes follow the header, which is not %u tokens and %u guesses",
                          (unsigned long long)left, result->n_tokens, result->n_guesses);
     return BASE_OK;
 }
@@ -624,14 +659,15 @@ base_status link_result_decode(const void *bytes, size_t size, link_result *out,
     return status;
 }
 
-base_status link_result_decode_into(const void *bytes, size_t size, link_token *tokens, int32_t *guesses, uint32_t n_max, link_result *out,
-                                    base_error *error)
+base_status link_result_decode_into(const void *bytes, size_t size, link_token *tokens, int32_t *guesses,
+                                    uint32_t n_max, link_result *out, base_error *error)
 {
     base_reader reader = base_reader_over(bytes, size);
     link_result result = {.tokens = tokens, .guesses = guesses};
     base_status status = read_result_header(&reader, &result, error);
     if (status == BASE_OK && (result.n_tokens > n_max || result.n_guesses > n_max))
-        status = base_fail(error, BASE_EFORMAT, "result: n_tokens is %u, n_guesses %u; the limit is %u", result.n_tokens, result.n_guesses, n_max);
+        status = base_fail(error, BASE_EFORMAT, "result: n_tokens is %u, n_guesses %u; the limit is %u",
+                           result.n_tokens, result.n_guesses, n_max);
     if (status == BASE_OK)
         status = read_sampled(&reader, &result, error);
     if (status == BASE_OK)

@@ -3,19 +3,20 @@
  * The coordinator writes plans, ranks obey them; ranks hold no request logic.  A plan is one micro-batch: slices
  * of sequences (one decoding token, or a chunk of prefill) that pass through the stages together.  Plans run in the
  * order they were sent.  Several may be in flight: a slice marked LINK_SLICE_FEEDBACK takes as its first token the
- * one that the last stage sampled for the same sequence slot in an earlier plan, which travels from the last stage to the
- * first without the coordinator.
+ * one that the last stage sampled for the same sequence slot in an earlier plan, which travels from the last stage to
+ * the first without the coordinator.
  *
  * Tokens: an id >= 0 is a vocabulary entry; -1 - k is row k of the image store, where image slot j holds rows
- * [j * rows_per_image, (j + 1) * rows_per_image).  Behind the image store's n rows, -1 - (n + i) is vector i of the plan, which is for that
- * position alone; vectors stand in the order of their positions.
- * KV blocks: block b of a sequence holds its positions [b * 32, b * 32 + 32) (LINK_KV_BLOCK_TOKENS).
+ * [j * rows_per_image, (j + 1) * rows_per_image).  Behind the image store's n rows, -1 - (n + i) is vector i of the
+ * plan, which is for that position alone; vectors stand in the order of their positions. KV blocks: block b of a
+ * sequence holds its positions [b * 32, b * 32 + 32) (LINK_KV_BLOCK_TOKENS).
  *
- * Where the replica has a draft model (link_limits.n_draft_blocks), a plan may leave guesses of a slice open: link_draft says what the draft
- * model reads first, stage 0 fills in what it guesses, and the slice verifies them in the same step.
+ * Where the replica has a draft model (link_limits.n_draft_blocks), a plan may leave guesses of a slice open:
+ * link_draft says what the draft model reads first, stage 0 fills in what it guesses, and the slice verifies them in
+ * the same step.
  *
- * On the link and over MPI a plan is one little-endian message: header, slices, tokens, blocks, drafts and theirs, images, vectors (encode
- * below).  */
+ * On the link and over MPI a plan is one little-endian message: header, slices, tokens, blocks, drafts and theirs,
+ * images, vectors (encode below).  */
 #ifndef PALMGROVE_LINK_PLAN_H
 #define PALMGROVE_LINK_PLAN_H
 
@@ -37,8 +38,8 @@ static inline size_t link_kv_blocks(uint64_t n_positions)
 enum {
     LINK_SLICE_FEEDBACK = 1u << 0, /* tokens[0] of the slice is a placeholder for the sequence's last sampled token */
     LINK_SLICE_DIGEST = 1u << 1,   /* with n_sampled: return digests of the logits' bits */
-    LINK_SLICE_GIVEN = 1u << 2,    /* with n_sampled: nothing is drawn; the token "sampled" after a position is the slice's next, after the last one
-                                      `given`, and what counts is its logprob */
+    LINK_SLICE_GIVEN = 1u << 2, /* with n_sampled: nothing is drawn; the token "sampled" after a position is the slice's
+                                   next, after the last one `given`, and what counts is its logprob */
 };
 
 /* How to pick a token.  The uniform number comes from a counter-based generator keyed by (seed, position). */
@@ -55,15 +56,17 @@ typedef struct link_slice {
     uint32_t n_tokens;    /* >= 1 */
     uint32_t first_token; /* index into plan.tokens */
     uint32_t first_block; /* index into plan.blocks; the slice owns ceil((pos + n_tokens) / 32) block ids from there */
-    uint32_t n_sampled;   /* sample after each of the last so many positions; 0: none, k + 1: k drafted tokens are verified */
+    uint32_t
+        n_sampled; /* sample after each of the last so many positions; 0: none, k + 1: k drafted tokens are verified */
     uint32_t flags;
     link_sampling sampling; /* read with n_sampled only */
     int32_t given;          /* read with LINK_SLICE_GIVEN only; a vocabulary entry */
-    uint32_t draw_shift;    /* not on the wire: the numbers that pick tokens are those of positions so much further on (worker/drafter.h) */
+    uint32_t draw_shift;    /* not on the wire: the numbers that pick tokens are those of positions so much further on
+                               (worker/drafter.h) */
 } link_slice;
 
-/* Room that a slice takes in a result, and in the ranks' memory for logits: one token even when it samples none, because it may overflow.
- * All slices of a plan together take max_seqs at most. */
+/* Room that a slice takes in a result, and in the ranks' memory for logits: one token even when it samples none,
+ * because it may overflow. All slices of a plan together take max_seqs at most. */
 static inline uint32_t link_slice_results(const link_slice *slice)
 {
     return slice->n_sampled > 0 ? slice->n_sampled : 1;
@@ -75,23 +78,30 @@ typedef struct link_image {
     const uint8_t *pixels; /* [image_size][image_size][3] u8 RGB; borrowed from the message when decoded */
 } link_image;
 
-/* A vector that takes a position: an embedding as it enters the first layer, or what a vector encoder of the model reads. */
-enum { LINK_VECTOR_EMBEDDING, LINK_VECTOR_ENCODERS, LINK_VECTOR_KINDS = 9 }; /* kind LINK_VECTOR_ENCODERS + e is encoder e */
+/* A vector that takes a position: an embedding as it enters the first layer, or what a vector encoder of the model
+ * reads. */
+enum {
+    LINK_VECTOR_EMBEDDING,
+    LINK_VECTOR_ENCODERS,
+    LINK_VECTOR_KINDS = 9
+}; /* kind LINK_VECTOR_ENCODERS + e is encoder e */
 typedef struct link_vector {
     uint32_t kind, width; /* width: link_limits.vector_widths[kind] */
     const void *values;   /* f32 [width]; borrowed from the message when decoded, of any alignment then */
 } link_vector;
 
-/* What the draft model does for a slice before the slice runs: it reads tokens that it has not read yet and, with n_guessed, goes on from
- * them; what it picks takes the place of the last n_guessed tokens of the slice, which are placeholders.  It sees text only: its positions
- * are those of the sequence without rows of images and vectors, and it has cache blocks of its own. */
+/* What the draft model does for a slice before the slice runs: it reads tokens that it has not read yet and, with
+ * n_guessed, goes on from them; what it picks takes the place of the last n_guessed tokens of the slice, which are
+ * placeholders.  It sees text only: its positions are those of the sequence without rows of images and vectors, and it
+ * has cache blocks of its own. */
 typedef struct link_draft {
     uint32_t slice;       /* index into plan.slices; rising */
     uint32_t pos;         /* of the first token, in the draft model's text */
     uint32_t n_tokens;    /* >= 1 */
     uint32_t first_token; /* index into plan.draft_tokens, which are all vocabulary entries */
-    uint32_t first_block; /* index into plan.draft_blocks; the draft owns ceil(link_draft_end / 32) block ids from there */
-    uint32_t n_guessed;   /* 0, or n_sampled - 1 of the slice, which draws its tokens */
+    uint32_t
+        first_block; /* index into plan.draft_blocks; the draft owns ceil(link_draft_end / 32) block ids from there */
+    uint32_t n_guessed; /* 0, or n_sampled - 1 of the slice, which draws its tokens */
 } link_draft;
 
 /* The position after the last that the draft model computes: nothing comes after its last guess. */
@@ -105,7 +115,8 @@ typedef struct link_plan {
     uint32_t n_slices, n_tokens, n_blocks, n_images, n_vectors;
     uint32_t n_drafts, n_draft_tokens, n_draft_blocks;
     uint32_t image_size; /* pixels a side of the images, link_limits.image_size; not read when n_images is 0 */
-    link_slice *slices;     /* at least one, at most one per sequence; their tokens follow one another and are all of tokens */
+    link_slice
+        *slices; /* at least one, at most one per sequence; their tokens follow one another and are all of tokens */
     int32_t *tokens;
     uint32_t *blocks;
     link_image *images; /* encoded before any slice runs */
@@ -117,22 +128,23 @@ typedef struct link_plan {
 
 /* The bounds a plan must respect; the replica announces them (link_hello). */
 typedef struct link_limits {
-    uint32_t max_seqs;       /* sequence slots; sampled tokens of a step */
-    uint32_t max_positions;  /* positions a sequence may have */
+    uint32_t max_seqs;      /* sequence slots; sampled tokens of a step */
+    uint32_t max_positions; /* positions a sequence may have */
     uint32_t max_step_tokens;
     uint32_t n_kv_blocks;
     uint32_t n_image_slots;
     uint32_t rows_per_image; /* 0: the model has no tower */
     uint32_t image_size;     /* pixels a side */
     uint32_t vocab_size;
-    uint32_t whole_images;   /* 1: the rows of an image see each other, so a slice that has some has all to the image's last; else 0 */
+    uint32_t whole_images; /* 1: the rows of an image see each other, so a slice that has some has all to the image's
+                              last; else 0 */
     uint32_t vector_widths[LINK_VECTOR_KINDS]; /* floats of a vector by kind; 0: there is no such kind */
-    uint32_t n_draft_blocks;  /* of the draft model's cache; 0: there is no draft model */
-    uint32_t draft_positions; /* that it may read of a sequence */
+    uint32_t n_draft_blocks;                   /* of the draft model's cache; 0: there is no draft model */
+    uint32_t draft_positions;                  /* that it may read of a sequence */
 } link_limits;
 
-/* Append the encoded plan (message type byte included, see link.h).  A failure (memory, images without image_size) sticks in
- * the buffer. */
+/* Append the encoded plan (message type byte included, see link.h).  A failure (memory, images without image_size)
+ * sticks in the buffer. */
 void link_plan_encode(const link_plan *plan, base_buf *out);
 
 /* Decode and check a plan against `limits`; nothing in it can make a rank read or write out of bounds afterwards.
@@ -142,22 +154,24 @@ base_status link_plan_decode(const void *bytes, size_t size, const link_limits *
                              base_error *error);
 void link_plan_release(link_plan *plan);
 
-/* The same without an allocation: into memory [link_plan_memory_bytes(limits)], aligned as malloc's, of the caller's, which *out points
- * into (no link_plan_release).  A plan with more block ids than all slots together can need is BASE_EFORMAT. */
-base_status link_plan_decode_into(const void *bytes, size_t size, const link_limits *limits, void *memory, link_plan *out,
-                                  base_error *error);
+/* The same without an allocation: into memory [link_plan_memory_bytes(limits)], aligned as malloc's, of the caller's,
+ * which *out points into (no link_plan_release).  A plan with more block ids than all slots together can need is
+ * BASE_EFORMAT. */
+base_status link_plan_decode_into(const void *bytes, size_t size, const link_limits *limits, void *memory,
+                                  link_plan *out, base_error *error);
 /* False when the sum does not fit. */
 bool link_plan_memory_bytes(const link_limits *limits, size_t *out);
 
-/* What a slice gave: n_sampled tokens in the order of their positions, or that its activations left the fixed-point range.  Tokens stand in the
- * order of the slices.  Instead of a token LINK_TOKEN_OVERFLOW says that the position, or one before it in the slice, overflowed: the sequence
- * cannot go on from there.  A slice that samples nothing has a token only to say that, at its last position. */
+/* What a slice gave: n_sampled tokens in the order of their positions, or that its activations left the fixed-point
+ * range.  Tokens stand in the order of the slices.  Instead of a token LINK_TOKEN_OVERFLOW says that the position, or
+ * one before it in the slice, overflowed: the sequence cannot go on from there.  A slice that samples nothing has a
+ * token only to say that, at its last position. */
 #define LINK_TOKEN_OVERFLOW (-1)
 typedef struct link_token {
     uint32_t seq;
     uint32_t pos; /* the position that was fed; the token's own position is pos + 1 */
     int32_t token;
-    float logprob; /* natural log of the token's probability before temperature and filters */
+    float logprob;          /* natural log of the token's probability before temperature and filters */
     uint64_t logits_digest; /* 0 unless asked for */
 } link_token;
 
@@ -165,15 +179,17 @@ typedef struct link_result {
     uint64_t step;
     uint32_t n_tokens, n_guesses;
     link_token *tokens;
-    int32_t *guesses; /* the draft model's, in the order of the plan's drafts; rank 0 adds them to what the last stage says */
+    int32_t *guesses; /* the draft model's, in the order of the plan's drafts; rank 0 adds them to what the last stage
+                         says */
 } link_result;
 
 void link_result_encode(const link_result *result, base_buf *out);
 base_status link_result_decode(const void *bytes, size_t size, link_result *out, base_error *error);
 void link_result_release(link_result *result);
 
-/* The same into tokens [n_max] and guesses [n_max] of the caller's, without an allocation.  More of either: BASE_EFORMAT. */
-base_status link_result_decode_into(const void *bytes, size_t size, link_token *tokens, int32_t *guesses, uint32_t n_max, link_result *out,
-                                    base_error *error);
+/* The same into tokens [n_max] and guesses [n_max] of the caller's, without an allocation.  More of either:
+ * BASE_EFORMAT. */
+base_status link_result_decode_into(const void *bytes, size_t size, link_token *tokens, int32_t *guesses,
+                                    uint32_t n_max, link_result *out, base_error *error);
 
 #endif

@@ -30,17 +30,19 @@ static base_status check_task(const wire_part *part, size_t i, size_t *text_byte
 static base_status check_vectors(const wire_part *part, size_t i, base_error *error)
 {
     if (strlen(part->encoder) > WIRE_NAME_BYTES_MAX)
-        return base_fail(error, BASE_ETOOBIG, "generate.parts[%zu].vectors.encoder has %zu bytes; the limit is %d", i, strlen(part->encoder),
-                         WIRE_NAME_BYTES_MAX);
+        return base_fail(error, BASE_ETOOBIG, "generate.parts[%zu].vectors.encoder has %zu bytes; the limit is %d", i,
+                         strlen(part->encoder), WIRE_NAME_BYTES_MAX);
     if (part->width == 0 || part->n_values == 0 || part->n_values % part->width != 0)
-        return base_fail(error, BASE_EINVAL, "generate.parts[%zu].vectors has %zu values, which are not whole vectors of width %u", i,
+        return base_fail(error, BASE_EINVAL,
+                         "generate.parts[%zu].vectors has %zu values, which are not whole vectors of width %u", i,
                          part->n_values, part->width);
     if (part->n_values / part->width > WIRE_VECTORS_MAX)
-        return base_fail(error, BASE_ETOOBIG, "generate.parts[%zu].vectors has %zu vectors; the limit is %d", i, part->n_values / part->width,
-                         WIRE_VECTORS_MAX);
+        return base_fail(error, BASE_ETOOBIG, "generate.parts[%zu].vectors has %zu vectors; the limit is %d", i,
+                         part->n_values / part->width, WIRE_VECTORS_MAX);
     for (size_t v = 0; v < part->n_values; v++)
         if (!isfinite(part->values[v]))
-            return base_fail(error, BASE_EINVAL, "generate.parts[%zu].vectors.values[%zu] is not a finite number", i, v);
+            return base_fail(error, BASE_EINVAL, "generate.parts[%zu].vectors.values[%zu] is not a finite number", i,
+                             v);
     return BASE_OK;
 }
 
@@ -71,7 +73,8 @@ static base_status check_parts(const wire_generate *generate, base_error *error)
     if (!something)
         return base_fail(error, BASE_EINVAL, "generate.parts is empty; send a text, an image, vectors or a task");
     if (text_bytes > WIRE_TEXT_BYTES_MAX)
-        return base_fail(error, BASE_ETOOBIG, "the texts of generate.parts and the answer have %zu bytes; the limit is %d", text_bytes,
+        return base_fail(error, BASE_ETOOBIG,
+                         "the texts of generate.parts and the answer have %zu bytes; the limit is %d", text_bytes,
                          WIRE_TEXT_BYTES_MAX);
     return BASE_OK;
 }
@@ -122,10 +125,12 @@ base_status check_generate(const wire_generate *generate, base_error *error)
         return base_fail(error, BASE_ETOOBIG, "generate.max_tokens is %u; the limit is %d", generate->max_tokens,
                          WIRE_MAX_TOKENS_MAX);
     if (generate->n_resume_ids > WIRE_MAX_TOKENS_MAX)
-        return base_fail(error, BASE_ETOOBIG, "generate.resume_ids has %zu entries; the limit is %d", generate->n_resume_ids,
-                         WIRE_MAX_TOKENS_MAX);
-    if (generate->answer != NULL && generate->answer[0] != '\0' && (generate->n_resume_ids > 0 || generate->n_stop > 0 || generate->max_tokens > 0))
-        return base_fail(error, BASE_EINVAL, "generate.answer is scored whole; max_tokens, stop and resume_ids do not go with it");
+        return base_fail(error, BASE_ETOOBIG, "generate.resume_ids has %zu entries; the limit is %d",
+                         generate->n_resume_ids, WIRE_MAX_TOKENS_MAX);
+    if (generate->answer != NULL && generate->answer[0] != '\0' &&
+        (generate->n_resume_ids > 0 || generate->n_stop > 0 || generate->max_tokens > 0))
+        return base_fail(error, BASE_EINVAL,
+                         "generate.answer is scored whole; max_tokens, stop and resume_ids do not go with it");
     if (generate->priority != WIRE_ROUTINE && generate->priority != WIRE_STAT)
         return base_fail(error, BASE_EINVAL, "generate.priority is %d; it must be 0 (ROUTINE) or 1 (STAT)",
                          (int)generate->priority);

@@ -1,8 +1,9 @@
 /* Between the typed messages of msg.h and the generated structures of protobuf-c; no other file sees the latter.
  *
- * Encoding builds the generated tree out of borrowed pointers and packs it straight into the buffer.  Decoding scans the
- * bytes (scan.h), unpacks them, and lays the typed arrays over the unpacked tree, whose strings and image bytes they
- * borrow: image bytes and vectors are copied once, from the socket's message.  The owner holds the tree and the arrays. */
+ * Encoding builds the generated tree out of borrowed pointers and packs it straight into the buffer.  Decoding scans
+ * the bytes (scan.h), unpacks them, and lays the typed arrays over the unpacked tree, whose strings and image bytes
+ * they borrow: image bytes and vectors are copied once, from the socket's message.  The owner holds the tree and the
+ * arrays. */
 #include "proto/wire/msg.h"
 
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 
 typedef struct message_owner {
     ProtobufCMessage *tree;
-    wire_part *parts;   /* requests only; they and the fields share one allocation */
+    wire_part *parts; /* requests only; they and the fields share one allocation */
     wire_field *fields;
 } message_owner;
 
@@ -89,9 +90,10 @@ static base_status check_version(uint32_t version, base_error *error)
                      WIRE_VERSION);
 }
 
-/* Unpack a message whose head said `version`.  A later version's other fields may mean other things: they are not looked at. */
-static base_status unpack_version(const ProtobufCMessageDescriptor *type, const void *bytes, size_t size, uint32_t version,
-                                  message_owner **out, base_error *error)
+/* Unpack a message whose head said `version`.  A later version's other fields may mean other things: they are not
+ * looked at. */
+static base_status unpack_version(const ProtobufCMessageDescriptor *type, const void *bytes, size_t size,
+                                  uint32_t version, message_owner **out, base_error *error)
 {
     base_status status = version > WIRE_VERSION ? check_version(version, error) : BASE_OK;
     if (status == BASE_OK)
@@ -112,8 +114,8 @@ static char *lend(const char *text)
 
 /* ---- request, encoding ---- */
 
-/* The generated nodes of a prompt: parts[i] points at nodes[i], a task node at tasks[i], vectors at vectors[i], a task's fields follow one another in
- * fields. */
+/* The generated nodes of a prompt: parts[i] points at nodes[i], a task node at tasks[i], vectors at vectors[i], a
+ * task's fields follow one another in fields. */
 typedef struct part_nodes {
     Palmgrove__V1__Part **parts;
     Palmgrove__V1__Part *nodes;
@@ -145,8 +147,8 @@ static bool part_nodes_init(part_nodes *nodes, const wire_generate *generate)
     nodes->vectors = calloc(n + 1, sizeof *nodes->vectors);
     nodes->field_list = calloc(n_fields + 1, sizeof *nodes->field_list);
     nodes->fields = calloc(n_fields + 1, sizeof *nodes->fields);
-    return nodes->parts != NULL && nodes->nodes != NULL && nodes->tasks != NULL && nodes->vectors != NULL && nodes->field_list != NULL &&
-           nodes->fields != NULL;
+    return nodes->parts != NULL && nodes->nodes != NULL && nodes->tasks != NULL && nodes->vectors != NULL &&
+           nodes->field_list != NULL && nodes->fields != NULL;
 }
 
 /* Fill task node i; returns how many field nodes are used after it. */
@@ -292,23 +294,29 @@ static base_status convert_parts(message_owner *owner, const Palmgrove__V1__Gene
             *to = (wire_part){.kind = WIRE_PART_TEXT, .text = from->text};
             break;
         case PALMGROVE__V1__PART__PART_IMAGE:
-            *to = (wire_part){.kind = WIRE_PART_IMAGE, .image = from->image.data, .image_bytes = from->image.len,
+            *to = (wire_part){.kind = WIRE_PART_IMAGE,
+                              .image = from->image.data,
+                              .image_bytes = from->image.len,
                               .image_frame = from->image_frame};
             break;
         case PALMGROVE__V1__PART__PART_TASK:
-            *to = (wire_part){.kind = WIRE_PART_TASK, .task = from->task->name, .fields = field,
-                              .n_fields = from->task->n_fields};
+            *to = (wire_part){
+                .kind = WIRE_PART_TASK, .task = from->task->name, .fields = field, .n_fields = from->task->n_fields};
             for (size_t j = 0; j < to->n_fields; j++, field++)
                 *field = (wire_field){.name = from->task->fields[j]->name, .value = from->task->fields[j]->value};
             break;
         case PALMGROVE__V1__PART__PART_VECTORS:
-            *to = (wire_part){.kind = WIRE_PART_VECTORS, .encoder = from->vectors->encoder, .width = from->vectors->width,
-                              .values = from->vectors->values, .n_values = from->vectors->n_values};
+            *to = (wire_part){.kind = WIRE_PART_VECTORS,
+                              .encoder = from->vectors->encoder,
+                              .width = from->vectors->width,
+                              .values = from->vectors->values,
+                              .n_values = from->vectors->n_values};
             break;
         default:
-            return base_fail(error, BASE_EUNSUPPORTED,
-                             "generate.parts[%zu] is of no kind known to protocol version %u; send text, image, vectors or task", i,
-                             WIRE_VERSION);
+            return base_fail(
+                error, BASE_EUNSUPPORTED,
+                "generate.parts[%zu] is of no kind known to protocol version %u; send text, image, vectors or task", i,
+                WIRE_VERSION);
         }
     }
     out->parts = owner->parts;
@@ -360,9 +368,10 @@ static base_status convert_request(message_owner *owner, wire_request *out, base
         out->kind = WIRE_REQUEST_STATS;
         return BASE_OK;
     default:
-        return base_fail(error, BASE_EUNSUPPORTED,
-                         "body is missing or of no kind known to protocol version %u; send generate, cancel, health or stats",
-                         WIRE_VERSION);
+        return base_fail(
+            error, BASE_EUNSUPPORTED,
+            "body is missing or of no kind known to protocol version %u; send generate, cancel, health or stats",
+            WIRE_VERSION);
     }
 }
 
@@ -396,7 +405,8 @@ void wire_request_release(wire_request *request)
 
 /* ---- reply, encoding ---- */
 
-static base_status encode_result(const wire_result *result, Palmgrove__V1__Reply *tree, base_buf *out, base_error *error)
+static base_status encode_result(const wire_result *result, Palmgrove__V1__Reply *tree, base_buf *out,
+                                 base_error *error)
 {
     Palmgrove__V1__Usage usage = PALMGROVE__V1__USAGE__INIT;
     usage.prompt_tokens = result->prompt_tokens;
@@ -459,7 +469,8 @@ static base_status encode_error(const wire_error *cause, Palmgrove__V1__Reply *t
     return pack(&tree->base, out, error);
 }
 
-static base_status encode_health(const wire_health *health, Palmgrove__V1__Reply *tree, base_buf *out, base_error *error)
+static base_status encode_health(const wire_health *health, Palmgrove__V1__Reply *tree, base_buf *out,
+                                 base_error *error)
 {
     Palmgrove__V1__Health body = PALMGROVE__V1__HEALTH__INIT;
     body.state = lend(health->state);
@@ -473,10 +484,14 @@ static base_status encode_health(const wire_health *health, Palmgrove__V1__Reply
 }
 
 /* The names are the same on both sides, so both directions come from one list. */
-#define STATS_FIELDS(X)                                                                                                  \
-    X(requests_admitted) X(requests_finished) X(requests_failed) X(requests_refused) X(requests_canceled) X(queued)     \
-    X(running) X(prompt_tokens) X(completion_tokens) X(steps) X(kv_blocks_total) X(kv_blocks_free) X(malformed_messages) \
-    X(resident_bytes) X(prefix_requests) X(prefix_tokens) X(drafted_tokens) X(accepted_tokens) X(kv_blocks_kept) X(images_reused)
+#define STATS_FIELDS(X)                                                                                         \
+    X(requests_admitted)                                                                                        \
+    X(requests_finished)                                                                                        \
+    X(requests_failed)                                                                                          \
+    X(requests_refused)                                                                                         \
+    X(requests_canceled) X(queued) X(running) X(prompt_tokens) X(completion_tokens) X(steps) X(kv_blocks_total) \
+        X(kv_blocks_free) X(malformed_messages) X(resident_bytes) X(prefix_requests) X(prefix_tokens)           \
+            X(drafted_tokens) X(accepted_tokens) X(kv_blocks_kept) X(images_reused)
 
 static base_status encode_stats(const wire_stats *stats, Palmgrove__V1__Reply *tree, base_buf *out, base_error *error)
 {
@@ -553,7 +568,9 @@ static base_status convert_reply(const Palmgrove__V1__Reply *tree, wire_reply *o
     switch (tree->body_case) {
     case PALMGROVE__V1__REPLY__BODY_TOKEN:
         out->kind = WIRE_REPLY_TOKEN;
-        out->token = (wire_token){.index = tree->token->index, .ids = tree->token->ids, .n_ids = tree->token->n_ids,
+        out->token = (wire_token){.index = tree->token->index,
+                                  .ids = tree->token->ids,
+                                  .n_ids = tree->token->n_ids,
                                   .text = tree->token->text};
         return BASE_OK;
     case PALMGROVE__V1__REPLY__BODY_RESULT:
@@ -562,12 +579,15 @@ static base_status convert_reply(const Palmgrove__V1__Reply *tree, wire_reply *o
         return BASE_OK;
     case PALMGROVE__V1__REPLY__BODY_ERROR:
         out->kind = WIRE_REPLY_ERROR;
-        out->error = (wire_error){.code = tree->error->code, .name = tree->error->name, .message = tree->error->message};
+        out->error =
+            (wire_error){.code = tree->error->code, .name = tree->error->name, .message = tree->error->message};
         return BASE_OK;
     case PALMGROVE__V1__REPLY__BODY_HEALTH:
         out->kind = WIRE_REPLY_HEALTH;
-        out->health = (wire_health){.state = tree->health->state, .build = tree->health->version,
-                                    .model = tree->health->model, .layout = tree->health->layout,
+        out->health = (wire_health){.state = tree->health->state,
+                                    .build = tree->health->version,
+                                    .model = tree->health->model,
+                                    .layout = tree->health->layout,
                                     .uptime_s = tree->health->uptime_s};
         return BASE_OK;
     case PALMGROVE__V1__REPLY__BODY_STATS:

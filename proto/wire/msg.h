@@ -1,13 +1,13 @@
 /* msg.h - the client protocol in plain C types: what a gateway reads and writes, and a client the other way round.
  *
- * palmgrove.proto is the truth about the bytes, docs/PROTOCOL.md about their meaning; no generated type is visible here.
- * Decoding checks everything that can be checked without a model: structure, UTF-8, counts, sizes, ranges.  What passes is
- * safe to use; what fails is named by field and limit, in words that go straight into the Error reply.
+ * palmgrove.proto is the truth about the bytes, docs/PROTOCOL.md about their meaning; no generated type is visible
+ * here. Decoding checks everything that can be checked without a model: structure, UTF-8, counts, sizes, ranges.  What
+ * passes is safe to use; what fails is named by field and limit, in words that go straight into the Error reply.
  *
- * Ownership: a message that was decoded owns all that its pointers reach (one tree behind `owner`); moving it is a struct copy,
- * freeing it is wire_request_release / wire_reply_release.  A message that is built by hand to be encoded borrows
- * everything and leaves `owner` NULL; it needs no release.  Strings are NUL-terminated UTF-8 without NUL inside; in a message to
- * be encoded a NULL string means "".  Threads: pure functions, no shared state. */
+ * Ownership: a message that was decoded owns all that its pointers reach (one tree behind `owner`); moving it is a
+ * struct copy, freeing it is wire_request_release / wire_reply_release.  A message that is built by hand to be encoded
+ * borrows everything and leaves `owner` NULL; it needs no release.  Strings are NUL-terminated UTF-8 without NUL
+ * inside; in a message to be encoded a NULL string means "".  Threads: pure functions, no shared state. */
 #ifndef PALMGROVE_WIRE_MSG_H
 #define PALMGROVE_WIRE_MSG_H
 
@@ -22,17 +22,17 @@
 
 /* The limits of a request; docs/PROTOCOL.md repeats them. */
 enum {
-    WIRE_MESSAGE_BYTES_MAX = 64 << 20,  /* one message of either direction; a server may accept less */
-    WIRE_REQUEST_ID_BYTES_MAX = 64,     /* 1..64 printable ASCII characters */
-    WIRE_PARTS_MAX = 64,                /* parts of a prompt */
-    WIRE_TEXT_BYTES_MAX = 1 << 20,      /* all texts and field values of a prompt together */
-    WIRE_VECTORS_MAX = 1 << 16,         /* vectors of one part */
-    WIRE_FIELDS_MAX = 32,               /* fields of one task part */
-    WIRE_NAME_BYTES_MAX = 64,           /* name of a task or field, 1..64 */
-    WIRE_STOP_MAX = 8,                  /* stop strings */
-    WIRE_STOP_BYTES_MAX = 64,           /* bytes of one stop string, 1..64 */
-    WIRE_MAX_TOKENS_MAX = 1 << 20,      /* max_tokens; the context of any model served is shorter */
-    WIRE_TEMPERATURE_MAX = 10,          /* 0..1 is usual; beyond 10 tokens are drawn all but evenly: a mistake */
+    WIRE_MESSAGE_BYTES_MAX = 64 << 20, /* one message of either direction; a server may accept less */
+    WIRE_REQUEST_ID_BYTES_MAX = 64,    /* 1..64 printable ASCII characters */
+    WIRE_PARTS_MAX = 64,               /* parts of a prompt */
+    WIRE_TEXT_BYTES_MAX = 1 << 20,     /* all texts and field values of a prompt together */
+    WIRE_VECTORS_MAX = 1 << 16,        /* vectors of one part */
+    WIRE_FIELDS_MAX = 32,              /* fields of one task part */
+    WIRE_NAME_BYTES_MAX = 64,          /* name of a task or field, 1..64 */
+    WIRE_STOP_MAX = 8,                 /* stop strings */
+    WIRE_STOP_BYTES_MAX = 64,          /* bytes of one stop string, 1..64 */
+    WIRE_MAX_TOKENS_MAX = 1 << 20,     /* max_tokens; the context of any model served is shorter */
+    WIRE_TEMPERATURE_MAX = 10,         /* 0..1 is usual; beyond 10 tokens are drawn all but evenly: a mistake */
 };
 
 typedef struct wire_field {
@@ -182,11 +182,11 @@ typedef struct wire_reply {
 base_status wire_request_encode(const wire_request *request, base_buf *out, base_error *error);
 base_status wire_reply_encode(const wire_reply *reply, base_buf *out, base_error *error);
 
-/* Decode and check a request.  On failure *out holds the version and the request_id as far as they could be read (0, "")
- * and nothing else, so that the refusal can carry them; it needs no release then.
- * Errors: BASE_EFORMAT not a protobuf Request, or a string that is not UTF-8 or has a NUL; BASE_EUNSUPPORTED other version,
- * or a body of none of the known kinds; BASE_ETOOBIG a limit above is exceeded; BASE_EINVAL a value out of range; BASE_ENOMEM.
- * The text names the field ("generate.parts[3].task.name ..."). */
+/* Decode and check a request.  On failure *out holds the version and the request_id as far as they could be read (0,
+ * "") and nothing else, so that the refusal can carry them; it needs no release then. Errors: BASE_EFORMAT not a
+ * protobuf Request, or a string that is not UTF-8 or has a NUL; BASE_EUNSUPPORTED other version, or a body of none of
+ * the known kinds; BASE_ETOOBIG a limit above is exceeded; BASE_EINVAL a value out of range; BASE_ENOMEM. The text
+ * names the field ("generate.parts[3].task.name ..."). */
 base_status wire_request_decode(const void *bytes, size_t size, wire_request *out, base_error *error);
 
 /* Decode and check a reply (structure, UTF-8, version).  Fields that a newer server added are ignored.

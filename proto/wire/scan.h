@@ -1,9 +1,9 @@
 /* scan.h - walk a protobuf message before anything is allocated for it.
  *
- * protobuf-c's unpacker trusts more than an open port should: it takes memory for every field it meets (a two-byte field becomes
- * a structure of a hundred bytes), does not check UTF-8, cuts a string silently at a NUL, and merges fields that
- * appear twice.  This pass follows the generated descriptors, so the .proto stays the only schema, and lets through only what
- * can be unpacked in memory proportional to the message.  Private to proto/wire. */
+ * protobuf-c's unpacker trusts more than an open port should: it takes memory for every field it meets (a two-byte
+ * field becomes a structure of a hundred bytes), does not check UTF-8, cuts a string silently at a NUL, and merges
+ * fields that appear twice.  This pass follows the generated descriptors, so the .proto stays the only schema, and lets
+ * through only what can be unpacked in memory proportional to the message.  Private to proto/wire. */
 #ifndef PALMGROVE_WIRE_SCAN_H
 #define PALMGROVE_WIRE_SCAN_H
 
@@ -13,8 +13,8 @@
 
 #include "proto/base/status.h"
 
-/* Fields in one message, those of its submessages and unknown ones included.  A request within the limits of msg.h has at most
- * 64 * (1 + 32 * 3) + 32. */
+/* Fields in one message, those of its submessages and unknown ones included.  A request within the limits of msg.h has
+ * at most 64 * (1 + 32 * 3) + 32. */
 #define SCAN_FIELDS_MAX 8192u
 
 /* Check structure, wire types, string contents and counts of a message of type `type`, submessages included.

@@ -54,8 +54,8 @@ base_status config_check_heads(const char *file, const arch_stack *stack, base_e
 {
     if (stack->h % stack->kv != 0)
         return base_fail(error, BASE_EFORMAT,
-                         "'%s': the number of query heads %u is not a multiple of the number of key/value heads %u", file,
-                         stack->h, stack->kv);
+                         "'%s': the number of query heads %u is not a multiple of the number of key/value heads %u",
+                         file, stack->h, stack->kv);
     if (stack->rope && stack->dh % 2 != 0)
         return base_fail(error, BASE_EFORMAT, "'%s': head_dim %u is odd; rotary positions need pairs", file, stack->dh);
     return BASE_OK;
@@ -66,11 +66,13 @@ base_status config_check_encoders(const char *file, const arch *a, base_error *e
     for (uint32_t e = 0; e < a->n_encoders; e++) {
         const char *name = a->encoders[e].name;
         if (!shard_name_is_plain(name, ARCH_MAX_ENCODER_NAME - 1))
-            return base_fail(error, BASE_EFORMAT, "'%s': the name of vector encoder %u is not 1 to %u printable characters without blanks", file, e,
-                             ARCH_MAX_ENCODER_NAME - 1);
+            return base_fail(error, BASE_EFORMAT,
+                             "'%s': the name of vector encoder %u is not 1 to %u printable characters without blanks",
+                             file, e, ARCH_MAX_ENCODER_NAME - 1);
         for (uint32_t other = 0; other < e; other++)
             if (strcmp(a->encoders[other].name, name) == 0)
-                return base_fail(error, BASE_EFORMAT, "'%s': vector encoders %u and %u are both called '%s'", file, other, e, name);
+                return base_fail(error, BASE_EFORMAT, "'%s': vector encoders %u and %u are both called '%s'", file,
+                                 other, e, name);
     }
     return BASE_OK;
 }

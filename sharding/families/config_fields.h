@@ -1,7 +1,7 @@
 /* config_fields.h - inside sharding: what the families' readers of config.json have in common.
  *
- * Ranges are generous for the largest published models (PaLM 540B: d 18432, f 73728, 118 layers, V 256000; 128k to 10M positions) and
- * small enough that no product of two of them leaves 64 bits. */
+ * Ranges are generous for the largest published models (PaLM 540B: d 18432, f 73728, 118 layers, V 256000; 128k to 10M
+ * positions) and small enough that no product of two of them leaves 64 bits. */
 #ifndef PALMGROVE_SHARDING_CONFIG_FIELDS_H
 #define PALMGROVE_SHARDING_CONFIG_FIELDS_H
 
@@ -42,8 +42,8 @@ void config_set_local(arch_stack *stack, uint32_t il);
 /* Of every `pattern` layers the last is global, the others are local (Gemma). */
 void config_set_pattern(arch_stack *stack, uint32_t pattern);
 
-/* What the layer loop relies on beyond plain ranges: whole groups of query heads to a KV head, an even head dimension where it is
- * rotated. */
+/* What the layer loop relies on beyond plain ranges: whole groups of query heads to a KV head, an even head dimension
+ * where it is rotated. */
 base_status config_check_heads(const char *file, const arch_stack *stack, base_error *error);
 
 /* What requests rely on: the vector encoders' names are plain and differ. */
@@ -51,30 +51,33 @@ base_status config_check_encoders(const char *file, const arch *a, base_error *e
 
 /* --- decoders as the transformers library describes them --- */
 
-/* What a family's configuration class takes for a field that is left out; 0: the field must be there, unless said otherwise. */
+/* What a family's configuration class takes for a field that is left out; 0: the field must be there, unless said
+ * otherwise. */
 typedef struct hf_defaults {
     uint32_t hidden, mlp, layers;
     uint32_t heads;
-    uint32_t kv;        /* 0: as many as heads */
-    uint32_t head_dim;  /* 0: hidden_size / heads */
+    uint32_t kv;       /* 0: as many as heads */
+    uint32_t head_dim; /* 0: hidden_size / heads */
     uint32_t vocab_size;
     uint32_t positions;
     double norm_eps;
     double theta;
-    bool tied;                /* false: the output matrix is its own when the checkpoint has one */
-    int32_t bos_id, eos_id;   /* -1: none */
-    const char *activation;   /* the only one that is computed */
+    bool tied;              /* false: the output matrix is its own when the checkpoint has one */
+    int32_t bos_id, eos_id; /* -1: none */
+    const char *activation; /* the only one that is computed */
     const char *activation_field;
 } hf_defaults;
 
-/* Read what all these decoders share from `json`, the object with the decoder's fields: sizes, norm_eps, rotary positions (both
- * regimes alike), vocabulary, tied embeddings, ids.  Causal attention with halves rotated and scale 1/sqrt(dh) is set too. */
-base_status hf_decoder_read(const family_config *config, shard_json *json, const hf_defaults *defaults, arch_decoder *out);
+/* Read what all these decoders share from `json`, the object with the decoder's fields: sizes, norm_eps, rotary
+ * positions (both regimes alike), vocabulary, tied embeddings, ids.  Causal attention with halves rotated and scale
+ * 1/sqrt(dh) is set too. */
+base_status hf_decoder_read(const family_config *config, shard_json *json, const hf_defaults *defaults,
+                            arch_decoder *out);
 
-/* The rotary positions that `scaling` describes (rope_scaling, rope_parameters or an element of the latter; NULL: unscaled), with
- * base `theta` where it names none.  `path` prefixes its fields in errors. */
-base_status hf_rope_read(const shard_json *json, const json_t *scaling, const char *path, double theta, uint32_t positions,
-                         arch_rope *out);
+/* The rotary positions that `scaling` describes (rope_scaling, rope_parameters or an element of the latter; NULL:
+ * unscaled), with base `theta` where it names none.  `path` prefixes its fields in errors. */
+base_status hf_rope_read(const shard_json *json, const json_t *scaling, const char *path, double theta,
+                         uint32_t positions, arch_rope *out);
 
 /* layer_types: local where it says sliding_attention, global where full_attention. */
 void hf_layer_types_read(shard_json *json, arch_stack *stack);

@@ -1,11 +1,14 @@
-/* decoder_names.h - inside sharding: the tensor names that the Llama-shaped families share, as initialisers of their tables.  What a
- * family's descriptor has no use for (biases, say) is never looked up. */
+/* decoder_names.h - inside sharding: the tensor names that the Llama-shaped families share, as initialisers of their
+ * tables.  What a family's descriptor has no use for (biases, say) is never looked up. */
 #ifndef PALMGROVE_SHARDING_DECODER_NAMES_H
 #define PALMGROVE_SHARDING_DECODER_NAMES_H
 
 /* Of Hugging Face; the prefix of a checkpoint stands before them, "/" means none. */
-#define HF_PREFIXES {"model.", "language_model.model.", "model.language_model.", ""}
-#define HF_LAYER    "layers.%u."
+#define HF_PREFIXES                                                    \
+    {                                                                  \
+        "model.", "language_model.model.", "model.language_model.", "" \
+    }
+#define HF_LAYER "layers.%u."
 /* clang-format off */
 #define HF_DECODER_NAMES                                                       \
     [ARCH_EMBEDDING] = "embed_tokens.weight",                                  \

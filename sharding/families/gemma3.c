@@ -1,10 +1,10 @@
-/* gemma3.c - Gemma 3 and MedGemma (arXiv 2503.19786, 2507.05201): a norm before and behind attention and MLP, norms of q and
- * k, GeGLU, tied embeddings scaled on the way in, and two rotary regimes: of six layers five see a window with base 10000, the sixth
- * sees everything with base 10^6, its positions divided by 8 from 4B up.  A SigLIP tower of 896 pixels (4B and up), whose 64 x 64 patches
- * are averaged in blocks to 256 vectors that see each other in the decoder.
+/* gemma3.c - Gemma 3 and MedGemma (arXiv 2503.19786, 2507.05201): a norm before and behind attention and MLP, norms of
+ * q and k, GeGLU, tied embeddings scaled on the way in, and two rotary regimes: of six layers five see a window with
+ * base 10000, the sixth sees everything with base 10^6, its positions divided by 8 from 4B up.  A SigLIP tower of 896
+ * pixels (4B and up), whose 64 x 64 patches are averaged in blocks to 256 vectors that see each other in the decoder.
  *
- * safetensors hold a gain as w and apply 1 + w; GGUF files hold it added already.  transformers rounds the embedding's scale to the
- * type of the weights, llama.cpp does not; each checkpoint is computed as its own library does. */
+ * safetensors hold a gain as w and apply 1 + w; GGUF files hold it added already.  transformers rounds the embedding's
+ * scale to the type of the weights, llama.cpp does not; each checkpoint is computed as its own library does. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,13 +17,23 @@
 
 #define LOCAL_THETA   10000.0
 #define LAYER_PATTERN 6u
-/* The only size whose attention scale is that of d / heads; its head dimension is another (its technical report's 27B). */
+/* The only size whose attention scale is that of d / heads; its head dimension is another (its technical report's 27B).
+ */
 #define LAYERS_27B 62u
 
 /* Gemma3TextConfig of transformers; the published 4B relies on them. */
-static const hf_defaults defaults = {.heads = 8, .kv = 4, .head_dim = 256, .vocab_size = 262208, .positions = 131072,
-                                     .norm_eps = 1e-6, .theta = 1e6, .tied = true, .bos_id = 2, .eos_id = 1,
-                                     .activation = "gelu_pytorch_tanh", .activation_field = "hidden_activation"};
+static const hf_defaults defaults = {.heads = 8,
+                                     .kv = 4,
+                                     .head_dim = 256,
+                                     .vocab_size = 262208,
+                                     .positions = 131072,
+                                     .norm_eps = 1e-6,
+                                     .theta = 1e6,
+                                     .tied = true,
+                                     .bos_id = 2,
+                                     .eos_id = 1,
+                                     .activation = "gelu_pytorch_tanh",
+                                     .activation_field = "hidden_activation"};
 
 static void set_common(arch_decoder *out)
 {
@@ -57,8 +67,8 @@ static base_status read_regimes(shard_json *json, arch_decoder *out)
         config_unsupported_in(json, "rope_parameters", "an object with full_attention and sliding_attention");
         return json->status;
     }
-    base_status status = hf_rope_read(json, global, "rope_parameters.full_attention.", defaults.theta, out->max_positions,
-                                      &stack->rope_global);
+    base_status status = hf_rope_read(json, global, "rope_parameters.full_attention.", defaults.theta,
+                                      out->max_positions, &stack->rope_global);
     if (status == BASE_OK)
         status = hf_rope_read(json, local, "rope_parameters.sliding_attention.", LOCAL_THETA, out->max_positions,
                               &stack->rope_local);
@@ -68,7 +78,8 @@ static base_status read_regimes(shard_json *json, arch_decoder *out)
 static void read_window(shard_json *json, arch_stack *stack)
 {
     stack->window = shard_json_u32_or(json, "sliding_window", 1, MAX_POSITIONS, 4096);
-    const char *field = shard_json_has(json, "sliding_window_pattern") ? "sliding_window_pattern" : "_sliding_window_pattern";
+    const char *field =
+        shard_json_has(json, "sliding_window_pattern") ? "sliding_window_pattern" : "_sliding_window_pattern";
     uint32_t pattern = shard_json_u32_or(json, field, 1, ARCH_MAX_LAYERS, LAYER_PATTERN);
     if (shard_json_has(json, "layer_types"))
         hf_layer_types_read(json, stack);
@@ -116,7 +127,8 @@ static base_status fill_tower(const family_config *config, arch *out)
     static const char *const projectors[] = {"multi_modal_projector.", "model.multi_modal_projector.", NULL};
     arch_tower *tower = &out->tower;
     shard_json root = shard_json_over(config->root, config->file, "", config->error);
-    shard_json vision = shard_json_over(json_object_get(config->root, "vision_config"), config->file, "vision_config.", config->error);
+    shard_json vision =
+        shard_json_over(json_object_get(config->root, "vision_config"), config->file, "vision_config.", config->error);
     base_status status = hf_tower_read(config, &vision, tower);
     if (status != BASE_OK)
         return status;
@@ -147,7 +159,8 @@ static base_status fill_text(const family_config *config, arch *out)
 {
     shard_json json = shard_json_over(config->root, config->file, "", config->error);
     if (strcmp(shard_json_text(&json, "model_type"), "gemma3") == 0)
-        json = shard_json_over(json_object_get(config->root, "text_config"), config->file, "text_config.", config->error);
+        json =
+            shard_json_over(json_object_get(config->root, "text_config"), config->file, "text_config.", config->error);
     arch_decoder *decoder = &out->decoder;
     base_status status = hf_decoder_read(config, &json, &defaults, decoder);
     if (status != BASE_OK)
@@ -173,15 +186,16 @@ static base_status fill(const family_config *config, arch *out)
 
 /* --- GGUF --- */
 
-/* Without a window every layer is global (other models ship under this architecture).  The pattern is a number, or a flag a layer. */
+/* Without a window every layer is global (other models ship under this architecture).  The pattern is a number, or a
+ * flag a layer. */
 static void read_gguf_window(gguf_fields *fields, arch_stack *stack)
 {
     stack->window = gguf_fields_u32_or(fields, "attention.sliding_window", 0, MAX_POSITIONS, 0);
     if (stack->window == 0)
         return;
     if (!gguf_fields_flags(fields, "attention.sliding_window_pattern", stack->n_layers, stack->local_layers))
-        config_set_pattern(stack, gguf_fields_u32_or(fields, "attention.sliding_window_pattern", 1, ARCH_MAX_LAYERS,
-                                                     LAYER_PATTERN));
+        config_set_pattern(
+            stack, gguf_fields_u32_or(fields, "attention.sliding_window_pattern", 1, ARCH_MAX_LAYERS, LAYER_PATTERN));
 }
 
 static base_status fill_gguf(const family_gguf *gguf, arch *out)
@@ -194,7 +208,8 @@ static base_status fill_gguf(const family_gguf *gguf, arch *out)
     arch_stack *stack = &out->decoder.stack;
     if (stack->n_layers == LAYERS_27B)
         stack->attn_scale = (float)(1.0 / sqrt((double)stack->d / (double)stack->h));
-    stack->rope_local = config_rope_plain(gguf_fields_number_or(&fields, "rope.freq_base_swa", 1.0, MAX_THETA, LOCAL_THETA));
+    stack->rope_local =
+        config_rope_plain(gguf_fields_number_or(&fields, "rope.freq_base_swa", 1.0, MAX_THETA, LOCAL_THETA));
     read_gguf_window(&fields, stack);
     if (gguf_fields_number_or(&fields, "final_logit_softcapping", 0.0, 1e6, 0.0) != 0.0)
         gguf_fields_unsupported(&fields, "final_logit_softcapping", "0");
@@ -208,18 +223,16 @@ const arch_family family_gemma3 = {
     .gguf_architecture = "gemma3",
     .fill = fill,
     .fill_gguf = fill_gguf,
-    .names = {[ARCH_DECODER] = {HF_DECODER_NAMES,
-                                [ARCH_LAYER_POST_ATTN_NORM] = HF_LAYER "post_attention_layernorm.weight",
-                                [ARCH_LAYER_MLP_NORM] = HF_LAYER "pre_feedforward_layernorm.weight",
-                                [ARCH_LAYER_POST_MLP_NORM] = HF_LAYER "post_feedforward_layernorm.weight",
-                                [ARCH_LAYER_Q_NORM] = HF_LAYER "self_attn.q_norm.weight",
-                                [ARCH_LAYER_K_NORM] = HF_LAYER "self_attn.k_norm.weight"},
-              [ARCH_TOWER] = {HF_TOWER_NAMES,
-                              [ARCH_PROJECTOR_NORM] = "mm_soft_emb_norm.weight",
-                              [ARCH_PROJECTOR] = "mm_input_projection_weight"}},
-    .gguf_names = {GGUF_DECODER_NAMES,
-                   [ARCH_LAYER_POST_ATTN_NORM] = "blk.%u.post_attention_norm.weight",
-                   [ARCH_LAYER_POST_MLP_NORM] = "blk.%u.post_ffw_norm.weight",
-                   [ARCH_LAYER_Q_NORM] = "blk.%u.attn_q_norm.weight",
-                   [ARCH_LAYER_K_NORM] = "blk.%u.attn_k_norm.weight"},
+    .names =
+        {[ARCH_DECODER] = {HF_DECODER_NAMES, [ARCH_LAYER_POST_ATTN_NORM] = HF_LAYER "post_attention_layernorm.weight",
+                           [ARCH_LAYER_MLP_NORM] = HF_LAYER "pre_feedforward_layernorm.weight",
+                           [ARCH_LAYER_POST_MLP_NORM] = HF_LAYER "post_feedforward_layernorm.weight",
+                           [ARCH_LAYER_Q_NORM] = HF_LAYER "self_attn.q_norm.weight",
+                           [ARCH_LAYER_K_NORM] = HF_LAYER "self_attn.k_norm.weight"},
+         [ARCH_TOWER] = {HF_TOWER_NAMES, [ARCH_PROJECTOR_NORM] = "mm_soft_emb_norm.weight",
+                         [ARCH_PROJECTOR] = "mm_input_projection_weight"}},
+    .gguf_names =
+        {GGUF_DECODER_NAMES, [ARCH_LAYER_POST_ATTN_NORM] = "blk.%u.post_attention_norm.weight",
+         [ARCH_LAYER_POST_MLP_NORM] = "blk.%u.post_ffw_norm.weight", [ARCH_LAYER_Q_NORM] = "blk.%u.attn_q_norm.weight",
+         [ARCH_LAYER_K_NORM] = "blk.%u.attn_k_norm.weight"},
 };

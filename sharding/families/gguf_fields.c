@@ -36,8 +36,7 @@ static void field_fail(gguf_fields *fields, const char *key, const char *expecte
 void gguf_fields_unsupported(gguf_fields *fields, const char *key, const char *known)
 {
     if (fields->status == BASE_OK)
-        fields->status =
-            config_unsupported(fields->of->file, key_of(fields, key).text, known, fields->of->error);
+        fields->status = config_unsupported(fields->of->file, key_of(fields, key).text, known, fields->of->error);
 }
 
 /* --- one value --- */
@@ -148,8 +147,10 @@ bool gguf_fields_has_tensor(const gguf_fields *fields, const char *name)
 void gguf_must_lack_tensor(gguf_fields *fields, const char *name)
 {
     if (fields->status == BASE_OK && gguf_fields_has_tensor(fields, name))
-        fields->status = base_fail(fields->of->error, BASE_EUNSUPPORTED, "'%s': models of architecture '%s' with a tensor '%s' are "
-                                   "not supported", fields->of->file, fields->of->architecture, name);
+        fields->status = base_fail(fields->of->error, BASE_EUNSUPPORTED,
+                                   "'%s': models of architecture '%s' with a tensor '%s' are "
+                                   "not supported",
+                                   fields->of->file, fields->of->architecture, name);
 }
 
 /* --- a decoder --- */
@@ -231,11 +232,12 @@ static int32_t read_id(gguf_fields *fields, const char *key, uint32_t vocab_size
     return gguf_has(fields->of->gguf, key) ? (int32_t)read_u32(fields, key, 0, vocab_size - 1) : -1;
 }
 
-/* Pieces that end a turn or a text in these families' vocabularies, for files that do not name them by key (so does llama.cpp). */
+/* Pieces that end a turn or a text in these families' vocabularies, for files that do not name them by key (so does
+ * llama.cpp). */
 static bool ends_a_reply(gguf_string piece)
 {
-    static const char *const texts[] = {"<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|endoftext|>", "<|end_of_text|>",
-                                        "<end_of_turn>"};
+    static const char *const texts[] = {"<|eot_id|>",    "<|eom_id|>",      "<|im_end|>",
+                                        "<|endoftext|>", "<|end_of_text|>", "<end_of_turn>"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (string_is(piece, texts[i]))
             return true;
@@ -289,6 +291,5 @@ base_status gguf_decoder_read(gguf_fields *fields, arch_decoder *out)
     out->max_positions = gguf_fields_u32(fields, "context_length", 1, MAX_POSITIONS);
     read_rope(fields, out->max_positions, stack);
     read_vocabulary(fields, out);
-    return fields->status != BASE_OK ? fields->status
-                                     : config_check_heads(fields->of->file, stack, fields->of->error);
+    return fields->status != BASE_OK ? fields->status : config_check_heads(fields->of->file, stack, fields->of->error);
 }

@@ -1,7 +1,7 @@
 /* gguf_fields.h - inside sharding: what the families' readers of GGUF metadata have in common.
  *
- * Keys stand behind the architecture's name ("llama.block_count"); readers give the rest.  As with json_read.h the first failure sticks
- * and names file, key and what was expected. */
+ * Keys stand behind the architecture's name ("llama.block_count"); readers give the rest.  As with json_read.h the
+ * first failure sticks and names file, key and what was expected. */
 #ifndef PALMGROVE_SHARDING_GGUF_FIELDS_H
 #define PALMGROVE_SHARDING_GGUF_FIELDS_H
 
@@ -33,8 +33,8 @@ bool gguf_fields_has_tensor(const gguf_fields *fields, const char *name);
 void gguf_fields_unsupported(gguf_fields *fields, const char *key, const char *known);
 void gguf_must_lack_tensor(gguf_fields *fields, const char *name);
 
-/* What all decoders share: sizes, norm_eps, rotary positions (both regimes alike), the vocabulary by its embedding, ids, the output
- * matrix (tied when there is none), causal attention with scale 1/sqrt(dh). */
+/* What all decoders share: sizes, norm_eps, rotary positions (both regimes alike), the vocabulary by its embedding,
+ * ids, the output matrix (tied when there is none), causal attention with scale 1/sqrt(dh). */
 base_status gguf_decoder_read(gguf_fields *fields, arch_decoder *out);
 
 #endif

@@ -1,6 +1,6 @@
-/* hf_decoder.c - the fields that decoders share in the config.json of the transformers library, of every version since 4.3x: fields
- * that equal the class's default may be left out, null means left out, and newer versions moved rope_theta and rope_scaling into
- * rope_parameters. */
+/* hf_decoder.c - the fields that decoders share in the config.json of the transformers library, of every version
+ * since 4.3x: fields that equal the class's default may be left out, null means left out, and newer versions moved
+ * rope_theta and rope_scaling into rope_parameters. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,8 +55,8 @@ static void read_yarn(shard_json *json, uint32_t positions, arch_rope *out)
         config_unsupported_in(json, "truncate", "true");
 }
 
-base_status hf_rope_read(const shard_json *parent, const json_t *scaling, const char *path, double theta, uint32_t positions,
-                         arch_rope *out)
+base_status hf_rope_read(const shard_json *parent, const json_t *scaling, const char *path, double theta,
+                         uint32_t positions, arch_rope *out)
 {
     *out = config_rope_plain(theta);
     if (scaling == NULL || json_is_null(scaling))
@@ -163,11 +163,11 @@ static bool read_bos(shard_json *json, arch_decoder *out)
 }
 
 /* A multimodal model states its ids beside text_config, a text model in it; generation_config.json may add some. */
-static base_status read_ids(const family_config *config, shard_json *json, const hf_defaults *defaults, arch_decoder *out)
+static base_status read_ids(const family_config *config, shard_json *json, const hf_defaults *defaults,
+                            arch_decoder *out)
 {
     shard_json root = shard_json_over(config->root, config->file, "", config->error);
-    shard_json generation =
-        shard_json_over(config->generation, "generation_config.json", "", config->error);
+    shard_json generation = shard_json_over(config->generation, "generation_config.json", "", config->error);
     if (!read_bos(&root, out) && !read_bos(json, out) && !read_bos(&generation, out))
         out->bos_id = defaults->bos_id;
     read_stops(&root, out);
@@ -198,7 +198,8 @@ static void read_sizes(shard_json *json, const hf_defaults *defaults, arch_decod
     stack->d = read_size(json, "hidden_size", MAX_HIDDEN, defaults->hidden);
     stack->f = read_size(json, "intermediate_size", MAX_MLP, defaults->mlp);
     stack->h = read_size(json, "num_attention_heads", MAX_HEADS, defaults->heads);
-    stack->kv = shard_json_u32_or(json, "num_key_value_heads", 1, MAX_HEADS, defaults->kv == 0 ? stack->h : defaults->kv);
+    stack->kv =
+        shard_json_u32_or(json, "num_key_value_heads", 1, MAX_HEADS, defaults->kv == 0 ? stack->h : defaults->kv);
     uint32_t head_dim = defaults->head_dim;
     if (head_dim == 0 && !shard_json_has(json, "head_dim")) {
         head_dim = stack->d / stack->h;
@@ -230,7 +231,8 @@ static bool read_tied(const family_config *config, shard_json *json, const hf_de
     return defaults->tied || (config->source != NULL && !has_output(config));
 }
 
-base_status hf_decoder_read(const family_config *config, shard_json *json, const hf_defaults *defaults, arch_decoder *out)
+base_status hf_decoder_read(const family_config *config, shard_json *json, const hf_defaults *defaults,
+                            arch_decoder *out)
 {
     arch_stack *stack = &out->stack;
     read_sizes(json, defaults, out);

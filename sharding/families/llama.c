@@ -1,9 +1,9 @@
-/* llama.c - Llama 1 to 3.3, Mistral 7B and what is built like them (SmolLM2, Vicuna, LLaVA-Med's decoder ...): serial blocks, RMS norms,
- * SwiGLU, grouped-query attention (arXiv 2302.13971, 2307.09288, 2310.06825, 2407.21783).
+/* llama.c - Llama 1 to 3.3, Mistral 7B and what is built like them (SmolLM2, Vicuna, LLaVA-Med's decoder ...): serial
+ * blocks, RMS norms, SwiGLU, grouped-query attention (arXiv 2302.13971, 2307.09288, 2310.06825, 2407.21783).
  *
  * GGUF files of this architecture hold the rows of q and k permuted, so that a head's rotated pairs stand side by side
- * (convert_hf_to_gguf.py, LlamaModel.permute): interleaved there, halves in safetensors.  Llama 3's scaled frequencies come as a table
- * of divisors in rope_freqs.weight. */
+ * (convert_hf_to_gguf.py, LlamaModel.permute): interleaved there, halves in safetensors.  Llama 3's scaled frequencies
+ * come as a table of divisors in rope_freqs.weight. */
 #include <string.h>
 
 #include "sharding/families/config_fields.h"
@@ -12,10 +12,23 @@
 #include "sharding/families/llama.h"
 
 /* LlamaConfig and MistralConfig of transformers. */
-static const hf_defaults llama = {.vocab_size = 32000, .positions = 2048, .norm_eps = 1e-6, .theta = 10000.0, .bos_id = 1,
-                                  .eos_id = 2, .activation = "silu", .activation_field = "hidden_act"};
-static const hf_defaults mistral = {.kv = 8, .vocab_size = 32000, .positions = 131072, .norm_eps = 1e-6, .theta = 10000.0,
-                                    .bos_id = 1, .eos_id = 2, .activation = "silu", .activation_field = "hidden_act"};
+static const hf_defaults llama = {.vocab_size = 32000,
+                                  .positions = 2048,
+                                  .norm_eps = 1e-6,
+                                  .theta = 10000.0,
+                                  .bos_id = 1,
+                                  .eos_id = 2,
+                                  .activation = "silu",
+                                  .activation_field = "hidden_act"};
+static const hf_defaults mistral = {.kv = 8,
+                                    .vocab_size = 32000,
+                                    .positions = 131072,
+                                    .norm_eps = 1e-6,
+                                    .theta = 10000.0,
+                                    .bos_id = 1,
+                                    .eos_id = 2,
+                                    .activation = "silu",
+                                    .activation_field = "hidden_act"};
 
 /* null: none; a number: every layer has it; left out: the class's default. */
 static void read_window(shard_json *json, arch_stack *stack)
@@ -78,7 +91,6 @@ const arch_family family_llama = {
     .gguf_architecture = "llama",
     .fill = fill,
     .fill_gguf = fill_gguf,
-    .names = {[ARCH_DECODER] = {HF_DECODER_NAMES,
-                                [ARCH_LAYER_MLP_NORM] = HF_LAYER "post_attention_layernorm.weight"}},
+    .names = {[ARCH_DECODER] = {HF_DECODER_NAMES, [ARCH_LAYER_MLP_NORM] = HF_LAYER "post_attention_layernorm.weight"}},
     .gguf_names = {GGUF_DECODER_NAMES},
 };

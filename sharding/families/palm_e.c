@@ -1,10 +1,11 @@
-/* palm_e.c - PaLM and PaLM-E in this project's own checkpoint format (docs/PALM_E_CHECKPOINT.md): the decoder as in arXiv 2204.02311
- * section 2, a tower, ViT-22B (arXiv 2302.05442) or ViT-e (arXiv 2209.06794), and an affine projector (arXiv 2303.03378).  No original
- * weights are public, so nothing that was there from the beginning has a default: every choice that the papers leave open stands in
- * config.json.
+/* palm_e.c - PaLM and PaLM-E in this project's own checkpoint format (docs/PALM_E_CHECKPOINT.md): the decoder as in
+ * arXiv 2204.02311 section 2, a tower, ViT-22B (arXiv 2302.05442) or ViT-e (arXiv 2209.06794), and an affine projector
+ * (arXiv 2303.03378).  No original weights are public, so nothing that was there from the beginning has a default:
+ * every choice that the papers leave open stands in config.json.
  *
- * Without a vision_config the model has no tower; vector_encoders are PaLM-E's other inputs.  With xpos_scale_base it is one of conceptofmind's PaLM checkpoints, whose
- * rotary positions carry xPos scales (arXiv 2212.10554), after conversion. */
+ * Without a vision_config the model has no tower; vector_encoders are PaLM-E's other inputs.  With xpos_scale_base it
+ * is one of conceptofmind's PaLM checkpoints, whose rotary positions carry xPos scales (arXiv 2212.10554), after
+ * conversion. */
 #include <math.h>
 #include <string.h>
 
@@ -78,8 +79,8 @@ static base_status fill_decoder(const family_config *config, arch_decoder *out)
     return status != BASE_OK ? status : check_decoder(&json, stack);
 }
 
-/* ViT-22B: parallel, norms without centring, QK norm, biases in the MLP alone; whether attention's output has one is not known.
- * ViT-e: sequential and ordinary, biases everywhere. */
+/* ViT-22B: parallel, norms without centring, QK norm, biases in the MLP alone; whether attention's output has one is
+ * not known. ViT-e: sequential and ordinary, biases everywhere. */
 static void read_kind(shard_json *json, arch_stack *stack)
 {
     const char *kind = shard_json_text(json, "model_type");
@@ -95,7 +96,8 @@ static void read_kind(shard_json *json, arch_stack *stack)
 }
 
 /* One of `names` by its index; `otherwise` when the field is left out. */
-static uint32_t read_switch(shard_json *json, const char *field, const char *const *names, const char *known, uint32_t otherwise)
+static uint32_t read_switch(shard_json *json, const char *field, const char *const *names, const char *known,
+                            uint32_t otherwise)
 {
     const char *text = shard_json_text_or(json, field, names[otherwise]);
     for (uint32_t i = 0; names[i] != NULL; i++)
@@ -108,9 +110,12 @@ static uint32_t read_switch(shard_json *json, const char *field, const char *con
 /* How pictures are fitted: Med-PaLM M's paper says only that the aspect is kept and padding is added. */
 static void read_fit(shard_json *json, arch_fit *out)
 {
-    out->kind = (arch_fit_kind)read_switch(json, "image_fit", arch_fit_names, "pad, square, stretch, crop", ARCH_FIT_PAD);
-    out->filter = (arch_filter)read_switch(json, "interpolation", arch_filter_names, "bilinear_float, bilinear, bicubic", ARCH_FILTER_BILINEAR_FLOAT);
-    out->pad_side = (arch_pad_side)read_switch(json, "padding_side", arch_pad_side_names, "centre, behind, before", ARCH_PAD_CENTRE);
+    out->kind =
+        (arch_fit_kind)read_switch(json, "image_fit", arch_fit_names, "pad, square, stretch, crop", ARCH_FIT_PAD);
+    out->filter = (arch_filter)read_switch(json, "interpolation", arch_filter_names,
+                                           "bilinear_float, bilinear, bicubic", ARCH_FILTER_BILINEAR_FLOAT);
+    out->pad_side = (arch_pad_side)read_switch(json, "padding_side", arch_pad_side_names, "centre, behind, before",
+                                               ARCH_PAD_CENTRE);
     if (out->filter == ARCH_FILTER_BILINEAR_FLOAT && (out->kind == ARCH_FIT_SQUARE || out->kind == ARCH_FIT_CROP))
         config_unsupported_in(json, "interpolation", "bilinear, bicubic with this image_fit");
     uint32_t value = shard_json_u32_or(json, "padding_value", 0, 255, 0);
@@ -159,7 +164,8 @@ static base_status fill_encoders(const family_config *config, arch *out)
     if (list == NULL)
         return BASE_OK;
     if (!json_is_array(list) || json_array_size(list) > ARCH_MAX_ENCODERS)
-        return base_fail(config->error, BASE_EFORMAT, "'%s': vector_encoders is no list of at most %u", config->file, ARCH_MAX_ENCODERS);
+        return base_fail(config->error, BASE_EFORMAT, "'%s': vector_encoders is no list of at most %u", config->file,
+                         ARCH_MAX_ENCODERS);
     out->n_encoders = (uint32_t)json_array_size(list);
     for (uint32_t e = 0; e < out->n_encoders; e++) {
         shard_json json = shard_json_over(json_array_get(list, e), config->file, "vector_encoders.", config->error);

@@ -6,10 +6,18 @@
 #include "sharding/families/gguf_fields.h"
 
 /* Qwen2Config of transformers. */
-static const hf_defaults defaults = {.kv = 32, .vocab_size = 151936, .positions = 32768, .norm_eps = 1e-6, .theta = 10000.0,
-                                     .bos_id = -1, .eos_id = -1, .activation = "silu", .activation_field = "hidden_act"};
+static const hf_defaults defaults = {.kv = 32,
+                                     .vocab_size = 151936,
+                                     .positions = 32768,
+                                     .norm_eps = 1e-6,
+                                     .theta = 10000.0,
+                                     .bos_id = -1,
+                                     .eos_id = -1,
+                                     .activation = "silu",
+                                     .activation_field = "hidden_act"};
 
-/* The window is off in every published model; where it is on, layers from max_window_layers have it, or those that layer_types names. */
+/* The window is off in every published model; where it is on, layers from max_window_layers have it, or those that
+ * layer_types names. */
 static void read_window(shard_json *json, arch_stack *stack)
 {
     bool is_null = json_is_null(json_object_get(json->object, "sliding_window"));
@@ -55,7 +63,6 @@ const arch_family family_qwen2 = {
     .gguf_architecture = "qwen2",
     .fill = fill,
     .fill_gguf = fill_gguf,
-    .names = {[ARCH_DECODER] = {HF_DECODER_NAMES,
-                                [ARCH_LAYER_MLP_NORM] = HF_LAYER "post_attention_layernorm.weight"}},
+    .names = {[ARCH_DECODER] = {HF_DECODER_NAMES, [ARCH_LAYER_MLP_NORM] = HF_LAYER "post_attention_layernorm.weight"}},
     .gguf_names = {GGUF_DECODER_NAMES},
 };

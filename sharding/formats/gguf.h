@@ -1,9 +1,9 @@
 /* gguf.h - a GGUF file (v2, v3; https://github.com/ggml-org/ggml/blob/master/docs/gguf.md), its header checked.
  *
- * Layout: magic "GGUF", u32 version, u64 tensor count, u64 metadata count, metadata (name, type, value)*, tensor infos (name, n_dims,
- * ne[], type, offset)*, padding to general.alignment, data.  ne[0] is the fastest dimension: shape here is reversed to [rows][columns].
- * Headers are hostile until checked: counts against the bytes left, name and string lengths, types, nested arrays, alignment,
- * offsets, overlaps, tensors past the end.
+ * Layout: magic "GGUF", u32 version, u64 tensor count, u64 metadata count, metadata (name, type, value)*, tensor infos
+ * (name, n_dims, ne[], type, offset)*, padding to general.alignment, data.  ne[0] is the fastest dimension: shape here
+ * is reversed to [rows][columns]. Headers are hostile until checked: counts against the bytes left, name and string
+ * lengths, types, nested arrays, alignment, offsets, overlaps, tensors past the end.
  *
  * Owns: the map of the file.  Everything returned is borrowed from it and lives as long as the gguf_file. */
 #ifndef PALMGROVE_SHARDING_GGUF_H
@@ -26,8 +26,8 @@ typedef struct gguf_string {
     size_t size;
 } gguf_string;
 
-/* Errors: BASE_ENOTFOUND, BASE_EIO, BASE_EFORMAT (what is wrong and where), BASE_EUNSUPPORTED (version, big-endian, a tensor type that is
- * not computed with), BASE_ETOOBIG, BASE_ENOMEM. */
+/* Errors: BASE_ENOTFOUND, BASE_EIO, BASE_EFORMAT (what is wrong and where), BASE_EUNSUPPORTED (version, big-endian, a
+ * tensor type that is not computed with), BASE_ETOOBIG, BASE_ENOMEM. */
 base_status gguf_open(const char *path, gguf_file **out, base_error *error);
 /* The same over bytes in memory, borrowed (fuzzing, tests). */
 base_status gguf_open_bytes(const char *name, const void *bytes, size_t size, gguf_file **out, base_error *error);
@@ -47,7 +47,8 @@ bool gguf_array_f64(const gguf_file *file, const char *key, size_t i, double *ou
 /* Booleans count as 0 and 1: some arrays of flags are written as either. */
 bool gguf_array_i64(const gguf_file *file, const char *key, size_t i, int64_t *out);
 
-/* The i-th key in the file's order and a printable one-line rendering of its value (arrays: length and kind); false past the end. */
+/* The i-th key in the file's order and a printable one-line rendering of its value (arrays: length and kind); false
+ * past the end. */
 bool gguf_describe(const gguf_file *file, size_t i, gguf_string *key, char *value, size_t size);
 
 /* Tensors. */
@@ -57,7 +58,8 @@ void gguf_tensor(const gguf_file *file, size_t i, gguf_string *name, shard_tenso
 /* The bytes from the start of the file to the first tensor info: what describes the model. */
 void gguf_metadata(const gguf_file *file, const void **bytes, size_t *size);
 
-/* A GGUF file without tensors that holds the architecture's name and the tokenizer's metadata, appended (out->failed: no memory). */
+/* A GGUF file without tensors that holds the architecture's name and the tokenizer's metadata, appended (out->failed:
+ * no memory). */
 void gguf_put_vocabulary(const gguf_file *file, base_buf *out);
 
 #endif

@@ -23,8 +23,8 @@ typedef enum gguf_kind {
     GGUF_N_KINDS,
 } gguf_kind;
 
-/* A value, or an array of n.  Numbers lie side by side from `at`; a string is its u64 length and its bytes, and the i-th of an array
- * starts `starts[i]` bytes behind `at`. */
+/* A value, or an array of n.  Numbers lie side by side from `at`; a string is its u64 length and its bytes, and the
+ * i-th of an array starts `starts[i]` bytes behind `at`. */
 typedef struct gguf_value {
     gguf_kind kind; /* of the elements; never GGUF_ARRAY */
     bool is_array;

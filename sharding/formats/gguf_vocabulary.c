@@ -14,7 +14,8 @@ static bool begins_with(gguf_string key, const char *text)
 
 static bool is_wanted(gguf_string key)
 {
-    return begins_with(key, "tokenizer.") || (key.size == strlen("general.architecture") && begins_with(key, "general.architecture"));
+    return begins_with(key, "tokenizer.") ||
+           (key.size == strlen("general.architecture") && begins_with(key, "general.architecture"));
 }
 
 static size_t string_bytes(const uint8_t *at)

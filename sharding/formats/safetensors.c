@@ -13,9 +13,9 @@ static const struct dtype_row {
     uint32_t bytes;
     shard_type type;
 } dtypes[] = {
-    {"F32", 4, SHARD_F32},         {"F16", 2, SHARD_F16},         {"BF16", 2, SHARD_BF16}, {"F64", 8, SHARD_F64},
-    {"F8_E4M3", 1, SHARD_F8_E4M3}, {"F8_E5M2", 1, SHARD_F8_E5M2}, {"I64", 8, SHARD_OTHER}, {"U64", 8, SHARD_OTHER},
-    {"I32", 4, SHARD_OTHER},       {"U32", 4, SHARD_OTHER},       {"I16", 2, SHARD_OTHER}, {"U16", 2, SHARD_OTHER},
+    {"F32", 4, SHARD_F32},         {"F16", 2, SHARD_F16},         {"BF16", 2, SHARD_BF16},  {"F64", 8, SHARD_F64},
+    {"F8_E4M3", 1, SHARD_F8_E4M3}, {"F8_E5M2", 1, SHARD_F8_E5M2}, {"I64", 8, SHARD_OTHER},  {"U64", 8, SHARD_OTHER},
+    {"I32", 4, SHARD_OTHER},       {"U32", 4, SHARD_OTHER},       {"I16", 2, SHARD_OTHER},  {"U16", 2, SHARD_OTHER},
     {"I8", 1, SHARD_OTHER},        {"U8", 1, SHARD_OTHER},        {"BOOL", 1, SHARD_OTHER},
 };
 

@@ -93,14 +93,16 @@ static float spread_of(const arch *a, arch_role role, int n_dims, const uint64_t
     return is_added ? 0.02f : (float)(1.0 / sqrt((double)shape[1]));
 }
 
-static base_status add_tensor(entry_list *list, const arch *a, arch_part part, arch_role role, uint32_t layer, base_error *error)
+static base_status add_tensor(entry_list *list, const arch *a, arch_part part, arch_role role, uint32_t layer,
+                              base_error *error)
 {
     char name[SAFETENSORS_MAX_NAME + 1];
     shard_tensor tensor = {.type = SHARD_SYNTHETIC};
     uint64_t shape[2];
     tensor.n_dims = arch_tensor_shape(a, part, role, shape);
     if (!arch_tensor_name(a, part, role, layer, name, sizeof name))
-        return base_fail(error, BASE_EINTERNAL, "family '%s' does not name tensor %d of part %d", a->family, (int)role, (int)part);
+        return base_fail(error, BASE_EINTERNAL, "family '%s' does not name tensor %d of part %d", a->family, (int)role,
+                         (int)part);
     bool is_transposed = arch_tensor_is_transposed(a, part, role);
     for (int i = 0; i < tensor.n_dims; i++)
         tensor.shape[i] = shape[is_transposed ? 1 - i : i];
@@ -151,7 +153,8 @@ static base_status cut_layers(const char *spec, const char *options, arch *a, ba
         return BASE_OK;
     static const char layers[] = ",layers=";
     char *end = NULL;
-    unsigned long n = strncmp(options, layers, sizeof layers - 1) == 0 ? strtoul(options + sizeof layers - 1, &end, 10) : 0;
+    unsigned long n =
+        strncmp(options, layers, sizeof layers - 1) == 0 ? strtoul(options + sizeof layers - 1, &end, 10) : 0;
     if (end == NULL || *end != '\0' || end == options + sizeof layers - 1)
         return base_fail(error, BASE_EINVAL, "'%.100s' is not of the form " SYNTHETIC_PREFIX "MODEL[,layers=N]", spec);
     if (n < 1 || n > a->decoder.stack.n_layers)

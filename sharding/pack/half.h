@@ -1,4 +1,5 @@
-/* half.h - 16-bit floating point: IEEE binary16 and bfloat16 to and from f32, round to nearest even.  Bit-exact on every machine. */
+/* half.h - 16-bit floating point: IEEE binary16 and bfloat16 to and from f32, round to nearest even.  Bit-exact on
+ * every machine. */
 #ifndef PALMGROVE_PACK_HALF_H
 #define PALMGROVE_PACK_HALF_H
 

@@ -36,13 +36,16 @@ static size_t quad_bytes(pack_type type)
     return type == PACK_INT8 ? 4 * PACK_PANEL : 2 * PACK_PANEL;
 }
 
-/* Bytes of the first `columns` columns of a unit of a quantised type; groups hold whole quads, so only the last quad can be short. */
+/* Bytes of the first `columns` columns of a unit of a quantised type; groups hold whole quads, so only the last quad
+ * can be short. */
 static size_t unit_bytes(pack_type type, uint32_t columns)
 {
-    return pack_n_panels(columns) * SCALES_BYTES + (columns / 4 + (columns % 4 != 0)) * quad_bytes(type); /* a group is as wide as a panel */
+    return pack_n_panels(columns) * SCALES_BYTES +
+           (columns / 4 + (columns % 4 != 0)) * quad_bytes(type); /* a group is as wide as a panel */
 }
 
-/* Where in a panel a column begins; in a quantised one the column starts a group, or ends the row, and its group begins there. */
+/* Where in a panel a column begins; in a quantised one the column starts a group, or ends the row, and its group begins
+ * there. */
 static size_t column_offset(pack_type type, uint32_t column, uint32_t unit)
 {
     if (!pack_type_is_quantised(type))
@@ -124,7 +127,8 @@ static void set_group(pack_type type, char *group, uint32_t lane, uint16_t scale
         if (type == PACK_INT8)
             *at = code;
         else
-            *at = lane < PACK_PANEL / 2 ? (uint8_t)((*at & 0xf0u) | code) : (uint8_t)((*at & 0x0fu) | (unsigned)code << 4);
+            *at = lane < PACK_PANEL / 2 ? (uint8_t)((*at & 0xf0u) | code)
+                                        : (uint8_t)((*at & 0x0fu) | (unsigned)code << 4);
     }
 }
 
@@ -142,7 +146,8 @@ static void get_group(pack_type type, const char *group, uint32_t lane, float *o
     }
 }
 
-static void fill_quantised(const pack_matrix *m, char *panel, const float *rows, uint32_t n_rows, const float *importance)
+static void fill_quantised(const pack_matrix *m, char *panel, const float *rows, uint32_t n_rows,
+                           const float *importance)
 {
     for (uint32_t column = 0; column < m->k;) {
         uint32_t n = group_width(column, m->k, m->unit);
@@ -173,7 +178,8 @@ void pack_panel_clear(const pack_matrix *matrix, uint32_t panel)
     }
 }
 
-void pack_panel_fill(const pack_matrix *matrix, uint32_t panel, const float *rows, uint32_t n_rows, const float *importance)
+void pack_panel_fill(const pack_matrix *matrix, uint32_t panel, const float *rows, uint32_t n_rows,
+                     const float *importance)
 {
     char *at = panel_of(matrix, panel);
     if (n_rows < PACK_PANEL) /* the rows past n stay zero */
@@ -184,7 +190,8 @@ void pack_panel_fill(const pack_matrix *matrix, uint32_t panel, const float *row
         fill_plain(matrix->type, at, matrix->k, rows, n_rows);
 }
 
-void pack_group_set(const pack_matrix *matrix, uint32_t row, uint32_t column, uint16_t scale, const int8_t *q, uint32_t n)
+void pack_group_set(const pack_matrix *matrix, uint32_t row, uint32_t column, uint16_t scale, const int8_t *q,
+                    uint32_t n)
 {
     char *group = panel_of(matrix, row / PACK_PANEL) + column_offset(matrix->type, column, matrix->unit);
     set_group(matrix->type, group, row % PACK_PANEL, scale, q, n);

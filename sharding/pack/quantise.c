@@ -1,39 +1,41 @@
 /* quantise.c - one group of weights to an f16 scale and integer codes.
  *
- * The error that counts is sum of w[i] * (x[i] - scale * q[i])^2, w the importance of column i: the mean square of the activations that
- * meet it, so the sum is the expected square of what the rounding adds to the output (the diagonal of the layer's Hessian, as in
- * llama.cpp's importance matrix and, with the whole Hessian, GPTQ, arXiv 2210.17323).
+ * The error that counts is sum of w[i] * (x[i] - scale * q[i])^2, w the importance of column i: the mean square of the
+ * activations that meet it, so the sum is the expected square of what the rounding adds to the output (the diagonal of
+ * the layer's Hessian, as in llama.cpp's importance matrix and, with the whole Hessian, GPTQ, arXiv 2210.17323).
  *
  * int8: 255 levels leave little to win: scale = max |x| / 127, the codes rounded by the scale as it is stored.
  *
- * int4: the 16 levels -8..7 are not symmetric, so the element of largest magnitude goes to the negative end and the scale takes its
- * sign (Q4_0 of GGUF).  That scale may be far from the best one: elements inside the group lose more by its coarse steps than the
- * largest one loses when it is clipped.  So:
- *     1. try: the levels per unit run in small steps around 8 / max; for each the codes, and by least squares how well the best
- *        scale for those codes does:  (sum w x q)^2 / (sum w q^2)  is what it takes off the error
- *     2. refit: the winner's scale by least squares, rounded to f16; codes again by that very scale; repeat while it helps
+ * int4: the 16 levels -8..7 are not symmetric, so the element of largest magnitude goes to the negative end and the
+ * scale takes its sign (Q4_0 of GGUF).  That scale may be far from the best one: elements inside the group lose more by
+ * its coarse steps than the largest one loses when it is clipped.  So:
+ *     1. try: the levels per unit run in small steps around 8 / max; for each the codes, and by least squares how well
+ * the best scale for those codes does:  (sum w x q)^2 / (sum w q^2)  is what it takes off the error
+ *     2. refit: the winner's scale by least squares, rounded to f16; codes again by that very scale; repeat while it
+ * helps
  *     3. keep plain rounding (scale = -max / 8) where it is better after all
  * so the error is never above plain rounding's, and codes that came from such a group (Q4_0) are found again exactly.
  *
- * Same bits everywhere: plain +, -, *, / in f32 (the build forbids contraction into fma), sums in LANES strided lanes and then in
- * order, so a compiler may put the lanes into any vector.  Rounding is by adding 1.5 * 2^23: to nearest, ties to even. */
+ * Same bits everywhere: plain +, -, *, / in f32 (the build forbids contraction into fma), sums in LANES strided lanes
+ * and then in order, so a compiler may put the lanes into any vector.  Rounding is by adding 1.5 * 2^23: to nearest,
+ * ties to even. */
 #include <math.h>
 #include <string.h>
 
 #include "sharding/pack/half.h"
 #include "sharding/pack/pack.h"
 
-#define LANES 8u
-#define ROUND 12582912.0f         /* 1.5 * 2^23: adding it leaves no fraction bits */
-#define F16_MAX 65504.0f
-#define F16_MIN 0x1p-24f          /* the smallest scale that is not zero */
-#define X_MAX (F16_MAX * 127.0f)  /* nothing larger can be represented; squares of it stay finite in sums */
-#define WEIGHT_MIN 0x1p-40f       /* of the largest one: keeps products of small numbers normal */
+#define LANES      8u
+#define ROUND      12582912.0f /* 1.5 * 2^23: adding it leaves no fraction bits */
+#define F16_MAX    65504.0f
+#define F16_MIN    0x1p-24f           /* the smallest scale that is not zero */
+#define X_MAX      (F16_MAX * 127.0f) /* nothing larger can be represented; squares of it stay finite in sums */
+#define WEIGHT_MIN 0x1p-40f           /* of the largest one: keeps products of small numbers normal */
 
 /* Levels from 0 to the largest element: 8 rounds it exactly; fewer leave the negative end unused, more clip it. */
 #define LEVELS_FROM 7.0f
 #define LEVELS_STEP 0.125f
-#define N_LEVELS 24u
+#define N_LEVELS    24u
 
 #define MAX_REFITS 2
 

@@ -3,11 +3,13 @@
 #include "sharding/slices.h"
 
 /* What the layer loop and the kernels do (worker/model/stack.c, worker/kernels/linear.c, worker/par/grid.c). */
-#define ROW_BLOCK       64u           /* rows of a matrix product's tile */
-#define ATTENTION_ROWS  8u            /* queries of an attention tile, at least, where there are more (worker/model/batch.c) */
-#define ATTENTION_SPLIT 256u          /* positions of a part of a long row: KERN_SPLIT */
-#define OTHER_CALLS     6u            /* teams a layer starts beside its matrix products: norms, cache, attention, activation, sum */
-#define REDUCE_PIECE    (128u << 10)  /* elements of one MPI_Iallreduce */
+#define ROW_BLOCK       64u  /* rows of a matrix product's tile */
+#define ATTENTION_ROWS  8u   /* queries of an attention tile, at least, where there are more (worker/model/batch.c) */
+#define ATTENTION_SPLIT 256u /* positions of a part of a long row: KERN_SPLIT */
+#define OTHER_CALLS                                                                                  \
+    6u /* parallel regions of a layer besides its products: norms, cache, attention, activation, sum \
+        */
+#define REDUCE_PIECE (128u << 10) /* elements of one MPI_Iallreduce */
 
 static double at_least(double a, double b)
 {
@@ -58,9 +60,10 @@ static double rank_read_us(const plan_cluster *c, double bytes)
 
 /* --- computing --- */
 
-/* One product of `rows` rows with a packed matrix: what a core does for a weight grows in a straight line from 1 row to 64. */
-static void add_matrix(const plan_cluster *c, pack_type type, uint32_t n, uint32_t k, uint32_t unit, bool is_fixed, uint32_t rows,
-                       plan_time *time)
+/* One product of `rows` rows with a packed matrix: what a core does for a weight grows in a straight line from 1 row
+ * to 64. */
+static void add_matrix(const plan_cluster *c, pack_type type, uint32_t n, uint32_t k, uint32_t unit, bool is_fixed,
+                       uint32_t rows, plan_time *time)
 {
     const plan_rates *rates = &c->rates[type];
     double ns_1 = 2.0 / (is_fixed ? rates->fixed_rows_1 : rates->rows_1);
@@ -76,8 +79,8 @@ static void add_matrix(const plan_cluster *c, pack_type type, uint32_t n, uint32
 }
 
 /* Attention of one layer, `heads` query heads reading `kv` key/value heads. */
-static double attention_us(const plan_cluster *c, pack_type kv_type, const arch_stack *stack, const shard_stack_split *split, bool is_local,
-                           const plan_pass *pass)
+static double attention_us(const plan_cluster *c, pack_type kv_type, const arch_stack *stack,
+                           const shard_stack_split *split, bool is_local, const plan_pass *pass)
 {
     double heads = shard_range_width(split->heads), kv = shard_range_width(split->kv_heads);
     double visible = is_local && stack->window < pass->visible ? stack->window : pass->visible;
@@ -128,7 +131,8 @@ static uint32_t reductions_of(const arch_stack *stack)
 }
 
 /* Bytes of a rounded row of d values, as the matrices of these roles take it (worker/model/stack.c: share_rows). */
-static uint64_t form_bytes(const plan_model *model, arch_part part, const arch_stack *stack, const arch_role *roles, size_t n_roles, uint32_t il)
+static uint64_t form_bytes(const plan_model *model, arch_part part, const arch_stack *stack, const arch_role *roles,
+                           size_t n_roles, uint32_t il)
 {
     bool codes = false, halves = false, values = false;
     for (size_t i = 0; i < n_roles; i++) {
@@ -138,11 +142,12 @@ static uint64_t form_bytes(const plan_model *model, arch_part part, const arch_s
         values = values || !(pack_type_is_quantised(type) || type == PACK_BF16);
     }
     uint64_t d = stack->d, groups = (d + PACK_GROUP - 1) / PACK_GROUP;
-    return (codes ? groups * (PACK_GROUP + sizeof(float) + sizeof(int32_t)) : 0) + (halves ? (d + d % 2) * sizeof(uint16_t) : 0) +
-           (values ? d * sizeof(float) : 0);
+    return (codes ? groups * (PACK_GROUP + sizeof(float) + sizeof(int32_t)) : 0) +
+           (halves ? (d + d % 2) * sizeof(uint16_t) : 0) + (values ? d * sizeof(float) : 0);
 }
 
-/* Of all rows that one layer sends for a row of its batch: those that meet q, k, v and those that meet gate, up; in a parallel block they are one. */
+/* Of all rows that one layer sends for a row of its batch: those that meet q, k, v and those that meet gate, up; in a
+ * parallel block they are one. */
 static uint64_t gathered_bytes(const plan_model *model, arch_part part, const arch_stack *stack, uint32_t il)
 {
     static const arch_role gated[] = {ARCH_LAYER_Q, ARCH_LAYER_K, ARCH_LAYER_V, ARCH_LAYER_UP, ARCH_LAYER_GATE};
@@ -158,17 +163,19 @@ static bool rows_divided(uint32_t tp, uint64_t rows)
 }
 
 /* Layers [layers): attention, reductions, and the calls beside the matrix products. */
-static void add_layers(const cost *c, const arch_stack *stack, const shard_stack_split *split, shard_range layers, uint32_t tp,
-                       plan_time *time)
+static void add_layers(const cost *c, const arch_stack *stack, const shard_stack_split *split, shard_range layers,
+                       uint32_t tp, plan_time *time)
 {
     uint64_t rows = c->pass->rows, reduced = rows * (stack->d + 1u);
     bool divided = rows_divided(tp, rows);
     double n = shard_range_width(layers), n_reductions = reductions_of(stack);
     for (uint32_t il = layers.begin; il < layers.end; il++) {
         double gathered = (double)(rows * gathered_bytes(c->model, c->part, stack, il)) / n_reductions;
-        time->attention_us += attention_us(c->cluster, c->model->kv_type, stack, split, arch_layer_is_local(stack, il), c->pass);
+        time->attention_us +=
+            attention_us(c->cluster, c->model->kv_type, stack, split, arch_layer_is_local(stack, il), c->pass);
         if (divided)
-            time->reduce_us += n_reductions * plan_divide_us(c->cluster, tp, (double)reduced * sizeof(int64_t), gathered);
+            time->reduce_us +=
+                n_reductions * plan_divide_us(c->cluster, tp, (double)reduced * sizeof(int64_t), gathered);
     }
     time->matrix_us += n * OTHER_CALLS * c->cluster->call_us;
     if (!divided)
@@ -189,7 +196,8 @@ static bool group_crosses(const plan_cluster *cluster, uint32_t tp, uint32_t *pe
     return tp > *per_node || cluster->ranks_per_node % tp != 0;
 }
 
-/* Both ways a rank's messages to all others of its node leave at once, then those to its fellows on other nodes; a node's ranks share its link. */
+/* Both ways a rank's messages to all others of its node leave at once, then those to its fellows on other nodes; a
+ * node's ranks share its link. */
 double plan_divide_us(const plan_cluster *cluster, uint32_t tp, double scattered, double gathered)
 {
     uint32_t per_node;
@@ -199,7 +207,8 @@ double plan_divide_us(const plan_cluster *cluster, uint32_t tp, double scattered
     if (tp > 1 && per_node > 1)
         us += wire_us(&cluster->local, inside * scattered) + wire_us(&cluster->local, inside * gathered);
     if (tp > 1 && crosses)
-        us += wire_us(&cluster->network, scattered * (nodes - 1.0) / nodes) + wire_us(&cluster->network, gathered * (nodes - 1.0) / nodes);
+        us += wire_us(&cluster->network, scattered * (nodes - 1.0) / nodes) +
+              wire_us(&cluster->network, gathered * (nodes - 1.0) / nodes);
     return us;
 }
 
@@ -242,15 +251,19 @@ static double hop_us(const plan_cluster *c, uint32_t tp, uint32_t stage, uint64_
 
 /* --- a rank, a stage, the whole --- */
 
-base_status plan_rank_time(const plan_model *model, const plan_cluster *cluster, uint32_t tp, uint32_t pp, uint32_t tp_rank,
-                           uint32_t stage, const plan_pass *pass, plan_time *out, base_error *error)
+base_status plan_rank_time(const plan_model *model, const plan_cluster *cluster, uint32_t tp, uint32_t pp,
+                           uint32_t tp_rank, uint32_t stage, const plan_pass *pass, plan_time *out, base_error *error)
 {
     const arch_decoder *decoder = &model->a->decoder;
     shard_split split;
     base_status status = shard_split_of(model->a, tp, pp, tp_rank, stage, &split, error);
     if (status != BASE_OK)
         return status;
-    cost c = {.model = model, .cluster = cluster, .split = &split, .part = ARCH_DECODER, .pass = pass,
+    cost c = {.model = model,
+              .cluster = cluster,
+              .split = &split,
+              .part = ARCH_DECODER,
+              .pass = pass,
               .is_last = stage + 1 == pp};
     status = shard_slices_visit(model->a, &split, add_slice, &c, error);
     if (status != BASE_OK)
@@ -264,8 +277,8 @@ base_status plan_rank_time(const plan_model *model, const plan_cluster *cluster,
     return BASE_OK;
 }
 
-static base_status image_time(const plan_model *model, const plan_cluster *cluster, uint32_t tp, uint32_t pp, uint32_t tp_rank,
-                              double *out, base_error *error)
+static base_status image_time(const plan_model *model, const plan_cluster *cluster, uint32_t tp, uint32_t pp,
+                              uint32_t tp_rank, double *out, base_error *error)
 {
     const arch_tower *tower = &model->a->tower;
     uint32_t n = arch_tower_rows(tower);
@@ -282,8 +295,8 @@ static base_status image_time(const plan_model *model, const plan_cluster *clust
 }
 
 /* The slowest rank of a stage. */
-static base_status stage_time(const plan_model *model, const plan_cluster *cluster, uint32_t tp, uint32_t pp, uint32_t stage,
-                              const plan_pass *pass, plan_time *out, base_error *error)
+static base_status stage_time(const plan_model *model, const plan_cluster *cluster, uint32_t tp, uint32_t pp,
+                              uint32_t stage, const plan_pass *pass, plan_time *out, base_error *error)
 {
     *out = (plan_time){0};
     for (uint32_t tp_rank = 0; tp_rank < tp; tp_rank++) {
@@ -387,7 +400,8 @@ static uint64_t prompt_bytes(const plan_model *model, uint32_t pp)
     const arch_stack *stack = &model->a->decoder.stack;
     uint64_t sum = 0;
     for (uint32_t il = 0; il < shard_range_width(shard_range_of(stack->n_layers, pp, 0)); il++)
-        sum += reductions_of(stack) * (stack->d + 1u) * sizeof(int64_t) + gathered_bytes(model, ARCH_DECODER, stack, il);
+        sum +=
+            reductions_of(stack) * (stack->d + 1u) * sizeof(int64_t) + gathered_bytes(model, ARCH_DECODER, stack, il);
     return sum;
 }
 

@@ -1,15 +1,14 @@
 /* estimate.h - how long a model takes on a cluster in one layout, and what it sends: a formula for each part.
  *
- * After Pope et al., arXiv 2211.05102 (bytes over bandwidth, flops over rate), with what their formulas leave out and clusters of CPUs
- * feel: the latency of each message, the team start of each kernel call, and panels and heads that do not divide among the cores.
- * docs/PLANNING.md derives them; the parts:
+ * After Pope et al., arXiv 2211.05102 (bytes over bandwidth, flops over rate), with what their formulas leave out and
+ * clusters of CPUs feel: the latency of each message, the team start of each kernel call, and panels and heads that do
+ * not divide among the cores. docs/PLANNING.md derives them; the parts:
  *
- *     matrix    max(bytes / rank bandwidth, ceil(tiles / cores) x tile / core rate), a tile being 32 outputs x at most 64 rows
- *     attention 4 flops x positions x head dimension x heads x rows, in tiles of 8 queries x 256 positions; at least the KV bytes / rank
- *               bandwidth
- *     reduction few rows: the in-place MPI_Iallreduce of Open MPI 4: a binomial tree up and one down, pieces of 1 MiB of int64; from
- *               PLAN_ROWS_DIVIDED rows a rank on the rows are divided: a reduce-scatter of int64, an all-gather of rounded rows
- *     hop       one message of f32 rows from stage to stage */
+ *     matrix    max(bytes / rank bandwidth, ceil(tiles / cores) x tile / core rate), a tile being 32 outputs x at most
+ * 64 rows attention 4 flops x positions x head dimension x heads x rows, in tiles of 8 queries x 256 positions; at
+ * least the KV bytes / rank bandwidth reduction few rows: the in-place MPI_Iallreduce of Open MPI 4: a binomial tree up
+ * and one down, pieces of 1 MiB of int64; from PLAN_ROWS_DIVIDED rows a rank on the rows are divided: a reduce-scatter
+ * of int64, an all-gather of rounded rows hop       one message of f32 rows from stage to stage */
 #ifndef PALMGROVE_PLANNER_ESTIMATE_H
 #define PALMGROVE_PLANNER_ESTIMATE_H
 
@@ -31,11 +30,11 @@ link_limits plan_limits_of(const plan_demand *demand);
 
 /* One pass of `rows` rows, microseconds, by what takes them. */
 typedef struct plan_time {
-    double matrix_us;    /* products with weights */
-    double memory_us;    /* of matrix_us: where reading the weights takes longer than computing with them */
+    double matrix_us; /* products with weights */
+    double memory_us; /* of matrix_us: where reading the weights takes longer than computing with them */
     double attention_us;
-    double reduce_us;    /* sums over the tensor group */
-    double hop_us;       /* activations to the next stage, tokens back to the first */
+    double reduce_us; /* sums over the tensor group */
+    double hop_us;    /* activations to the next stage, tokens back to the first */
 } plan_time;
 double plan_time_total(const plan_time *time);
 
@@ -47,12 +46,14 @@ typedef struct plan_speed {
     double image_us;        /* one image through the tower; 0 without */
 } plan_speed;
 
-/* Rows of a rank from which on a step's rows are divided among the tensor group: MODEL_ROWS_DIVIDED (worker/model/stack.h). */
+/* Rows of a rank from which on a step's rows are divided among the tensor group: MODEL_ROWS_DIVIDED
+ * (worker/model/stack.h). */
 #define PLAN_ROWS_DIVIDED 8u
 
 /* What one token sends, bytes. */
 typedef struct plan_traffic {
-    uint64_t reduce_bytes; /* sent and received by a rank of the tensor group, all its stage's reductions, largest stage; decoding */
+    uint64_t reduce_bytes; /* sent and received by a rank of the tensor group, all its stage's reductions, largest
+                              stage; decoding */
     uint64_t prompt_bytes; /* the same in a step of many rows */
     uint64_t hop_bytes;    /* from a rank to the next stage */
     uint64_t n_reductions; /* in a row, over all stages */
@@ -72,7 +73,8 @@ uint32_t plan_tree_levels(uint32_t n);
 /* n int64 (or, bytes_each 4, u32) summed over a tensor group of neighbouring ranks. */
 double plan_reduce_us(const plan_cluster *cluster, uint32_t tp, uint64_t n, uint32_t bytes_each);
 
-/* The same for rows that are divided: `scattered` bytes whose sums go to their owners, `gathered` bytes that owners send to all. */
+/* The same for rows that are divided: `scattered` bytes whose sums go to their owners, `gathered` bytes that owners
+ * send to all. */
 double plan_divide_us(const plan_cluster *cluster, uint32_t tp, double scattered, double gathered);
 
 /* One pass through a stage. */
@@ -84,7 +86,7 @@ typedef struct plan_pass {
 } plan_pass;
 
 /* The pass on one rank: decoder layers, and what surrounds them on the first and the last stage.  Hops are left out. */
-base_status plan_rank_time(const plan_model *model, const plan_cluster *cluster, uint32_t tp, uint32_t pp, uint32_t tp_rank,
-                           uint32_t stage, const plan_pass *pass, plan_time *out, base_error *error);
+base_status plan_rank_time(const plan_model *model, const plan_cluster *cluster, uint32_t tp, uint32_t pp,
+                           uint32_t tp_rank, uint32_t stage, const plan_pass *pass, plan_time *out, base_error *error);
 
 #endif

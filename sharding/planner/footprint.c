@@ -4,10 +4,10 @@
 #include "sharding/slices.h"
 
 /* What worker/model takes memory by; a test holds the two together. */
-#define CACHE_LINE        64u /* KERN_ALIGN: everything starts on one */
-#define TILE_BYTES        20u /* model_tile */
-#define CANDIDATE_BYTES   8u  /* model_candidate */
-#define VALUE_PAD         16u /* values of a KV block are padded to this many dimensions */
+#define CACHE_LINE      64u /* KERN_ALIGN: everything starts on one */
+#define TILE_BYTES      20u /* model_tile */
+#define CANDIDATE_BYTES 8u  /* model_candidate */
+#define VALUE_PAD       16u /* values of a KV block are padded to this many dimensions */
 
 static uint64_t add(uint64_t a, uint64_t b)
 {
@@ -73,8 +73,8 @@ static base_status stored_type(const typing *t, const shard_slice *slice, shard_
     if (t->checkpoint == NULL)
         return BASE_OK;
     shard_tensor tensor;
-    base_status status =
-        shard_source_find_role(t->checkpoint->source, t->model->a, slice->part, slice->role, slice->layer, &tensor, error);
+    base_status status = shard_source_find_role(t->checkpoint->source, t->model->a, slice->part, slice->role,
+                                                slice->layer, &tensor, error);
     if (status == BASE_OK)
         *out = tensor.type;
     return status;
@@ -148,11 +148,13 @@ uint64_t plan_kv_block_bytes(pack_type type, const arch_stack *stack)
 {
     uint64_t dh = stack->dh, padded = rounded(stack->dh, VALUE_PAD);
     if (type == PACK_INT8) /* keys in quads; an f16 scale for each group of a position's keys and values */
-        return LINK_KV_BLOCK_TOKENS * (rounded(stack->dh, 4) + padded + 2 * sizeof(uint16_t) * (rounded(stack->dh, PACK_GROUP) / PACK_GROUP));
+        return LINK_KV_BLOCK_TOKENS *
+               (rounded(stack->dh, 4) + padded + 2 * sizeof(uint16_t) * (rounded(stack->dh, PACK_GROUP) / PACK_GROUP));
     return LINK_KV_BLOCK_TOKENS * (dh + padded) * (type == PACK_BF16 ? sizeof(uint16_t) : sizeof(float));
 }
 
-static uint64_t kv_bytes(pack_type type, const arch_stack *stack, uint32_t n_layers, uint32_t n_heads, uint32_t n_blocks)
+static uint64_t kv_bytes(pack_type type, const arch_stack *stack, uint32_t n_layers, uint32_t n_heads,
+                         uint32_t n_blocks)
 {
     return lines(mul(mul((uint64_t)n_layers * n_heads, n_blocks), plan_kv_block_bytes(type, stack)), 1);
 }
@@ -166,26 +168,33 @@ static uint64_t rope_bytes(const arch_stack *stack, uint64_t n_positions)
     return mul(n_tables, table);
 }
 
-/* model_batch: position, visible and (with a window) first position of each row, its blocks, and tiles of rows x heads. */
+/* model_batch: position, visible and (with a window) first position of each row, its blocks, and tiles of rows x heads.
+ */
 static uint64_t batch_bytes(const arch_stack *stack, uint64_t n_rows, uint32_t n_heads)
 {
     uint64_t row_words = stack->window != 0 ? 3 : 2;
-    return add(add(row_words * lines(n_rows, 4), lines(n_rows, sizeof(void *))), lines(mul(n_rows, n_heads), TILE_BYTES));
+    return add(add(row_words * lines(n_rows, 4), lines(n_rows, sizeof(void *))),
+               lines(mul(n_rows, n_heads), TILE_BYTES));
 }
 
-/* Rows of `width` in 8 bits, in groups of PACK_GROUP inside units: codes, scales, offsets; and in bf16, in pairs inside units. */
+/* Rows of `width` in 8 bits, in groups of PACK_GROUP inside units: codes, scales, offsets; and in bf16, in pairs inside
+ * units. */
 static uint64_t code_bytes(uint64_t n_rows, uint64_t width, uint64_t unit)
 {
-    uint64_t groups = width / unit * rounded((uint32_t)unit, PACK_GROUP) / PACK_GROUP + rounded((uint32_t)(width % unit), PACK_GROUP) / PACK_GROUP;
+    uint64_t groups = width / unit * rounded((uint32_t)unit, PACK_GROUP) / PACK_GROUP +
+                      rounded((uint32_t)(width % unit), PACK_GROUP) / PACK_GROUP;
     uint64_t halves = width / unit * rounded((uint32_t)unit, 2) + rounded((uint32_t)(width % unit), 2);
-    return add(add(lines(n_rows, groups * PACK_GROUP), mul(2, lines(n_rows, groups * sizeof(float)))), lines(n_rows, halves * sizeof(uint16_t)));
+    return add(add(lines(n_rows, groups * PACK_GROUP), mul(2, lines(n_rows, groups * sizeof(float)))),
+               lines(n_rows, halves * sizeof(uint16_t)));
 }
 
 /* The buffers drawn in worker/model/stack.h. */
-static uint64_t stack_bytes(const arch_stack *stack, const shard_stack_split *split, uint64_t n_rows, uint64_t n_positions)
+static uint64_t stack_bytes(const arch_stack *stack, const shard_stack_split *split, uint64_t n_rows,
+                            uint64_t n_positions)
 {
     uint64_t d = stack->d, f = shard_range_width(split->mlp);
-    uint64_t q = (uint64_t)shard_range_width(split->heads) * stack->dh, kv = (uint64_t)shard_range_width(split->kv_heads) * stack->dh;
+    uint64_t q = (uint64_t)shard_range_width(split->heads) * stack->dh,
+             kv = (uint64_t)shard_range_width(split->kv_heads) * stack->dh;
     uint64_t sum = add(rope_bytes(stack, n_positions), batch_bytes(stack, n_rows, shard_range_width(split->heads)));
     const uint64_t float_rows[] = {d + 1, d, q, kv, kv, q, f, arch_mlp_is_gated(stack->mlp) ? f : 0};
     for (size_t i = 0; i < sizeof float_rows / sizeof float_rows[0]; i++)
@@ -222,7 +231,8 @@ static uint64_t encoder_bytes(const arch *a)
 static uint64_t head_bytes(const arch *a, const shard_split *split, uint32_t tp, uint32_t tp_rank, uint64_t max_seqs)
 {
     uint64_t vocab = a->decoder.vocab_size;
-    uint64_t sum = add(add(lines(tp, sizeof(uint32_t)), lines(max_seqs, sizeof(uint32_t))), lines(max_seqs, shard_range_width(split->vocab) * sizeof(float)));
+    uint64_t sum = add(add(lines(tp, sizeof(uint32_t)), lines(max_seqs, sizeof(uint32_t))),
+                       lines(max_seqs, shard_range_width(split->vocab) * sizeof(float)));
     if (tp_rank == 0)
         sum = add(sum, add(lines(max_seqs, vocab * sizeof(float)), lines(vocab, CANDIDATE_BYTES)));
     return sum;
@@ -262,8 +272,8 @@ base_status plan_rank_bytes(const plan_model *model, uint32_t tp, uint32_t pp, u
         return status;
     *out = (plan_bytes){
         .weights = weights.bytes,
-        .kv = kv_bytes(model->kv_type, &a->decoder.stack, shard_range_width(split.layers), shard_range_width(split.decoder.kv_heads),
-                       limits->n_kv_blocks),
+        .kv = kv_bytes(model->kv_type, &a->decoder.stack, shard_range_width(split.layers),
+                       shard_range_width(split.decoder.kv_heads), limits->n_kv_blocks),
         .workspace = workspace_bytes(a, &split, tp, pp, tp_rank, stage, limits),
     };
     return BASE_OK;

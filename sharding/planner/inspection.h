@@ -1,4 +1,5 @@
-/* inspection.h - what is in a model or a shard directory, told to people and as JSON.  Reads headers and manifests only. */
+/* inspection.h - what is in a model or a shard directory, told to people and as JSON.  Reads headers and manifests
+ * only. */
 #ifndef PALMGROVE_PLANNER_INSPECTION_H
 #define PALMGROVE_PLANNER_INSPECTION_H
 

@@ -16,14 +16,12 @@
 #define MIN_FIGURE 1e-6
 #define MAX_FIGURE 1e9
 
-/* What a core does with each type, as a share of its rate with f32 weights and 64 rows.  Measured with the AVX-512 kernels on one
- * core of an AMD EPYC 9004 (117 GFLOP/s), the matrix in its second cache: a row alone waits for its own sums and pays for unpacking, 64
- * rows share both. */
+/* What a core does with each type, as a share of its rate with f32 weights and 64 rows.  Measured with the AVX-512
+ * kernels on one core of an AMD EPYC 9004 (117 GFLOP/s), the matrix in its second cache: a row alone waits for its own
+ * sums and pays for unpacking, 64 rows share both. */
 static const plan_rates shares[PACK_N_TYPES] = {
-    [PACK_F32] = {0.45, 1.00, 0.44, 0.88},
-    [PACK_F16] = {0.42, 0.88, 0.40, 0.79},
-    [PACK_BF16] = {0.43, 0.91, 0.40, 0.80},
-    [PACK_INT8] = {0.42, 0.87, 0.40, 0.78},
+    [PACK_F32] = {0.45, 1.00, 0.44, 0.88},  [PACK_F16] = {0.42, 0.88, 0.40, 0.79},
+    [PACK_BF16] = {0.43, 0.91, 0.40, 0.80}, [PACK_INT8] = {0.42, 0.87, 0.40, 0.78},
     [PACK_INT4] = {0.40, 0.83, 0.38, 0.75},
 };
 #define ATTENTION_SHARE 0.54
@@ -32,8 +30,8 @@ void plan_cluster_set_flops(plan_cluster *cluster, double gflops)
 {
     for (int type = 0; type < PACK_N_TYPES; type++) {
         const plan_rates *share = &shares[type];
-        cluster->rates[type] = (plan_rates){share->rows_1 * gflops, share->rows_64 * gflops, share->fixed_rows_1 * gflops,
-                                            share->fixed_rows_64 * gflops};
+        cluster->rates[type] = (plan_rates){share->rows_1 * gflops, share->rows_64 * gflops,
+                                            share->fixed_rows_1 * gflops, share->fixed_rows_64 * gflops};
     }
     cluster->attention_gflops = ATTENTION_SHARE * gflops;
     snprintf(cluster->kernels, sizeof cluster->kernels, "assumed");
@@ -106,8 +104,9 @@ static base_status read_cluster(const json_t *root, const char *path, plan_clust
     plan_cluster c = {0};
     const char *format = shard_json_text(&json, "format");
     if (json.status == BASE_OK && strcmp(format, FORMAT) != 0)
-        return base_fail(error, BASE_EFORMAT, "'%s': format is '%s', expected '%s'; measure the cluster again with plan --measure",
-                         path, format, FORMAT);
+        return base_fail(error, BASE_EFORMAT,
+                         "'%s': format is '%s', expected '%s'; measure the cluster again with plan --measure", path,
+                         format, FORMAT);
     c.nodes = shard_json_u32(&json, "nodes", 1, MAX_COUNT);
     c.ranks_per_node = shard_json_u32(&json, "ranks_per_node", 1, MAX_COUNT);
     c.cores_per_node = shard_json_u32(&json, "cores_per_node", 1, MAX_COUNT);
@@ -131,7 +130,8 @@ base_status plan_cluster_read(const char *path, plan_cluster *out, base_error *e
     json_t *root = NULL;
     const char *slash = strrchr(path, '/');
     char folder[4096];
-    int n = slash != NULL ? snprintf(folder, sizeof folder, "%.*s/", (int)(slash - path), path) : snprintf(folder, sizeof folder, ".");
+    int n = slash != NULL ? snprintf(folder, sizeof folder, "%.*s/", (int)(slash - path), path)
+                          : snprintf(folder, sizeof folder, ".");
     if (n < 0 || (size_t)n >= sizeof folder)
         return base_fail(error, BASE_EINVAL, "the name of the cluster file is longer than %zu bytes", sizeof folder);
     base_status status = shard_file_read(folder, slash != NULL ? slash + 1 : path, &text, error);
@@ -150,8 +150,9 @@ base_status plan_cluster_read(const char *path, plan_cluster *out, base_error *e
 
 static json_t *rates_json(const plan_rates *rates)
 {
-    return json_pack("{so so so so}", "rows_1_gflops", json_real(rates->rows_1), "rows_64_gflops", json_real(rates->rows_64),
-                     "fixed_rows_1_gflops", json_real(rates->fixed_rows_1), "fixed_rows_64_gflops", json_real(rates->fixed_rows_64));
+    return json_pack("{so so so so}", "rows_1_gflops", json_real(rates->rows_1), "rows_64_gflops",
+                     json_real(rates->rows_64), "fixed_rows_1_gflops", json_real(rates->fixed_rows_1),
+                     "fixed_rows_64_gflops", json_real(rates->fixed_rows_64));
 }
 
 static json_t *wire_json(const plan_wire *wire)
@@ -164,11 +165,11 @@ json_t *plan_cluster_json(const plan_cluster *c)
     json_t *kernels = json_object();
     for (int type = 0; type < PACK_N_TYPES; type++)
         json_object_set_new(kernels, pack_type_name((pack_type)type), rates_json(&c->rates[type]));
-    return json_pack("{ss si si si so so ss so so so so so}", "format", FORMAT, "nodes", (int)c->nodes, "ranks_per_node",
-                     (int)c->ranks_per_node, "cores_per_node", (int)c->cores_per_node, "memory_gb",
-                     json_real((double)c->memory_bytes * 1e-9), "memory_gb_per_s", json_real(c->memory_gb_per_s), "kernel_set",
-                     c->kernels, "kernels", kernels, "attention_gflops",
-                     json_real(c->attention_gflops), "call_us", json_real(c->call_us), "local", wire_json(&c->local), "network",
+    return json_pack("{ss si si si so so ss so so so so so}", "format", FORMAT, "nodes", (int)c->nodes,
+                     "ranks_per_node", (int)c->ranks_per_node, "cores_per_node", (int)c->cores_per_node, "memory_gb",
+                     json_real((double)c->memory_bytes * 1e-9), "memory_gb_per_s", json_real(c->memory_gb_per_s),
+                     "kernel_set", c->kernels, "kernels", kernels, "attention_gflops", json_real(c->attention_gflops),
+                     "call_us", json_real(c->call_us), "local", wire_json(&c->local), "network",
                      wire_json(&c->network));
 }
 

@@ -8,8 +8,9 @@
 #include "proto/base/status.h"
 #include "sharding/pack/pack.h"
 
-/* Speed of the kernels over one weight type, GFLOP/s of one core while all cores work, on matrices larger than the caches; a weight
- * and a row are 2 flops.  `rows_1`: one row of activations, `rows_64`: 64 rows.  `fixed`: kern_linear_fixed. */
+/* Speed of the kernels over one weight type, GFLOP/s of one core while all cores work, on matrices larger than the
+ * caches; a weight and a row are 2 flops.  `rows_1`: one row of activations, `rows_64`: 64 rows.  `fixed`:
+ * kern_linear_fixed. */
 typedef struct plan_rates {
     double rows_1, rows_64, fixed_rows_1, fixed_rows_64;
 } plan_rates;
@@ -21,7 +22,7 @@ typedef struct plan_wire {
 
 typedef struct plan_cluster {
     uint32_t nodes, ranks_per_node, cores_per_node;
-    uint64_t memory_bytes; /* of a node */
+    uint64_t memory_bytes;  /* of a node */
     double memory_gb_per_s; /* of a node: what all its cores together read */
     plan_rates rates[PACK_N_TYPES];
     double attention_gflops; /* of one core */

@@ -35,14 +35,18 @@ static void check_memory(const node_sum *node, const plan_cluster *cluster, cons
     uint64_t fixed = node->weights + node->workspace;
     size_t size = sizeof out->refusal;
     if ((double)node->weights > available)
-        snprintf(out->refusal, size, "memory: weights of %.1f GB on a node, %.1f GB (95 %%) may be used", gb(node->weights),
-                 available * 1e-9);
+        snprintf(out->refusal, size, "memory: weights of %.1f GB on a node, %.1f GB (95 %%) may be used",
+                 gb(node->weights), available * 1e-9);
     else if ((double)fixed > available)
-        snprintf(out->refusal, size, "memory: workspace of %.1f GB beside %.1f GB of weights on a node, %.1f GB may be used; fewer "
-                 "sequences or step tokens need less", gb(node->workspace), gb(node->weights), available * 1e-9);
+        snprintf(out->refusal, size,
+                 "memory: workspace of %.1f GB beside %.1f GB of weights on a node, %.1f GB may be used; fewer "
+                 "sequences or step tokens need less",
+                 gb(node->workspace), gb(node->weights), available * 1e-9);
     else if ((double)node_total(node) > available)
-        snprintf(out->refusal, size, "memory: KV cache of %.1f GB (%u x %u positions) beside %.1f GB on a node, %.1f GB may be used; "
-                 "there is room for %.0f sequences", gb(node->kv), demand->batch, demand->context, gb(fixed), available * 1e-9,
+        snprintf(out->refusal, size,
+                 "memory: KV cache of %.1f GB (%u x %u positions) beside %.1f GB on a node, %.1f GB may be used; "
+                 "there is room for %.0f sequences",
+                 gb(node->kv), demand->batch, demand->context, gb(fixed), available * 1e-9,
                  (available - (double)fixed) / ((double)node->kv / demand->batch));
     out->fits = out->refusal[0] == '\0';
 }
@@ -55,14 +59,16 @@ static void refuse_grid(plan_layout *out, const base_error *error)
     snprintf(out->refusal, sizeof out->refusal, "%.*s", n, error->text);
 }
 
-static void weigh_layout(const plan_model *model, const plan_cluster *cluster, const plan_demand *demand, plan_layout *out)
+static void weigh_layout(const plan_model *model, const plan_cluster *cluster, const plan_demand *demand,
+                         plan_layout *out)
 {
     const link_limits limits = plan_limits_of(demand);
     node_sum node = {0}, fullest = {0};
     base_error error = {0};
     for (uint32_t rank = 0; rank < out->tp * out->pp; rank++) {
         plan_bytes bytes;
-        if (plan_rank_bytes(model, out->tp, out->pp, rank % out->tp, rank / out->tp, &limits, &bytes, &error) != BASE_OK) {
+        if (plan_rank_bytes(model, out->tp, out->pp, rank % out->tp, rank / out->tp, &limits, &bytes, &error) !=
+            BASE_OK) {
             refuse_grid(out, &error);
             return;
         }
@@ -78,7 +84,8 @@ static void weigh_layout(const plan_model *model, const plan_cluster *cluster, c
     check_memory(&fullest, cluster, demand, out);
     if (model->only_tp != 0 && (out->tp != model->only_tp || out->pp != model->only_pp)) {
         out->fits = false;
-        snprintf(out->refusal, sizeof out->refusal, "these shards were written for tp %u x pp %u", model->only_tp, model->only_pp);
+        snprintf(out->refusal, sizeof out->refusal, "these shards were written for tp %u x pp %u", model->only_tp,
+                 model->only_pp);
     }
 }
 
@@ -120,10 +127,11 @@ static void give_reason(plan_table *table, size_t second, const plan_demand *dem
     if (goal == PLAN_THROUGHPUT)
         snprintf(requests, sizeof requests, "%u requests together", demand->batch);
     if (second != PLAN_NONE)
-        snprintf(next, sizeof next, "; next is tp %u x pp %u with %.3g s", table->layouts[second].tp, table->layouts[second].pp,
-                 plan_goal_us(&table->layouts[second], demand, goal) * 1e-6);
+        snprintf(next, sizeof next, "; next is tp %u x pp %u with %.3g s", table->layouts[second].tp,
+                 table->layouts[second].pp, plan_goal_us(&table->layouts[second], demand, goal) * 1e-6);
     snprintf(table->reason, sizeof table->reason,
-             "tp %u x pp %u: %s (%u tokens in, %u out) in %.3g s, the least%s. Of a token's %.3g ms (one sequence) %.0f %% go to %s",
+             "tp %u x pp %u: %s (%u tokens in, %u out) in %.3g s, the least%s. Of a token's %.3g ms (one sequence) "
+             "%.0f %% go to %s",
              best->tp, best->pp, requests, demand->prompt, demand->answer, us * 1e-6, next,
              plan_time_total(&best->speed.decode) * 1e-3, share, part);
 }
@@ -142,7 +150,8 @@ static void give_regret(plan_table *table, const plan_cluster *cluster)
                  cluster->nodes * cluster->ranks_per_node);
     else
         snprintf(table->reason, sizeof table->reason,
-                 "nothing fits: the least is tp %u x pp %u with %.1f GB on a node of %.1f GB; use more nodes, fewer sequences, a "
+                 "nothing fits: the least is tp %u x pp %u with %.1f GB on a node of %.1f GB; use more nodes, fewer "
+                 "sequences, a "
                  "shorter context or smaller weights (--weights int8, int4)",
                  least->tp, least->pp, gb(least->node_bytes), gb(cluster->memory_bytes));
 }
@@ -170,25 +179,29 @@ static void choose(plan_table *table, const plan_cluster *cluster, const plan_de
 
 /* --- the whole --- */
 
-static base_status check_demand(const arch *a, const plan_cluster *cluster, const plan_demand *demand, base_error *error)
+static base_status check_demand(const arch *a, const plan_cluster *cluster, const plan_demand *demand,
+                                base_error *error)
 {
     uint32_t positions = a->decoder.max_positions;
     uint64_t n_ranks = (uint64_t)cluster->nodes * cluster->ranks_per_node;
     if (n_ranks == 0 || n_ranks > (1u << 16))
-        return base_fail(error, BASE_EINVAL, "%u nodes of %u ranks are not a cluster that can be planned; 1 to 65536 ranks are",
+        return base_fail(error, BASE_EINVAL,
+                         "%u nodes of %u ranks are not a cluster that can be planned; 1 to 65536 ranks are",
                          cluster->nodes, cluster->ranks_per_node);
     if (demand->context == 0 || demand->batch == 0 || demand->prompt == 0 || demand->step_tokens == 0)
         return base_fail(error, BASE_EINVAL, "context, batch, prompt and step tokens must be at least 1");
     if (demand->context > positions)
-        return base_fail(error, BASE_EINVAL, "a context of %u is more than the model's %u positions", demand->context, positions);
+        return base_fail(error, BASE_EINVAL, "a context of %u is more than the model's %u positions", demand->context,
+                         positions);
     if ((uint64_t)demand->prompt + demand->answer > demand->context)
-        return base_fail(error, BASE_EINVAL, "a prompt of %u and an answer of %u tokens are more than the context of %u",
-                         demand->prompt, demand->answer, demand->context);
+        return base_fail(error, BASE_EINVAL,
+                         "a prompt of %u and an answer of %u tokens are more than the context of %u", demand->prompt,
+                         demand->answer, demand->context);
     return BASE_OK;
 }
 
-base_status plan_table_make(const plan_model *model, const plan_cluster *cluster, const plan_demand *demand, plan_goal goal,
-                            plan_table *out, base_error *error)
+base_status plan_table_make(const plan_model *model, const plan_cluster *cluster, const plan_demand *demand,
+                            plan_goal goal, plan_table *out, base_error *error)
 {
     base_status status = check_demand(model->a, cluster, demand, error);
     if (status != BASE_OK)

@@ -7,10 +7,10 @@
 typedef struct plan_layout {
     uint32_t tp, pp;
     bool fits;
-    char refusal[256];  /* without `fits`: the first limit that binds, with its numbers */
-    plan_bytes largest; /* of the rank that holds most; zero when the grid cannot hold the model */
+    char refusal[256];   /* without `fits`: the first limit that binds, with its numbers */
+    plan_bytes largest;  /* of the rank that holds most; zero when the grid cannot hold the model */
     uint64_t node_bytes; /* of the node that holds most */
-    plan_speed speed;   /* with `fits` */
+    plan_speed speed;    /* with `fits` */
     plan_traffic traffic;
 } plan_layout;
 
@@ -29,13 +29,15 @@ typedef struct plan_table {
     char reason[512]; /* why this one; or what would have to change */
 } plan_table;
 
-/* Of a node's memory this share may be planned for; the rest is for MPI, the coordinator and the system (as worker/budget.c). */
+/* Of a node's memory this share may be planned for; the rest is for MPI, the coordinator and the system (as
+ * worker/budget.c). */
 #define PLAN_MEMORY_SHARE 0.95
 
-/* tp x pp = nodes x ranks_per_node in all ways.  Errors: BASE_EINVAL a demand that the model cannot meet in any layout (context longer
- * than its positions, prompt and answer longer than the context, an empty demand or cluster); BASE_ENOMEM. */
-base_status plan_table_make(const plan_model *model, const plan_cluster *cluster, const plan_demand *demand, plan_goal goal,
-                            plan_table *out, base_error *error);
+/* tp x pp = nodes x ranks_per_node in all ways.  Errors: BASE_EINVAL a demand that the model cannot meet in any layout
+ * (context longer than its positions, prompt and answer longer than the context, an empty demand or cluster);
+ * BASE_ENOMEM. */
+base_status plan_table_make(const plan_model *model, const plan_cluster *cluster, const plan_demand *demand,
+                            plan_goal goal, plan_table *out, base_error *error);
 void plan_table_release(plan_table *table);
 
 /* The time that `goal` minimises, microseconds. */

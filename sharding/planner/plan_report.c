@@ -26,10 +26,10 @@ static void print_head(const plan_report *r, FILE *out)
     if (n.tower > 0)
         fprintf(out, " and %.3f billion of its vision tower", (double)n.tower * 1e-9);
     fprintf(out, "; weights %s, KV cache %s\n", r->weights, pack_type_name(r->model->kv_type));
-    fprintf(out, "demand    %u sequences of %u positions; prompt %u, answer %u tokens; steps of %u\n", d->batch, d->context, d->prompt,
-            d->answer, d->step_tokens);
-    fprintf(out, "cluster   %u nodes x %u ranks; a node: %u cores, %.4g GB memory read at %.4g GB/s\n", c->nodes, c->ranks_per_node,
-            c->cores_per_node, gb(c->memory_bytes), c->memory_gb_per_s);
+    fprintf(out, "demand    %u sequences of %u positions; prompt %u, answer %u tokens; steps of %u\n", d->batch,
+            d->context, d->prompt, d->answer, d->step_tokens);
+    fprintf(out, "cluster   %u nodes x %u ranks; a node: %u cores, %.4g GB memory read at %.4g GB/s\n", c->nodes,
+            c->ranks_per_node, c->cores_per_node, gb(c->memory_bytes), c->memory_gb_per_s);
     fprintf(out, "          network %.4g GB/s, %.4g us; inside a node %.4g GB/s, %.4g us\n", c->network.gb_per_s,
             c->network.latency_us, c->local.gb_per_s, c->local.latency_us);
     fprintf(out, "          kernels (%s), GFLOP/s of a core at 1 / 64 rows:", c->kernels);
@@ -46,26 +46,31 @@ static void print_layout(const plan_report *r, size_t i, FILE *out)
         fprintf(out, "  %s\n", l->refusal);
         return;
     }
-    fprintf(out, "%9.2f %7.2f %7.2f %8.1f %10.3g %9.4g %9.4g %8.4g %9.3g %7.3g %6.3g\n", gb(l->largest.weights), gb(l->largest.kv),
-            gb(l->largest.workspace), gb(l->node_bytes), plan_time_total(&l->speed.prefill) * 1e-6,
+    fprintf(out, "%9.2f %7.2f %7.2f %8.1f %10.3g %9.4g %9.4g %8.4g %9.3g %7.3g %6.3g\n", gb(l->largest.weights),
+            gb(l->largest.kv), gb(l->largest.workspace), gb(l->node_bytes), plan_time_total(&l->speed.prefill) * 1e-6,
             plan_time_total(&l->speed.decode) * 1e-3, l->speed.decode_full_us * 1e-3, tokens_per_s(l, r->demand),
-            (double)l->traffic.reduce_bytes * 1e-6, (double)l->traffic.prompt_bytes * 1e-6, (double)l->traffic.hop_bytes * 1e-6);
+            (double)l->traffic.reduce_bytes * 1e-6, (double)l->traffic.prompt_bytes * 1e-6,
+            (double)l->traffic.hop_bytes * 1e-6);
 }
 
 /* Where the time of the chosen layout goes. */
 static void print_parts(const char *what, const plan_time *t, FILE *out)
 {
     double all = plan_time_total(t);
-    fprintf(out, "%s %.4g ms: weights read %.0f %%, weights computed %.0f %%, attention %.0f %%, reductions %.0f %%, hops %.0f %%\n",
-            what, all * 1e-3, 100 * t->memory_us / all, 100 * (t->matrix_us - t->memory_us) / all, 100 * t->attention_us / all,
-            100 * t->reduce_us / all, 100 * t->hop_us / all);
+    fprintf(out,
+            "%s %.4g ms: weights read %.0f %%, weights computed %.0f %%, attention %.0f %%, reductions %.0f %%, hops "
+            "%.0f %%\n",
+            what, all * 1e-3, 100 * t->memory_us / all, 100 * (t->matrix_us - t->memory_us) / all,
+            100 * t->attention_us / all, 100 * t->reduce_us / all, 100 * t->hop_us / all);
 }
 
 void plan_report_print(const plan_report *r, FILE *out)
 {
     print_head(r, out);
-    fprintf(out, "              largest rank: GB               node     prompt     token     token   tokens   sent by a rank: MB/token\n");
-    fprintf(out, "    tp x pp   weights      KV    work       GB     alone s  alone ms   full ms full /s  reduction  prompt    hop\n");
+    fprintf(out, "              largest rank: GB               node     prompt     token     token   tokens   sent by "
+                 "a rank: MB/token\n");
+    fprintf(out, "    tp x pp   weights      KV    work       GB     alone s  alone ms   full ms full /s  reduction  "
+                 "prompt    hop\n");
     for (size_t i = 0; i < r->table->n; i++)
         print_layout(r, i, out);
     fprintf(out, "\n");
@@ -83,18 +88,20 @@ void plan_report_print(const plan_report *r, FILE *out)
 
 static json_t *time_json(const plan_time *t)
 {
-    return json_pack("{sf sf sf sf sf sf}", "us", plan_time_total(t), "weights_us", t->matrix_us, "weights_read_us", t->memory_us,
-                     "attention_us", t->attention_us, "reductions_us", t->reduce_us, "hops_us", t->hop_us);
+    return json_pack("{sf sf sf sf sf sf}", "us", plan_time_total(t), "weights_us", t->matrix_us, "weights_read_us",
+                     t->memory_us, "attention_us", t->attention_us, "reductions_us", t->reduce_us, "hops_us",
+                     t->hop_us);
 }
 
 static json_t *layout_json(const plan_layout *l, const plan_demand *demand)
 {
-    json_t *json = json_pack("{si si sb si sI sI sI sI sI sI sI sI}", "tp", (int)l->tp, "pp", (int)l->pp, "fits", l->fits, "ranks",
-                             (int)(l->tp * l->pp), "weights_bytes", (json_int_t)l->largest.weights, "kv_bytes",
-                             (json_int_t)l->largest.kv, "workspace_bytes", (json_int_t)l->largest.workspace, "node_bytes",
-                             (json_int_t)l->node_bytes, "reduce_bytes_per_token", (json_int_t)l->traffic.reduce_bytes,
-                             "prompt_reduce_bytes_per_token", (json_int_t)l->traffic.prompt_bytes, "hop_bytes_per_token", (json_int_t)l->traffic.hop_bytes, "reductions_per_token",
-                             (json_int_t)l->traffic.n_reductions);
+    json_t *json =
+        json_pack("{si si sb si sI sI sI sI sI sI sI sI}", "tp", (int)l->tp, "pp", (int)l->pp, "fits", l->fits, "ranks",
+                  (int)(l->tp * l->pp), "weights_bytes", (json_int_t)l->largest.weights, "kv_bytes",
+                  (json_int_t)l->largest.kv, "workspace_bytes", (json_int_t)l->largest.workspace, "node_bytes",
+                  (json_int_t)l->node_bytes, "reduce_bytes_per_token", (json_int_t)l->traffic.reduce_bytes,
+                  "prompt_reduce_bytes_per_token", (json_int_t)l->traffic.prompt_bytes, "hop_bytes_per_token",
+                  (json_int_t)l->traffic.hop_bytes, "reductions_per_token", (json_int_t)l->traffic.n_reductions);
     if (!l->fits) {
         json_object_set_new(json, "refusal", json_string(l->refusal));
         return json;
@@ -111,8 +118,9 @@ static json_t *layout_json(const plan_layout *l, const plan_demand *demand)
 
 static json_t *demand_json(const plan_demand *d)
 {
-    return json_pack("{si si si si si si}", "context", (int)d->context, "batch", (int)d->batch, "prompt", (int)d->prompt, "answer",
-                     (int)d->answer, "step_tokens", (int)d->step_tokens, "image_slots", (int)d->image_slots);
+    return json_pack("{si si si si si si}", "context", (int)d->context, "batch", (int)d->batch, "prompt",
+                     (int)d->prompt, "answer", (int)d->answer, "step_tokens", (int)d->step_tokens, "image_slots",
+                     (int)d->image_slots);
 }
 
 base_status plan_report_json(const plan_report *r, base_buf *out, base_error *error)
@@ -125,9 +133,9 @@ base_status plan_report_json(const plan_report *r, base_buf *out, base_error *er
     if (r->table->chosen != PLAN_NONE)
         choice = json_integer((json_int_t)r->table->chosen);
     json_t *json = json_pack("{ss ss ss sI sI so so ss so so ss}", "model", r->name, "weights", r->weights, "kv_type",
-                             pack_type_name(r->model->kv_type), "decoder_parameters",
-                             (json_int_t)n.decoder, "tower_parameters", (json_int_t)n.tower, "demand", demand_json(r->demand),
-                             "cluster", plan_cluster_json(r->cluster), "goal", r->goal == PLAN_LATENCY ? "latency" : "throughput",
+                             pack_type_name(r->model->kv_type), "decoder_parameters", (json_int_t)n.decoder,
+                             "tower_parameters", (json_int_t)n.tower, "demand", demand_json(r->demand), "cluster",
+                             plan_cluster_json(r->cluster), "goal", r->goal == PLAN_LATENCY ? "latency" : "throughput",
                              "layouts", layouts, "choice", choice, "reason", r->table->reason);
     return plan_json_put(json, out, error);
 }

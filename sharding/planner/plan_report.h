@@ -28,8 +28,8 @@ base_status plan_report_json(const plan_report *report, base_buf *out, base_erro
 /* How the script starts the ranks. */
 typedef enum plan_launcher { PLAN_SRUN, PLAN_MPIRUN } plan_launcher;
 
-/* A script for the chosen layout, ready for sbatch: one rank for each NUMA domain, memory, drained by a signal before the time ends.
- * BASE_EINVAL nothing was chosen; a name with a character that a script cannot hold. */
+/* A script for the chosen layout, ready for sbatch: one rank for each NUMA domain, memory, drained by a signal before
+ * the time ends. BASE_EINVAL nothing was chosen; a name with a character that a script cannot hold. */
 base_status plan_sbatch(const plan_report *report, plan_launcher launcher, base_buf *out, base_error *error);
 
 #endif

@@ -1,8 +1,8 @@
 /* sbatch.c - the batch script of a plan.
  *
- * One task a rank, one rank for each NUMA domain of the plan, each with its share of the cores; PMIx joins them (Debian's Open MPI knows
- * no PMI-2).  Slurm sends USR1 to the script some minutes before the time ends; it passes the signal on, the server finishes what was
- * admitted and leaves with 0 (docs/OPERATIONS.md). */
+ * One task a rank, one rank for each NUMA domain of the plan, each with its share of the cores; PMIx joins them
+ * (Debian's Open MPI knows no PMI-2).  Slurm sends USR1 to the script some minutes before the time ends; it passes the
+ * signal on, the server finishes what was admitted and leaves with 0 (docs/OPERATIONS.md). */
 #include <ctype.h>
 #include <stdarg.h>
 #include <string.h>
@@ -53,10 +53,12 @@ static void put_resources(const plan_report *r, const plan_layout *l, base_buf *
     uint32_t cores = c->cores_per_node > c->ranks_per_node ? c->cores_per_node / c->ranks_per_node : 1;
     char name[32];
     job_name(r->name, name);
-    put(out, "#!/bin/bash\n"
-             "# %s, tp %u x pp %u on %u nodes; written by `palmgrove plan`\n", name, l->tp, l->pp, c->nodes);
-    put(out, "#SBATCH --job-name=palmgrove-%s\n#SBATCH --nodes=%u\n#SBATCH --ntasks=%u\n#SBATCH --ntasks-per-node=%u\n", name, c->nodes,
-        l->tp * l->pp, c->ranks_per_node);
+    put(out,
+        "#!/bin/bash\n"
+        "# %s, tp %u x pp %u on %u nodes; written by `palmgrove plan`\n",
+        name, l->tp, l->pp, c->nodes);
+    put(out, "#SBATCH --job-name=palmgrove-%s\n#SBATCH --nodes=%u\n#SBATCH --ntasks=%u\n#SBATCH --ntasks-per-node=%u\n",
+        name, c->nodes, l->tp * l->pp, c->ranks_per_node);
     put(out, "#SBATCH --cpus-per-task=%u\n#SBATCH --hint=nomultithread\n#SBATCH --mem=%lluM\n", cores,
         (unsigned long long)(l->node_bytes / 1000000 + OTHER_MB));
     put(out, "#SBATCH --time=24:00:00\n#SBATCH --signal=B:USR1@%u\n#SBATCH --output=palmgrove-%%j.log\n\n", DRAIN_S);
@@ -84,13 +86,15 @@ base_status plan_sbatch(const plan_report *r, plan_launcher launcher, base_buf *
 {
     static const char *const starts[] = {
         [PLAN_SRUN] = "srun --mpi=pmix --kill-on-bad-exit=1 --cpu-bind=cores --distribution=block:block",
-        [PLAN_MPIRUN] = "mpirun -n \"$SLURM_NTASKS\" --map-by \"ppr:$SLURM_NTASKS_PER_NODE:node:PE=$SLURM_CPUS_PER_TASK\" "
-                        "--mca odls_base_sigkill_timeout 30",
+        [PLAN_MPIRUN] =
+            "mpirun -n \"$SLURM_NTASKS\" --map-by \"ppr:$SLURM_NTASKS_PER_NODE:node:PE=$SLURM_CPUS_PER_TASK\" "
+            "--mca odls_base_sigkill_timeout 30",
     };
     if (r->table->chosen == PLAN_NONE)
         return base_fail(error, BASE_EINVAL, "no script: %s", r->table->reason);
     if (!is_quotable(r->name))
-        return base_fail(error, BASE_EINVAL, "no script: the model's name holds quotes, control characters or over 511 bytes");
+        return base_fail(error, BASE_EINVAL,
+                         "no script: the model's name holds quotes, control characters or over 511 bytes");
     const plan_layout *l = &r->table->layouts[r->table->chosen];
     put_resources(r, l, out);
     put_server(r, l, starts[launcher], out);

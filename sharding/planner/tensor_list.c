@@ -11,14 +11,15 @@ static void visit_source(const shard_source *source, tensor_list_visitor *visit,
     const source_entry *entries = shard_source_entries(source, &n);
     for (size_t i = 0; i < n; i++) {
         const shard_tensor *t = &entries[i].parsed.tensor;
-        listed_tensor listed = {.name = entries[i].parsed.name, .type = entries[i].parsed.dtype, .n_dims = t->n_dims,
-                                .bytes = t->bytes};
+        listed_tensor listed = {
+            .name = entries[i].parsed.name, .type = entries[i].parsed.dtype, .n_dims = t->n_dims, .bytes = t->bytes};
         memcpy(listed.shape, t->shape, sizeof listed.shape);
         visit(context, &listed);
     }
 }
 
-static void visit_rank(const shard_set *set, uint32_t tp_rank, uint32_t stage, tensor_list_visitor *visit, void *context)
+static void visit_rank(const shard_set *set, uint32_t tp_rank, uint32_t stage, tensor_list_visitor *visit,
+                       void *context)
 {
     shard_slice slice;
     pack_type type;
@@ -26,9 +27,14 @@ static void visit_rank(const shard_set *set, uint32_t tp_rank, uint32_t stage, t
     for (size_t i = 0; shard_set_tensor(set, tp_rank, stage, i, &slice, &type, &bytes); i++) {
         char name[SHARD_SLICE_NAME];
         shard_slice_name(&slice, name);
-        listed_tensor listed = {.name = name, .type = slice.is_matrix ? pack_type_name(type) : "f32 vector", .n_dims = 2,
-                                .shape = {shard_range_width(slice.rows), shard_range_width(slice.columns)}, .bytes = bytes,
-                                .is_sharded = true, .tp_rank = tp_rank, .stage = stage};
+        listed_tensor listed = {.name = name,
+                                .type = slice.is_matrix ? pack_type_name(type) : "f32 vector",
+                                .n_dims = 2,
+                                .shape = {shard_range_width(slice.rows), shard_range_width(slice.columns)},
+                                .bytes = bytes,
+                                .is_sharded = true,
+                                .tp_rank = tp_rank,
+                                .stage = stage};
         visit(context, &listed);
     }
 }

@@ -1,4 +1,5 @@
-/* tensor_list.h - inside the planner: the tensors of a checkpoint in one walk, whatever its format, and what types they have. */
+/* tensor_list.h - inside the planner: the tensors of a checkpoint in one walk, whatever its format, and what types they
+ * have. */
 #ifndef PALMGROVE_PLANNER_TENSOR_LIST_H
 #define PALMGROVE_PLANNER_TENSOR_LIST_H
 

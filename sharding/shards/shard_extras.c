@@ -15,15 +15,17 @@
 
 /* --- files beside the weights --- */
 
-static const char *const texts[] = {"exemplars.json", "MODEL_CARD.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE"};
-static const char *const tokenizers[] = {"tokenizer.model",     "tokenizer.json",      "tokenizer_config.json", "special_tokens_map.json",
-                                         "added_tokens.json",   "vocab.json",          "merges.txt",            "chat_template.jinja",
-                                         "chat_template.json"};
+static const char *const texts[] = {"exemplars.json", "MODEL_CARD.md", "LICENSE",
+                                    "LICENSE.txt",    "LICENSE.md",    "NOTICE"};
+static const char *const tokenizers[] = {
+    "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json",      "merges.txt",     "chat_template.jinja",   "chat_template.json"};
 
 #define N_TEXTS      (sizeof texts / sizeof texts[0])
 #define N_TOKENIZERS (sizeof tokenizers / sizeof tokenizers[0])
 
-static base_status put_extra(const char *dir, const char *name, const base_buf *text, shard_manifest *manifest, base_error *error)
+static base_status put_extra(const char *dir, const char *name, const base_buf *text, shard_manifest *manifest,
+                             base_error *error)
 {
     if (text->failed)
         return base_fail(error, BASE_ENOMEM, "no memory for '%s'", name);
@@ -34,8 +36,8 @@ static base_status put_extra(const char *dir, const char *name, const base_buf *
     return shard_output_put(dir, name, text->data, text->size, error);
 }
 
-static base_status copy_files(const char *from, const char *const *names, size_t n, const char *dir, shard_manifest *manifest,
-                              base_error *error)
+static base_status copy_files(const char *from, const char *const *names, size_t n, const char *dir,
+                              shard_manifest *manifest, base_error *error)
 {
     for (size_t i = 0; i < n; i++) {
         base_buf text = {0};
@@ -68,7 +70,8 @@ static void parent_of(const char *path, char out[4096])
         snprintf(out, 4096, "%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
-base_status shard_extras_copy(const shard_checkpoint *from, const char *dir, shard_manifest *manifest, base_error *error)
+base_status shard_extras_copy(const shard_checkpoint *from, const char *dir, shard_manifest *manifest,
+                              base_error *error)
 {
     free(manifest->extras);
     manifest->n_extras = 0;

@@ -118,7 +118,8 @@ static base_status append(const char *path, const base_buf *text, base_error *er
     return good ? BASE_OK : base_fail(error, BASE_EIO, "cannot write '%s': %s", path, strerror(why));
 }
 
-base_status shard_journal_append(const char *dir, const char *set, const shard_file *file, bool *journaled, base_error *error)
+base_status shard_journal_append(const char *dir, const char *set, const shard_file *file, bool *journaled,
+                                 base_error *error)
 {
     base_buf text = {0};
     char path[4096], line[160];

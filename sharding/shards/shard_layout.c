@@ -51,8 +51,8 @@ static base_status plan_slice(void *context, const shard_slice *slice, base_erro
     return status;
 }
 
-base_status shard_file_plan(const arch *a, const shard_place *place, shard_type_of *type_of, void *context, shard_file *out,
-                            base_error *error)
+base_status shard_file_plan(const arch *a, const shard_place *place, shard_type_of *type_of, void *context,
+                            shard_file *out, base_error *error)
 {
     shard_file file = {.stage = place->stage, .tp_rank = place->tp_rank};
     shard_file_name(place, file.name);
@@ -81,8 +81,8 @@ static void put_text(base_buf *out, const char *text)
     base_buf_put(out, text, strlen(text));
 }
 
-static void put_tensor(base_buf *out, const char *name, const char *dtype, const uint64_t *shape, int n_dims, uint64_t begin,
-                       uint64_t end)
+static void put_tensor(base_buf *out, const char *name, const char *dtype, const uint64_t *shape, int n_dims,
+                       uint64_t begin, uint64_t end)
 {
     char text[256];
     snprintf(text, sizeof text, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", name, dtype);
@@ -122,7 +122,8 @@ static void put_metadata(base_buf *out, const shard_place *place)
 {
     char text[320];
     snprintf(text, sizeof text,
-             "{\"__metadata__\":{\"format\":\"" SHARD_FORMAT "\",\"set\":\"%s\",\"stage\":\"%u\",\"tp_rank\":\"%u\",\"pp\":\"%u\","
+             "{\"__metadata__\":{\"format\":\"" SHARD_FORMAT
+             "\",\"set\":\"%s\",\"stage\":\"%u\",\"tp_rank\":\"%u\",\"pp\":\"%u\","
              "\"tp\":\"%u\",\"content\":\"weights packed for palmgrove; " SHARD_MANIFEST " says what they are\"}",
              place->set, place->stage, place->tp_rank, place->pp, place->tp);
     put_text(out, text);
@@ -165,8 +166,8 @@ base_status shard_file_lay_out(shard_file *file, const shard_place *place, base_
     if (failed)
         return base_fail(error, BASE_ENOMEM, "no memory for the header of '%s'", file->name);
     if (header_bytes > SAFETENSORS_MAX_HEADER)
-        return base_fail(error, BASE_ETOOBIG, "'%s' would have a header of %zu bytes; at most %u are allowed", file->name,
-                         header_bytes, SAFETENSORS_MAX_HEADER);
+        return base_fail(error, BASE_ETOOBIG, "'%s' would have a header of %zu bytes; at most %u are allowed",
+                         file->name, header_bytes, SAFETENSORS_MAX_HEADER);
     file->data_offset = sizeof(uint64_t) + header_bytes;
     file->bytes = file->data_offset + data_bytes;
     for (size_t i = 0; i < file->n_records; i++)

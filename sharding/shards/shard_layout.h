@@ -2,11 +2,13 @@
  *
  * A file is safetensors:
  *
- *     u64 length of the header, the header (JSON, padded with blanks), so that the data begin on a multiple of SHARD_ALIGNMENT
- *     tensor, zeros to the next multiple of SHARD_ALIGNMENT (in the header: a tensor "padding.N"), tensor, ...
+ *     u64 length of the header, the header (JSON, padded with blanks), so that the data begin on a multiple of
+ * SHARD_ALIGNMENT tensor, zeros to the next multiple of SHARD_ALIGNMENT (in the header: a tensor "padding.N"), tensor,
+ * ...
  *
- * A plain matrix is [panels][k][32] of F32, F16 or BF16; a quantised one is U8 [panels][bytes of a panel] (pack/pack.h); a vector is F32
- * [n], a table F32 [rows][n].  `__metadata__` says which set, rank and layout the file belongs to. */
+ * A plain matrix is [panels][k][32] of F32, F16 or BF16; a quantised one is U8 [panels][bytes of a panel]
+ * (pack/pack.h); a vector is F32 [n], a table F32 [rows][n].  `__metadata__` says which set, rank and layout the file
+ * belongs to. */
 #ifndef PALMGROVE_SHARD_LAYOUT_H
 #define PALMGROVE_SHARD_LAYOUT_H
 
@@ -23,9 +25,9 @@
 
 typedef struct shard_record {
     shard_slice slice;
-    pack_type type;             /* PACK_F32 for vectors */
-    uint64_t offset, bytes;     /* in the file; without padding */
-    char sum[SHARD_SUM_TEXT];   /* of the bytes and their padding; "" while not known */
+    pack_type type;           /* PACK_F32 for vectors */
+    uint64_t offset, bytes;   /* in the file; without padding */
+    char sum[SHARD_SUM_TEXT]; /* of the bytes and their padding; "" while not known */
 } shard_record;
 
 typedef struct shard_file {
@@ -62,10 +64,11 @@ size_t shard_slice_bytes(const shard_slice *slice, pack_type type);
 /* The records of a rank: its slices with types from `type_of` (vectors: PACK_F32), offset, bytes and sum not yet known.
  * Errors: those of shard_split_of and `type_of`; BASE_ENOMEM. */
 typedef base_status shard_type_of(void *context, const shard_slice *slice, pack_type *out, base_error *error);
-base_status shard_file_plan(const arch *a, const shard_place *place, shard_type_of *type_of, void *context, shard_file *out,
-                            base_error *error);
+base_status shard_file_plan(const arch *a, const shard_place *place, shard_type_of *type_of, void *context,
+                            shard_file *out, base_error *error);
 
-/* Lay out a planned file: offsets, sizes, and its header (appended to `header`, data_offset bytes).  BASE_ENOMEM, BASE_ETOOBIG. */
+/* Lay out a planned file: offsets, sizes, and its header (appended to `header`, data_offset bytes).  BASE_ENOMEM,
+ * BASE_ETOOBIG. */
 base_status shard_file_lay_out(shard_file *file, const shard_place *place, base_buf *header, base_error *error);
 
 void shard_file_release(shard_file *file);

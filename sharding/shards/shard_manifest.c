@@ -49,9 +49,9 @@ static bool sum_object(json_t *root, char out[SHARD_SUM_TEXT])
 static json_t *record_json(const shard_record *record)
 {
     return json_pack("{s:s, s:[I,I], s:I, s:I, s:I, s:s}", "type", pack_type_name(record->type), "shape",
-                     (json_int_t)shard_range_width(record->slice.rows), (json_int_t)shard_range_width(record->slice.columns), "unit",
-                     (json_int_t)record->slice.unit, "offset", (json_int_t)record->offset, "bytes", (json_int_t)record->bytes, "sum",
-                     record->sum);
+                     (json_int_t)shard_range_width(record->slice.rows),
+                     (json_int_t)shard_range_width(record->slice.columns), "unit", (json_int_t)record->slice.unit,
+                     "offset", (json_int_t)record->offset, "bytes", (json_int_t)record->bytes, "sum", record->sum);
 }
 
 static json_t *file_json(const shard_file *file)
@@ -63,7 +63,8 @@ static json_t *file_json(const shard_file *file)
         json_object_set_new(tensors, name, record_json(&file->records[i]));
     }
     return json_pack("{s:s, s:I, s:I, s:I, s:s, s:o}", "name", file->name, "stage", (json_int_t)file->stage, "tp_rank",
-                     (json_int_t)file->tp_rank, "bytes", (json_int_t)file->bytes, "header_sum", file->header_sum, "tensors", tensors);
+                     (json_int_t)file->tp_rank, "bytes", (json_int_t)file->bytes, "header_sum", file->header_sum,
+                     "tensors", tensors);
 }
 
 static json_t *extra_json(const shard_extra *extra)
@@ -80,9 +81,10 @@ static json_t *manifest_json(const shard_manifest *m)
         good = json_array_append_new(files, file_json(&m->files[i])) == 0;
     for (size_t i = 0; i < m->n_extras && good; i++)
         good = json_array_append_new(extras, extra_json(&m->extras[i])) == 0;
-    json_t *root = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s?, s:I, s:I, s:o, s:o, s:o}", "format", SHARD_FORMAT, "made_by",
-                             m->made_by, "set", m->set, "source", "path", m->source, "format", m->source_format, "recipe", m->recipe,
-                             "importance", m->importance[0] != '\0' ? m->importance : NULL, "tp", (json_int_t)m->tp, "pp",
+    json_t *root = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}, s:s, s:s?, s:I, s:I, s:o, s:o, s:o}", "format",
+                             SHARD_FORMAT, "made_by", m->made_by, "set", m->set, "source", "path", m->source, "format",
+                             m->source_format, "recipe", m->recipe, "importance",
+                             m->importance[0] != '\0' ? m->importance : NULL, "tp", (json_int_t)m->tp, "pp",
                              (json_int_t)m->pp, "arch", arch_to_json(&m->a), "files", files, "extras", extras);
     char sum[SHARD_SUM_TEXT];
     good = good && root != NULL && sum_object(root, sum) && json_object_set_new(root, "sum", json_string(sum)) == 0;
@@ -104,7 +106,8 @@ base_status shard_manifest_put(const shard_manifest *manifest, base_buf *out, ba
     }
     bool failed = text == NULL || out->failed;
     free(text);
-    return failed ? base_fail(error, BASE_ENOMEM, "no memory for the manifest of %zu shards", manifest->n_files) : BASE_OK;
+    return failed ? base_fail(error, BASE_ENOMEM, "no memory for the manifest of %zu shards", manifest->n_files)
+                  : BASE_OK;
 }
 
 /* --- reading --- */
@@ -150,7 +153,8 @@ static base_status type_in_manifest(void *context, const shard_slice *slice, pac
         return base_fail(error, BASE_EFORMAT, "'%s': '%s' has no tensor '%s'", r->manifest, r->name, name);
     const char *type = json_string_value(json_object_get(tensor, "type"));
     if (type == NULL || !pack_type_find(type, out))
-        return base_fail(error, BASE_EFORMAT, "'%s': tensor '%s' of '%s' has no known type", r->manifest, name, r->name);
+        return base_fail(error, BASE_EFORMAT, "'%s': tensor '%s' of '%s' has no known type", r->manifest, name,
+                         r->name);
     return BASE_OK;
 }
 
@@ -165,13 +169,16 @@ static base_status read_record(const file_reading *r, shard_record *record, uint
     record->offset = offset;
     const char *type = json_string_value(json_object_get(tensor, "type"));
     bool good = type != NULL && strcmp(type, pack_type_name(record->type)) == 0 && json_array_size(shape) == 2 &&
-                json_integer_value(json_array_get(shape, 0)) == n && json_integer_value(json_array_get(shape, 1)) == k &&
-                is_size(tensor, "unit", record->slice.unit) && is_size(tensor, "bytes", record->bytes);
+                json_integer_value(json_array_get(shape, 0)) == n &&
+                json_integer_value(json_array_get(shape, 1)) == k && is_size(tensor, "unit", record->slice.unit) &&
+                is_size(tensor, "bytes", record->bytes);
     if (!good)
-        return base_fail(error, BASE_EFORMAT, "'%s': tensor '%s' of '%s' is not what the architecture and the layout ask for",
-                         r->manifest, name, r->name);
+        return base_fail(error, BASE_EFORMAT,
+                         "'%s': tensor '%s' of '%s' is not what the architecture and the layout ask for", r->manifest,
+                         name, r->name);
     if (!is_size(tensor, "offset", offset) || !read_sum(tensor, "sum", record->sum))
-        return base_fail(error, BASE_EFORMAT, "'%s': tensor '%s' of '%s' has a wrong offset or checksum", r->manifest, name, r->name);
+        return base_fail(error, BASE_EFORMAT, "'%s': tensor '%s' of '%s' has a wrong offset or checksum", r->manifest,
+                         name, r->name);
     return BASE_OK;
 }
 
@@ -183,9 +190,10 @@ static base_status read_records(const file_reading *r, const json_t *object, sha
                          json_object_size(r->tensors), file->n_records);
     char first[SHARD_SLICE_NAME];
     shard_slice_name(&file->records[0].slice, first);
-    if (!read_u64(json_object_get(r->tensors, first), "offset", &file->data_offset) || file->data_offset % SHARD_ALIGNMENT != 0 ||
-        file->data_offset > INT64_MAX / 2)
-        return base_fail(error, BASE_EFORMAT, "'%s': tensor '%s' of '%s' has a wrong offset", r->manifest, first, r->name);
+    if (!read_u64(json_object_get(r->tensors, first), "offset", &file->data_offset) ||
+        file->data_offset % SHARD_ALIGNMENT != 0 || file->data_offset > INT64_MAX / 2)
+        return base_fail(error, BASE_EFORMAT, "'%s': tensor '%s' of '%s' has a wrong offset", r->manifest, first,
+                         r->name);
     uint64_t at = file->data_offset;
     for (size_t i = 0; i < file->n_records; i++) {
         base_status status = read_record(r, &file->records[i], at, error);
@@ -195,12 +203,13 @@ static base_status read_records(const file_reading *r, const json_t *object, sha
     }
     file->bytes = at;
     if (!is_size(object, "bytes", file->bytes) || !read_sum(object, "header_sum", file->header_sum))
-        return base_fail(error, BASE_EFORMAT, "'%s': '%s' has a wrong size or checksum of its header", r->manifest, r->name);
+        return base_fail(error, BASE_EFORMAT, "'%s': '%s' has a wrong size or checksum of its header", r->manifest,
+                         r->name);
     return BASE_OK;
 }
 
-static base_status read_file(const char *manifest, const json_t *object, const arch *a, const shard_place *place, shard_file *out,
-                             base_error *error)
+static base_status read_file(const char *manifest, const json_t *object, const arch *a, const shard_place *place,
+                             shard_file *out, base_error *error)
 {
     char name[64];
     shard_file_name(place, name);
@@ -217,8 +226,8 @@ static base_status read_files(const char *file, const json_t *files, shard_manif
 {
     size_t n = (size_t)out->tp * out->pp;
     if (json_array_size(files) != n)
-        return base_fail(error, BASE_EFORMAT, "'%s' lists %zu files; a layout of %u x %u has %zu", file, json_array_size(files), out->tp,
-                         out->pp, n);
+        return base_fail(error, BASE_EFORMAT, "'%s' lists %zu files; a layout of %u x %u has %zu", file,
+                         json_array_size(files), out->tp, out->pp, n);
     out->files = calloc(n, sizeof *out->files);
     if (out->files == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for a list of %zu shards", n);
@@ -236,7 +245,8 @@ static base_status read_extras(const char *file, const json_t *extras, shard_man
 {
     size_t n = json_array_size(extras);
     if (n > MAX_EXTRAS)
-        return base_fail(error, BASE_EFORMAT, "'%s' lists %zu files beside the shards; at most %u are allowed", file, n, MAX_EXTRAS);
+        return base_fail(error, BASE_EFORMAT, "'%s' lists %zu files beside the shards; at most %u are allowed", file, n,
+                         MAX_EXTRAS);
     out->extras = calloc(n + 1, sizeof *out->extras);
     if (out->extras == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for a list of %zu files", n);
@@ -259,7 +269,8 @@ static base_status check_envelope(const char *file, json_t *root, base_error *er
     if (format == NULL)
         return base_fail(error, BASE_EFORMAT, "'%s' is not the manifest of a shard directory", file);
     if (strcmp(format, SHARD_FORMAT) != 0)
-        return base_fail(error, BASE_EUNSUPPORTED, "'%s' has format '%.40s'; this build reads " SHARD_FORMAT ": run 'palmgrove shard' again",
+        return base_fail(error, BASE_EUNSUPPORTED,
+                         "'%s' has format '%.40s'; this build reads " SHARD_FORMAT ": run 'palmgrove shard' again",
                          file, shard_name_is_plain(format, 40) ? format : "?");
     char stated[SHARD_SUM_TEXT], sum[SHARD_SUM_TEXT];
     if (!read_sum(root, "sum", stated) || !sum_object(root, sum) || strcmp(stated, sum) != 0)
@@ -288,7 +299,8 @@ static base_status read_root(const char *file, json_t *root, shard_manifest *out
     return status;
 }
 
-base_status shard_manifest_parse(const char *file, const void *bytes, size_t size, shard_manifest *out, base_error *error)
+base_status shard_manifest_parse(const char *file, const void *bytes, size_t size, shard_manifest *out,
+                                 base_error *error)
 {
     json_t *root = NULL;
     base_status status = shard_json_parse(file, bytes, size, &root, error);

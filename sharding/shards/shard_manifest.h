@@ -8,8 +8,9 @@
  *      "extras": [{"name", "bytes", "sum"}],
  *      "sum": SUM}
  *
- * Offsets count from the start of the file.  The sum of a tensor covers its bytes and their padding; the last one the rest of this
- * object, as compact JSON with sorted keys.  Whatever follows from the architecture and the layout is checked against them. */
+ * Offsets count from the start of the file.  The sum of a tensor covers its bytes and their padding; the last one the
+ * rest of this object, as compact JSON with sorted keys.  Whatever follows from the architecture and the layout is
+ * checked against them. */
 #ifndef PALMGROVE_SHARD_MANIFEST_H
 #define PALMGROVE_SHARD_MANIFEST_H
 
@@ -41,9 +42,10 @@ typedef struct shard_manifest {
 base_status shard_manifest_put(const shard_manifest *manifest, base_buf *out, base_error *error);
 
 /* Read a manifest that errors call `file`; *out is owned (release) and written on success only.
- * Errors: BASE_EFORMAT damaged, or not what the architecture and layout ask for (named); BASE_EUNSUPPORTED another format version;
- * BASE_ENOMEM. */
-base_status shard_manifest_parse(const char *file, const void *bytes, size_t size, shard_manifest *out, base_error *error);
+ * Errors: BASE_EFORMAT damaged, or not what the architecture and layout ask for (named); BASE_EUNSUPPORTED another
+ * format version; BASE_ENOMEM. */
+base_status shard_manifest_parse(const char *file, const void *bytes, size_t size, shard_manifest *out,
+                                 base_error *error);
 
 void shard_manifest_release(shard_manifest *manifest);
 

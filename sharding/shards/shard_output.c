@@ -40,9 +40,10 @@ static uint64_t room_in(const char *dir)
 
 static base_status fail_full(const char *dir, uint64_t needed, base_error *error)
 {
-    return base_fail(error, BASE_EIO,
-                     "no room in '%s': %llu more bytes are needed, %llu are available; make room and run the same command again", dir,
-                     (unsigned long long)needed, (unsigned long long)room_in(dir));
+    return base_fail(
+        error, BASE_EIO,
+        "no room in '%s': %llu more bytes are needed, %llu are available; make room and run the same command again",
+        dir, (unsigned long long)needed, (unsigned long long)room_in(dir));
 }
 
 base_status shard_output_check_room(const char *dir, uint64_t needed, base_error *error)
@@ -54,7 +55,8 @@ static base_status fail_write(const char *dir, const char *name, uint64_t needed
 {
     if (why == ENOSPC || why == EDQUOT)
         return fail_full(dir, needed, error);
-    return base_fail(error, BASE_EIO, "cannot write '%s/%s' (%llu bytes): %s", dir, name, (unsigned long long)needed, strerror(why));
+    return base_fail(error, BASE_EIO, "cannot write '%s/%s' (%llu bytes): %s", dir, name, (unsigned long long)needed,
+                     strerror(why));
 }
 
 /* --- small files --- */
@@ -105,7 +107,8 @@ static bool reserve(int fd, uint64_t bytes)
     return (errno == EOPNOTSUPP || errno == ENOSYS) && ftruncate(fd, (off_t)bytes) == 0;
 }
 
-base_status shard_output_open(const char *dir, const char *name, uint64_t bytes, bool fresh, int *out, base_error *error)
+base_status shard_output_open(const char *dir, const char *name, uint64_t bytes, bool fresh, int *out,
+                              base_error *error)
 {
     char path[4096];
     base_status status = shard_output_path(dir, name, SHARD_PARTIAL_TAIL, path, error);
@@ -147,14 +150,15 @@ base_status shard_output_drain(shard_flush *flush, const char *dir, base_error *
     return status;
 }
 
-base_status shard_output_write(shard_flush *flush, const char *dir, const char *name, int fd, uint64_t offset, const void *bytes,
-                               size_t size, base_error *error)
+base_status shard_output_write(shard_flush *flush, const char *dir, const char *name, int fd, uint64_t offset,
+                               const void *bytes, size_t size, base_error *error)
 {
     if (!base_write_at(fd, offset, bytes, size))
         return fail_write(dir, name, size, errno, error);
     (void)sync_file_range(fd, (off_t)offset, (off_t)size, SYNC_FILE_RANGE_WRITE); /* a hint; waiting finds the errors */
     base_status status = BASE_OK;
-    while (status == BASE_OK && flush->n > 0 && (flush->n == SHARD_FLUSH_RANGES || flush->waiting + size > flush->limit))
+    while (status == BASE_OK && flush->n > 0 &&
+           (flush->n == SHARD_FLUSH_RANGES || flush->waiting + size > flush->limit))
         status = wait_oldest(flush, dir, error);
     if (status != BASE_OK)
         return status;

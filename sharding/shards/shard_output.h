@@ -1,5 +1,5 @@
-/* shard_output.h - files that are being written: names, room on the disk, and a bound on what waits in memory to be written; inside of
- * shards. */
+/* shard_output.h - files that are being written: names, room on the disk, and a bound on what waits in memory to be
+ * written; inside of shards. */
 #ifndef PALMGROVE_SHARD_OUTPUT_H
 #define PALMGROVE_SHARD_OUTPUT_H
 
@@ -28,7 +28,8 @@ base_status shard_output_rename(const char *dir, const char *name, base_error *e
 
 /* Open DIR/NAME.partial for writing, new or as it is, with room for all of its bytes; locked until it is closed.
  * Errors: BASE_EBUSY another process writes it; BASE_EIO (a full disk with the needed and the available bytes). */
-base_status shard_output_open(const char *dir, const char *name, uint64_t bytes, bool fresh, int *fd, base_error *error);
+base_status shard_output_open(const char *dir, const char *name, uint64_t bytes, bool fresh, int *fd,
+                              base_error *error);
 
 /* Written ranges on their way to the disk, oldest first. */
 #define SHARD_FLUSH_RANGES 1024u
@@ -41,10 +42,10 @@ typedef struct shard_flush {
     uint64_t waiting, limit; /* bytes */
 } shard_flush;
 
-/* Write `size` bytes at `offset` and start them to the disk; when more than the limit waits, the oldest are waited for and dropped from
- * memory.  BASE_EIO; `dir` and `name` are for the error. */
-base_status shard_output_write(shard_flush *flush, const char *dir, const char *name, int fd, uint64_t offset, const void *bytes,
-                               size_t size, base_error *error);
+/* Write `size` bytes at `offset` and start them to the disk; when more than the limit waits, the oldest are waited for
+ * and dropped from memory.  BASE_EIO; `dir` and `name` are for the error. */
+base_status shard_output_write(shard_flush *flush, const char *dir, const char *name, int fd, uint64_t offset,
+                               const void *bytes, size_t size, base_error *error);
 /* Wait for all. */
 base_status shard_output_drain(shard_flush *flush, const char *dir, base_error *error);
 

@@ -115,8 +115,8 @@ uint64_t shard_set_rank_bytes(const shard_set *set, uint32_t tp_rank, uint32_t s
     return file != NULL ? file->bytes : 0;
 }
 
-bool shard_set_tensor(const shard_set *set, uint32_t tp_rank, uint32_t stage, size_t i, shard_slice *slice, pack_type *type,
-                      uint64_t *bytes)
+bool shard_set_tensor(const shard_set *set, uint32_t tp_rank, uint32_t stage, size_t i, shard_slice *slice,
+                      pack_type *type, uint64_t *bytes)
 {
     const shard_file *file = file_of(set, tp_rank, stage);
     if (file == NULL || i >= file->n_records)
@@ -144,8 +144,8 @@ static bool is_number(const char *text, uint32_t number)
 }
 
 /* The file's own words about where it belongs come first: they tell swapped from damaged. */
-static base_status check_metadata(const shard_set *set, const shard_file *planned, const json_t *metadata, const char *path,
-                                  base_error *error)
+static base_status check_metadata(const shard_set *set, const shard_file *planned, const json_t *metadata,
+                                  const char *path, base_error *error)
 {
     const shard_manifest *m = &set->manifest;
     const char *stage = metadata_text(metadata, "stage"), *tp_rank = metadata_text(metadata, "tp_rank");
@@ -155,9 +155,11 @@ static base_status check_metadata(const shard_set *set, const shard_file *planne
     if (strcmp(metadata_text(metadata, "set"), m->set) != 0)
         return base_fail(error, BASE_EFORMAT, "'%s' belongs to another set of shards (%s, the manifest is of %s)", path,
                          metadata_text(metadata, "set"), m->set);
-    if (!is_number(tp, m->tp) || !is_number(pp, m->pp) || !is_number(stage, planned->stage) || !is_number(tp_rank, planned->tp_rank))
+    if (!is_number(tp, m->tp) || !is_number(pp, m->pp) || !is_number(stage, planned->stage) ||
+        !is_number(tp_rank, planned->tp_rank))
         return base_fail(error, BASE_EFORMAT,
-                         "'%s' holds the shard of stage %s, tensor rank %s of a layout of --tp %s --pp %s; were files swapped or renamed?",
+                         "'%s' holds the shard of stage %s, tensor rank %s of a layout of --tp %s --pp %s; were files "
+                         "swapped or renamed?",
                          path, stage, tp_rank, tp, pp);
     return BASE_OK;
 }
@@ -175,11 +177,14 @@ static base_status check_entries(const shard_file *planned, const safetensors_en
         if (record != NULL)
             shard_slice_name(&record->slice, name);
         uint64_t offset = (uint64_t)((const char *)entries[i].tensor.data - (const char *)map);
-        if (record == NULL || strcmp(name, entries[i].name) != 0 || offset != record->offset || entries[i].tensor.bytes != record->bytes)
-            return base_fail(error, BASE_EFORMAT, "'%s': tensor '%s' is not where the manifest has it", path, entries[i].name);
+        if (record == NULL || strcmp(name, entries[i].name) != 0 || offset != record->offset ||
+            entries[i].tensor.bytes != record->bytes)
+            return base_fail(error, BASE_EFORMAT, "'%s': tensor '%s' is not where the manifest has it", path,
+                             entries[i].name);
     }
     if (at != planned->n_records)
-        return base_fail(error, BASE_EFORMAT, "'%s' has %zu tensors; the manifest lists %zu", path, at, planned->n_records);
+        return base_fail(error, BASE_EFORMAT, "'%s' has %zu tensors; the manifest lists %zu", path, at,
+                         planned->n_records);
     return BASE_OK;
 }
 
@@ -209,8 +214,8 @@ static base_status header_json(const mapped_file *mapped, const char *path, json
     return shard_json_parse(path, reader.at, length, out, error);
 }
 
-static base_status check_file(const shard_set *set, const shard_file *planned, const mapped_file *mapped, const char *path,
-                              base_error *error)
+static base_status check_file(const shard_set *set, const shard_file *planned, const mapped_file *mapped,
+                              const char *path, base_error *error)
 {
     safetensors_entry *entries = NULL;
     size_t n = 0;
@@ -233,7 +238,8 @@ static base_status check_file(const shard_set *set, const shard_file *planned, c
 
 /* --- opening one file --- */
 
-static base_status open_planned(const shard_set *set, const shard_file *planned, shard_rank_file **out, base_error *error)
+static base_status open_planned(const shard_set *set, const shard_file *planned, shard_rank_file **out,
+                                base_error *error)
 {
     char path[sizeof set->dir + sizeof planned->name];
     snprintf(path, sizeof path, "%s/%s", set->dir, planned->name);
@@ -258,11 +264,13 @@ base_status shard_rank_file_open(const shard_set *set, uint32_t tp, uint32_t pp,
     const shard_manifest *m = &set->manifest;
     if (tp != m->tp || pp != m->pp)
         return base_fail(error, BASE_EINVAL,
-                         "'%s' was sharded for --tp %u --pp %u, not for --tp %u --pp %u; start that layout, or shard the model again",
+                         "'%s' was sharded for --tp %u --pp %u, not for --tp %u --pp %u; start that layout, or shard "
+                         "the model again",
                          set->dir, m->tp, m->pp, tp, pp);
     const shard_file *planned = file_of(set, tp_rank, stage);
     if (planned == NULL)
-        return base_fail(error, BASE_EINVAL, "tensor rank %u, stage %u is outside the layout of %u x %u", tp_rank, stage, tp, pp);
+        return base_fail(error, BASE_EINVAL, "tensor rank %u, stage %u is outside the layout of %u x %u", tp_rank,
+                         stage, tp, pp);
     return open_planned(set, planned, out, error);
 }
 
@@ -290,19 +298,22 @@ static const shard_record *find_record(const shard_rank_file *file, const shard_
         const shard_slice *s = &planned->records[i].slice;
         if (!shard_slice_is_same(s, slice))
             continue;
-        bool same = s->rows.begin == slice->rows.begin && s->rows.end == slice->rows.end && s->columns.begin == slice->columns.begin &&
-                    s->columns.end == slice->columns.end && s->unit == slice->unit && s->is_matrix == slice->is_matrix;
+        bool same = s->rows.begin == slice->rows.begin && s->rows.end == slice->rows.end &&
+                    s->columns.begin == slice->columns.begin && s->columns.end == slice->columns.end &&
+                    s->unit == slice->unit && s->is_matrix == slice->is_matrix;
         if (!same)
             break;
         return &planned->records[i];
     }
     char name[SHARD_SLICE_NAME];
     shard_slice_name(slice, name);
-    base_fail(error, BASE_ENOTFOUND, "'%s/%s' does not hold '%s' as this layout needs it", file->set->dir, planned->name, name);
+    base_fail(error, BASE_ENOTFOUND, "'%s/%s' does not hold '%s' as this layout needs it", file->set->dir,
+              planned->name, name);
     return NULL;
 }
 
-base_status shard_rank_file_matrix(const shard_rank_file *file, const shard_slice *slice, pack_matrix *out, base_error *error)
+base_status shard_rank_file_matrix(const shard_rank_file *file, const shard_slice *slice, pack_matrix *out,
+                                   base_error *error)
 {
     const shard_record *record = find_record(file, slice, error);
     if (record == NULL)
@@ -315,7 +326,8 @@ base_status shard_rank_file_matrix(const shard_rank_file *file, const shard_slic
     return BASE_OK;
 }
 
-base_status shard_rank_file_vector(const shard_rank_file *file, const shard_slice *slice, float **out, base_error *error)
+base_status shard_rank_file_vector(const shard_rank_file *file, const shard_slice *slice, float **out,
+                                   base_error *error)
 {
     const shard_record *record = find_record(file, slice, error);
     if (record == NULL)
@@ -347,8 +359,8 @@ static base_status bring(const loading *l, uint64_t offset, size_t size, base_er
         (void)madvise(map + ahead, STRIDE, MADV_WILLNEED);
     if (madvise(map + begin, (size_t)(end - begin), MADV_POPULATE_READ) != 0) {
         if (errno != EINVAL) /* EFAULT: the disk, or a file that was cut meanwhile */
-            return base_fail(error, BASE_EIO, "cannot read '%s/%s' at byte %llu", l->file->set->dir, l->file->planned->name,
-                             (unsigned long long)begin);
+            return base_fail(error, BASE_EIO, "cannot read '%s/%s' at byte %llu", l->file->set->dir,
+                             l->file->planned->name, (unsigned long long)begin);
         for (uint64_t at = begin; at < end; at += 4096) /* a kernel before 5.14 */
             (void)*(volatile const char *)(map + at);
     }
@@ -385,7 +397,8 @@ static base_status load_record(loading *l, const shard_record *record, base_erro
     if (strcmp(sum, record->sum) == 0)
         return BASE_OK;
     shard_slice_name(&record->slice, name);
-    return base_fail(error, BASE_EFORMAT, "'%s/%s' is damaged: the checksum of tensor '%s' does not match; copy or write the file again",
+    return base_fail(error, BASE_EFORMAT,
+                     "'%s/%s' is damaged: the checksum of tensor '%s' does not match; copy or write the file again",
                      l->file->set->dir, l->file->planned->name, name);
 }
 
@@ -398,7 +411,8 @@ static base_status load_file(loading *l, base_error *error)
     return status;
 }
 
-base_status shard_rank_file_load_unchecked(shard_rank_file *file, shard_progress *progress, void *context, base_error *error)
+base_status shard_rank_file_load_unchecked(shard_rank_file *file, shard_progress *progress, void *context,
+                                           base_error *error)
 {
     loading l = {.file = file, .progress = progress, .context = context};
     l.total = file->planned->bytes - file->planned->data_offset;
@@ -462,15 +476,16 @@ static void verify_extra(verifying *v, const shard_set *set, const shard_extra *
     } else {
         shard_sum_of(text.data, text.size, sum);
         if (text.size != extra->bytes || strcmp(sum, extra->sum) != 0) {
-            base_fail(&error, BASE_EFORMAT, "'%s/%s' is damaged: its size or checksum does not match", set->dir, extra->name);
+            base_fail(&error, BASE_EFORMAT, "'%s/%s' is damaged: its size or checksum does not match", set->dir,
+                      extra->name);
             note_fault(v, &error);
         }
     }
     base_buf_release(&text);
 }
 
-base_status shard_set_verify(const char *dir, shard_progress *progress, void (*fault)(void *context, const char *text), void *context,
-                             base_error *error)
+base_status shard_set_verify(const char *dir, shard_progress *progress, void (*fault)(void *context, const char *text),
+                             void *context, base_error *error)
 {
     shard_set *set = NULL;
     base_status status = shard_set_open(dir, &set, error);
@@ -487,7 +502,8 @@ base_status shard_set_verify(const char *dir, shard_progress *progress, void (*f
     for (size_t i = 0; i < m->n_extras && status == BASE_OK; i++)
         verify_extra(&v, set, &m->extras[i]);
     if (status == BASE_OK && v.n_faults > 0)
-        status = base_fail(error, BASE_EFORMAT, "'%s' is not sound: %zu thing%s wrong", dir, v.n_faults, v.n_faults == 1 ? " is" : "s are");
+        status = base_fail(error, BASE_EFORMAT, "'%s' is not sound: %zu thing%s wrong", dir, v.n_faults,
+                           v.n_faults == 1 ? " is" : "s are");
     shard_sum_destroy(&v.l.sum);
     shard_set_close(&set);
     return status;

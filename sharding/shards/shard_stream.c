@@ -35,7 +35,7 @@ typedef struct piece {
     pack_matrix matrix;
     size_t unit_bytes;
     uint32_t n_units, unit_rows;
-    uint64_t at; /* bytes written */
+    uint64_t at;    /* bytes written */
     shard_sum *sum; /* borrowed */
 } piece;
 
@@ -52,7 +52,7 @@ typedef struct stream {
     job *jobs;
     size_t n_jobs;
     lane *lanes;
-    char *buffer; /* on a cache line */
+    char *buffer;  /* on a cache line */
     piece *pieces; /* of one tensor; at most one for each output */
     shard_sum **sums;
     shard_flush flush;
@@ -70,8 +70,8 @@ static int position_of(const shard_slice *s)
     if (arch_role_is_layer(s->role))
         return part + 1;
     bool before = s->role == ARCH_EMBEDDING || s->role == ARCH_ROPE_FREQUENCIES || s->role == ARCH_PATCH ||
-                  s->role == ARCH_PATCH_BIAS || s->role == ARCH_CLASS || s->role == ARCH_POSITION || s->role == ARCH_PRE_NORM ||
-                  s->role == ARCH_PRE_NORM_BIAS;
+                  s->role == ARCH_PATCH_BIAS || s->role == ARCH_CLASS || s->role == ARCH_POSITION ||
+                  s->role == ARCH_PRE_NORM || s->role == ARCH_PRE_NORM_BIAS;
     return part + (before ? 0 : 2);
 }
 
@@ -210,7 +210,8 @@ static base_status emit(stream *s, piece *p, const void *bytes, size_t size, bas
     for (size_t i = 0; i < p->n_jobs && status == BASE_OK; i++) {
         const output *out = &s->outputs[p->jobs[i].output];
         uint64_t offset = out->file->records[p->jobs[i].record].offset + p->at;
-        status = shard_output_write(&s->flush, s->writer->options.dir, out->file->name, out->fd, offset, bytes, size, error);
+        status =
+            shard_output_write(&s->flush, s->writer->options.dir, out->file->name, out->fd, offset, bytes, size, error);
         s->done += size;
         s->uncommitted += size;
     }
@@ -219,7 +220,8 @@ static base_status emit(stream *s, piece *p, const void *bytes, size_t size, bas
 }
 
 /* Panels [first, first + n) of a matrix into the buffer, dealt out to the lanes. */
-static base_status pack_panels(stream *s, const piece *p, const shard_tensor *tensor, uint32_t first, uint32_t n, base_error *error)
+static base_status pack_panels(stream *s, const piece *p, const shard_tensor *tensor, uint32_t first, uint32_t n,
+                               base_error *error)
 {
     const shard_writer *w = s->writer;
 #pragma omp parallel for num_threads((int)w->n_lanes) schedule(static, 1)
@@ -239,7 +241,8 @@ static base_status pack_panels(stream *s, const piece *p, const shard_tensor *te
     return BASE_OK;
 }
 
-static base_status write_units(stream *s, piece *p, const shard_tensor *tensor, uint32_t first, uint32_t n, base_error *error)
+static base_status write_units(stream *s, piece *p, const shard_tensor *tensor, uint32_t first, uint32_t n,
+                               base_error *error)
 {
     base_status status = BASE_OK;
     if (p->jobs->slice.is_matrix) {

@@ -17,7 +17,8 @@
 
 /* --- planning --- */
 
-base_status shard_writer_tensor(const shard_writer *writer, const shard_slice *slice, shard_tensor *out, base_error *error)
+base_status shard_writer_tensor(const shard_writer *writer, const shard_slice *slice, shard_tensor *out,
+                                base_error *error)
 {
     const shard_checkpoint *from = writer->from;
     return shard_source_find_role(from->source, &from->a, slice->part, slice->role, slice->layer, out, error);
@@ -158,8 +159,9 @@ static base_status plan_memory(shard_writer *w, base_error *error)
     uint64_t base = FIXED_BYTES + plan.lists + w->flush_limit;
     uint64_t lane = shard_pack_scratch_bytes(shard_pack_widest(&w->from->a)) + plan.unit_in_flight;
     if (base + lane > max)
-        return base_fail(error, BASE_EINVAL, "the widest rows of this model need %llu MiB of memory; --max-memory allows %llu MiB",
-                         (unsigned long long)((FIXED_BYTES + plan.lists + lane) * 8 / 7 >> 20) + 1, (unsigned long long)(max >> 20));
+        return base_fail(
+            error, BASE_EINVAL, "the widest rows of this model need %llu MiB of memory; --max-memory allows %llu MiB",
+            (unsigned long long)((FIXED_BYTES + plan.lists + lane) * 8 / 7 >> 20) + 1, (unsigned long long)(max >> 20));
     uint64_t lanes = (max - base) / lane;
     w->n_lanes = (uint32_t)(lanes < w->options.n_threads ? lanes : w->options.n_threads);
     if (w->n_lanes == 0)
@@ -174,10 +176,12 @@ static base_status plan_memory(shard_writer *w, base_error *error)
     return BASE_OK;
 }
 
-base_status shard_writer_open(const shard_checkpoint *from, const shard_write_options *options, shard_writer **out, base_error *error)
+base_status shard_writer_open(const shard_checkpoint *from, const shard_write_options *options, shard_writer **out,
+                              base_error *error)
 {
     if (from->source == NULL)
-        return base_fail(error, BASE_EINVAL, "'%s' is sharded already; shard the checkpoint that it came from", from->path);
+        return base_fail(error, BASE_EINVAL, "'%s' is sharded already; shard the checkpoint that it came from",
+                         from->path);
     shard_writer *w = calloc(1, sizeof *w);
     if (w == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory to shard '%s'", from->path);
@@ -249,7 +253,8 @@ static bool has_all_files(const shard_writer *w)
 {
     for (size_t i = 0; i < w->manifest.n_files; i++) {
         uint64_t bytes, allocated;
-        if (!shard_output_size(w->options.dir, w->manifest.files[i].name, "", &bytes, &allocated) || bytes != w->manifest.files[i].bytes)
+        if (!shard_output_size(w->options.dir, w->manifest.files[i].name, "", &bytes, &allocated) ||
+            bytes != w->manifest.files[i].bytes)
             return false;
     }
     return true;
@@ -276,8 +281,10 @@ static base_status check_manifest(const shard_writer *w, base_error *error)
     if (!shard_set_is_there(dir) || shard_writer_is_whole(w))
         return BASE_OK;
     if (read_set(dir, set, NULL) != BASE_OK || strcmp(set, w->manifest.set) != 0)
-        return base_fail(error, BASE_EINVAL,
-                         "'%s' holds shards of another source or with other options; remove them, or write to another directory", dir);
+        return base_fail(
+            error, BASE_EINVAL,
+            "'%s' holds shards of another source or with other options; remove them, or write to another directory",
+            dir);
     note(w, "files of the finished set are missing: they are written again");
     remove_file(dir, SHARD_MANIFEST, "");
     return BASE_OK;
@@ -286,7 +293,8 @@ static base_status check_manifest(const shard_writer *w, base_error *error)
 static int is_journal(const struct dirent *entry)
 {
     size_t n = strlen(entry->d_name), tail = sizeof SHARD_JOURNAL_TAIL - 1;
-    return strncmp(entry->d_name, "rank-", 5) == 0 && n > tail && strcmp(entry->d_name + n - tail, SHARD_JOURNAL_TAIL) == 0;
+    return strncmp(entry->d_name, "rank-", 5) == 0 && n > tail &&
+           strcmp(entry->d_name + n - tail, SHARD_JOURNAL_TAIL) == 0;
 }
 
 /* What another source or other options have begun here. */
@@ -357,7 +365,8 @@ static base_status complete_sums(shard_writer *w, base_error *error)
             return status;
         for (size_t k = 0; k < file->n_records; k++)
             if (!found || file->records[k].sum[0] == '\0')
-                return base_fail(error, BASE_EIO, "'%s/%s' is not finished; run the same command again", w->options.dir, file->name);
+                return base_fail(error, BASE_EIO, "'%s/%s' is not finished; run the same command again", w->options.dir,
+                                 file->name);
     }
     return BASE_OK;
 }

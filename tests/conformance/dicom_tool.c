@@ -1,8 +1,8 @@
 /* dicom_tool.c - image_decode_frame and dicom_text_read for tests/conformance/dicom.py, many files in one process.
  *
- * Asks on stdin: u32 what (0 the picture, 1 the stored samples of a DICOM file, 2 the text of an element), u32 frame (2: the tag), u32 size, the
- * file's bytes.  Answers on stdout: u32 status, u32 width, height, channels (0 on failure and for texts), u32 n and n bytes: pixels (u8), samples
- * (u16), UTF-8, or the error's text.  Native byte order. */
+ * Asks on stdin: u32 what (0 the picture, 1 the stored samples of a DICOM file, 2 the text of an element), u32 frame
+ * (2: the tag), u32 size, the file's bytes.  Answers on stdout: u32 status, u32 width, height, channels (0 on failure
+ * and for texts), u32 n and n bytes: pixels (u8), samples (u16), UTF-8, or the error's text.  Native byte order. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* metrics_tool.c - tools/metrics for tests/conformance/metrics.py: one request a line, one value a line.
  *
- *     {"metric": NAME, "n_classes": C, "positive": P, "cases": [{"prediction": S, "references": [S], "predicted": I, "truth": I,
- *      "kind": 0|1|2, "scores": [D], "predicted_labels": [B], "true_labels": [B]}]}
+ *     {"metric": NAME, "n_classes": C, "positive": P, "cases": [{"prediction": S, "references": [S], "predicted": I,
+ * "truth": I, "kind": 0|1|2, "scores": [D], "predicted_labels": [B], "true_labels": [B]}]}
  *
  * Answers VALUE, or "error: TEXT".  Memory goes with the process. */
 #include <jansson.h>

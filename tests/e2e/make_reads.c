@@ -1,6 +1,6 @@
-/* make_reads DIR: a small genome and reads of it, for `palmgrove variants`: DIR/ref.fa, reads.bam (both with their index) and
- * sites.vcf. Every tenth site from 300 on is a candidate; how many of the 40 reads over it support it goes round from none to
- * all. */
+/* make_reads DIR: a small genome and reads of it, for `palmgrove variants`: DIR/ref.fa, reads.bam (both with their
+ * index) and sites.vcf. Every tenth site from 300 on is a candidate; how many of the 40 reads over it support it goes
+ * round from none to all. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,8 +46,8 @@ static void write_read(FILE *sam, int start, int k)
         qualities[i] = (char)('!' + 20 + (i + k) % 20);
     }
     bases[READ_BASES] = qualities[READ_BASES] = '\0';
-    fprintf(sam, "r%d_%d\t%d\tchr20\t%d\t60\t%dM\t*\t0\t0\t%s\t%s\n", start, k, k % 2 ? 16 : 0, start + 1, READ_BASES, bases,
-            qualities);
+    fprintf(sam, "r%d_%d\t%d\tchr20\t%d\t60\t%dM\t*\t0\t0\t%s\t%s\n", start, k, k % 2 ? 16 : 0, start + 1, READ_BASES,
+            bases, qualities);
 }
 
 static int convert(const char *from, const char *to)
@@ -87,7 +87,8 @@ static int write_sites(const char *folder)
         return 1;
     fprintf(vcf, "##fileformat=VCFv4.2\n##contig=<ID=chr20,length=%d>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n",
             CONTIG_BASES);
-    fprintf(vcf, "chr20\t20\t.\t%c\t%c\t.\t.\t.\n", contig[19], other_base(contig[19])); /* too near to the end of the contig */
+    fprintf(vcf, "chr20\t20\t.\t%c\t%c\t.\t.\t.\n", contig[19],
+            other_base(contig[19])); /* too near to the end of the contig */
     for (int at = FIRST_SITE; at <= LAST_SITE; at += STRIDE)
         fprintf(vcf, "chr20\t%d\t.\t%c\t%c\t.\t.\t.\n", at + 1, contig[at], other_base(contig[at]));
     fprintf(vcf, "chr20\t701\t.\t%c\t%s\t.\t.\t.\n", contig[700], contig[700] == 'C' ? "A,G" : "C,CA");

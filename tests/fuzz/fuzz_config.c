@@ -1,5 +1,6 @@
-/* fuzz_config.c - any bytes as the description of a model, a config.json or the metadata of a GGUF file, a tower's too: an error, or a model whose every
- * dimension is usable, whose tensors have names, and which survives the way through arch_json. */
+/* fuzz_config.c - any bytes as the description of a model, a config.json or the metadata of a GGUF file, a tower's too:
+ * an error, or a model whose every dimension is usable, whose tensors have names, and which survives the way through
+ * arch_json. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,8 +32,9 @@ static void check_tower(const arch_tower *tower)
 {
     uint32_t side = tower->image_size / tower->patch_size;
     check_stack(&tower->stack);
-    if (side == 0 || side * side != tower->n_patches || tower->pool == 0 || side % tower->pool != 0 || arch_tower_vectors(tower) == 0 ||
-        strlen(tower->open) >= ARCH_MAX_MARK || tower->fit.kind > ARCH_FIT_CROP || tower->fit.pad_value[0] > 255)
+    if (side == 0 || side * side != tower->n_patches || tower->pool == 0 || side % tower->pool != 0 ||
+        arch_tower_vectors(tower) == 0 || strlen(tower->open) >= ARCH_MAX_MARK || tower->fit.kind > ARCH_FIT_CROP ||
+        tower->fit.pad_value[0] > 255)
         abort();
 }
 
@@ -66,10 +68,13 @@ static void make_decoder(const char *config, arch *out)
     out->gguf = true;
 }
 
-#define SIZES "\"hidden_size\": 8, \"intermediate_size\": 16, \"num_hidden_layers\": 1, \"num_attention_heads\": 2, \"num_key_value_heads\": 2, \"vocab_size\": 64}"
+#define SIZES                                                                                               \
+    "\"hidden_size\": 8, \"intermediate_size\": 16, \"num_hidden_layers\": 1, \"num_attention_heads\": 2, " \
+    "\"num_key_value_heads\": 2, \"vocab_size\": 64}"
 
 /* A decoder's file, or else a tower's, for one of two decoders. */
-static base_status read_any(const gguf_file *gguf, const shard_source *source, bool is_gemma, arch *out, base_error *error)
+static base_status read_any(const gguf_file *gguf, const shard_source *source, bool is_gemma, arch *out,
+                            base_error *error)
 {
     if (arch_load_gguf(gguf, "fuzz", source, out, error) == BASE_OK)
         return BASE_OK;

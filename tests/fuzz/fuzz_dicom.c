@@ -1,5 +1,5 @@
-/* fuzz_dicom.c - any bytes as a DICOM file: an error, or pixels within the limit; the first frame and the second.  Elements of its header as text:
- * an error, or UTF-8 without controls. */
+/* fuzz_dicom.c - any bytes as a DICOM file: an error, or pixels within the limit; the first frame and the second.
+ * Elements of its header as text: an error, or UTF-8 without controls. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -78,7 +78,8 @@ static void try_plan(const uint8_t *bytes, size_t size)
             sum += plan.images[i].pixels[j];
     }
     for (uint32_t i = 0; i < plan.n_vectors; i++) {
-        require(plan.vectors[i].kind < LINK_VECTOR_KINDS && plan.vectors[i].width == limits.vector_widths[plan.vectors[i].kind]);
+        require(plan.vectors[i].kind < LINK_VECTOR_KINDS &&
+                plan.vectors[i].width == limits.vector_widths[plan.vectors[i].kind]);
         for (uint32_t j = 0; j < plan.vectors[i].width * sizeof(float); j++)
             sum += ((const uint8_t *)plan.vectors[i].values)[j];
     }

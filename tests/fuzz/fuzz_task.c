@@ -1,5 +1,6 @@
-/* fuzz_task.c - any bytes as a task file: an error that says where, or a task that keeps its promises: filled in as its fields
- * ask it renders, with as many image slots as images, and the answers of its classes are taken for these classes. */
+/* fuzz_task.c - any bytes as a task file: an error that says where, or a task that keeps its promises: filled in as its
+ * fields ask it renders, with as many image slots as images, and the answers of its classes are taken for these
+ * classes. */
 #include <stdlib.h>
 #include <string.h>
 

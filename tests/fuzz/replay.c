@@ -1,8 +1,8 @@
 /* replay.c - drive a libFuzzer harness without libFuzzer: `replay_<name> FOLDER`.
  *
  * Every file of the folder is given to the harness as it is, cut short at many lengths, and with bytes overwritten by
- * awkward values, each time in memory of exactly its size, so that a sanitizer sees a read past the end.  What is tried is
- * the same on every run.  Fails when the folder holds nothing. */
+ * awkward values, each time in memory of exactly its size, so that a sanitizer sees a read past the end.  What is tried
+ * is the same on every run.  Fails when the folder holds nothing. */
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,8 +30,8 @@ static void run_changed(const uint8_t *bytes, size_t size, size_t at, uint64_t v
 
 static void run_file(const uint8_t *bytes, size_t size)
 {
-    static const uint64_t values[] = {0, 1, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FF0000000000000,
-                                      0x7FFFFFFFFFFFFFFF, UINT64_MAX};
+    static const uint64_t values[] = {
+        0, 1, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FF0000000000000, 0x7FFFFFFFFFFFFFFF, UINT64_MAX};
     uint64_t random = 88172645463325252u; /* xorshift64, fixed start */
     run_changed(bytes, size, 0, 0, 0);
     size_t stride = size / CUTS + 1;

@@ -82,15 +82,21 @@ static void write_tokenizer(const char *dir)
 void fake_checkpoint_write(const char *dir)
 {
     static const char config[] =
-        "{\"architectures\": [\"PalmEForConditionalGeneration\"], \"model_type\": \"palm_e\", \"torch_dtype\": \"bfloat16\",\n"
-        " \"text_config\": {\"model_type\": \"palm\", \"vocab_size\": 259, \"hidden_size\": 8, \"num_hidden_layers\": 2,\n"
+        "{\"architectures\": [\"PalmEForConditionalGeneration\"], \"model_type\": \"palm_e\", \"torch_dtype\": "
+        "\"bfloat16\",\n"
+        " \"text_config\": {\"model_type\": \"palm\", \"vocab_size\": 259, \"hidden_size\": 8, \"num_hidden_layers\": "
+        "2,\n"
         "  \"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"head_dim\": 4, \"intermediate_size\": 64,\n"
-        "  \"max_position_embeddings\": 4096, \"rope_theta\": 10000.0, \"rope_interleaved\": false, \"norm_type\": \"layernorm\",\n"
+        "  \"max_position_embeddings\": 4096, \"rope_theta\": 10000.0, \"rope_interleaved\": false, \"norm_type\": "
+        "\"layernorm\",\n"
         "  \"norm_eps\": 1e-6, \"hidden_act\": \"silu\", \"tie_word_embeddings\": true, \"logit_scale\": 0.35,\n"
         "  \"bos_token_id\": 1, \"eos_token_id\": 2},\n"
-        " \"vision_config\": {\"model_type\": \"vit_22b\", \"image_size\": 28, \"patch_size\": 14, \"num_channels\": 3,\n"
-        "  \"hidden_size\": 8, \"num_hidden_layers\": 1, \"num_attention_heads\": 2, \"head_dim\": 4, \"intermediate_size\": 16,\n"
-        "  \"norm_eps\": 1e-6, \"hidden_act\": \"gelu_tanh\", \"image_mean\": [0.5, 0.5, 0.5], \"image_std\": [0.5, 0.5, 0.5]},\n"
+        " \"vision_config\": {\"model_type\": \"vit_22b\", \"image_size\": 28, \"patch_size\": 14, \"num_channels\": "
+        "3,\n"
+        "  \"hidden_size\": 8, \"num_hidden_layers\": 1, \"num_attention_heads\": 2, \"head_dim\": 4, "
+        "\"intermediate_size\": 16,\n"
+        "  \"norm_eps\": 1e-6, \"hidden_act\": \"gelu_tanh\", \"image_mean\": [0.5, 0.5, 0.5], \"image_std\": [0.5, "
+        "0.5, 0.5]},\n"
         " \"projector_config\": {\"type\": \"affine\"}}\n";
     static const char exemplars[] = "{\"report\": \"Given <img>: all is well.\"}\n";
     write_tokenizer(dir);

@@ -1,13 +1,16 @@
 /* fake_model.h - a replica's arithmetic without a model: obeys step plans and samples deterministic tokens.
  *
- * Position p of a sequence holds state(p) = mix(state(p - 1), what was fed at p), kept in the KV blocks that the plan names, image rows
- * in the image slots it names.  So a token depends on every block, slot and feedback id of its sequence: if the scheduler hands out
- * a block twice, frees one too early or confuses slots, the answer differs from fake_expect, which knows none of these.
+ * Position p of a sequence holds state(p) = mix(state(p - 1), what was fed at p), kept in the KV blocks that the plan
+ * names, image rows in the image slots it names.  So a token depends on every block, slot and feedback id of its
+ * sequence: if the scheduler hands out a block twice, frees one too early or confuses slots, the answer differs from
+ * fake_expect, which knows none of these.
  *
- * With limits.n_draft_blocks there is a draft model: it keeps the same states in blocks of its own, over the text alone, and guesses what would be
- * picked after them but for one guess in four.  So without images three of four guesses are right, and far fewer when its blocks are confused.
+ * With limits.n_draft_blocks there is a draft model: it keeps the same states in blocks of its own, over the text
+ * alone, and guesses what would be picked after them but for one guess in four.  So without images three of four
+ * guesses are right, and far fewer when its blocks are confused.
  *
- * Tokens are the printable ids of the test tokenizer (fake_tokenizer.h): the id of character c is FAKE_FIRST_CHAR + c. */
+ * Tokens are the printable ids of the test tokenizer (fake_tokenizer.h): the id of character c is FAKE_FIRST_CHAR + c.
+ */
 #ifndef PALMGROVE_TESTS_FAKE_MODEL_H
 #define PALMGROVE_TESTS_FAKE_MODEL_H
 
@@ -18,12 +21,14 @@
 
 enum { FAKE_BOS = 1, FAKE_EOS = 2, FAKE_FIRST_CHAR = 3, FAKE_VOCAB = 3 + 256 };
 
-/* Seven tokens of eight follow the position, so that they can be guessed from those before; the eighth follows the state. */
+/* Seven tokens of eight follow the position, so that they can be guessed from those before; the eighth follows the
+ * state. */
 #define FAKE_PHRASES (1u << 31)
 
 typedef struct fake_model {
     link_limits limits;
-    uint32_t eos_every; /* about one token in so many ends the text; 0: none ever does.  With FAKE_PHRASES or-ed in, answers repeat themselves */
+    uint32_t eos_every; /* about one token in so many ends the text; 0: none ever does.  With FAKE_PHRASES or-ed in,
+                           answers repeat themselves */
     uint64_t *kv;       /* [n_kv_blocks][32] */
     uint64_t *rows;     /* [n_image_slots][rows_per_image] */
     int32_t *sampled;   /* [max_seqs] */
@@ -121,7 +126,8 @@ static inline uint32_t fake_draft(fake_model *m, const link_plan *plan)
                 state = fake_mix(state, (uint64_t)guesses[g - 1]);
                 *fake_draft_state(m, blocks, pos - 1) = state;
             }
-            guesses[g] = fake_guess(state, slice->pos + slice->n_tokens - draft->n_guessed - 1 + g, &slice->sampling, m->eos_every);
+            guesses[g] = fake_guess(state, slice->pos + slice->n_tokens - draft->n_guessed - 1 + g, &slice->sampling,
+                                    m->eos_every);
             m->guesses[n_guesses++] = guesses[g];
         }
     }
@@ -131,10 +137,12 @@ static inline uint32_t fake_draft(fake_model *m, const link_plan *plan)
 /* Run one plan; result->tokens is borrowed from the model. */
 static inline void fake_model_step(fake_model *m, const link_plan *plan, link_result *result)
 {
-    *result = (link_result){.step = plan->step, .tokens = m->tokens, .guesses = m->guesses, .n_guesses = fake_draft(m, plan)};
+    *result =
+        (link_result){.step = plan->step, .tokens = m->tokens, .guesses = m->guesses, .n_guesses = fake_draft(m, plan)};
     for (uint32_t i = 0; i < plan->n_images; i++)
         for (uint32_t r = 0; r < m->limits.rows_per_image; r++)
-            m->rows[plan->images[i].slot * m->limits.rows_per_image + r] = fake_row(&m->limits, plan->images[i].pixels, r);
+            m->rows[plan->images[i].slot * m->limits.rows_per_image + r] =
+                fake_row(&m->limits, plan->images[i].pixels, r);
     for (uint32_t i = 0; i < plan->n_slices; i++) {
         const link_slice *slice = &plan->slices[i];
         const uint32_t *blocks = plan->blocks + slice->first_block;
@@ -152,11 +160,14 @@ static inline void fake_model_step(fake_model *m, const link_plan *plan, link_re
             if (t + slice->n_sampled < slice->n_tokens)
                 continue;
             if (slice->flags & LINK_SLICE_GIVEN)
-                m->sampled[slice->seq] = t + 1 < slice->n_tokens ? plan->tokens[slice->first_token + t + 1] : slice->given;
+                m->sampled[slice->seq] =
+                    t + 1 < slice->n_tokens ? plan->tokens[slice->first_token + t + 1] : slice->given;
             else
                 m->sampled[slice->seq] = fake_pick(state, pos, &slice->sampling, m->eos_every);
             m->tokens[result->n_tokens++] =
-                (link_token){.seq = slice->seq, .pos = pos, .token = m->sampled[slice->seq],
+                (link_token){.seq = slice->seq,
+                             .pos = pos,
+                             .token = m->sampled[slice->seq],
                              .logprob = fake_logprob(state, m->sampled[slice->seq]),
                              .logits_digest = (slice->flags & LINK_SLICE_DIGEST) ? state : 0};
         }
@@ -164,18 +175,21 @@ static inline void fake_model_step(fake_model *m, const link_plan *plan, link_re
 }
 
 /* The state after a prompt. */
-static inline uint64_t fake_state(const link_limits *limits, const int32_t *tokens, uint32_t n, const uint8_t *const *images)
+static inline uint64_t fake_state(const link_limits *limits, const int32_t *tokens, uint32_t n,
+                                  const uint8_t *const *images)
 {
     uint64_t state = 1;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t row = tokens[i] < 0 ? (uint32_t)(-1 - tokens[i]) : 0;
-        state = fake_mix(state, tokens[i] < 0 ? fake_row(limits, images[row / limits->rows_per_image], row % limits->rows_per_image)
-                                              : (uint64_t)tokens[i]);
+        state = fake_mix(
+            state, tokens[i] < 0 ? fake_row(limits, images[row / limits->rows_per_image], row % limits->rows_per_image)
+                                 : (uint64_t)tokens[i]);
     }
     return state;
 }
 
-/* What the answer must be, end-of-text token included; `images` are the prompt's pixels.  Returns the number of tokens. */
+/* What the answer must be, end-of-text token included; `images` are the prompt's pixels.  Returns the number of tokens.
+ */
 static inline uint32_t fake_expect(const link_limits *limits, uint32_t eos_every, const int32_t *tokens, uint32_t n,
                                    const uint8_t *const *images, const link_sampling *sampling, uint32_t max_tokens,
                                    int32_t *answer)

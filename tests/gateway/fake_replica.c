@@ -9,8 +9,15 @@
 
 static void say_hello(const fake_replica *r, link_end *end, base_buf *message)
 {
-    link_hello hello = {.protocol = LINK_PROTOCOL, .tp = 2, .pp = r->options.pp, .limits = r->options.limits, .isa = "fake",
-                        .n_threads = 1, .weights_bytes_max = 5 << 20, .kv_bytes_max = 2 << 20, .workspace_bytes_max = 1};
+    link_hello hello = {.protocol = LINK_PROTOCOL,
+                        .tp = 2,
+                        .pp = r->options.pp,
+                        .limits = r->options.limits,
+                        .isa = "fake",
+                        .n_threads = 1,
+                        .weights_bytes_max = 5 << 20,
+                        .kv_bytes_max = 2 << 20,
+                        .workspace_bytes_max = 1};
     memset(hello.model_digest, 'a', 64);
     base_buf_clear(message);
     link_hello_encode(&hello, message);

@@ -1,4 +1,5 @@
-/* fake_replica.h - a thread that obeys the link protocol with the arithmetic of fake_model.h, as fast or as badly as a test wants. */
+/* fake_replica.h - a thread that obeys the link protocol with the arithmetic of fake_model.h, as fast or as badly as a
+ * test wants. */
 #ifndef PALMGROVE_TESTS_FAKE_REPLICA_H
 #define PALMGROVE_TESTS_FAKE_REPLICA_H
 

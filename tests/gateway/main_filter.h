@@ -6,19 +6,19 @@
 #include <string.h>
 
 /* A name that no case has is a failure, not zero cases passed. */
-#define RUN_CASES(tests)                                                          \
-    int main(int argc, char **argv)                                               \
-    {                                                                             \
-        bool is_known = argc < 2;                                                 \
+#define RUN_CASES(tests)                                                           \
+    int main(int argc, char **argv)                                                \
+    {                                                                              \
+        bool is_known = argc < 2;                                                  \
         for (size_t i = 0; !is_known && i < sizeof(tests) / sizeof(tests)[0]; i++) \
-            is_known = strcmp((tests)[i].name, argv[1]) == 0;                     \
-        if (!is_known) {                                                          \
-            fprintf(stderr, "no case '%s'\n", argv[1]);                           \
-            return 2;                                                             \
-        }                                                                         \
-        if (argc > 1)                                                             \
-            cmocka_set_test_filter(argv[1]);                                      \
-        return cmocka_run_group_tests(tests, NULL, NULL);                         \
+            is_known = strcmp((tests)[i].name, argv[1]) == 0;                      \
+        if (!is_known) {                                                           \
+            fprintf(stderr, "no case '%s'\n", argv[1]);                            \
+            return 2;                                                              \
+        }                                                                          \
+        if (argc > 1)                                                              \
+            cmocka_set_test_filter(argv[1]);                                       \
+        return cmocka_run_group_tests(tests, NULL, NULL);                          \
     }
 
 #endif

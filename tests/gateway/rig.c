@@ -32,13 +32,26 @@ rig *rig_create(void)
     snprintf(r->link, sizeof r->link, "inproc://link");
     r->zmq = zmq_ctx_new();
     r->endpoints[0] = r->endpoint;
-    r->replica_options = (fake_replica_options){
-        .limits = {.max_seqs = 8, .max_positions = 4096, .max_step_tokens = 256, .n_kv_blocks = 512, .n_image_slots = 4,
-                   .rows_per_image = 4, .image_size = 28, .vocab_size = FAKE_VOCAB},
-        .pp = 2};
-    r->options = (coord_options){.model_dir = r->dir, .endpoints = r->endpoints, .n_endpoints = 1, .link = r->link,
-                                 .max_queue = 16, .step_tokens = 256, .max_message_bytes = 1 << 20,
-                                 .max_image_pixels = 1 << 20, .intake_threads = 2, .ready = on_ready, .ready_context = r};
+    r->replica_options = (fake_replica_options){.limits = {.max_seqs = 8,
+                                                           .max_positions = 4096,
+                                                           .max_step_tokens = 256,
+                                                           .n_kv_blocks = 512,
+                                                           .n_image_slots = 4,
+                                                           .rows_per_image = 4,
+                                                           .image_size = 28,
+                                                           .vocab_size = FAKE_VOCAB},
+                                                .pp = 2};
+    r->options = (coord_options){.model_dir = r->dir,
+                                 .endpoints = r->endpoints,
+                                 .n_endpoints = 1,
+                                 .link = r->link,
+                                 .max_queue = 16,
+                                 .step_tokens = 256,
+                                 .max_message_bytes = 1 << 20,
+                                 .max_image_pixels = 1 << 20,
+                                 .intake_threads = 2,
+                                 .ready = on_ready,
+                                 .ready_context = r};
     return r;
 }
 
@@ -155,9 +168,10 @@ wire_request text_request(const char *request_id, const char *text, uint32_t max
 {
     static _Thread_local wire_part part;
     part = (wire_part){.kind = WIRE_PART_TEXT, .text = text};
-    wire_request request = {.version = WIRE_VERSION, .kind = WIRE_REQUEST_GENERATE,
-                            .generate = {.parts = &part, .n_parts = 1, .sampling.top_p = 1.0f, .max_tokens = max_tokens,
-                                         .stream = stream}};
+    wire_request request = {
+        .version = WIRE_VERSION,
+        .kind = WIRE_REQUEST_GENERATE,
+        .generate = {.parts = &part, .n_parts = 1, .sampling.top_p = 1.0f, .max_tokens = max_tokens, .stream = stream}};
     snprintf(request.request_id, sizeof request.request_id, "%s", request_id);
     return request;
 }
@@ -170,8 +184,8 @@ bool rig_expect(const rig *r, const char *text, uint32_t max_tokens, const link_
     tokens[0] = FAKE_BOS;
     for (size_t i = 0; i < n; i++)
         tokens[i + 1] = FAKE_FIRST_CHAR + (uint8_t)text[i];
-    uint32_t n_made = fake_expect(&r->replica_options.limits, r->replica_options.eos_every, tokens, (uint32_t)n + 1, NULL,
-                                  sampling != NULL ? sampling : &greedy, max_tokens, made);
+    uint32_t n_made = fake_expect(&r->replica_options.limits, r->replica_options.eos_every, tokens, (uint32_t)n + 1,
+                                  NULL, sampling != NULL ? sampling : &greedy, max_tokens, made);
     bool ends = made[n_made - 1] == FAKE_EOS;
     n_made -= ends;
     for (uint32_t i = 0; i < n_made; i++)
@@ -181,7 +195,8 @@ bool rig_expect(const rig *r, const char *text, uint32_t max_tokens, const link_
     return ends;
 }
 
-void peer_check_answer(peer *p, const rig *r, const char *request_id, const char *text, uint32_t max_tokens, bool stream)
+void peer_check_answer(peer *p, const rig *r, const char *request_id, const char *text, uint32_t max_tokens,
+                       bool stream)
 {
     char expected[RIG_TEXT], streamed[RIG_TEXT] = "";
     bool ends = rig_expect(r, text, max_tokens, NULL, expected);

@@ -1,4 +1,5 @@
-/* rig.h - a coordinator with a fake replica, and clients that speak to it through real sockets, for the gateway tests. */
+/* rig.h - a coordinator with a fake replica, and clients that speak to it through real sockets, for the gateway tests.
+ */
 #ifndef PALMGROVE_TESTS_RIG_H
 #define PALMGROVE_TESTS_RIG_H
 
@@ -16,8 +17,8 @@
 enum { RIG_TEXT = 8192, RIG_TIMEOUT_MS = 20000 };
 
 typedef struct rig {
-    char dir[64];       /* of its own, removed at the end; holds the model and the sockets */
-    char endpoint[96];  /* ipc */
+    char dir[64];      /* of its own, removed at the end; holds the model and the sockets */
+    char endpoint[96]; /* ipc */
     char link[96];
     void *zmq;
     coord *coord;
@@ -29,7 +30,8 @@ typedef struct rig {
     atomic_bool is_ready;
 } rig;
 
-/* Options that most tests want: 1 endpoint on ipc, a queue of 16, a replica of 2 stages, 8 sequences, 4096 positions. */
+/* Options that most tests want: 1 endpoint on ipc, a queue of 16, a replica of 2 stages, 8 sequences, 4096 positions.
+ */
 rig *rig_create(void);
 /* Start the coordinator and the replica, wait for the ready line. */
 void rig_start(rig *r);
@@ -63,6 +65,7 @@ wire_request text_request(const char *request_id, const char *text, uint32_t max
 bool rig_expect(const rig *r, const char *text, uint32_t max_tokens, const link_sampling *sampling, char *answer);
 
 /* Run a request whose answer is known, stream or whole, and compare. */
-void peer_check_answer(peer *p, const rig *r, const char *request_id, const char *text, uint32_t max_tokens, bool stream);
+void peer_check_answer(peer *p, const rig *r, const char *request_id, const char *text, uint32_t max_tokens,
+                       bool stream);
 
 #endif

@@ -153,8 +153,8 @@ static wire_stats settle(rig *r)
     return stats;
 }
 
-/* 32 clients at once, a quarter of them vanishing mid-stream and a quarter sending garbage: every well-formed request that
- * stays is answered rightly, and memory goes back to where it was after the first crowd. */
+/* 32 clients at once, a quarter of them vanishing mid-stream and a quarter sending garbage: every well-formed request
+ * that stays is answered rightly, and memory goes back to where it was after the first crowd. */
 static void crowd(void **state)
 {
     (void)state;
@@ -166,7 +166,8 @@ static void crowd(void **state)
     wire_stats first = settle(r);
     crowd_comes(r);
     wire_stats second = settle(r);
-    assert_int_equal(second.requests_finished + second.requests_canceled + second.requests_failed, second.requests_admitted);
+    assert_int_equal(second.requests_finished + second.requests_canceled + second.requests_failed,
+                     second.requests_admitted);
     assert_int_equal(second.requests_failed, 0);
     assert_true(second.requests_canceled > 0);
     assert_int_equal(second.malformed_messages, 2 * 8 * N_ROUNDS * 20);
@@ -360,9 +361,11 @@ static void idle_sleeps(void **state)
     getrusage(RUSAGE_SELF, &before);
     base_clock_nap(1000000);
     getrusage(RUSAGE_SELF, &after);
-    int64_t us = (after.ru_utime.tv_sec - before.ru_utime.tv_sec + after.ru_stime.tv_sec - before.ru_stime.tv_sec) * 1000000 +
-                 after.ru_utime.tv_usec - before.ru_utime.tv_usec + after.ru_stime.tv_usec - before.ru_stime.tv_usec;
-    assert_true(us < 50000); /* the fake replica wakes twenty times a second, the sanitizers have threads of their own */
+    int64_t us =
+        (after.ru_utime.tv_sec - before.ru_utime.tv_sec + after.ru_stime.tv_sec - before.ru_stime.tv_sec) * 1000000 +
+        after.ru_utime.tv_usec - before.ru_utime.tv_usec + after.ru_stime.tv_usec - before.ru_stime.tv_usec;
+    assert_true(us <
+                50000); /* the fake replica wakes twenty times a second, the sanitizers have threads of their own */
     peer_close(&p);
     rig_end(r);
 }

@@ -108,8 +108,9 @@ static void images(void **state)
     send_parts(&p, "many", many, 6);
     peer_expect_error(&p, "many", BASE_ETOOBIG, "5 images");
     /* A PNG header that promises 40000 x 40000 pixels. */
-    static const uint8_t huge[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n', 0, 0, 0, 13, 'I', 'H', 'D', 'R', 0, 0, 0x9c, 0x40,
-                                   0, 0, 0x9c, 0x40, 8, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    static const uint8_t huge[] = {0x89, 'P', 'N', 'G',  '\r', '\n', 0x1a, '\n', 0,    0, 0, 13, 'I', 'H', 'D',
+                                   'R',  0,   0,   0x9c, 0x40, 0,    0,    0x9c, 0x40, 8, 2, 0,  0,   0,   0,
+                                   0,    0,   0,   0,    0,    0,    0,    0,    0,    0, 0, 0,  0,   0,   0};
     const wire_part enormous[] = {{.kind = WIRE_PART_IMAGE, .image = huge, .image_bytes = sizeof huge}};
     wire_reply reply;
     send_parts(&p, "huge", enormous, 1);
@@ -247,9 +248,9 @@ static void tokens_that_never_fit(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(garbage),           cmocka_unit_test(wrong_version), cmocka_unit_test(prompts),
-    cmocka_unit_test(images),            cmocka_unit_test(tasks),         cmocka_unit_test(too_large_message),
-    cmocka_unit_test(queue_full),        cmocka_unit_test(duplicate_id),  cmocka_unit_test(tokens_that_never_fit),
+    cmocka_unit_test(garbage),    cmocka_unit_test(wrong_version), cmocka_unit_test(prompts),
+    cmocka_unit_test(images),     cmocka_unit_test(tasks),         cmocka_unit_test(too_large_message),
+    cmocka_unit_test(queue_full), cmocka_unit_test(duplicate_id),  cmocka_unit_test(tokens_that_never_fit),
 };
 
 RUN_CASES(tests)

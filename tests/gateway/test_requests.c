@@ -280,10 +280,10 @@ static void ready_line(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(whole),        cmocka_unit_test(stream),           cmocka_unit_test(req_socket),
-    cmocka_unit_test(result_fields), cmocka_unit_test(stop_string),     cmocka_unit_test(image_prompt),
-    cmocka_unit_test(cancel),       cmocka_unit_test(deadline),         cmocka_unit_test(health_and_stats),
-    cmocka_unit_test(starting),     cmocka_unit_test(ready_line),
+    cmocka_unit_test(whole),         cmocka_unit_test(stream),      cmocka_unit_test(req_socket),
+    cmocka_unit_test(result_fields), cmocka_unit_test(stop_string), cmocka_unit_test(image_prompt),
+    cmocka_unit_test(cancel),        cmocka_unit_test(deadline),    cmocka_unit_test(health_and_stats),
+    cmocka_unit_test(starting),      cmocka_unit_test(ready_line),
 };
 
 RUN_CASES(tests)

@@ -84,7 +84,7 @@ static void bad_answers_are_refused(void **state)
     peer_expect_error(&p, "a", BASE_EINVAL, "generate.answer");
     wire_stats stats = peer_stats(&p);
     assert_int_equal(stats.running + stats.queued, 0); /* no place in the queue was lost */
-    long_answer[room] = '\0'; /* just fits */
+    long_answer[room] = '\0';                          /* just fits */
     request = score_request("abc", long_answer, false);
     wire_reply reply;
     peer_send(&p, &request);
@@ -100,8 +100,9 @@ static void bad_answers_are_refused(void **state)
 static void sites_tasks_are_asked(void **state)
 {
     (void)state;
-    static const char good[] = "{\"name\": \"greet\", \"title\": \"\", \"instruction\": \"\", \"query\": \"Hello {who}\", \"images\": 0,\n"
-                               "\"fields\": {\"who\": {\"kind\": \"text\", \"default\": \"you\"}}, \"answer\": {\"form\": \"text\"}}";
+    static const char good[] =
+        "{\"name\": \"greet\", \"title\": \"\", \"instruction\": \"\", \"query\": \"Hello {who}\", \"images\": 0,\n"
+        "\"fields\": {\"who\": {\"kind\": \"text\", \"default\": \"you\"}}, \"answer\": {\"form\": \"text\"}}";
     char dir[] = "/tmp/palmgrove-tasks-XXXXXX", path[64];
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/greet.json", dir);
@@ -138,7 +139,8 @@ static void sites_tasks_are_asked(void **state)
     rmdir(dir);
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(answers_are_scored), cmocka_unit_test(bad_answers_are_refused),
+static const struct CMUnitTest tests[] = {cmocka_unit_test(answers_are_scored),
+                                          cmocka_unit_test(bad_answers_are_refused),
                                           cmocka_unit_test(sites_tasks_are_asked)};
 
 RUN_CASES(tests)

@@ -1,5 +1,5 @@
-/* What may be spared and told: answers gone on with after a crash, prompts that begin alike, guesses.  Text and ids are always those of a run
- * that computed everything. */
+/* What may be spared and told: answers gone on with after a crash, prompts that begin alike, guesses.  Text and ids are
+ * always those of a run that computed everything. */
 #include "tests/gateway/rig.h"
 
 #include <zmq.h>
@@ -35,7 +35,8 @@ static wire_reply ask(peer *p, const char *stop)
     return reply;
 }
 
-/* From every place, with and without a stop string: the whole result is that of one run, and streamed is what had not been said. */
+/* From every place, with and without a stop string: the whole result is that of one run, and streamed is what had not
+ * been said. */
 static void check_resumed(peer *p, const char *stop)
 {
     wire_reply whole = ask(p, stop);
@@ -52,7 +53,8 @@ static void check_resumed(peer *p, const char *stop)
         assert_int_equal(reply.result.prompt_tokens, w->prompt_tokens);
         size_t length = strlen(w->text) - strlen(streamed);
         assert_string_equal(streamed, w->text + length);
-        snprintf(said, sizeof said, "%.*s", (int)length, w->text); /* a letter a token, but for what a stop string held back */
+        snprintf(said, sizeof said, "%.*s", (int)length,
+                 w->text); /* a letter a token, but for what a stop string held back */
         assert_true(strlen(said) <= n && strlen(said) + (stop != NULL ? strlen(stop) : 0) + 1 > n * (n < w->n_ids));
         wire_reply_release(&reply);
     }
@@ -169,7 +171,7 @@ static void savings_are_told(void **state)
     }
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(resumes), cmocka_unit_test(bad_ids_are_refused), cmocka_unit_test(savings_are_told),
-                                          cmocka_unit_test(model_guesses_are_told)};
+static const struct CMUnitTest tests[] = {cmocka_unit_test(resumes), cmocka_unit_test(bad_ids_are_refused),
+                                          cmocka_unit_test(savings_are_told), cmocka_unit_test(model_guesses_are_told)};
 
 RUN_CASES(tests)

@@ -1,13 +1,16 @@
-/* logits_tool.c - the logits of a model after given tokens, for comparisons with references (tests/golden/families, tests/conformance).
+/* logits_tool.c - the logits of a model after given tokens, for comparisons with references (tests/golden/families,
+ * tests/conformance).
  *
- *     mpirun -np TP*PP logits_tool MODEL TOKENS OUT [--chunk N] [--every] [--tp N] [--pp N] [--weights TYPE] [--images FILE] [--vectors FILE]
+ *     mpirun -np TP*PP logits_tool MODEL TOKENS OUT [--chunk N] [--every] [--tp N] [--pp N] [--weights TYPE] [--images
+ * FILE] [--vectors FILE]
  *
- * TOKENS holds ids separated by white space; they are prefilled in chunks of N (all at once without --chunk; 1 is decoding).  OUT
- * gets f32 [rows][V]: a row for the last token of every chunk, or with --every one for each token.  For --every each token is a
- * slice of its own: keys are stored before attention, so slices of one sequence may follow one another in a plan.
- * --images: raw pixels [image_size][image_size][3] of any number of images; -1 - k in TOKENS is row k of their vectors.  A chunk that would
- * end inside an image goes to its end.  --vectors gets the images' vectors, f32 [images][rows][d], from rank 0.
- * The last stage's tensor rank 0 writes OUT. */
+ * TOKENS holds ids separated by white space; they are prefilled in chunks of N (all at once without --chunk; 1 is
+ * decoding).  OUT gets f32 [rows][V]: a row for the last token of every chunk, or with --every one for each token.  For
+ * --every each token is a slice of its own: keys are stored before attention, so slices of one sequence may follow one
+ * another in a plan.
+ * --images: raw pixels [image_size][image_size][3] of any number of images; -1 - k in TOKENS is row k of their vectors.
+ * A chunk that would end inside an image goes to its end.  --vectors gets the images' vectors, f32 [images][rows][d],
+ * from rank 0. The last stage's tensor rank 0 writes OUT. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +21,10 @@
 #include "worker/kernels/kern.h"
 #include "worker/model/model.h"
 
-enum { MAX_TOKENS = 1 << 20, WHOLE_EVERY = 64 }; /* with --every a plan holds that many slices, or their logits would fill the memory */
+enum {
+    MAX_TOKENS = 1 << 20,
+    WHOLE_EVERY = 64
+}; /* with --every a plan holds that many slices, or their logits would fill the memory */
 
 typedef struct job {
     const char *model, *tokens_file, *out_file, *images_file, *vectors_file;
@@ -119,17 +125,18 @@ static base_status check_tokens(const job *j, const arch *a, base_error *error)
     int64_t least = -(int64_t)j->n_images * j->rows_per_image;
     for (uint32_t i = 0; i < j->n_tokens; i++)
         if (j->tokens[i] < least || j->tokens[i] >= (int64_t)a->decoder.vocab_size)
-            return base_fail(error, BASE_EINVAL, "'%s': token %u is %d; the vocabulary has %u", j->tokens_file, i, j->tokens[i],
-                             a->decoder.vocab_size);
+            return base_fail(error, BASE_EINVAL, "'%s': token %u is %d; the vocabulary has %u", j->tokens_file, i,
+                             j->tokens[i], a->decoder.vocab_size);
     if (j->n_tokens > a->decoder.max_positions)
-        return base_fail(error, BASE_EINVAL, "'%s' holds %u tokens; the model has %u positions", j->tokens_file, j->n_tokens,
-                         a->decoder.max_positions);
+        return base_fail(error, BASE_EINVAL, "'%s' holds %u tokens; the model has %u positions", j->tokens_file,
+                         j->n_tokens, a->decoder.max_positions);
     return BASE_OK;
 }
 
 /* --- the plans --- */
 
-static void write_logits(void *context, const char *what, uint32_t layer, const float *values, size_t n_rows, size_t n_columns)
+static void write_logits(void *context, const char *what, uint32_t layer, const float *values, size_t n_rows,
+                         size_t n_columns)
 {
     job *j = context;
     (void)layer;
@@ -187,11 +194,17 @@ static void run_plans(job *j, model *m, plan_memory *p)
     uint64_t step = 0;
     uint32_t image_size = model_limits(m)->image_size;
     for (uint32_t i = 0; i < j->n_images; i++)
-        p->images[i] = (link_image){.slot = i, .pixels = (const uint8_t *)j->pixels.data + 3u * (size_t)i * image_size * image_size};
+        p->images[i] = (link_image){
+            .slot = i, .pixels = (const uint8_t *)j->pixels.data + 3u * (size_t)i * image_size * image_size};
     for (uint32_t pos = 0, n; pos < j->n_tokens; pos += n) {
         n = chunk_end(j, pos) - pos;
-        p->plan = (link_plan){.step = ++step, .slices = p->slices, .tokens = j->tokens + pos, .blocks = p->blocks, .images = p->images,
-                              .n_images = pos == 0 ? j->n_images : 0, .image_size = image_size};
+        p->plan = (link_plan){.step = ++step,
+                              .slices = p->slices,
+                              .tokens = j->tokens + pos,
+                              .blocks = p->blocks,
+                              .images = p->images,
+                              .n_images = pos == 0 ? j->n_images : 0,
+                              .image_size = image_size};
         if (j->every && j->n_images > 0) {
             add_slice(&p->plan, pos, n);
             p->slices[0].n_sampled = n;
@@ -208,28 +221,36 @@ static void run_plans(job *j, model *m, plan_memory *p)
 /* --- putting it together --- */
 
 /* Collective: stages exchange activations through buffers that every rank reserves. */
-static base_status make_grid(const job *j, par_world *world, const shard_checkpoint *checkpoint, par_grid **grid, base_error *error)
+static base_status make_grid(const job *j, par_world *world, const shard_checkpoint *checkpoint, par_grid **grid,
+                             base_error *error)
 {
     base_status status = par_grid_create(world, j->tp, j->pp, grid, error);
     if (status == BASE_OK)
-        status = par_grid_reserve(*grid, (j->chunk + j->rows_per_image) * ((size_t)checkpoint->a.decoder.stack.d + 1), 64, 64, error);
+        status = par_grid_reserve(*grid, (j->chunk + j->rows_per_image) * ((size_t)checkpoint->a.decoder.stack.d + 1),
+                                  64, 64, error);
     return status;
 }
 
-static base_status run_model(job *j, par_world *world, const shard_checkpoint *checkpoint, par_grid *grid, base_error *error)
+static base_status run_model(job *j, par_world *world, const shard_checkpoint *checkpoint, par_grid *grid,
+                             base_error *error)
 {
     uint32_t n_slices = j->every ? j->chunk : 1, n_blocks = j->n_tokens / LINK_KV_BLOCK_TOKENS + 1;
     shard_recipe recipe = {.kind = j->weights};
-    model_options options = {.limits = {.max_seqs = n_slices, .max_positions = j->n_tokens, .max_step_tokens = j->chunk + j->rows_per_image,
-                                        .n_kv_blocks = n_blocks, .n_image_slots = j->n_images},
-                             .probe = write_logits, .probe_context = j};
+    model_options options = {.limits = {.max_seqs = n_slices,
+                                        .max_positions = j->n_tokens,
+                                        .max_step_tokens = j->chunk + j->rows_per_image,
+                                        .n_kv_blocks = n_blocks,
+                                        .n_image_slots = j->n_images},
+                             .probe = write_logits,
+                             .probe_context = j};
     par_place place = par_grid_place(grid);
     plan_memory p = {0};
     model *m = NULL;
     base_status status = model_create(checkpoint, &recipe, grid, &options, &m, error);
     if (status == BASE_OK && !plan_take(&p, n_slices, n_blocks, j->n_images))
         status = base_fail(error, BASE_ENOMEM, "out of memory for plans");
-    if (status == BASE_OK && place.stage + 1 == place.pp && place.tp_rank == 0 && (j->out = fopen(j->out_file, "wb")) == NULL)
+    if (status == BASE_OK && place.stage + 1 == place.pp && place.tp_rank == 0 &&
+        (j->out = fopen(j->out_file, "wb")) == NULL)
         status = base_fail(error, BASE_EIO, "cannot create '%s'", j->out_file);
     bool wants_vectors = j->vectors_file != NULL && place.stage == 0 && place.tp_rank == 0;
     if (status == BASE_OK && wants_vectors && (j->vectors = fopen(j->vectors_file, "wb")) == NULL)
@@ -285,7 +306,8 @@ int main(int argc, char **argv)
     base_status status = BASE_EINVAL;
     bool asked = read_command_line(&j, argc, argv);
     if (!asked)
-        base_fail(&error, BASE_EINVAL, "usage: logits_tool MODEL TOKENS OUT [--chunk N] [--every] [--tp N] [--pp N] [--weights TYPE] "
+        base_fail(&error, BASE_EINVAL,
+                  "usage: logits_tool MODEL TOKENS OUT [--chunk N] [--every] [--tp N] [--pp N] [--weights TYPE] "
                   "[--images FILE] [--vectors FILE]");
     else
         status = run(&j, world, &error);

@@ -1,13 +1,14 @@
-/* test_palm_e.c - the engine against PyTorch: activations of every layer, image vectors and logits of one prompt (text, image, vectors, text).
+/* test_palm_e.c - the engine against PyTorch: activations of every layer, image vectors and logits of one prompt (text,
+ * image, vectors, text).
  *
  *     mpirun -np 1 golden_palm_e MODEL_DIR GOLDEN.safetensors
  *
- * Goldens are f32 computations on the same bf16 weights; tests/golden/palm_e/make_goldens.py makes them and tells which rows are kept.
- * One rank is enough: other layouts give the same bits (tests/mpi/test_model.c).
+ * Goldens are f32 computations on the same bf16 weights; tests/golden/palm_e/make_goldens.py makes them and tells which
+ * rows are kept. One rank is enough: other layouts give the same bits (tests/mpi/test_model.c).
  *
- * Tolerance, fixed before the first comparison: both sides round f32 sums of at most some thousand products in different orders, about
- * 1e-6 of the largest element per layer; over a dozen layers, norms and a softmax that may magnify, 2e-4 of the largest element of
- * the tensor leaves room and still fails on any wrong formula. */
+ * Tolerance, fixed before the first comparison: both sides round f32 sums of at most some thousand products in
+ * different orders, about 1e-6 of the largest element per layer; over a dozen layers, norms and a softmax that may
+ * magnify, 2e-4 of the largest element of the tensor leaves room and still fails on any wrong formula. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,7 +62,8 @@ static size_t full_row(const comparison *c, const char *what, size_t kept, size_
     return kept * (n_rows / n_kept);   /* every n-th row, or all */
 }
 
-static void compare(void *context, const char *what, uint32_t layer, const float *values, size_t n_rows, size_t n_columns)
+static void compare(void *context, const char *what, uint32_t layer, const float *values, size_t n_rows,
+                    size_t n_columns)
 {
     comparison *c = context;
     char name[64];
@@ -89,8 +91,8 @@ static void compare(void *context, const char *what, uint32_t layer, const float
     }
     free(expected);
     bool holds = shaped && worst <= GOLDEN_TOLERANCE * largest;
-    printf("%-12s %zu x %zu  largest %.4g, difference %.2e of it: %s\n", name, n_rows, n_columns, largest, worst / largest,
-           holds ? "ok" : "NOT OK");
+    printf("%-12s %zu x %zu  largest %.4g, difference %.2e of it: %s\n", name, n_rows, n_columns, largest,
+           worst / largest, holds ? "ok" : "NOT OK");
     c->n_compared++;
     c->n_failed += !holds;
 }
@@ -108,8 +110,11 @@ typedef struct prompt {
 
 static void add_slice(prompt *p, uint32_t begin, uint32_t end, uint32_t n_sampled)
 {
-    p->slices[p->plan.n_slices++] =
-        (link_slice){.pos = begin, .n_tokens = end - begin, .first_token = begin, .first_block = p->plan.n_blocks, .n_sampled = n_sampled};
+    p->slices[p->plan.n_slices++] = (link_slice){.pos = begin,
+                                                 .n_tokens = end - begin,
+                                                 .first_token = begin,
+                                                 .first_block = p->plan.n_blocks,
+                                                 .n_sampled = n_sampled};
     for (uint32_t b = 0; b * LINK_KV_BLOCK_TOKENS < end; b++)
         p->blocks[p->plan.n_blocks++] = b;
 }
@@ -153,10 +158,17 @@ static bool make_prompt(prompt *p, comparison *c)
     if (ids == NULL || image == NULL || logits == NULL || ids->shape[0] > MAX_POSITIONS || logits->shape[0] > MAX_KEPT)
         return false;
     uint32_t n = (uint32_t)ids->shape[0], n_image_rows = 0, at = 0;
-    p->plan = (link_plan){.step = 1, .n_images = 1, .n_tokens = n, .slices = p->slices, .tokens = p->tokens, .blocks = p->blocks,
+    p->plan = (link_plan){.step = 1,
+                          .n_images = 1,
+                          .n_tokens = n,
+                          .slices = p->slices,
+                          .tokens = p->tokens,
+                          .blocks = p->blocks,
                           .images = &p->image};
     for (uint32_t i = 0; i < n; i++)
-        p->tokens[i] = integer(ids, i) >= 0 ? integer(ids, i) : integer(ids, i) == -2 ? VECTOR : -1 - (int32_t)n_image_rows++;
+        p->tokens[i] = integer(ids, i) >= 0    ? integer(ids, i)
+                       : integer(ids, i) == -2 ? VECTOR
+                                               : -1 - (int32_t)n_image_rows++;
     p->plan.vectors = p->vectors;
     if (!take_vectors(p, find(c->g, "vectors"), n_image_rows))
         return false;
@@ -182,9 +194,13 @@ static base_status run(par_world *world, const char *dir, prompt *p, comparison 
     model *m = NULL;
     link_token tokens[MAX_KEPT + 1];
     link_result result = {.tokens = tokens};
-    model_options options = {.limits = {.max_seqs = MAX_KEPT + 1, .max_positions = MAX_POSITIONS, .max_step_tokens = MAX_POSITIONS,
-                                        .n_kv_blocks = MAX_BLOCKS, .n_image_slots = 1},
-                             .probe = compare, .probe_context = c};
+    model_options options = {.limits = {.max_seqs = MAX_KEPT + 1,
+                                        .max_positions = MAX_POSITIONS,
+                                        .max_step_tokens = MAX_POSITIONS,
+                                        .n_kv_blocks = MAX_BLOCKS,
+                                        .n_image_slots = 1},
+                             .probe = compare,
+                             .probe_context = c};
     base_status status = kern_select("auto", error);
     if (status == BASE_OK)
         status = shard_checkpoint_open(dir, &checkpoint, error);
@@ -220,7 +236,8 @@ int main(int argc, char **argv)
         status = run(world, argv[1], &p, &c, &error);
     if (status != BASE_OK)
         fprintf(stderr, "%s\n", error.text);
-    printf("%d tensors compared, %d differ by more than %g of their largest element\n", c.n_compared, c.n_failed, GOLDEN_TOLERANCE);
+    printf("%d tensors compared, %d differ by more than %g of their largest element\n", c.n_compared, c.n_failed,
+           GOLDEN_TOLERANCE);
     safetensors_release(&g.entries, g.n_entries);
     base_buf_release(&g.file);
     free(p.pixels);

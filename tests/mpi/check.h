@@ -10,12 +10,12 @@
 
 static int check_failures;
 
-#define CHECK(condition)                                                                                               \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            if (check_failures++ < 10)                                                                                 \
-                fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                                \
-        }                                                                                                              \
+#define CHECK(condition)                                                                \
+    do {                                                                                \
+        if (!(condition)) {                                                             \
+            if (check_failures++ < 10)                                                  \
+                fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
+        }                                                                               \
     } while (0)
 
 typedef struct check_case {

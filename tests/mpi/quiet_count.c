@@ -60,7 +60,10 @@ static count_owner owner_of(const char *name)
     static const char *const openmp[] = {"libgomp", "libomp", NULL};
     if (name[0] == '\0') /* the program itself */
         return COUNT_OURS;
-    return is_named(name, zmq) ? COUNT_ZMQ : is_named(name, mpi) ? COUNT_MPI : is_named(name, openmp) ? COUNT_OPENMP : COUNT_OTHERS;
+    return is_named(name, zmq)      ? COUNT_ZMQ
+           : is_named(name, mpi)    ? COUNT_MPI
+           : is_named(name, openmp) ? COUNT_OPENMP
+                                    : COUNT_OTHERS;
 }
 
 static int note_code(struct dl_phdr_info *info, size_t size, void *context)
@@ -111,7 +114,8 @@ static bool is_after_call(const code_range *range, uintptr_t address)
 
 enum { STACK_WORDS = 256 };
 
-/* The allocator's entries below stand between a library and libc: what libc does in them, such as waiting for an arena, is the library's. */
+/* The allocator's entries below stand between a library and libc: what libc does in them, such as waiting for an arena,
+ * is the library's. */
 #define FRONT __attribute__((section("count_front"), noinline))
 extern const char __start_count_front[], __stop_count_front[]; /* the linker's */
 
@@ -299,15 +303,26 @@ static const char *call_name(unsigned call, char *number, size_t size)
     static const struct {
         unsigned call;
         const char *name;
-    } known[] = {{SYS_read, "read"},         {SYS_write, "write"},     {SYS_writev, "writev"},
-                 {SYS_readv, "readv"},       {SYS_mmap, "mmap"},       {SYS_munmap, "munmap"},
-                 {SYS_brk, "brk"},           {SYS_futex, "futex"},     {SYS_madvise, "madvise"},
-                 {SYS_nanosleep, "nanosleep"}, {SYS_getpid, "getpid"}, {SYS_sched_yield, "sched_yield"},
-                 {SYS_clock_nanosleep, "clock_nanosleep"},             {SYS_clock_gettime, "clock_gettime"},
-                 {SYS_process_vm_readv, "process_vm_readv"},           {SYS_epoll_pwait, "epoll_pwait"},
+    } known[] = {{SYS_read, "read"},
+                 {SYS_write, "write"},
+                 {SYS_writev, "writev"},
+                 {SYS_readv, "readv"},
+                 {SYS_mmap, "mmap"},
+                 {SYS_munmap, "munmap"},
+                 {SYS_brk, "brk"},
+                 {SYS_futex, "futex"},
+                 {SYS_madvise, "madvise"},
+                 {SYS_nanosleep, "nanosleep"},
+                 {SYS_getpid, "getpid"},
+                 {SYS_sched_yield, "sched_yield"},
+                 {SYS_clock_nanosleep, "clock_nanosleep"},
+                 {SYS_clock_gettime, "clock_gettime"},
+                 {SYS_process_vm_readv, "process_vm_readv"},
+                 {SYS_epoll_pwait, "epoll_pwait"},
                  {SYS_restart_syscall, "restart_syscall"},
 #ifdef SYS_poll
-                 {SYS_poll, "poll"},         {SYS_epoll_wait, "epoll_wait"},
+                 {SYS_poll, "poll"},
+                 {SYS_epoll_wait, "epoll_wait"},
 #endif
                  {SYS_ppoll, "ppoll"}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -318,7 +333,8 @@ static const char *call_name(unsigned call, char *number, size_t size)
     return number;
 }
 
-__attribute__((format(printf, 4, 5))) static unsigned add(char *text, unsigned size, unsigned at, const char *format, ...)
+__attribute__((format(printf, 4, 5))) static unsigned add(char *text, unsigned size, unsigned at, const char *format,
+                                                          ...)
 {
     va_list arguments;
     va_start(arguments, format);

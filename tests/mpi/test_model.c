@@ -1,9 +1,9 @@
 /* test_model.c - the same request gives the same bits in any layout, chunking, company and kernel set.
  *
- * A prompt of text, an image, vectors of three kinds and text again is prefilled and decoded on a tiny checkpoint; the digests of all sampled logits
- * and the tokens are folded into one number.  Every way of running it must give the golden number below, which was printed by
- *     mpirun -np 1 mpi_test_model print
- * The kernels fix the order of every operation, so the number is the same on every machine. */
+ * A prompt of text, an image, vectors of three kinds and text again is prefilled and decoded on a tiny checkpoint; the
+ * digests of all sampled logits and the tokens are folded into one number.  Every way of running it must give the
+ * golden number below, which was printed by mpirun -np 1 mpi_test_model print The kernels fix the order of every
+ * operation, so the number is the same on every machine. */
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -77,7 +77,8 @@ static int32_t prompt_token(uint32_t i)
 static link_vector prompt_vector(uint32_t v)
 {
     enum { STATE = LINK_VECTOR_ENCODERS, PULSE, WIDTH_MAX = 44 };
-    static const link_vector shapes[N_VECTORS] = {{STATE, 7, NULL}, {LINK_VECTOR_EMBEDDING, WIDTH_MAX, NULL}, {PULSE, 3, NULL}, {STATE, 7, NULL}};
+    static const link_vector shapes[N_VECTORS] = {
+        {STATE, 7, NULL}, {LINK_VECTOR_EMBEDDING, WIDTH_MAX, NULL}, {PULSE, 3, NULL}, {STATE, 7, NULL}};
     static float values[N_VECTORS][WIDTH_MAX];
     for (uint32_t i = 0; i < shapes[v].width; i++)
         values[v][i] = (float)((int32_t)(((v * 64 + i) * 2654435761u) >> 20) - 2048) / 1024.0f;
@@ -100,11 +101,18 @@ static uint32_t block_of(uint32_t seq, uint32_t b)
     return seq < 2 ? scattered[seq][b] : 6 + seq;
 }
 
-static void add_slice(plan_memory *p, uint32_t seq, uint32_t pos, uint32_t n, uint32_t n_sampled, uint32_t flags, bool sampled)
+static void add_slice(plan_memory *p, uint32_t seq, uint32_t pos, uint32_t n, uint32_t n_sampled, uint32_t flags,
+                      bool sampled)
 {
     link_plan *plan = &p->plan;
     plan->slices[plan->n_slices++] = (link_slice){
-        .seq = seq, .pos = pos, .n_tokens = n, .first_token = plan->n_tokens, .first_block = plan->n_blocks, .n_sampled = n_sampled, .flags = flags,
+        .seq = seq,
+        .pos = pos,
+        .n_tokens = n,
+        .first_token = plan->n_tokens,
+        .first_block = plan->n_blocks,
+        .n_sampled = n_sampled,
+        .flags = flags,
         .sampling = {.temperature = sampled ? 1.5f : 0.0f, .top_k = 40, .top_p = 0.95f, .seed = 77},
     };
     for (uint32_t b = 0; b * LINK_KV_BLOCK_TOKENS < pos + n; b++)
@@ -116,7 +124,8 @@ static void add_prompt_slice(plan_memory *p, uint32_t pos, uint32_t n, bool is_l
     add_slice(p, 0, pos, n, is_last, is_last ? LINK_SLICE_DIGEST : 0, sampled);
     for (uint32_t i = pos; i < pos + n; i++) {
         bool is_vector = i >= VECTORS_AT && i < TEXT_AT;
-        p->plan.tokens[p->plan.n_tokens++] = is_vector ? -1 - (int32_t)(N_SLOTS * N_IMAGE + p->plan.n_vectors) : prompt_token(i);
+        p->plan.tokens[p->plan.n_tokens++] =
+            is_vector ? -1 - (int32_t)(N_SLOTS * N_IMAGE + p->plan.n_vectors) : prompt_token(i);
         if (is_vector)
             p->plan.vectors[p->plan.n_vectors++] = prompt_vector(i - VECTORS_AT);
     }
@@ -142,7 +151,11 @@ static void add_mates(run *r, plan_memory *p, uint32_t n_mates, uint32_t pos, ui
 static void start_plan(run *r, plan_memory *p)
 {
     *p = (plan_memory){0};
-    p->plan = (link_plan){.step = ++r->step, .slices = p->slices, .tokens = p->tokens, .blocks = p->blocks, .images = &p->image,
+    p->plan = (link_plan){.step = ++r->step,
+                          .slices = p->slices,
+                          .tokens = p->tokens,
+                          .blocks = p->blocks,
+                          .images = &p->image,
                           .vectors = p->vectors};
 }
 
@@ -205,7 +218,10 @@ static void decode(run *r, const way *w, bool sampled)
 
 /* --- running it --- */
 
-static const link_limits limits = {.max_seqs = MAX_SEQS, .max_positions = 128, .max_step_tokens = MAX_TOKENS, .n_kv_blocks = 8 + CROWD,
+static const link_limits limits = {.max_seqs = MAX_SEQS,
+                                   .max_positions = 128,
+                                   .max_step_tokens = MAX_TOKENS,
+                                   .n_kv_blocks = 8 + CROWD,
                                    .n_image_slots = N_SLOTS};
 
 static bool open_model(run *r, const char *dir, const golden *g, uint32_t n_threads, base_error *error)
@@ -262,8 +278,8 @@ static const way ways[] = {{LARGE_CHUNK, 1}, {MAX_TOKENS / 2, 0}, {1, 0}, {7, 1}
 enum { N_WAYS = sizeof ways / sizeof *ways };
 
 /* Run the first n_ways of running a request in one layout, with teams of n_threads. */
-static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t pp, const golden *g, const char *isa, size_t n_ways,
-                       uint32_t n_threads)
+static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t pp, const golden *g, const char *isa,
+                       size_t n_ways, uint32_t n_threads)
 {
     base_error error = {0};
     run r = {0};
@@ -279,8 +295,8 @@ static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t 
         uint64_t digest = digest_of(&r, &ways[i], g->sampled);
         bool equal = digest == g->digest || par_grid_place(r.grid).stage != 0;
         if (!equal)
-            fprintf(stderr, "tp %u pp %u %s, %u threads, chunk %u%s: digest %016llx\n", tp, pp, isa, n_threads, ways[i].chunk,
-                    ways[i].n_mates > 0 ? ", in company" : "", (unsigned long long)digest);
+            fprintf(stderr, "tp %u pp %u %s, %u threads, chunk %u%s: digest %016llx\n", tp, pp, isa, n_threads,
+                    ways[i].chunk, ways[i].n_mates > 0 ? ", in company" : "", (unsigned long long)digest);
         CHECK(equal);
     }
     model_destroy(&r.m);
@@ -300,7 +316,8 @@ static void for_each_golden(par_world *world, void (*check)(par_world *world, co
 
 /* The checkpoint has 4 groups of MLP columns and 4 layers. */
 enum { GRID_MAX = 4 };
-_Static_assert(LARGE_CHUNK >= GRID_MAX * MODEL_ROWS_DIVIDED && 7 < 2 * MODEL_ROWS_DIVIDED, "the chunks meet both paths");
+_Static_assert(LARGE_CHUNK >= GRID_MAX * MODEL_ROWS_DIVIDED && 7 < 2 * MODEL_ROWS_DIVIDED,
+               "the chunks meet both paths");
 
 static void check_layouts(par_world *world, const char *dir, const golden *g)
 {
@@ -336,7 +353,8 @@ static bool divide_alike(par_world *world, uint32_t tp)
     return alike;
 }
 
-/* Two stages of three ranks whose tensor groups lie on nodes alike and not (ranks a node; the whole group): rows may be divided differently then. */
+/* Two stages of three ranks whose tensor groups lie on nodes alike and not (ranks a node; the whole group): rows may be
+ * divided differently then. */
 static void check_nodes(par_world *world, const char *dir, const golden *g)
 {
     static const uint32_t node_ranks[][2] = {{1, 1}, {2, 2}, {1, 2}, {2, 3}};
@@ -379,10 +397,11 @@ static void print_digest(par_world *world, const char *dir, const golden *g)
         r.pixels[i] = (uint8_t)(i * 2654435761u >> 13);
     CHECK(open_model(&r, dir, g, 1, &error));
     static const char *const kinds[RECIPE_N_KINDS] = {"AUTO", "F32", "F16", "BF16", "INT8", "INT4"};
-    static const char *const activations[MODEL_N_ACTIVATIONS] = {"F32", "INT8"}, *const kvs[MODEL_N_KV_TYPES] = {"F32", "BF16", "INT8"};
-    printf("    {%s, RECIPE_%s, {MODEL_ACTIVATIONS_%s, MODEL_KV_%s}, %s, UINT64_C(0x%016llx)},\n", g->bf16 ? "true" : "false",
-           kinds[g->weights], activations[g->numerics.activations], kvs[g->numerics.kv], g->sampled ? "true" : "false",
-           (unsigned long long)digest_of(&r, &ways[0], g->sampled));
+    static const char *const activations[MODEL_N_ACTIVATIONS] = {"F32", "INT8"}, *const kvs[MODEL_N_KV_TYPES] = {
+                                                                                     "F32", "BF16", "INT8"};
+    printf("    {%s, RECIPE_%s, {MODEL_ACTIVATIONS_%s, MODEL_KV_%s}, %s, UINT64_C(0x%016llx)},\n",
+           g->bf16 ? "true" : "false", kinds[g->weights], activations[g->numerics.activations], kvs[g->numerics.kv],
+           g->sampled ? "true" : "false", (unsigned long long)digest_of(&r, &ways[0], g->sampled));
     model_destroy(&r.m);
     par_grid_destroy(&r.grid);
     base_buf_release(&r.message);
@@ -395,6 +414,10 @@ static void case_print(par_world *world)
 
 int main(int argc, char **argv)
 {
-    const check_case cases[] = {{"layouts", case_layouts}, {"threads", case_threads}, {"kernels", case_kernels}, {"nodes", case_nodes}, {"print", case_print}};
+    const check_case cases[] = {{"layouts", case_layouts},
+                                {"threads", case_threads},
+                                {"kernels", case_kernels},
+                                {"nodes", case_nodes},
+                                {"print", case_print}};
     return check_main(argc, argv, cases, sizeof cases / sizeof *cases);
 }

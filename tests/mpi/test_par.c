@@ -494,7 +494,10 @@ static void run_pipeline(par_world *world, par_grid *grid)
 {
     (void)world;
     const uint64_t n_plans = 150;
-    pipeline p = {.grid = grid, .team = make_team(1), .place = par_grid_place(grid), .values = malloc(STAGE_FLOATS * sizeof(float))};
+    pipeline p = {.grid = grid,
+                  .team = make_team(1),
+                  .place = par_grid_place(grid),
+                  .values = malloc(STAGE_FLOATS * sizeof(float))};
     reserve(grid);
     while (p.n_run < n_plans || (p.place.stage == 0 && p.n_results < n_plans)) {
         if (pipeline_turn(&p, n_plans))
@@ -533,10 +536,20 @@ static void case_refused(par_world *world)
 int main(int argc, char **argv)
 {
     static const check_case cases[] = {
-        {"agree", case_agree},     {"texts", case_texts},       {"broadcast", case_broadcast}, {"node", case_node},
-        {"sum_teams", case_sum_teams}, {"many_sums", case_many_sums}, {"sum_messages", case_sum_messages},
-        {"sum", case_sum},         {"columns", case_columns},   {"stages", case_stages},       {"plans", case_plans},
-        {"results", case_results}, {"pipeline", case_pipeline}, {"refused", case_refused},
+        {"agree", case_agree},
+        {"texts", case_texts},
+        {"broadcast", case_broadcast},
+        {"node", case_node},
+        {"sum_teams", case_sum_teams},
+        {"many_sums", case_many_sums},
+        {"sum_messages", case_sum_messages},
+        {"sum", case_sum},
+        {"columns", case_columns},
+        {"stages", case_stages},
+        {"plans", case_plans},
+        {"results", case_results},
+        {"pipeline", case_pipeline},
+        {"refused", case_refused},
         {"spins", case_spins},
     };
     return check_main(argc, argv, cases, sizeof cases / sizeof cases[0]);

@@ -1,10 +1,10 @@
 /* After "ready" the step loop makes no allocation and no system call of its own.
  *
- * A replica decodes four sequences, plans dispatched ahead as a coordinator does, new sequences now and then, and a fifth for which
- * a draft model guesses; over
- * 1,000 steps every request to the allocator and every system call of its main thread and team is counted and charged
- * to the code that made it (quiet_count.h).  Ours must be none.  Waiting (sched_yield, naps) is no work and is told
- * apart: with a core for each thread there is next to none of it under load, but a test machine has other work too. */
+ * A replica decodes four sequences, plans dispatched ahead as a coordinator does, new sequences now and then, and a
+ * fifth for which a draft model guesses; over 1,000 steps every request to the allocator and every system call of its
+ * main thread and team is counted and charged to the code that made it (quiet_count.h).  Ours must be none.  Waiting
+ * (sched_yield, naps) is no work and is told apart: with a core for each thread there is next to none of it under load,
+ * but a test machine has other work too. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -24,9 +24,9 @@
 
 enum {
     N_SEQS = 4,
-    N_GUESSES = 2, /* for one more, in every plan */
-    PROMPT = 48,   /* tokens: enough that its rows are divided among 3 ranks */
-    LIFE = 200,       /* steps of a sequence */
+    N_GUESSES = 2,     /* for one more, in every plan */
+    PROMPT = 48,       /* tokens: enough that its rows are divided among 3 ranks */
+    LIFE = 200,        /* steps of a sequence */
     BLOCKS_OF_SEQ = 8, /* (PROMPT + LIFE) / 32 rounded up */
     N_AHEAD = 3,
     N_WARM = 300, /* more than one life */
@@ -60,12 +60,18 @@ static link_slice slice_of(uint32_t seq, uint32_t step)
     return slice;
 }
 
-/* The fifth: the draft model reads a token, guesses, and the slice verifies; whether the guesses are right is nobody's concern here. */
+/* The fifth: the draft model reads a token, guesses, and the slice verifies; whether the guesses are right is nobody's
+ * concern here. */
 static void add_drafted(link_plan *plan, link_draft *draft, uint32_t step)
 {
     uint32_t pos = step % (LIFE - N_GUESSES);
-    plan->slices[plan->n_slices] = (link_slice){.seq = N_SEQS, .pos = pos, .n_tokens = 1 + N_GUESSES, .n_sampled = 1 + N_GUESSES,
-                                                .first_token = plan->n_tokens, .first_block = plan->n_blocks, .sampling = {.top_p = 1.0f}};
+    plan->slices[plan->n_slices] = (link_slice){.seq = N_SEQS,
+                                                .pos = pos,
+                                                .n_tokens = 1 + N_GUESSES,
+                                                .n_sampled = 1 + N_GUESSES,
+                                                .first_token = plan->n_tokens,
+                                                .first_block = plan->n_blocks,
+                                                .sampling = {.top_p = 1.0f}};
     *draft = (link_draft){.slice = plan->n_slices++, .pos = pos, .n_tokens = 1, .n_guessed = N_GUESSES};
     for (uint32_t i = 0; i < 1 + N_GUESSES; i++)
         plan->tokens[plan->n_tokens++] = i == 0 ? 9 : 0;
@@ -142,7 +148,8 @@ static void *front_run(void *context)
 static count_stage *map_stage(const char *path)
 {
     int file = open(path, O_RDWR);
-    void *memory = file >= 0 ? mmap(NULL, sizeof(count_stage), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) : MAP_FAILED;
+    void *memory =
+        file >= 0 ? mmap(NULL, sizeof(count_stage), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) : MAP_FAILED;
     if (file >= 0)
         close(file);
     CHECK(memory != MAP_FAILED);
@@ -159,8 +166,9 @@ static void report(par_world *world, const count_result *result, uint32_t tp, ui
     char what[64], text[PAR_TEXT_MAX];
     snprintf(what, sizeof what, "%d steps, tp %u x pp %u, %u threads,", N_COUNTED, tp, pp, n_threads);
     count_describe(result, text, sizeof text);
-    par_world_collect_text(world, atomic_load(&result->refused) ? "tracing is not allowed here: system calls were not counted" : text,
-                           print_line, what);
+    par_world_collect_text(
+        world, atomic_load(&result->refused) ? "tracing is not allowed here: system calls were not counted" : text,
+        print_line, what);
     CHECK(count_requests(result, COUNT_OURS) == 0);
     CHECK(count_calls(result, COUNT_OURS) == 0);
 }

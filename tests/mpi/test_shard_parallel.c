@@ -1,4 +1,5 @@
-/* Shards written by all ranks together: each its files, rank 0 the manifest; the same set whatever the number of ranks. */
+/* Shards written by all ranks together: each its files, rank 0 the manifest; the same set whatever the number of ranks.
+ */
 #include "tests/mpi/check.h"
 
 #include <dirent.h>
@@ -39,7 +40,12 @@ static const shard_recipe recipe = {.kind = RECIPE_INT8};
 
 static shard_write_options options_of(const char *dir)
 {
-    return (shard_write_options){.dir = dir, .tp = 3, .pp = 2, .recipe = &recipe, .max_memory = 128u << 20, .n_threads = 1,
+    return (shard_write_options){.dir = dir,
+                                 .tp = 3,
+                                 .pp = 2,
+                                 .recipe = &recipe,
+                                 .max_memory = 128u << 20,
+                                 .n_threads = 1,
                                  .made_by = "palmgrove test"};
 }
 
@@ -72,8 +78,8 @@ static void write_alone(const shard_checkpoint *from, const char *dir, char dige
     shard_writer *writer = NULL;
     shard_set *set = NULL;
     CHECK(shard_writer_open(from, &options, &writer, NULL) == BASE_OK);
-    CHECK(writer != NULL && shard_writer_prepare(writer, NULL) == BASE_OK && shard_writer_run(writer, 0, 1, NULL) == BASE_OK &&
-          shard_writer_finish(writer, NULL) == BASE_OK);
+    CHECK(writer != NULL && shard_writer_prepare(writer, NULL) == BASE_OK &&
+          shard_writer_run(writer, 0, 1, NULL) == BASE_OK && shard_writer_finish(writer, NULL) == BASE_OK);
     CHECK(shard_set_open(dir, &set, NULL) == BASE_OK);
     if (set != NULL)
         shard_set_digest(set, digest);

@@ -1,5 +1,5 @@
-/* Sums over tensor groups that lie on several nodes: neighbouring ranks play a node, evenly and not, so all that messages do between nodes is
- * done here on one machine; exact bytes on the wire, or bf16. */
+/* Sums over tensor groups that lie on several nodes: neighbouring ranks play a node, evenly and not, so all that
+ * messages do between nodes is done here on one machine; exact bytes on the wire, or bf16. */
 #include "tests/mpi/check.h"
 
 #include <stdlib.h>
@@ -287,7 +287,8 @@ static void combine_rounded(par_grid *grid, team *t, size_t n)
             sum += value;
             sizes += value < 0 ? -value : value;
         }
-        double off = (double)j.sums[i] - sum; /* each value passes at most 4 roundings of 2^-9: doubling among 6 with guests */
+        double off =
+            (double)j.sums[i] - sum; /* each value passes at most 4 roundings of 2^-9: doubling among 6 with guests */
         far += (off < 0 ? -off : off) > sizes * 4.5 / 512.0;
         j.bits[i] = (uint32_t)mix((uint64_t)j.sums[i], 0);
     }
@@ -301,8 +302,8 @@ static void combine_rounded(par_grid *grid, team *t, size_t n)
     free(j.sums);
 }
 
-/* Rounded sums differ between layouts, but in one layout the same values give the same bits, in whatever order messages arrive; and where no
- * message is sent nothing is rounded. */
+/* Rounded sums differ between layouts, but in one layout the same values give the same bits, in whatever order messages
+ * arrive; and where no message is sent nothing is rounded. */
 static void combine_rounded_again(par_grid *grid, team *t, size_t n)
 {
     par_place place = par_grid_place(grid);
@@ -336,7 +337,8 @@ static void divide_rounded(void *context, team_member *me)
     par_sum_rows_i64(j->grid, me, &row, 1, j->n);
 }
 
-/* Between two nodes a rounded sum has the same bits whether rows are divided or not: a prompt's chunks must not show. */
+/* Between two nodes a rounded sum has the same bits whether rows are divided or not: a prompt's chunks must not show.
+ */
 static void compare_rounded(par_grid *grid, team *t, size_t n)
 {
     job whole = {grid, malloc((n + 1) * sizeof *whole.sums), calloc(n + 1, sizeof *whole.bits), n}, divided = whole;
@@ -346,7 +348,8 @@ static void compare_rounded(par_grid *grid, team *t, size_t n)
     team_run(t, run_job, &whole);
     team_run(t, divide_rounded, &divided);
     par_rows own = par_rows_mine(grid, n);
-    CHECK(par_grid_n_nodes(grid) > 2 || memcmp(whole.sums + own.begin, divided.sums + own.begin, (own.end - own.begin) * sizeof *whole.sums) == 0);
+    CHECK(par_grid_n_nodes(grid) > 2 ||
+          memcmp(whole.sums + own.begin, divided.sums + own.begin, (own.end - own.begin) * sizeof *whole.sums) == 0);
     free(divided.sums);
     free(whole.sums);
     free(whole.bits);
@@ -430,7 +433,8 @@ static void case_columns(par_world *world)
 int main(int argc, char **argv)
 {
     static const check_case cases[] = {
-        {"nodes", case_nodes}, {"large", case_large}, {"many", case_many}, {"rows", case_rows}, {"many_rows", case_many_rows}, {"bf16", case_bf16}, {"columns", case_columns},
+        {"nodes", case_nodes},         {"large", case_large}, {"many", case_many},       {"rows", case_rows},
+        {"many_rows", case_many_rows}, {"bf16", case_bf16},   {"columns", case_columns},
     };
     return check_main(argc, argv, cases, sizeof cases / sizeof cases[0]);
 }

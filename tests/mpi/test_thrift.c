@@ -1,9 +1,9 @@
-/* test_thrift.c - what the scheduler spares its ranks does not show in the answers, on the real engine: blocks lent by other sequences, guesses
- * verified in one step (looked up, or a draft model's), answers gone on with after a crash.
+/* test_thrift.c - what the scheduler spares its ranks does not show in the answers, on the real engine: blocks lent by
+ * other sequences, guesses verified in one step (looked up, or a draft model's), answers gone on with after a crash.
  *
- * Rank 0 drives a scheduler over the link, as the coordinator does.  A few requests, some of which begin alike or show the same image, greedy
- * and sampled, are answered one after another by a scheduler that spares nothing; every other way of answering them must give the same tokens
- * and the same bits of all logits they were sampled from. */
+ * Rank 0 drives a scheduler over the link, as the coordinator does.  A few requests, some of which begin alike or show
+ * the same image, greedy and sampled, are answered one after another by a scheduler that spares nothing; every other
+ * way of answering them must give the same tokens and the same bits of all logits they were sampled from. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -54,7 +54,7 @@ typedef struct front {
     pthread_t thread;
     link_hello hello;
     base_buf message;
-    bool sees_all; /* what is being answered has no images, and it is alone */
+    bool sees_all;               /* what is being answered has no images, and it is alone */
     uint32_t n_guessed, n_right; /* by the draft model for such requests */
     job jobs[N_JOBS];
     uint8_t pixels[IMAGE_SIDE * IMAGE_SIDE * 3];
@@ -88,7 +88,10 @@ static void make_jobs(front *f)
         f->pixels[i] = (uint8_t)(i * 2654435761u >> 13);
     for (uint32_t i = 0; i < N_JOBS; i++) {
         job *j = &f->jobs[i];
-        *j = (job){.sampling = {.temperature = i % 2 == 0 ? 0.0f : 1.5f, .top_k = i == 3 ? 5 : 0, .top_p = i == 1 ? 0.8f : 1.0f, .seed = 11 + i}};
+        *j = (job){.sampling = {.temperature = i % 2 == 0 ? 0.0f : 1.5f,
+                                .top_k = i == 3 ? 5 : 0,
+                                .top_p = i == 1 ? 0.8f : 1.0f,
+                                .seed = 11 + i}};
         if (i >= 4) {
             add_text(j, 9, 9, 9, 0);
             add_image(f, j, rows);
@@ -105,12 +108,20 @@ static void submit(const front *f, sched *s, uint32_t i, const answer *resumed, 
     *out = (answer){0};
     for (uint32_t k = 0; k < n_resumed; k++)
         j.prompt[j.n_prompt++] = resumed->tokens[k];
-    sched_request request = {.user = out, .tokens = j.prompt, .n_tokens = j.n_prompt, .n_resumed = n_resumed, .images = j.images,
-                             .n_images = j.n_images, .image_digests = (const unsigned char (*)[PREFIX_IMAGES_BYTES])j.digests,
-                             .max_tokens = N_ANSWER, .sampling = j.sampling, .digest = true};
+    sched_request request = {.user = out,
+                             .tokens = j.prompt,
+                             .n_tokens = j.n_prompt,
+                             .n_resumed = n_resumed,
+                             .images = j.images,
+                             .n_images = j.n_images,
+                             .image_digests = (const unsigned char(*)[PREFIX_IMAGES_BYTES])j.digests,
+                             .max_tokens = N_ANSWER,
+                             .sampling = j.sampling,
+                             .digest = true};
     sched_seq *seq;
     base_error error = {0};
-    bool taken = sched_reserve(s, &error) == BASE_OK && sched_submit(s, &request, base_clock_us(), &seq, &error) == BASE_OK;
+    bool taken =
+        sched_reserve(s, &error) == BASE_OK && sched_submit(s, &request, base_clock_us(), &seq, &error) == BASE_OK;
     if (!taken)
         fprintf(stderr, "%s\n", error.text);
     CHECK(taken);
@@ -170,8 +181,12 @@ static bool run_dry(front *f, sched *s)
 
 static sched *open_sched(const front *f, const way *w)
 {
-    sched_options options = {.limits = f->hello.limits, .n_stages = f->hello.pp, .max_queue = 2 * N_JOBS, .policy = &sched_policy_fcfs,
-                             .keep_prefixes = w->keep_prefixes, .speculate = w->speculate};
+    sched_options options = {.limits = f->hello.limits,
+                             .n_stages = f->hello.pp,
+                             .max_queue = 2 * N_JOBS,
+                             .policy = &sched_policy_fcfs,
+                             .keep_prefixes = w->keep_prefixes,
+                             .speculate = w->speculate};
     sched *s = NULL;
     CHECK(sched_create(&options, &s, NULL) == BASE_OK);
     return s;
@@ -262,7 +277,8 @@ static void check_draft_ways(front *f)
     /* the model guesses nothing wrong for itself, hot or cold; rounded to 8 bits it is often right */
     CHECK(f->n_guessed > 20);
     CHECK(f->draft == DRAFT_ITSELF ? f->n_right == f->n_guessed : 2 * f->n_right > f->n_guessed);
-    fprintf(stderr, "guesses of the %s: %u of %u right\n", f->draft == DRAFT_ITSELF ? "model itself" : "model in int8", f->n_right, f->n_guessed);
+    fprintf(stderr, "guesses of the %s: %u of %u right\n", f->draft == DRAFT_ITSELF ? "model itself" : "model in int8",
+            f->n_right, f->n_guessed);
 }
 
 static void check_ways(front *f)
@@ -316,8 +332,15 @@ static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t 
     front *f = calloc(1, sizeof *f);
     f->draft = draft;
     base_error error = {0};
-    worker_options options = {.model = dir, .isa = "auto", .tp = tp, .pp = pp, .n_threads = 1, .max_seqs = MAX_SEQS, .max_step_tokens = 48,
-                              .n_image_slots = 3, .link = ENDPOINT,
+    worker_options options = {.model = dir,
+                              .isa = "auto",
+                              .tp = tp,
+                              .pp = pp,
+                              .n_threads = 1,
+                              .max_seqs = MAX_SEQS,
+                              .max_step_tokens = 48,
+                              .n_image_slots = 3,
+                              .link = ENDPOINT,
                               .draft = draft != DRAFT_NONE ? dir : NULL,
                               .draft_recipe = {.kind = draft == DRAFT_ROUNDED ? RECIPE_INT8 : RECIPE_AUTO}};
     if (is_front) {

@@ -289,8 +289,8 @@ static void case_too_large(par_world *world)
 int main(int argc, char **argv)
 {
     static const check_case cases[] = {
-        {"serves", case_serves},     {"bad_plan", case_bad_plan},     {"bad_feedback", case_bad_feedback},
-        {"no_model", case_no_model}, {"bad_layout", case_bad_layout}, {"too_large", case_too_large},
+        {"serves", case_serves},       {"bad_plan", case_bad_plan},     {"bad_feedback", case_bad_feedback},
+        {"no_model", case_no_model},   {"bad_layout", case_bad_layout}, {"too_large", case_too_large},
         {"bad_draft", case_bad_draft},
     };
     return check_main(argc, argv, cases, sizeof cases / sizeof cases[0]);

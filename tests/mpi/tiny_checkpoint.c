@@ -9,17 +9,22 @@
 #include "sharding/arch.h"
 
 static const char config[] =
-    "{\"architectures\": [\"PalmEForConditionalGeneration\"], \"model_type\": \"palm_e\", \"torch_dtype\": \"bfloat16\",\n"
+    "{\"architectures\": [\"PalmEForConditionalGeneration\"], \"model_type\": \"palm_e\", \"torch_dtype\": "
+    "\"bfloat16\",\n"
     " \"text_config\": {\"model_type\": \"palm\", \"vocab_size\": 150, \"hidden_size\": 44, \"num_hidden_layers\": 4,\n"
     "  \"num_attention_heads\": 5, \"num_key_value_heads\": 1, \"head_dim\": 10, \"intermediate_size\": 200,\n"
-    "  \"max_position_embeddings\": 256, \"rope_theta\": 10000.0, \"rope_interleaved\": false, \"norm_type\": \"layernorm\",\n"
+    "  \"max_position_embeddings\": 256, \"rope_theta\": 10000.0, \"rope_interleaved\": false, \"norm_type\": "
+    "\"layernorm\",\n"
     "  \"norm_eps\": 1e-6, \"hidden_act\": \"silu\", \"tie_word_embeddings\": true, \"logit_scale\": 0.15075567,\n"
     "  \"bos_token_id\": 1, \"eos_token_id\": 2},\n"
     " \"vision_config\": {\"model_type\": \"vit_22b\", \"image_size\": 98, \"patch_size\": 14, \"num_channels\": 3,\n"
-    "  \"hidden_size\": 36, \"num_hidden_layers\": 2, \"num_attention_heads\": 5, \"head_dim\": 12, \"intermediate_size\": 250,\n"
-    "  \"norm_eps\": 1e-6, \"hidden_act\": \"gelu_tanh\", \"image_mean\": [0.5, 0.5, 0.5], \"image_std\": [0.5, 0.5, 0.5]},\n"
+    "  \"hidden_size\": 36, \"num_hidden_layers\": 2, \"num_attention_heads\": 5, \"head_dim\": 12, "
+    "\"intermediate_size\": 250,\n"
+    "  \"norm_eps\": 1e-6, \"hidden_act\": \"gelu_tanh\", \"image_mean\": [0.5, 0.5, 0.5], \"image_std\": [0.5, 0.5, "
+    "0.5]},\n"
     " \"projector_config\": {\"type\": \"affine\"},\n"
-    " \"vector_encoders\": [{\"name\": \"state\", \"input_size\": 7, \"hidden_size\": 50, \"hidden_act\": \"gelu_tanh\"},\n"
+    " \"vector_encoders\": [{\"name\": \"state\", \"input_size\": 7, \"hidden_size\": 50, \"hidden_act\": "
+    "\"gelu_tanh\"},\n"
     "  {\"name\": \"pulse\", \"input_size\": 3, \"hidden_size\": 33, \"hidden_act\": \"gelu_tanh\"}]}\n";
 
 typedef struct writer {
@@ -61,11 +66,12 @@ static void write_tensor(writer *w, const arch *a, arch_part part, arch_role rol
         return;
     int n_dims = arch_tensor_shape(a, part, role, shape);
     uint64_t n = n_dims == 2 ? shape[0] * shape[1] : shape[0], bytes = n * (w->bf16 ? 2 : 4);
-    fprintf(w->header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%llu", w->first ? "" : ",", name, w->bf16 ? "BF16" : "F32",
-            (unsigned long long)shape[0]);
+    fprintf(w->header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%llu", w->first ? "" : ",", name,
+            w->bf16 ? "BF16" : "F32", (unsigned long long)shape[0]);
     if (n_dims == 2)
         fprintf(w->header, ",%llu", (unsigned long long)shape[1]);
-    fprintf(w->header, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)w->offset, (unsigned long long)(w->offset + bytes));
+    fprintf(w->header, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)w->offset,
+            (unsigned long long)(w->offset + bytes));
     bool gain = strstr(name, "norm") != NULL, embedding = role == ARCH_EMBEDDING;
     float scale = gain ? 0.2f : embedding ? 1.0f : 1.0f / sqrtf((float)(n_dims == 2 ? shape[1] : 16));
     for (uint64_t i = 0; i < n; i++)
@@ -95,8 +101,11 @@ bool tiny_checkpoint_write(const char *dir, bool bf16)
     size_t header_size = 0, data_size = 0;
     if (!write_text(dir, "config.json", config) || arch_load(dir, &a, NULL) != BASE_OK)
         return false;
-    writer w = {.header = open_memstream(&header, &header_size), .data = open_memstream(&data, &data_size), .state = 42,
-                .bf16 = bf16, .first = true};
+    writer w = {.header = open_memstream(&header, &header_size),
+                .data = open_memstream(&data, &data_size),
+                .state = 42,
+                .bf16 = bf16,
+                .first = true};
     if (w.header == NULL || w.data == NULL)
         return false;
     fputc('{', w.header);

@@ -1,4 +1,5 @@
-/* config_edits.h - configurations of tests/golden/configs as they are, or with a word changed.  Included by one test program each. */
+/* config_edits.h - configurations of tests/golden/configs as they are, or with a word changed.  Included by one test
+ * program each. */
 #ifndef PALMGROVE_TEST_CONFIG_EDITS_H
 #define PALMGROVE_TEST_CONFIG_EDITS_H
 

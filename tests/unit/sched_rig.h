@@ -1,5 +1,6 @@
-/* sched_rig.h - the scheduler on a simulated clock, driving a simulated pipeline (fake_model.h) whose tokens depend on every cache block, slot
- * and feedback id: an answer that equals fake_expect was scheduled rightly.  After every call the bookkeeping is recounted. */
+/* sched_rig.h - the scheduler on a simulated clock, driving a simulated pipeline (fake_model.h) whose tokens depend on
+ * every cache block, slot and feedback id: an answer that equals fake_expect was scheduled rightly.  After every call
+ * the bookkeeping is recounted. */
 #ifndef PALMGROVE_TESTS_SCHED_RIG_H
 #define PALMGROVE_TESTS_SCHED_RIG_H
 
@@ -54,8 +55,14 @@ typedef struct rig {
     job jobs[JOBS_MAX];
 } rig;
 
-static const link_limits SMALL = {.max_seqs = 8, .max_positions = 400, .max_step_tokens = 64, .n_kv_blocks = 40,
-                                  .n_image_slots = 4, .rows_per_image = 6, .image_size = IMAGE_SIZE, .vocab_size = FAKE_VOCAB};
+static const link_limits SMALL = {.max_seqs = 8,
+                                  .max_positions = 400,
+                                  .max_step_tokens = 64,
+                                  .n_kv_blocks = 40,
+                                  .n_image_slots = 4,
+                                  .rows_per_image = 6,
+                                  .image_size = IMAGE_SIZE,
+                                  .vocab_size = FAKE_VOCAB};
 
 /* What a scheduler may spare its ranks. */
 typedef struct thrift {
@@ -64,8 +71,8 @@ typedef struct thrift {
     uint32_t n_draft_blocks, draft_positions; /* of a draft model; 0 positions: as many as the model's */
 } thrift;
 
-static inline rig *rig_create_thrifty(link_limits limits, uint32_t n_stages, uint32_t step_tokens, uint32_t max_queue, uint32_t eos_every,
-                               thrift with)
+static inline rig *rig_create_thrifty(link_limits limits, uint32_t n_stages, uint32_t step_tokens, uint32_t max_queue,
+                                      uint32_t eos_every, thrift with)
 {
     rig *r = calloc(1, sizeof *r);
     limits.n_draft_blocks = with.n_draft_blocks;
@@ -74,13 +81,19 @@ static inline rig *rig_create_thrifty(link_limits limits, uint32_t n_stages, uin
     r->limits = limits;
     r->now_us = 1000;
     fake_model_init(&r->model, &limits, eos_every);
-    sched_options options = {.limits = limits, .n_stages = n_stages, .step_tokens = step_tokens, .max_queue = max_queue,
-                             .policy = &sched_policy_fcfs, .keep_prefixes = with.keep_prefixes, .speculate = with.speculate};
+    sched_options options = {.limits = limits,
+                             .n_stages = n_stages,
+                             .step_tokens = step_tokens,
+                             .max_queue = max_queue,
+                             .policy = &sched_policy_fcfs,
+                             .keep_prefixes = with.keep_prefixes,
+                             .speculate = with.speculate};
     assert_int_equal(sched_create(&options, &r->s, NULL), BASE_OK);
     return r;
 }
 
-static inline rig *rig_create(link_limits limits, uint32_t n_stages, uint32_t step_tokens, uint32_t max_queue, uint32_t eos_every)
+static inline rig *rig_create(link_limits limits, uint32_t n_stages, uint32_t step_tokens, uint32_t max_queue,
+                              uint32_t eos_every)
 {
     return rig_create_thrifty(limits, n_stages, step_tokens, max_queue, eos_every, (thrift){0});
 }
@@ -105,8 +118,10 @@ static inline void count_ids(const sched_pool *pool, uint8_t *seen, const uint32
     }
 }
 
-/* A sequence's blocks: its own are nobody else's, the others are nodes of the prefix cache, whose uses are counted in refs. */
-static inline void count_table(const prefix_cache *cache, const kv_table *table, uint8_t *seen, uint32_t *refs, uint32_t *n_own)
+/* A sequence's blocks: its own are nobody else's, the others are nodes of the prefix cache, whose uses are counted in
+ * refs. */
+static inline void count_table(const prefix_cache *cache, const kv_table *table, uint8_t *seen, uint32_t *refs,
+                               uint32_t *n_own)
 {
     for (uint32_t b = 0; b < table->n_blocks; b++) {
         bool is_known = b < table->n_known;
@@ -119,7 +134,8 @@ static inline void count_table(const prefix_cache *cache, const kv_table *table,
     }
 }
 
-/* Every block is free, or some table's own, or a node with the right count of uses; the unused nodes are those of the list. */
+/* Every block is free, or some table's own, or a node with the right count of uses; the unused nodes are those of the
+ * list. */
 static inline void check_blocks(const sched *s, const prefix_cache *cache)
 {
     uint32_t n = cache->pool.n_total, n_accounted = cache->pool.n_free, n_idle = 0;
@@ -127,7 +143,8 @@ static inline void check_blocks(const sched *s, const prefix_cache *cache)
     uint32_t *refs = calloc(n + 1u, sizeof *refs);
     count_ids(&cache->pool, seen, cache->pool.free_ids, cache->pool.n_free);
     for (uint32_t i = 0; i < s->running.n; i++)
-        count_table(cache, cache == &s->blocks ? &s->running.items[i]->table : &s->running.items[i]->text.table, seen, refs, &n_accounted);
+        count_table(cache, cache == &s->blocks ? &s->running.items[i]->table : &s->running.items[i]->text.table, seen,
+                    refs, &n_accounted);
     for (uint32_t at = cache->oldest; cache->n_idle > 0 && at != PREFIX_NONE; at = cache->nodes[at].newer, n_idle++) {
         count_ids(&cache->pool, seen, &at, 1);
         assert_int_equal(refs[at], 0);
@@ -153,8 +170,10 @@ static inline void check_sequence(const sched_seq *seq)
     assert_true(seq->n_plans > 0 || (seq->state != SEQ_DRAINING && seq->state != SEQ_PREEMPTED));
     assert_true(seq->table.n_blocks >= kv_blocks_for(seq->n_planned));
     assert_true(seq->table.n_known * LINK_KV_BLOCK_TOKENS <= seq->n_done);
-    assert_true(seq->text.n_read <= seq->text.n + seq->n_draft && seq->text.table.n_blocks >= kv_blocks_for(seq->text.n_read));
-    assert_true(seq->text.n_read < seq->text.n || seq->n_draft > 0 || seq->text.n_read == 0 || seq->state == SEQ_DRAINING || seq->state == SEQ_PREEMPTED || seq->n_plans > 0);
+    assert_true(seq->text.n_read <= seq->text.n + seq->n_draft &&
+                seq->text.table.n_blocks >= kv_blocks_for(seq->text.n_read));
+    assert_true(seq->text.n_read < seq->text.n || seq->n_draft > 0 || seq->text.n_read == 0 ||
+                seq->state == SEQ_DRAINING || seq->state == SEQ_PREEMPTED || seq->n_plans > 0);
     assert_true(seq->text.table.n_known * LINK_KV_BLOCK_TOKENS <= seq->text.n_read);
 }
 
@@ -207,7 +226,8 @@ static inline void check_nothing_held(const rig *r)
 /* ---- driving ---- */
 
 /* A job with `n_text` tokens that differ by `salt`, images in front of the text. */
-static inline job *job_make(rig *r, uint32_t index, uint32_t n_text, uint32_t n_images, uint32_t max_tokens, uint32_t salt)
+static inline job *job_make(rig *r, uint32_t index, uint32_t n_text, uint32_t n_images, uint32_t max_tokens,
+                            uint32_t salt)
 {
     job *j = &r->jobs[index];
     *j = (job){.max_tokens = max_tokens, .n_images = n_images, .sampling.top_p = 1.0f};
@@ -229,10 +249,20 @@ static inline base_status submit(rig *r, job *j, uint32_t priority, uint64_t dea
     base_status status = sched_reserve(r->s, error);
     if (status != BASE_OK)
         return status;
-    sched_request request = {.user = j, .tokens = j->prompt, .n_tokens = j->n_prompt, .n_resumed = j->n_resumed, .images = j->images, .n_images = j->n_images,
-                             .image_digests = (const unsigned char (*)[PREFIX_IMAGES_BYTES])j->digests,
-                             .image_names = (const unsigned char (*)[PREFIX_IMAGES_BYTES])j->digests,
-                             .score = j->n_scored > 0, .max_tokens = j->n_scored > 0 ? j->n_scored : j->max_tokens, .stop_ids = fake_stops, .n_stop_ids = 2, .priority = priority, .deadline_us = deadline_us,
+    sched_request request = {.user = j,
+                             .tokens = j->prompt,
+                             .n_tokens = j->n_prompt,
+                             .n_resumed = j->n_resumed,
+                             .images = j->images,
+                             .n_images = j->n_images,
+                             .image_digests = (const unsigned char(*)[PREFIX_IMAGES_BYTES])j->digests,
+                             .image_names = (const unsigned char(*)[PREFIX_IMAGES_BYTES])j->digests,
+                             .score = j->n_scored > 0,
+                             .max_tokens = j->n_scored > 0 ? j->n_scored : j->max_tokens,
+                             .stop_ids = fake_stops,
+                             .n_stop_ids = 2,
+                             .priority = priority,
+                             .deadline_us = deadline_us,
                              .sampling = j->sampling};
     status = sched_submit(r->s, &request, r->now_us, &j->seq, error);
     j->is_alive = status == BASE_OK;
@@ -327,7 +357,8 @@ static inline void check_answer(const rig *r, const job *j)
 {
     int32_t expected[TOKENS_MAX];
     uint32_t n_prompt = j->n_prompt - j->n_resumed;
-    uint32_t n = fake_expect(&r->limits, r->model.eos_every, j->prompt, n_prompt, j->images, &j->sampling, j->max_tokens, expected);
+    uint32_t n = fake_expect(&r->limits, r->model.eos_every, j->prompt, n_prompt, j->images, &j->sampling,
+                             j->max_tokens, expected);
     assert_memory_equal(j->prompt + n_prompt, expected, j->n_resumed * sizeof *expected);
     assert_false(j->is_alive);
     assert_int_equal(j->n_resumed + j->n_answer, n);
@@ -361,7 +392,8 @@ static inline void check_scores(const rig *r, const job *j)
 static inline void resume_at(const rig *r, job *j, uint32_t n)
 {
     int32_t answer[TOKENS_MAX];
-    uint32_t n_answer = fake_expect(&r->limits, r->model.eos_every, j->prompt, j->n_prompt, j->images, &j->sampling, j->max_tokens, answer);
+    uint32_t n_answer = fake_expect(&r->limits, r->model.eos_every, j->prompt, j->n_prompt, j->images, &j->sampling,
+                                    j->max_tokens, answer);
     j->n_resumed = n < n_answer ? n : n_answer - 1;
     memcpy(j->prompt + j->n_prompt, answer, j->n_resumed * sizeof *answer);
     j->n_prompt += j->n_resumed;

@@ -1,4 +1,5 @@
-/* Memory for weights, cache and workspace: what is counted is what is taken, at the right places, with the pages asked for. */
+/* Memory for weights, cache and workspace: what is counted is what is taken, at the right places, with the pages asked
+ * for. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

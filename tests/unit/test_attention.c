@@ -1,5 +1,5 @@
-/* test_attention.c - attention over the paged cache: the reference against double arithmetic, every variant against the reference and every way
- * of dividing the work against one row alone, to the bit. */
+/* test_attention.c - attention over the paged cache: the reference against double arithmetic, every variant against the
+ * reference and every way of dividing the work against one row alone, to the bit. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,8 +15,8 @@
 #include "worker/kernels/kern.h"
 #include "worker/model/attend.h"
 
-/* Scores of up to 256 products of numbers below 1, scaled: 2^-24 x 256 x 0.7 each; a weight takes over their error, 1.1e-5 relative.  Answers are
- * means of values below 1.  A factor 2 to spare. */
+/* Scores of up to 256 products of numbers below 1, scaled: 2^-24 x 256 x 0.7 each; a weight takes over their
+ * error, 1.1e-5 relative.  Answers are means of values below 1.  A factor 2 to spare. */
 #define TOLERANCE 2.2e-5
 
 #define MAX_POSITIONS 1100u
@@ -67,7 +67,8 @@ static void round_int8(float *x, size_t n)
     for (size_t i = 0; i < n; i++) {
         float code = rintf(x[i] * (1.0f / scale));
         assert_true(fabsf(code) <= 127.0f);
-        assert_true(fabs((double)(code * scale) - (double)x[i]) <= 0.57 * (double)scale); /* half, and 127 x 2^-11 by which a scale is too small */
+        assert_true(fabs((double)(code * scale) - (double)x[i]) <=
+                    0.57 * (double)scale); /* half, and 127 x 2^-11 by which a scale is too small */
         x[i] = code * scale;
     }
 }
@@ -162,7 +163,8 @@ static void attend_double(const cache *c, const float *q, float scale, uint32_t 
 }
 
 /* Numbers of visible positions around every border. */
-static const uint32_t borders[] = {1, 2, 31, 32, 33, 63, 64, 65, 100, 255, 256, 257, 287, 288, 289, 511, 512, 513, 700, 1024, 1025, 1100};
+static const uint32_t borders[] = {1,   2,   31,  32,  33,  63,  64,  65,  100,  255,  256,
+                                   257, 287, 288, 289, 511, 512, 513, 700, 1024, 1025, 1100};
 enum { N_BORDERS = sizeof borders / sizeof *borders };
 
 static const uint32_t windows[] = {0, 1, 7, 32, 33, 256, 300, 512};
@@ -177,9 +179,19 @@ static void check_borders(const cache *c, uint32_t window)
     uint32_t first[N_BORDERS];
     for (uint32_t r = 0; r < N_BORDERS; r++)
         first[r] = window != 0 && borders[r] > window ? borders[r] - window : 0;
-    kern_attention call = {.type = c->kv.type, .base = model_kv_head(&c->kv, 0, 0), .blocks = c->blocks, .dh = c->kv.dh, .scale = 0.7f,
-                           .q = q, .out = expected, .ldq = dh, .ldo = dh, .n_tokens = N_BORDERS, .n_heads = 1,
-                           .n_visible = borders, .first = window != 0 ? first : NULL};
+    kern_attention call = {.type = c->kv.type,
+                           .base = model_kv_head(&c->kv, 0, 0),
+                           .blocks = c->blocks,
+                           .dh = c->kv.dh,
+                           .scale = 0.7f,
+                           .q = q,
+                           .out = expected,
+                           .ldq = dh,
+                           .ldo = dh,
+                           .n_tokens = N_BORDERS,
+                           .n_heads = 1,
+                           .n_visible = borders,
+                           .first = window != 0 ? first : NULL};
     attend(kern[0], &call);
     call.out = out;
     for (size_t v = 1; v < n_variants; v++) {
@@ -261,9 +273,18 @@ static void attend_alone(const bench *b, float *out)
     for (uint32_t r = 0; r < b->batch.n_rows; r++)
         for (uint32_t h = 0; h < N_HEAD; h++) {
             size_t at = r * b->rows.ld + (size_t)h * DH;
-            kern_attention call = {.type = b->c.kv.type, .base = model_kv_head(&b->c.kv, 0, h / (N_HEAD / N_KV)), .blocks = b->c.blocks,
-                                   .dh = DH, .scale = b->rows.scale, .q = b->rows.q + at, .out = out + at, .ldq = DH, .ldo = DH,
-                                   .n_tokens = 1, .n_heads = 1, .n_visible = b->batch.n_visible + r,
+            kern_attention call = {.type = b->c.kv.type,
+                                   .base = model_kv_head(&b->c.kv, 0, h / (N_HEAD / N_KV)),
+                                   .blocks = b->c.blocks,
+                                   .dh = DH,
+                                   .scale = b->rows.scale,
+                                   .q = b->rows.q + at,
+                                   .out = out + at,
+                                   .ldq = DH,
+                                   .ldo = DH,
+                                   .n_tokens = 1,
+                                   .n_heads = 1,
+                                   .n_visible = b->batch.n_visible + r,
                                    .first = b->windowed ? b->batch.first + r : NULL};
             attend(reference(), &call);
         }
@@ -337,8 +358,18 @@ static void stale_blocks_leave_no_trace(void **unused)
                 cache c;
                 state = 77;
                 cache_fill(&c, (model_kv_type)type, 1, DH, 300, stale ? 0xff : 0);
-                kern_attention call = {.type = c.kv.type, .base = model_kv_head(&c.kv, 0, 0), .blocks = c.blocks, .dh = DH, .scale = 0.7f,
-                                       .q = q, .out = out[stale], .ldq = DH, .ldo = DH, .n_tokens = 4, .n_heads = 1, .n_visible = visible};
+                kern_attention call = {.type = c.kv.type,
+                                       .base = model_kv_head(&c.kv, 0, 0),
+                                       .blocks = c.blocks,
+                                       .dh = DH,
+                                       .scale = 0.7f,
+                                       .q = q,
+                                       .out = out[stale],
+                                       .ldq = DH,
+                                       .ldo = DH,
+                                       .n_tokens = 4,
+                                       .n_heads = 1,
+                                       .n_visible = visible};
                 attend(kern[variant], &call);
                 cache_release(&c);
             }
@@ -365,8 +396,18 @@ static void what_is_not_finite_is_seen(void **unused)
             model_kv_store(&c.kv, 0, c.blocks, 40, k, v);
             for (size_t j = 0; j < 2 * DH; j++)
                 q[j] = 0.1f; /* an infinite key times it is infinite, and minus infinity is left out by a softmax */
-            kern_attention call = {.type = c.kv.type, .base = model_kv_head(&c.kv, 0, 0), .blocks = c.blocks, .dh = DH, .scale = 0.7f,
-                                   .q = q, .out = out, .ldq = DH, .ldo = DH, .n_tokens = 2, .n_heads = 1, .n_visible = visible};
+            kern_attention call = {.type = c.kv.type,
+                                   .base = model_kv_head(&c.kv, 0, 0),
+                                   .blocks = c.blocks,
+                                   .dh = DH,
+                                   .scale = 0.7f,
+                                   .q = q,
+                                   .out = out,
+                                   .ldq = DH,
+                                   .ldo = DH,
+                                   .n_tokens = 2,
+                                   .n_heads = 1,
+                                   .n_visible = visible};
             attend(kern[i / 6], &call);
             bool left_out = i % 2 == 0 && bad[i % 6 / 2] < 0 && type != MODEL_KV_INT8;
             assert_true(isfinite(out[0]));

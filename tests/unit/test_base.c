@@ -136,23 +136,23 @@ static void test_utf8(void **state)
         {"", 0, true},
         {"plain", 5, true},
         {"a\0b", 3, true},
-        {"\xC3\xBC", 2, true},             /* u umlaut */
-        {"\xE6\x97\xA5", 3, true},         /* a CJK character */
-        {"\xF0\x9F\xA7\xAC", 4, true},     /* U+1F9EC */
-        {"\xF4\x8F\xBF\xBF", 4, true},     /* U+10FFFF */
-        {"\xEE\x80\x80", 3, true},         /* U+E000, just after the surrogates */
-        {"\x80", 1, false},                /* continuation first */
-        {"\xC0\x80", 2, false},            /* overlong NUL */
-        {"\xC1\xBF", 2, false},            /* overlong */
-        {"\xE0\x9F\xBF", 3, false},        /* overlong */
-        {"\xF0\x8F\xBF\xBF", 4, false},    /* overlong */
-        {"\xED\xA0\x80", 3, false},        /* surrogate */
-        {"\xF4\x90\x80\x80", 4, false},    /* beyond U+10FFFF */
+        {"\xC3\xBC", 2, true},          /* u umlaut */
+        {"\xE6\x97\xA5", 3, true},      /* a CJK character */
+        {"\xF0\x9F\xA7\xAC", 4, true},  /* U+1F9EC */
+        {"\xF4\x8F\xBF\xBF", 4, true},  /* U+10FFFF */
+        {"\xEE\x80\x80", 3, true},      /* U+E000, just after the surrogates */
+        {"\x80", 1, false},             /* continuation first */
+        {"\xC0\x80", 2, false},         /* overlong NUL */
+        {"\xC1\xBF", 2, false},         /* overlong */
+        {"\xE0\x9F\xBF", 3, false},     /* overlong */
+        {"\xF0\x8F\xBF\xBF", 4, false}, /* overlong */
+        {"\xED\xA0\x80", 3, false},     /* surrogate */
+        {"\xF4\x90\x80\x80", 4, false}, /* beyond U+10FFFF */
         {"\xF5\x80\x80\x80", 4, false},
-        {"\xC3", 1, false},                /* cut */
+        {"\xC3", 1, false}, /* cut */
         {"\xE6\x97", 2, false},
         {"\xF0\x9F\xA7", 3, false},
-        {"\xE6\x97\x41", 3, false},        /* third byte is no continuation */
+        {"\xE6\x97\x41", 3, false}, /* third byte is no continuation */
         {"\xFF", 1, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

@@ -123,8 +123,9 @@ static void svg_draws(void **state)
     svg_line(&out, 0.04, 1.5, 2, 3, "#ff0000", 1);
     svg_dot(&out, 1, 2, 3, "blue");
     base_buf_put_u8(&out, 0);
-    assert_string_equal((const char *)out.data, "<line x1=\"0.0\" y1=\"1.5\" x2=\"2.0\" y2=\"3.0\" stroke=\"#ff0000\" stroke-width=\"1.0\"/>\n"
-                                                "<circle cx=\"1.0\" cy=\"2.0\" r=\"3.0\" fill=\"blue\"/>\n");
+    assert_string_equal((const char *)out.data,
+                        "<line x1=\"0.0\" y1=\"1.5\" x2=\"2.0\" y2=\"3.0\" stroke=\"#ff0000\" stroke-width=\"1.0\"/>\n"
+                        "<circle cx=\"1.0\" cy=\"2.0\" r=\"3.0\" fill=\"blue\"/>\n");
     base_buf_release(&out);
 }
 
@@ -151,7 +152,16 @@ static void numbers_of_a_list(void **state)
     assert_true(list.n == 3 && list.values[0] == 1 && list.values[2] == 16 && bench_list_max(&list) == 16);
     assert_int_equal(bench_list_read("--depth", "0", 0, 64, &list, &error), BASE_OK);
     assert_true(list.n == 1 && bench_list_max(&list) == 0);
-    const char *const wrong[] = {"", "1,", ",1", "1,,2", "x", "-1", "65", "1 2", "99999999999999999999", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"};
+    const char *const wrong[] = {"",
+                                 "1,",
+                                 ",1",
+                                 "1,,2",
+                                 "x",
+                                 "-1",
+                                 "65",
+                                 "1 2",
+                                 "99999999999999999999",
+                                 "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         assert_int_equal(bench_list_read("--batch", wrong[i], 1, 64, &list, &error), BASE_EINVAL);
         assert_non_null(strstr(error.text, "--batch"));
@@ -161,8 +171,8 @@ static void numbers_of_a_list(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(json_nests),  cmocka_unit_test(json_escapes), cmocka_unit_test(json_has_no_infinities),
-        cmocka_unit_test(svg_escapes), cmocka_unit_test(svg_draws),    cmocka_unit_test(quartiles),
+        cmocka_unit_test(json_nests),        cmocka_unit_test(json_escapes), cmocka_unit_test(json_has_no_infinities),
+        cmocka_unit_test(svg_escapes),       cmocka_unit_test(svg_draws),    cmocka_unit_test(quartiles),
         cmocka_unit_test(numbers_of_a_list),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* BPE tokenizers from tokenizer.json and GGUF against what the reference libraries made (tests/golden/text/make_bpe.py), what is
- * refused, and that control tokens come from trusted text only. */
+/* BPE tokenizers from tokenizer.json and GGUF against what the reference libraries made
+ * (tests/golden/text/make_bpe.py), what is refused, and that control tokens come from trusted text only. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -84,7 +84,8 @@ static void check_ids(const text_tokenizer *tokenizer, const char *line)
     assert_int_equal(*colon, ':');
     size_t n = read_ids(colon + 1, expected);
     text_ids ids = {0};
-    assert_int_equal(text_encode(tokenizer, text.size > 0 ? (const char *)text.data : "", text.size, SIZE_MAX, &ids, NULL), BASE_OK);
+    assert_int_equal(
+        text_encode(tokenizer, text.size > 0 ? (const char *)text.data : "", text.size, SIZE_MAX, &ids, NULL), BASE_OK);
     assert_int_equal(ids.n, n);
     if (n > 0)
         assert_memory_equal(ids.ids, expected, n * sizeof *expected);
@@ -230,7 +231,8 @@ static void control_tokens_come_from_trusted_text_only(void **state)
         assert_int_equal(text_encode(tokenizer, words, sizeof words - 1, 1000, &ids, NULL), BASE_OK);
         assert_int_equal(count_id(&ids, 0) + count_id(&ids, 1) + count_id(&ids, 2), 0);
         ids.n = 0;
-        const text_part parts[] = {{"<|im_start|>user\n", 17, true}, {words, sizeof words - 1, false}, {"<|im_end|>\n", 11, true}};
+        const text_part parts[] = {
+            {"<|im_start|>user\n", 17, true}, {words, sizeof words - 1, false}, {"<|im_end|>\n", 11, true}};
         assert_int_equal(text_encode_parts(tokenizer, parts, 3, 1000, &ids, NULL), BASE_OK);
         assert_int_equal(count_id(&ids, 1), 1);
         assert_int_equal(count_id(&ids, 2), 1);
@@ -272,7 +274,8 @@ static void prompts_begin_as_the_files_say(void **state)
     static const struct {
         const char *name;
         int32_t start, bos, eos;
-    } cases[] = {{"smollm", -1, -1, -1}, {"gguf", -1, 1, 2}, {"llama3", 0, 0, -1}, {"qwen2", -1, -1, -1}, {"prefix", 1, 1, 2}};
+    } cases[] = {
+        {"smollm", -1, -1, -1}, {"gguf", -1, 1, 2}, {"llama3", 0, 0, -1}, {"qwen2", -1, -1, -1}, {"prefix", 1, 1, 2}};
     for (size_t i = 0; i < 5; i++) {
         text_tokenizer *tokenizer = open_golden(cases[i].name);
         assert_int_equal(text_start_id(tokenizer), cases[i].start);
@@ -306,7 +309,8 @@ static void write_file(folder *f, const char *name, const void *bytes, size_t si
 
 static void remove_folder(folder *f)
 {
-    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "a.gguf", "b.gguf"};
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "a.gguf",
+                                        "b.gguf"};
     for (size_t i = 0; i < 5; i++) {
         snprintf(f->path, sizeof f->path, "%s/%s", f->dir, names[i]);
         unlink(f->path);
@@ -317,8 +321,9 @@ static void remove_folder(folder *f)
 static void files_beside_it_are_read(void **state)
 {
     (void)state;
-    static const char config[] = "{\"bos_token\": {\"content\": \"<|endoftext|>\"}, \"eos_token\": \"<|im_end|>\", \"add_bos_token\": true, "
-                                 "\"chat_template\": [{\"name\": \"tool\", \"template\": \"x\"}, {\"name\": \"default\", \"template\": \"y\"}]}";
+    static const char config[] =
+        "{\"bos_token\": {\"content\": \"<|endoftext|>\"}, \"eos_token\": \"<|im_end|>\", \"add_bos_token\": true, "
+        "\"chat_template\": [{\"name\": \"tool\", \"template\": \"x\"}, {\"name\": \"default\", \"template\": \"y\"}]}";
     folder f;
     make_folder(&f);
     base_buf json = {0};
@@ -367,7 +372,7 @@ static void one_gguf_file_is_found(void **state)
 static void what_is_not_known_is_refused_by_name(void **state)
 {
     (void)state;
-#define BYTES "\"pre_tokenizer\":{\"type\":\"ByteLevel\"}"
+#define BYTES         "\"pre_tokenizer\":{\"type\":\"ByteLevel\"}"
 #define MODEL(merges) "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[" merges "]}"
     static const struct {
         const char *json;
@@ -388,12 +393,16 @@ static void what_is_not_known_is_refused_by_name(void **state)
         {"{" BYTES ",\"model\":{\"vocab\":{\"a\":4000000000},\"merges\":[]}}", BASE_EFORMAT, "token's id"},
         {"{" BYTES ",\"model\":{\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}}", BASE_EFORMAT, "two tokens have the id 0"},
         {"{" BYTES ",\"normalizer\":{\"type\":\"NFKC\"}," MODEL("") "}", BASE_EUNSUPPORTED, "NFKC"},
-        {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true}," MODEL("") "}", BASE_EUNSUPPORTED, "add_prefix_space"},
-        {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"(\"}},"
+        {"{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true}," MODEL("") "}", BASE_EUNSUPPORTED,
+         "add_prefix_space"},
+        {"{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Isolated\","
+         "\"pattern\":{\"Regex\":\"(\"}},"
          "{\"type\":\"ByteLevel\"}]}," MODEL("") "}",
          BASE_EFORMAT, "does not compile"},
-        {"{\"added_tokens\":[{\"id\":3,\"content\":\"\"}]," BYTES "," MODEL("") "}", BASE_EFORMAT, "spelling of 0 bytes"},
-        {"{\"added_tokens\":[{\"id\":3,\"content\":\"x\",\"lstrip\":true}]," BYTES "," MODEL("") "}", BASE_EUNSUPPORTED, "added_tokens[0]"},
+        {"{\"added_tokens\":[{\"id\":3,\"content\":\"\"}]," BYTES "," MODEL("") "}", BASE_EFORMAT,
+         "spelling of 0 bytes"},
+        {"{\"added_tokens\":[{\"id\":3,\"content\":\"x\",\"lstrip\":true}]," BYTES "," MODEL("") "}", BASE_EUNSUPPORTED,
+         "added_tokens[0]"},
         {"{\"added_tokens\":[7]," BYTES "," MODEL("") "}", BASE_EFORMAT, "added_tokens[0]"},
         {"[]", BASE_EFORMAT, "JSON object"},
     };
@@ -415,8 +424,9 @@ static void what_is_not_known_is_refused_by_name(void **state)
 static void patterns_run_under_limits(void **state)
 {
     (void)state;
-    static const char json[] = "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Isolated\","
-                               "\"pattern\":{\"Regex\":\"(?:a|aa)+[bc]\"}},{\"type\":\"ByteLevel\",\"use_regex\":false}]}," MODEL("") "}";
+    static const char json[] =
+        "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Isolated\","
+        "\"pattern\":{\"Regex\":\"(?:a|aa)+[bc]\"}},{\"type\":\"ByteLevel\",\"use_regex\":false}]}," MODEL("") "}";
     folder f;
     make_folder(&f);
     write_file(&f, "tokenizer.json", json, sizeof json - 1);

@@ -1,4 +1,5 @@
-/* Calls against the truth: small files whose counts are known by hand.  tests/e2e/checks_calls.py has many drawn ones. */
+/* Calls against the truth: small files whose counts are known by hand.  tests/e2e/checks_calls.py has many drawn ones.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,13 +42,15 @@ static const char *put(const char *name, const char *text)
 static const char *put_vcf(const char *name, const char *const *records)
 {
     static char text[1 << 16];
-    size_t n = (size_t)snprintf(text, sizeof text, "##fileformat=VCFv4.2\n##contig=<ID=c>\n##FILTER=<ID=low,Description=\"l\">\n"
-                                                   "##FORMAT=<ID=GT,Number=1,Type=String,Description=\"g\">\n"
-                                                   "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\ts\n");
+    size_t n = (size_t)snprintf(text, sizeof text,
+                                "##fileformat=VCFv4.2\n##contig=<ID=c>\n##FILTER=<ID=low,Description=\"l\">\n"
+                                "##FORMAT=<ID=GT,Number=1,Type=String,Description=\"g\">\n"
+                                "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\ts\n");
     for (; *records != NULL; records++) {
         char pos[16], ref[64], alt[64], filter[16], gt[16];
         assert_int_equal(sscanf(*records, "%15s %63s %63s %15s %15s", pos, ref, alt, filter, gt), 5);
-        n += (size_t)snprintf(text + n, sizeof text - n, "c\t%s\t.\t%s\t%s\t.\t%s\t.\tGT\t%s\n", pos, ref, alt, filter, gt);
+        n += (size_t)snprintf(text + n, sizeof text - n, "c\t%s\t.\t%s\t%s\t.\t%s\t.\tGT\t%s\n", pos, ref, alt, filter,
+                              gt);
     }
     return put(name, text);
 }
@@ -62,24 +65,31 @@ static counts count(const calls_comparison *found)
     for (size_t i = 0; i < found->n_pairs; i++) {
         const calls_pair *p = &found->pairs[i];
         bool right = p->called == p->truth, fp = p->called > 0 && !right, fn = p->truth > 0 && !right;
-        p->is_snp ? (c.snp_tp += right, c.snp_fp += fp, c.snp_fn += fn) : (c.indel_tp += right, c.indel_fp += fp, c.indel_fn += fn);
+        p->is_snp ? (c.snp_tp += right, c.snp_fp += fp, c.snp_fn += fn)
+                  : (c.indel_tp += right, c.indel_fp += fp, c.indel_fn += fn);
     }
     return c;
 }
 
-static void expect(const char *const *calls, const char *const *truth, const char *bed, bool with_reference, counts expected)
+static void expect(const char *const *calls, const char *const *truth, const char *bed, bool with_reference,
+                   counts expected)
 {
     calls_comparison found = {0};
     base_error error = {0};
     const char *regions = bed != NULL ? put("r.bed", bed) : NULL, *reference = with_reference ? path_of("r.fa") : NULL;
-    if (calls_compare(put_vcf("calls.vcf", calls), put_vcf("truth.vcf", truth), regions, reference, &found, &error) != BASE_OK)
+    if (calls_compare(put_vcf("calls.vcf", calls), put_vcf("truth.vcf", truth), regions, reference, &found, &error) !=
+        BASE_OK)
         fail_msg("%s", error.text);
     counts c = count(&found);
     assert_memory_equal(&c, &expected, sizeof c);
     calls_release(&found);
 }
 
-#define LIST(...) (const char *const[]){__VA_ARGS__, NULL}
+#define LIST(...)         \
+    (const char *const[]) \
+    {                     \
+        __VA_ARGS__, NULL \
+    }
 
 static void test_genotypes(void **unused)
 {
@@ -97,12 +107,14 @@ static void test_alleles(void **unused)
 {
     (void)unused;
     /* one record with two alternatives, and each by itself */
-    expect(LIST("2 C T,CA . 1/2"), LIST("2 C T . 0/1", "2 C CA . 0/1"), NULL, false, (counts){.snp_tp = 1, .indel_tp = 1});
+    expect(LIST("2 C T,CA . 1/2"), LIST("2 C T . 0/1", "2 C CA . 0/1"), NULL, false,
+           (counts){.snp_tp = 1, .indel_tp = 1});
     expect(LIST("2 C T,G . 1/2"), LIST("2 C T . 0/1", "2 C G . 0/1"), NULL, false, (counts){.snp_tp = 2});
     /* a block of substitutions, and each by itself; the base between is not one */
     expect(LIST("2 CGT TGA . 0/1"), LIST("2 C T . 0/1", "4 T A . 0/1"), NULL, false, (counts){.snp_tp = 2});
     /* untrimmed at both ends */
-    expect(LIST("1 ACGT ATGT . 0/1", "13 CAGG CATGG . 1/1"), LIST("2 C T . 0/1", "14 A AT . 1/1"), NULL, false, (counts){.snp_tp = 1, .indel_tp = 1});
+    expect(LIST("1 ACGT ATGT . 0/1", "13 CAGG CATGG . 1/1"), LIST("2 C T . 0/1", "14 A AT . 1/1"), NULL, false,
+           (counts){.snp_tp = 1, .indel_tp = 1});
     expect(LIST("2 C <DEL>,T . 1/2"), LIST("2 c t . 0/1"), NULL, false, (counts){.snp_tp = 1});
     expect(LIST("2 C T . 0/1", "2 C T . 0/1"), LIST("2 C T . 1/1"), NULL, false, (counts){.snp_tp = 1});
 }
@@ -115,8 +127,10 @@ static void test_repeats(void **unused)
     expect(LIST("12 ACA A . 0/1"), LIST("4 TCA T . 0/1"), NULL, false, (counts){.indel_fp = 1, .indel_fn = 1});
     expect(LIST("22 T TT . 1/1"), LIST("16 G GT . 1/1"), NULL, true, (counts){.indel_tp = 1});
     expect(LIST("22 T TTT . 1/1"), LIST("16 G GT . 1/1"), NULL, true, (counts){.indel_fp = 1, .indel_fn = 1});
-    expect(LIST("5 CA A . 0/1"), LIST("4 TC T . 0/1"), NULL, true, (counts){.indel_tp = 1}); /* the base that both have stands behind */
-    expect(LIST("1 AC C . 0/1"), LIST("1 AC C . 0/1"), NULL, true, (counts){.indel_tp = 1}); /* nothing stands before the contig */
+    expect(LIST("5 CA A . 0/1"), LIST("4 TC T . 0/1"), NULL, true,
+           (counts){.indel_tp = 1}); /* the base that both have stands behind */
+    expect(LIST("1 AC C . 0/1"), LIST("1 AC C . 0/1"), NULL, true,
+           (counts){.indel_tp = 1}); /* nothing stands before the contig */
     expect(LIST("5 CA C . 0/1"), LIST("4 TCA TC . 0/1"), NULL, true, (counts){.indel_tp = 1});
 }
 
@@ -127,7 +141,7 @@ static void test_regions(void **unused)
     expect(both, both, "c\t0\t30\n", false, (counts){.snp_tp = 1, .indel_tp = 2});
     expect(both, both, "# head\ntrack x\nc\t1\t2\tname\n\nc\t13\t14\r\n", false, (counts){.snp_tp = 1, .indel_tp = 1});
     expect(both, both, "c\t2\t13\nd\t0\t30\n", false, (counts){0});
-    expect(both, both, "c\t25\t27\n", false, (counts){0});                         /* a part of the deletion */
+    expect(both, both, "c\t25\t27\n", false, (counts){0});                        /* a part of the deletion */
     expect(both, both, "c\t27\t28\nc\t25\t27\n", false, (counts){.indel_tp = 1}); /* regions that touch */
     expect(both, LIST("2 C T . 1/1"), "c\t1\t2\n", false, (counts){.snp_fp = 1, .snp_fn = 1});
 }
@@ -137,7 +151,9 @@ static void test_left_out_is_told(void **unused)
     (void)unused;
     calls_comparison found = {0};
     const char *calls = put_vcf("calls.vcf", LIST("2 C T low 0/1", "3 G A . ./1", "5 C <DEL> . 0/1", "20 T C . 0/1"));
-    assert_int_equal(calls_compare(calls, put_vcf("truth.vcf", LIST("20 T C . 0/1", "4 T A . 0/1")), put("r.bed", "c\t0\t10\n"), NULL, &found, NULL), BASE_OK);
+    assert_int_equal(calls_compare(calls, put_vcf("truth.vcf", LIST("20 T C . 0/1", "4 T A . 0/1")),
+                                   put("r.bed", "c\t0\t10\n"), NULL, &found, NULL),
+                     BASE_OK);
     assert_int_equal(found.n_pairs, 1);
     assert_int_equal(found.calls.n_filtered, 1);
     assert_int_equal(found.calls.n_no_genotype, 1);
@@ -150,10 +166,13 @@ static void test_left_out_is_told(void **unused)
 static void test_bad_files(void **unused)
 {
     (void)unused;
-    const char *good = put_vcf("good.vcf", LIST("2 C T . 0/1")), *triploid = put_vcf("three.vcf", LIST("2 C T . 0/1/1"));
-    const char *other = put_vcf("other.vcf", LIST("2 G T . 0/1")), *beyond = put_vcf("beyond.vcf", LIST("400 G T . 0/1"));
+    const char *good = put_vcf("good.vcf", LIST("2 C T . 0/1")),
+               *triploid = put_vcf("three.vcf", LIST("2 C T . 0/1/1"));
+    const char *other = put_vcf("other.vcf", LIST("2 G T . 0/1")),
+               *beyond = put_vcf("beyond.vcf", LIST("400 G T . 0/1"));
     const char *text = put("text", "hello\n");
-    const char *sites = put("sites.vcf", "##fileformat=VCFv4.2\n##contig=<ID=c>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\nc\t2\t.\tC\tT\t.\t.\t.\n");
+    const char *sites = put("sites.vcf", "##fileformat=VCFv4.2\n##contig=<ID=c>\n#"
+                                         "CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\nc\t2\t.\tC\tT\t.\t.\t.\n");
     const struct {
         const char *calls, *bed, *reference;
         base_status status;
@@ -175,7 +194,8 @@ static void test_bad_files(void **unused)
         calls_comparison found = {0};
         base_error error = {0};
         const char *bed = rows[i].bed != NULL ? put("bad.bed", rows[i].bed) : NULL;
-        assert_int_equal(calls_compare(rows[i].calls, path_of("good.vcf"), bed, rows[i].reference, &found, &error), rows[i].status);
+        assert_int_equal(calls_compare(rows[i].calls, path_of("good.vcf"), bed, rows[i].reference, &found, &error),
+                         rows[i].status);
         if (strstr(error.text, rows[i].word) == NULL)
             fail_msg("'%s' does not say '%s'", error.text, rows[i].word);
         assert_null(found.pairs);
@@ -194,7 +214,8 @@ static int make_files(void **unused)
 static int remove_files(void **unused)
 {
     (void)unused;
-    static const char *const names[] = {"r.fa", "r.fa.fai", "r.bed", "bad.bed", "calls.vcf", "truth.vcf", "good.vcf", "three.vcf", "other.vcf", "beyond.vcf", "text", "sites.vcf"};
+    static const char *const names[] = {"r.fa",     "r.fa.fai",  "r.bed",     "bad.bed",    "calls.vcf", "truth.vcf",
+                                        "good.vcf", "three.vcf", "other.vcf", "beyond.vcf", "text",      "sites.vcf"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         unlink(path_of(names[i]));
     return rmdir(dir);

@@ -1,6 +1,6 @@
-/* test_checkpoint.c - from a path to a model: every format found by what is there, prefixes and tied matrices by which tensors exist, GGUF
- * metadata of every family, and errors that name what is missing.  The tensors' names are written out here, not taken from the tables
- * under test. */
+/* test_checkpoint.c - from a path to a model: every format found by what is there, prefixes and tied matrices by which
+ * tensors exist, GGUF metadata of every family, and errors that name what is missing.  The tensors' names are written
+ * out here, not taken from the tables under test. */
 #include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
@@ -95,9 +95,11 @@ static void add_named(tensors *t, const char *name, uint64_t rows, uint64_t colu
         bytes = (bytes + 31) / 32 * 32;
     } else {
         char entry[512], shape[64];
-        snprintf(shape, sizeof shape, columns > 0 ? "%llu, %llu" : "%llu", (unsigned long long)rows, (unsigned long long)columns);
-        int n = snprintf(entry, sizeof entry, "%s\"%s\": {\"dtype\": \"F32\", \"shape\": [%s], \"data_offsets\": [%llu, %llu]}",
-                         t->n > 0 ? ", " : "{", name, shape, (unsigned long long)t->bytes, (unsigned long long)(t->bytes + bytes));
+        snprintf(shape, sizeof shape, columns > 0 ? "%llu, %llu" : "%llu", (unsigned long long)rows,
+                 (unsigned long long)columns);
+        int n = snprintf(
+            entry, sizeof entry, "%s\"%s\": {\"dtype\": \"F32\", \"shape\": [%s], \"data_offsets\": [%llu, %llu]}",
+            t->n > 0 ? ", " : "{", name, shape, (unsigned long long)t->bytes, (unsigned long long)(t->bytes + bytes));
         base_buf_put(&t->list, entry, (size_t)n);
     }
     t->n++;
@@ -148,7 +150,8 @@ static void write_hf(const char *prefix, bool lm_head)
     for (uint32_t il = 0; il < 2; il++)
         add_hf_layer(&t, il);
     if (lm_head)
-        add_named(&t, strcmp(prefix, "language_model.model.") == 0 ? "language_model.lm_head.weight" : "lm_head.weight", V, D);
+        add_named(&t, strcmp(prefix, "language_model.model.") == 0 ? "language_model.lm_head.weight" : "lm_head.weight",
+                  V, D);
     base_buf_put(&t.list, "}", 1);
     base_buf file = {0};
     base_buf_put_u64(&file, t.list.size);
@@ -160,9 +163,10 @@ static void write_hf(const char *prefix, bool lm_head)
     base_buf_release(&file);
 }
 
-#define LLAMA_CONFIG                                                                                                                     \
-    "{\"model_type\": \"llama\", \"hidden_size\": 8, \"intermediate_size\": 12, \"num_hidden_layers\": 2, "                              \
-    "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"vocab_size\": 11, \"bos_token_id\": 1, \"eos_token_id\": 2"
+#define LLAMA_CONFIG                                                                                        \
+    "{\"model_type\": \"llama\", \"hidden_size\": 8, \"intermediate_size\": 12, \"num_hidden_layers\": 2, " \
+    "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"vocab_size\": 11, \"bos_token_id\": 1, "     \
+    "\"eos_token_id\": 2"
 
 static void add_gguf_layer(tensors *t, const char *family, uint32_t il)
 {
@@ -315,7 +319,8 @@ static void paths_are_told_apart(void **state)
 {
     (void)state;
     assert_refused("/tmp/palmgrove-no-such-model", BASE_ENOTFOUND, "no model '/tmp/palmgrove-no-such-model'");
-    assert_refused(dir, BASE_ENOTFOUND, "neither palmgrove.json (shards) nor config.json (safetensors) nor a .gguf file");
+    assert_refused(dir, BASE_ENOTFOUND,
+                   "neither palmgrove.json (shards) nor config.json (safetensors) nor a .gguf file");
     assert_refused("synthetic:no-such-preset", BASE_ENOTFOUND, "no-such-preset");
     pairs p = start_pairs("llama", 1);
     write_gguf(&p, 1, NULL, NULL);
@@ -416,10 +421,12 @@ static void gguf_llama(void **state)
     write_gguf(&p, 2, "rope_freqs.weight", NULL);
     arch a = arch_of(dir);
     const arch_stack *s = &a.decoder.stack;
-    assert_true(a.gguf && s->rope_interleaved && s->block == ARCH_BLOCK_SERIAL && s->mlp == ARCH_MLP_SWIGLU && !s->qkv_bias);
+    assert_true(a.gguf && s->rope_interleaved && s->block == ARCH_BLOCK_SERIAL && s->mlp == ARCH_MLP_SWIGLU &&
+                !s->qkv_bias);
     assert_int_equal(s->rope_global.scaling, ARCH_ROPE_DIVISORS);
     assert_true(s->rope_global.theta == 5e5 && s->norm_eps == 1e-5f && s->attn_scale == (float)sqrt(0.5));
-    assert_true(s->n_layers == 2 && s->dh == DH && s->kv == KV && a.decoder.vocab_size == V && a.decoder.max_positions == 64);
+    assert_true(s->n_layers == 2 && s->dh == DH && s->kv == KV && a.decoder.vocab_size == V &&
+                a.decoder.max_positions == 64);
     assert_true(a.decoder.tied_embeddings && a.decoder.bos_id == 1 && a.decoder.n_stop_ids == 3);
     assert_true(a.decoder.stop_ids[0] == 2 && a.decoder.stop_ids[1] == 3 && a.decoder.stop_ids[2] == 4);
 
@@ -462,8 +469,10 @@ static void gguf_gemma3(void **state)
     const arch_stack *s = &a.decoder.stack;
     assert_true(s->block == ARCH_BLOCK_POST_NORM && s->mlp == ARCH_MLP_GEGLU_TANH && s->qk_norm && !s->norm_plus_one);
     assert_true(s->window == 16 && s->local_layers[0] == 0xdf && a.decoder.embedding_scale == sqrtf(8.0f));
-    assert_true(s->rope_global.theta == 1e6 && s->rope_global.factor == 8.0 && s->rope_global.scaling == ARCH_ROPE_LINEAR);
-    assert_true(s->rope_local.theta == 1e4 && s->rope_local.scaling == ARCH_ROPE_PLAIN && s->attn_scale == (float)sqrt(0.5));
+    assert_true(s->rope_global.theta == 1e6 && s->rope_global.factor == 8.0 &&
+                s->rope_global.scaling == ARCH_ROPE_LINEAR);
+    assert_true(s->rope_local.theta == 1e4 && s->rope_local.scaling == ARCH_ROPE_PLAIN &&
+                s->attn_scale == (float)sqrt(0.5));
 
     p = start_pairs("gemma3", 3);
     put_u32(&p, ".attention.sliding_window", 16);
@@ -495,12 +504,14 @@ static void gguf_is_refused_by_key(void **state)
         const char *why;
     } cases[] = {
         {".expert_count", 8, NULL, BASE_EUNSUPPORTED, "'llama.expert_count' is not supported; known: 0"},
-        {".rope.dimension_count", 1, NULL, BASE_EUNSUPPORTED, "'llama.rope.dimension_count' is not supported; known: 2"},
+        {".rope.dimension_count", 1, NULL, BASE_EUNSUPPORTED,
+         "'llama.rope.dimension_count' is not supported; known: 2"},
         {".attention.value_length", 4, NULL, BASE_EUNSUPPORTED, "'llama.attention.value_length'"},
         {".rope.scaling.factor", 4, NULL, BASE_OK, ""},
         {".rope.scaling.type", 4, NULL, BASE_EFORMAT, "'llama.rope.scaling.type' is wrong: expected a text"},
         {".rope.scaling.type", 0, "longrope", BASE_EUNSUPPORTED, "known: none, linear, yarn"},
-        {"tokenizer.ggml.eos_token_id", V, NULL, BASE_EFORMAT, "'tokenizer.ggml.eos_token_id' is wrong: expected an integer from 0 to 10"},
+        {"tokenizer.ggml.eos_token_id", V, NULL, BASE_EFORMAT,
+         "'tokenizer.ggml.eos_token_id' is wrong: expected an integer from 0 to 10"},
         {"tokenizer.ggml.bos_token_id", 0, "x", BASE_EFORMAT, "'tokenizer.ggml.bos_token_id' is wrong"},
         {".attention.key_length", 0, NULL, BASE_EFORMAT, "'llama.attention.key_length' is wrong"},
         {".attention.key_length", 4, NULL, BASE_EFORMAT, "the model's description asks for"},
@@ -520,7 +531,8 @@ static void gguf_is_refused_by_key(void **state)
     }
     pairs p = start_pairs("mamba", 1);
     write_gguf(&p, 1, NULL, NULL);
-    assert_refused(dir, BASE_EUNSUPPORTED, "architecture 'mamba' is not supported; this build knows: llama, qwen2, gemma3");
+    assert_refused(dir, BASE_EUNSUPPORTED,
+                   "architecture 'mamba' is not supported; this build knows: llama, qwen2, gemma3");
     p = (pairs){.family = "llama"};
     write_gguf(&p, 1, NULL, NULL);
     assert_refused(dir, BASE_EFORMAT, "'general.architecture' is missing");

@@ -26,9 +26,9 @@ typedef struct fake_server {
     void *zmq, *socket; /* the socket is the thread's once it runs */
     char endpoint[128];
     atomic_bool stop;
-    atomic_bool silent;          /* answer nothing, not even Health */
+    atomic_bool silent; /* answer nothing, not even Health */
     atomic_uint n_cancels, n_healths;
-    wire_request held;           /* a Generate that waits for its Cancel */
+    wire_request held; /* a Generate that waits for its Cancel */
 } fake_server;
 
 static void answer(fake_server *s, zmq_msg_t *peer, const wire_request *request, wire_reply *reply)
@@ -53,10 +53,23 @@ static void answer_result(fake_server *s, zmq_msg_t *peer, const wire_request *r
 {
     static const uint32_t ids[] = {7, 8};
     wire_reply reply = {.kind = WIRE_REPLY_RESULT};
-    reply.result = (wire_result){.text = text, .finish = WIRE_FINISH_EOS, .ids = ids, .n_ids = 2, .prompt_tokens = 300,
-                                 .image_tokens = 256, .completion_tokens = 2, .total_ms = 12.5, .model = "phantom",
-                                 .model_digest = "d1", .build = "9.9", .layout = "tp2 x pp2", .isa = "ref", .seed = 5,
-                                 .reused_tokens = 32, .drafted_tokens = 3, .accepted_tokens = 1};
+    reply.result = (wire_result){.text = text,
+                                 .finish = WIRE_FINISH_EOS,
+                                 .ids = ids,
+                                 .n_ids = 2,
+                                 .prompt_tokens = 300,
+                                 .image_tokens = 256,
+                                 .completion_tokens = 2,
+                                 .total_ms = 12.5,
+                                 .model = "phantom",
+                                 .model_digest = "d1",
+                                 .build = "9.9",
+                                 .layout = "tp2 x pp2",
+                                 .isa = "ref",
+                                 .seed = 5,
+                                 .reused_tokens = 32,
+                                 .drafted_tokens = 3,
+                                 .accepted_tokens = 1};
     answer(s, peer, request, &reply);
 }
 
@@ -98,13 +111,14 @@ static void play_generate(fake_server *s, zmq_msg_t *peer, wire_request *request
         const wire_generate *g = &request->generate;
         const wire_part *first = &g->parts[0];
         snprintf(seen, sizeof seen,
-                 "parts %zu task %s field %s=%s image %zu stop %zu t %g k %u p %g seed %llu max %u deadline %u prio %d digest %d "
+                 "parts %zu task %s field %s=%s image %zu stop %zu t %g k %u p %g seed %llu max %u deadline %u prio %d "
+                 "digest %d "
                  "stream %d resume %zu %u answer %s",
                  g->n_parts, first->task != NULL ? first->task : "-", first->n_fields > 0 ? first->fields[0].name : "-",
-                 first->n_fields > 0 ? first->fields[0].value : "-", g->n_parts > 1 ? g->parts[1].image_bytes : 0, g->n_stop,
-                 (double)g->sampling.temperature, g->sampling.top_k, (double)g->sampling.top_p,
-                 (unsigned long long)g->sampling.seed, g->max_tokens, g->deadline_ms, (int)g->priority, g->logits_digest,
-                 g->stream, g->n_resume_ids, g->n_resume_ids > 1 ? g->resume_ids[1] : 0,
+                 first->n_fields > 0 ? first->fields[0].value : "-", g->n_parts > 1 ? g->parts[1].image_bytes : 0,
+                 g->n_stop, (double)g->sampling.temperature, g->sampling.top_k, (double)g->sampling.top_p,
+                 (unsigned long long)g->sampling.seed, g->max_tokens, g->deadline_ms, (int)g->priority,
+                 g->logits_digest, g->stream, g->n_resume_ids, g->n_resume_ids > 1 ? g->resume_ids[1] : 0,
                  g->answer != NULL && g->answer[0] != '\0' ? g->answer : "-");
         answer_result(s, peer, request, seen);
     }
@@ -125,14 +139,18 @@ static void play(fake_server *s, zmq_msg_t *peer, wire_request *request)
     case WIRE_REQUEST_HEALTH:
         atomic_fetch_add(&s->n_healths, 1);
         reply.kind = WIRE_REPLY_HEALTH;
-        reply.health = (wire_health){.state = "ready", .build = "9.9", .model = "phantom", .layout = "tp1 x pp1",
-                                     .uptime_s = 1.5};
+        reply.health =
+            (wire_health){.state = "ready", .build = "9.9", .model = "phantom", .layout = "tp1 x pp1", .uptime_s = 1.5};
         answer(s, peer, request, &reply);
         break;
     default:
         reply.kind = WIRE_REPLY_STATS;
-        reply.stats = (wire_stats){.requests_admitted = 3, .kv_blocks_free = 4, .resident_bytes = 1ull << 33, .prefix_tokens = 5,
-                                    .kv_blocks_kept = 6, .images_reused = 8};
+        reply.stats = (wire_stats){.requests_admitted = 3,
+                                   .kv_blocks_free = 4,
+                                   .resident_bytes = 1ull << 33,
+                                   .prefix_tokens = 5,
+                                   .kv_blocks_kept = 6,
+                                   .images_reused = 8};
         answer(s, peer, request, &reply);
     }
 }
@@ -145,8 +163,8 @@ static void *serve(void *opaque)
     zmq_msg_init(&message);
     while (!atomic_load(&s->stop)) {
         zmq_pollitem_t item = {.socket = s->socket, .events = ZMQ_POLLIN};
-        if (zmq_poll(&item, 1, 10) <= 0 || zmq_msg_recv(&peer, s->socket, 0) < 0 || zmq_msg_recv(&message, s->socket, 0) < 0 ||
-            atomic_load(&s->silent))
+        if (zmq_poll(&item, 1, 10) <= 0 || zmq_msg_recv(&peer, s->socket, 0) < 0 ||
+            zmq_msg_recv(&message, s->socket, 0) < 0 || atomic_load(&s->silent))
             continue;
         wire_request request;
         if (wire_request_decode(zmq_msg_data(&message), zmq_msg_size(&message), &request, NULL) == BASE_OK)
@@ -226,7 +244,8 @@ static void assert_generate_fails(pg_client *client, const char *text, story *he
     pg_request *request = text_request(text);
     pg_result *result = NULL;
     pg_error error = {0};
-    assert_int_equal(pg_client_generate(client, request, heard != NULL ? listen_to : NULL, heard, &result, &error), status);
+    assert_int_equal(pg_client_generate(client, request, heard != NULL ? listen_to : NULL, heard, &result, &error),
+                     status);
     assert_int_equal(error.status, status);
     if (strstr(error.text, word) == NULL)
         fail_msg("'%s' does not say '%s'", error.text, word);
@@ -285,8 +304,9 @@ static void test_everything_arrives(void **state)
     assert_int_equal(pg_request_set_resume(request, (const uint32_t[]){4, 500}, 2), PG_OK);
     pg_result *result = NULL;
     assert_int_equal(pg_client_generate(client, request, NULL, NULL, &result, NULL), PG_OK);
-    assert_string_equal(result->text, "parts 2 task report field indication=cough image 5 stop 1 t 0.5 k 40 p 0.25 seed 77 max 9 "
-                                      "deadline 1234 prio 1 digest 1 stream 0 resume 2 500 answer -");
+    assert_string_equal(result->text,
+                        "parts 2 task report field indication=cough image 5 stop 1 t 0.5 k 40 p 0.25 seed 77 max 9 "
+                        "deadline 1234 prio 1 digest 1 stream 0 resume 2 500 answer -");
     pg_result_destroy(&result);
     pg_request_destroy(&request);
     pg_client_close(&client);

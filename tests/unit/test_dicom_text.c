@@ -1,4 +1,5 @@
-/* test_dicom_text.c - elements of a DICOM header as text: what comes out, what is refused, and that no refusal quotes the header. */
+/* test_dicom_text.c - elements of a DICOM header as text: what comes out, what is refused, and that no refusal quotes
+ * the header. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -63,7 +64,8 @@ static base_status read_element(const char *syntax, uint32_t tag, base_buf *out,
     return status;
 }
 
-static void assert_text_in(const char *syntax, uint32_t tag, const char *vr, const char *value, const char *characters, const char *expected)
+static void assert_text_in(const char *syntax, uint32_t tag, const char *vr, const char *value, const char *characters,
+                           const char *expected)
 {
     base_buf out = {0};
     base_error error = {0};
@@ -80,7 +82,8 @@ static void assert_text(uint32_t tag, const char *vr, const char *value, const c
     assert_text_in(LITTLE, tag, vr, value, characters, expected);
 }
 
-static void assert_refused(uint32_t tag, const char *vr, const char *value, const char *characters, base_status status, const char *why)
+static void assert_refused(uint32_t tag, const char *vr, const char *value, const char *characters, base_status status,
+                           const char *why)
 {
     base_buf out = {0};
     base_error error = {0};
@@ -149,7 +152,8 @@ static void refusals(void **state)
     put.tag = REASON, put.vr = "LO", put.value = "Doe", put.characters = NULL;
     assert_int_equal(read_element(LITTLE, VIEW, &out, &error), BASE_ENOTFOUND);
     assert_int_equal(read_element(LITTLE, ROWS, &out, &error), BASE_EFORMAT); /* US */
-    assert_int_equal(dicom_text_read("\x89PNG\r\n\x1A\n and more than that", 29, VIEW, &out, &error), BASE_EUNSUPPORTED);
+    assert_int_equal(dicom_text_read("\x89PNG\r\n\x1A\n and more than that", 29, VIEW, &out, &error),
+                     BASE_EUNSUPPORTED);
     assert_non_null(strstr(error.text, "not a DICOM file"));
     assert_int_equal(out.size, 0);
     base_buf_release(&out);
@@ -215,7 +219,8 @@ static void names(void **state)
     assert_int_equal(tag, VIEW);
     assert_int_equal(dicom_tag_parse("0010,21b0", &tag, &error), BASE_OK);
     assert_int_equal(tag, HISTORY);
-    const char *const wrong[] = {"", "viewposition", "00321030", "0032,103", "0032,10300", "0032,103g", "+032,1030", "0032, 030", "0002,0010", "7FE0,0010", "FFFE,E000"};
+    const char *const wrong[] = {"",          "viewposition", "00321030",  "0032,103",  "0032,10300", "0032,103g",
+                                 "+032,1030", "0032, 030",    "0002,0010", "7FE0,0010", "FFFE,E000"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         if (dicom_tag_parse(wrong[i], &tag, &error) != BASE_EINVAL)
             fail_msg("'%s' was taken", wrong[i]);
@@ -228,8 +233,9 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(texts),     cmocka_unit_test(ages),      cmocka_unit_test(character_sets), cmocka_unit_test(refusals),
-        cmocka_unit_test(sequences), cmocka_unit_test(big_texts), cmocka_unit_test(cuts),           cmocka_unit_test(names),
+        cmocka_unit_test(texts),    cmocka_unit_test(ages),      cmocka_unit_test(character_sets),
+        cmocka_unit_test(refusals), cmocka_unit_test(sequences), cmocka_unit_test(big_texts),
+        cmocka_unit_test(cuts),     cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,8 +16,8 @@
 #include "tools/eval/eval_html.h"
 #include "tools/eval/eval_run.h"
 
-#define CASE(id, condition, answer)                                                                                    \
-    "{\"id\":\"" id "\",\"fields\":{\"condition\":\"" condition                                                        \
+#define CASE(id, condition, answer)                             \
+    "{\"id\":\"" id "\",\"fields\":{\"condition\":\"" condition \
     "\"},\"images\":[\"images/a.png\"],\"slices\":{\"kind\":\"" condition "\"},\"answer\":\"" answer "\"}\n"
 
 static const char four[] =
@@ -330,10 +330,12 @@ static void scores_answers(void **state)
 static void slices_by_fields(void **state)
 {
     (void)state;
-    static const char lines[] = "{\"id\":\"a\",\"fields\":{\"condition\":\"edema\",\"view\":\"AP\"},\"images\":[\"x\"],\"answer\":\"Yes\"}\n"
-                                "{\"id\":\"b\",\"fields\":{\"condition\":\"edema\"},\"images\":[\"x\"],\"answer\":\"No\"}\n"
-                                "{\"id\":\"c\",\"fields\":{\"condition\":\"nodule\",\"view\":\"PA\"},\"images\":[\"x\"],\"answer\":\"Yes\"}\n"
-                                "{\"id\":\"d\",\"fields\":{\"condition\":\"nodule\"},\"images\":[\"x\"],\"answer\":\"No\",\"slices\":{\"view\":\"AP\"}}\n";
+    static const char lines[] =
+        "{\"id\":\"a\",\"fields\":{\"condition\":\"edema\",\"view\":\"AP\"},\"images\":[\"x\"],\"answer\":\"Yes\"}\n"
+        "{\"id\":\"b\",\"fields\":{\"condition\":\"edema\"},\"images\":[\"x\"],\"answer\":\"No\"}\n"
+        "{\"id\":\"c\",\"fields\":{\"condition\":\"nodule\",\"view\":\"PA\"},\"images\":[\"x\"],\"answer\":\"Yes\"}\n"
+        "{\"id\":\"d\",\"fields\":{\"condition\":\"nodule\"},\"images\":[\"x\"],\"answer\":\"No\",\"slices\":{\"view\":"
+        "\"AP\"}}\n";
     static const struct {
         const char *name, *value;
         size_t n;

@@ -1,5 +1,5 @@
-/* test_families.c - published configurations and GGUF metadata to models as data: what each says, what it leaves out, what is refused.
- * Expected values are those of the models' papers and of the configuration classes of transformers. */
+/* test_families.c - published configurations and GGUF metadata to models as data: what each says, what it leaves out,
+ * what is refused. Expected values are those of the models' papers and of the configuration classes of transformers. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,19 +30,187 @@ typedef struct sizes {
 
 /* bf16(sqrt(d)): 640 -> 25.25, 1152 -> 34, 2560 -> 50.5, 5376 -> 73.5. */
 static const sizes published[] = {
-    {"llama-3.1-8b-instruct.json", "llama", 32, 4096, 32, 8, 128, 14336, 128256, 131072, false, 1.0f, 0.088388348f, 0, 0, 128000,
-     {128001, 128008, 128009}, 3},
-    {"llama-3.1-8b-instruct.new.json", "llama", 32, 4096, 32, 8, 128, 14336, 128256, 131072, false, 1.0f, 0.088388348f, 0, 0, 128000,
-     {128001, 128008, 128009}, 3},
-    {"mistral-7b-v0.1.json", "llama", 32, 4096, 32, 8, 128, 14336, 32000, 32768, false, 1.0f, 0.088388348f, 4096, 32, 1, {2}, 1},
-    {"mistral-7b-instruct-v0.2.json", "llama", 32, 4096, 32, 8, 128, 14336, 32000, 32768, false, 1.0f, 0.088388348f, 0, 0, 1, {2}, 1},
-    {"qwen2.5-0.5b-instruct.json", "qwen2", 24, 896, 14, 2, 64, 4864, 151936, 32768, true, 1.0f, 0.125f, 0, 0, 151643, {151645}, 1},
+    {"llama-3.1-8b-instruct.json",
+     "llama",
+     32,
+     4096,
+     32,
+     8,
+     128,
+     14336,
+     128256,
+     131072,
+     false,
+     1.0f,
+     0.088388348f,
+     0,
+     0,
+     128000,
+     {128001, 128008, 128009},
+     3},
+    {"llama-3.1-8b-instruct.new.json",
+     "llama",
+     32,
+     4096,
+     32,
+     8,
+     128,
+     14336,
+     128256,
+     131072,
+     false,
+     1.0f,
+     0.088388348f,
+     0,
+     0,
+     128000,
+     {128001, 128008, 128009},
+     3},
+    {"mistral-7b-v0.1.json",
+     "llama",
+     32,
+     4096,
+     32,
+     8,
+     128,
+     14336,
+     32000,
+     32768,
+     false,
+     1.0f,
+     0.088388348f,
+     4096,
+     32,
+     1,
+     {2},
+     1},
+    {"mistral-7b-instruct-v0.2.json",
+     "llama",
+     32,
+     4096,
+     32,
+     8,
+     128,
+     14336,
+     32000,
+     32768,
+     false,
+     1.0f,
+     0.088388348f,
+     0,
+     0,
+     1,
+     {2},
+     1},
+    {"qwen2.5-0.5b-instruct.json",
+     "qwen2",
+     24,
+     896,
+     14,
+     2,
+     64,
+     4864,
+     151936,
+     32768,
+     true,
+     1.0f,
+     0.125f,
+     0,
+     0,
+     151643,
+     {151645},
+     1},
     {"smollm2-135m-instruct.json", "llama", 30, 576, 9, 3, 64, 1536, 49152, 8192, true, 1.0f, 0.125f, 0, 0, 1, {2}, 1},
-    {"gemma-3-270m-it.json", "gemma3", 18, 640, 4, 1, 256, 2048, 262144, 32768, true, 25.25f, 0.0625f, 512, 15, 2, {1}, 1},
-    {"gemma-3-1b-it.json", "gemma3", 26, 1152, 4, 1, 256, 6912, 262144, 32768, true, 34.0f, 0.0625f, 512, 22, 2, {1, 106}, 2},
-    {"gemma-3-4b-it.json", "gemma3", 34, 2560, 8, 4, 256, 10240, 262208, 131072, true, 50.5f, 0.0625f, 1024, 29, 2, {1, 106}, 2},
-    {"gemma-3-4b-it.new.json", "gemma3", 34, 2560, 8, 4, 256, 10240, 262208, 131072, true, 50.5f, 0.0625f, 1024, 29, 2, {1, 106}, 2},
-    {"gemma-3-27b-it.json", "gemma3", 62, 5376, 32, 16, 128, 21504, 262208, 131072, true, 73.5f, 0.077151675f, 1024, 52, 2, {1, 106}, 2},
+    {"gemma-3-270m-it.json",
+     "gemma3",
+     18,
+     640,
+     4,
+     1,
+     256,
+     2048,
+     262144,
+     32768,
+     true,
+     25.25f,
+     0.0625f,
+     512,
+     15,
+     2,
+     {1},
+     1},
+    {"gemma-3-1b-it.json",
+     "gemma3",
+     26,
+     1152,
+     4,
+     1,
+     256,
+     6912,
+     262144,
+     32768,
+     true,
+     34.0f,
+     0.0625f,
+     512,
+     22,
+     2,
+     {1, 106},
+     2},
+    {"gemma-3-4b-it.json",
+     "gemma3",
+     34,
+     2560,
+     8,
+     4,
+     256,
+     10240,
+     262208,
+     131072,
+     true,
+     50.5f,
+     0.0625f,
+     1024,
+     29,
+     2,
+     {1, 106},
+     2},
+    {"gemma-3-4b-it.new.json",
+     "gemma3",
+     34,
+     2560,
+     8,
+     4,
+     256,
+     10240,
+     262208,
+     131072,
+     true,
+     50.5f,
+     0.0625f,
+     1024,
+     29,
+     2,
+     {1, 106},
+     2},
+    {"gemma-3-27b-it.json",
+     "gemma3",
+     62,
+     5376,
+     32,
+     16,
+     128,
+     21504,
+     262208,
+     131072,
+     true,
+     73.5f,
+     0.077151675f,
+     1024,
+     52,
+     2,
+     {1, 106},
+     2},
 };
 
 static uint32_t count_local(const arch_stack *stack)
@@ -59,8 +227,10 @@ static void assert_sizes(const arch *a, const sizes *want)
     print_message("%s\n", want->file);
     assert_string_equal(a->family, want->family);
     assert_true(a->has_tower == (strcmp(want->family, "gemma3") == 0 && want->d >= 2560) && !a->gguf);
-    const uint32_t found[] = {s->n_layers, s->d, s->h, s->kv, s->dh, s->f, a->decoder.vocab_size, a->decoder.max_positions};
-    const uint32_t wanted[] = {want->layers, want->d, want->h, want->kv, want->dh, want->f, want->vocab, want->positions};
+    const uint32_t found[] = {
+        s->n_layers, s->d, s->h, s->kv, s->dh, s->f, a->decoder.vocab_size, a->decoder.max_positions};
+    const uint32_t wanted[] = {want->layers, want->d, want->h,     want->kv,
+                               want->dh,     want->f, want->vocab, want->positions};
     for (size_t i = 0; i < sizeof found / sizeof found[0]; i++)
         assert_int_equal(found[i], wanted[i]);
     assert_int_equal(a->decoder.tied_embeddings, want->tied);
@@ -90,9 +260,11 @@ static void families_differ_where_they_should(void **state)
     arch llama = parsed("llama-3.1-8b-instruct.json"), qwen = parsed("qwen2.5-0.5b-instruct.json");
     arch gemma = parsed("gemma-3-4b-it.json");
     const arch_stack *l = &llama.decoder.stack, *q = &qwen.decoder.stack, *g = &gemma.decoder.stack;
-    assert_true(l->block == ARCH_BLOCK_SERIAL && l->mlp == ARCH_MLP_SWIGLU && !l->qkv_bias && !l->qk_norm && !l->norm_plus_one);
+    assert_true(l->block == ARCH_BLOCK_SERIAL && l->mlp == ARCH_MLP_SWIGLU && !l->qkv_bias && !l->qk_norm &&
+                !l->norm_plus_one);
     assert_true(q->block == ARCH_BLOCK_SERIAL && q->mlp == ARCH_MLP_SWIGLU && q->qkv_bias && !q->qk_norm);
-    assert_true(g->block == ARCH_BLOCK_POST_NORM && g->mlp == ARCH_MLP_GEGLU_TANH && !g->qkv_bias && g->qk_norm && g->norm_plus_one);
+    assert_true(g->block == ARCH_BLOCK_POST_NORM && g->mlp == ARCH_MLP_GEGLU_TANH && !g->qkv_bias && g->qk_norm &&
+                g->norm_plus_one);
     assert_true(l->norm_eps == 1e-5f && q->norm_eps == 1e-6f && g->norm_eps == 1e-6f);
 }
 
@@ -137,7 +309,9 @@ static void absent_fields_have_the_class_defaults(void **state)
     arch a = edited(QWEN, "\"eos_token_id\": 151645,", "");
     assert_true(a.decoder.eos_id == -1 && a.decoder.n_stop_ids == 0);
     assert_int_equal(edited(MISTRAL, "\"sliding_window\": 4096,", "").decoder.stack.window, 4096);
-    assert_true(edited(QWEN, "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false").decoder.tied_embeddings == false);
+    assert_true(
+        edited(QWEN, "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false").decoder.tied_embeddings ==
+        false);
 }
 
 static void windows_are_read(void **state)
@@ -165,7 +339,8 @@ static void yarn_is_read(void **state)
 {
     (void)state;
     arch a = edited(QWEN, "\"rope_theta\"",
-                    "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0, \"original_max_position_embeddings\": 32768}, \"rope_theta\"");
+                    "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0, \"original_max_position_embeddings\": "
+                    "32768}, \"rope_theta\"");
     const arch_rope *r = &a.decoder.stack.rope_global;
     assert_int_equal(r->scaling, ARCH_ROPE_YARN);
     assert_true(r->factor == 4.0 && r->beta_fast == 32.0 && r->beta_slow == 1.0 && r->original_positions == 32768);
@@ -189,33 +364,45 @@ static void what_is_not_computed_is_refused(void **state)
         const char *why;
     } cases[] = {
         {LLAMA, "\"attention_bias\": false", "\"attention_bias\": true", BASE_EUNSUPPORTED, "'attention_bias'"},
-        {LLAMA, "\"mlp_bias\": false", "\"mlp_bias\": true", BASE_EUNSUPPORTED, "'mlp_bias' is not supported; known: false"},
+        {LLAMA, "\"mlp_bias\": false", "\"mlp_bias\": true", BASE_EUNSUPPORTED,
+         "'mlp_bias' is not supported; known: false"},
         {LLAMA, "\"silu\"", "\"gelu\"", BASE_EUNSUPPORTED, "'hidden_act' is not supported; known: silu"},
-        {LLAMA, "\"llama3\"", "\"longrope\"", BASE_EUNSUPPORTED, "'rope_scaling.rope_type' is not supported; known: default"},
+        {LLAMA, "\"llama3\"", "\"longrope\"", BASE_EUNSUPPORTED,
+         "'rope_scaling.rope_type' is not supported; known: default"},
         {LLAMA, "\"llama3\"", "7", BASE_EFORMAT, "'rope_scaling.rope_type' is wrong"},
         {LLAMA, "\"high_freq_factor\": 4.0", "\"high_freq_factor\": 1.0", BASE_EFORMAT, "above low_freq_factor"},
         {LLAMA, "\"factor\": 8.0,", "", BASE_EFORMAT, "'rope_scaling.factor' is missing"},
         {LLAMA, "\"factor\": 8.0,", "\"factor\": 0,", BASE_EFORMAT, "'rope_scaling.factor' is wrong"},
-        {LLAMA, "\"pretraining_tp\": 1", "\"partial_rotary_factor\": 0.5", BASE_EUNSUPPORTED, "'partial_rotary_factor'"},
-        {LLAMA, "\"eos_token_id\": [128001", "\"eos_token_id\": [128256", BASE_EFORMAT, "'eos_token_id' is wrong: expected ids from 0"},
+        {LLAMA, "\"pretraining_tp\": 1", "\"partial_rotary_factor\": 0.5", BASE_EUNSUPPORTED,
+         "'partial_rotary_factor'"},
+        {LLAMA, "\"eos_token_id\": [128001", "\"eos_token_id\": [128256", BASE_EFORMAT,
+         "'eos_token_id' is wrong: expected ids from 0"},
         {LLAMA, "\"eos_token_id\": [", "\"eos_token_id\": [1, 2, 3, 4, 5, 6, 7, ", BASE_EFORMAT, "at most 8 ids"},
         {LLAMA, "\"eos_token_id\": [128001", "\"eos_token_id\": [\"x\"", BASE_EFORMAT, "'eos_token_id' is wrong"},
         {LLAMA, "\"bos_token_id\": 128000", "\"bos_token_id\": -2", BASE_EFORMAT, "'bos_token_id' is wrong"},
         {LLAMA, "\"num_key_value_heads\": 8", "\"num_key_value_heads\": 5", BASE_EFORMAT, "not a multiple"},
         {LLAMA, "\"num_attention_heads\": 32", "\"num_attention_heads\": 24", BASE_EFORMAT, "'head_dim' is missing"},
         {LLAMA, "\"hidden_size\": 4096,", "", BASE_EFORMAT, "'hidden_size' is missing"},
-        {LLAMA, "\"num_hidden_layers\": 32", "\"num_hidden_layers\": 1025", BASE_EFORMAT, "'num_hidden_layers' is wrong"},
-        {LLAMA, "\"rope_scaling\": {", "\"rope_scaling\": 3, \"x\": {", BASE_EFORMAT, "'rope_scaling' is wrong: expected an object"},
+        {LLAMA, "\"num_hidden_layers\": 32", "\"num_hidden_layers\": 1025", BASE_EFORMAT,
+         "'num_hidden_layers' is wrong"},
+        {LLAMA, "\"rope_scaling\": {", "\"rope_scaling\": 3, \"x\": {", BASE_EFORMAT,
+         "'rope_scaling' is wrong: expected an object"},
         {MISTRAL, "\"sliding_window\": 4096", "\"sliding_window\": 0", BASE_EFORMAT, "'sliding_window' is wrong"},
-        {QWEN, "\"model_type\": \"qwen2\"", "\"model_type\": \"qwen3\"", BASE_EUNSUPPORTED, "model_type 'qwen3' is not supported"},
-        {GEMMA, "\"attn_logit_softcapping\": null", "\"attn_logit_softcapping\": 50.0", BASE_EUNSUPPORTED, "'attn_logit_softcapping'"},
-        {GEMMA, "\"final_logit_softcapping\": null", "\"final_logit_softcapping\": 30.0", BASE_EUNSUPPORTED, "'final_logit_softcapping'"},
+        {QWEN, "\"model_type\": \"qwen2\"", "\"model_type\": \"qwen3\"", BASE_EUNSUPPORTED,
+         "model_type 'qwen3' is not supported"},
+        {GEMMA, "\"attn_logit_softcapping\": null", "\"attn_logit_softcapping\": 50.0", BASE_EUNSUPPORTED,
+         "'attn_logit_softcapping'"},
+        {GEMMA, "\"final_logit_softcapping\": null", "\"final_logit_softcapping\": 30.0", BASE_EUNSUPPORTED,
+         "'final_logit_softcapping'"},
         {GEMMA, "\"gelu_pytorch_tanh\"", "\"gelu\"", BASE_EUNSUPPORTED, "'hidden_activation'"},
-        {GEMMA, "\"sliding_window_pattern\": 6", "\"layer_types\": [\"full_attention\"]", BASE_EFORMAT, "one text a layer"},
-        {GEMMA, "\"rope_theta\"", "\"rope_parameters\": {\"rope_type\": \"default\"}, \"x\"", BASE_EUNSUPPORTED, "'rope_parameters'"},
-        {"gemma-3-270m-it.json", "\"full_attention\"", "\"linear_attention\"", BASE_EUNSUPPORTED, "known: sliding_attention, full"},
-        {"gemma-3-270m-it.json", "\"use_bidirectional_attention\": false", "\"use_bidirectional_attention\": true", BASE_EUNSUPPORTED,
-         "'use_bidirectional_attention'"},
+        {GEMMA, "\"sliding_window_pattern\": 6", "\"layer_types\": [\"full_attention\"]", BASE_EFORMAT,
+         "one text a layer"},
+        {GEMMA, "\"rope_theta\"", "\"rope_parameters\": {\"rope_type\": \"default\"}, \"x\"", BASE_EUNSUPPORTED,
+         "'rope_parameters'"},
+        {"gemma-3-270m-it.json", "\"full_attention\"", "\"linear_attention\"", BASE_EUNSUPPORTED,
+         "known: sliding_attention, full"},
+        {"gemma-3-270m-it.json", "\"use_bidirectional_attention\": false", "\"use_bidirectional_attention\": true",
+         BASE_EUNSUPPORTED, "'use_bidirectional_attention'"},
         {"gemma-3-4b-it.json", "\"hidden_size\": 2560,", "", BASE_EFORMAT, "'text_config.hidden_size' is missing"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -326,8 +513,10 @@ static void assert_round_trip(const arch *a)
     json_decref(twice);
     /* Field by field where bytes between fields may differ. */
     const arch_stack *s = &a->decoder.stack, *t = &b.decoder.stack;
-    assert_true(s->attn_scale == t->attn_scale && s->norm_eps == t->norm_eps && s->rope_global.theta == t->rope_global.theta &&
-                s->rope_global.attention_factor == t->rope_global.attention_factor && s->rope_local.theta == t->rope_local.theta);
+    assert_true(s->attn_scale == t->attn_scale && s->norm_eps == t->norm_eps &&
+                s->rope_global.theta == t->rope_global.theta &&
+                s->rope_global.attention_factor == t->rope_global.attention_factor &&
+                s->rope_local.theta == t->rope_local.theta);
     assert_memory_equal(s->local_layers, t->local_layers, sizeof s->local_layers);
     assert_memory_equal(a->decoder.stop_ids, b.decoder.stop_ids, sizeof a->decoder.stop_ids);
     assert_true(a->gguf == b.gguf && strcmp(a->prefix, b.prefix) == 0 && a->has_tower == b.has_tower);

@@ -20,7 +20,8 @@ static void scores_become_shares(void **state)
 {
     (void)state;
     double copies[3];
-    genotype_copies((const double[]){log(0.2), log(0.4), log(0.2)}, copies); /* of all text, not of three answers only */
+    genotype_copies((const double[]){log(0.2), log(0.4), log(0.2)},
+                    copies); /* of all text, not of three answers only */
     assert_near(copies[0], 0.25);
     assert_near(copies[1], 0.5);
     genotype_copies((const double[]){-4000.0, -5000.0, -4000.0}, copies);
@@ -95,15 +96,20 @@ static void the_header_lists_contigs(void **state)
     base_buf_put_u8(&text, 0);
     const char *written = (char *)text.data;
     assert_ptr_equal(strstr(written, "##fileformat=VCFv4.2\n##source=palmgrove x\n"), written);
-    assert_non_null(strstr(written, "\n##contig=<ID=chr1,length=600>\n##contig=<ID=HLA:01,length=5>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tS\n"));
+    assert_non_null(strstr(written, "\n##contig=<ID=chr1,length=600>\n##contig=<ID=HLA:01,length=5>\n#"
+                                    "CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tS\n"));
     base_buf_release(&text);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(scores_become_shares), cmocka_unit_test(one_alternative_is_its_picture), cmocka_unit_test(two_alternatives_take_the_least),
-        cmocka_unit_test(certainty_has_bounds), cmocka_unit_test(lines_are_vcf),                  cmocka_unit_test(the_header_lists_contigs),
+        cmocka_unit_test(scores_become_shares),
+        cmocka_unit_test(one_alternative_is_its_picture),
+        cmocka_unit_test(two_alternatives_take_the_least),
+        cmocka_unit_test(certainty_has_bounds),
+        cmocka_unit_test(lines_are_vcf),
+        cmocka_unit_test(the_header_lists_contigs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

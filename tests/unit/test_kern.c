@@ -1,5 +1,5 @@
-/* test_kern.c - every kernel variant against the portable reference (equal bits), the reference against double arithmetic and the
- * libm. */
+/* test_kern.c - every kernel variant against the portable reference (equal bits), the reference against double
+ * arithmetic and the libm. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,9 +16,9 @@
 #include "worker/kernels/linear.h"
 
 /* A sum of k products in f32, one rounding each: |error| <= k * 2^-24 * sum |w x|; tested with a factor 2 to spare. */
-#define SUM_TOLERANCE(k, magnitude) (2.0 * (k) * 0x1p-24 * (magnitude))
+#define SUM_TOLERANCE(k, magnitude) (2.0 * (k)*0x1p-24 * (magnitude))
 /* kern.h states 2e-7 for exp; sigmoid and the activations add a few roundings. */
-#define EXP_TOLERANCE 3e-7
+#define EXP_TOLERANCE        3e-7
 #define ACTIVATION_TOLERANCE 1e-6
 
 static uint64_t state;
@@ -53,7 +53,7 @@ static pack_matrix random_matrix(pack_type type, uint32_t n, uint32_t k, uint32_
 }
 
 static const uint32_t shapes[][3] = {/* m, n, k */
-                                     {1, 1, 1},    {1, 32, 7},   {2, 33, 64},  {3, 31, 100}, {7, 64, 33},
+                                     {1, 1, 1},    {1, 32, 7},   {2, 33, 64},  {3, 31, 100},  {7, 64, 33},
                                      {8, 96, 128}, {9, 65, 191}, {32, 40, 48}, {33, 128, 65}, {130, 100, 192}};
 
 static void panel_run(const kern_table *kern, const pack_matrix *w, const float *x, uint32_t m, float *y)
@@ -119,7 +119,8 @@ static void test_panels_equal_on_all_variants(void **unused)
         for (int type = 0; type < PACK_N_TYPES; type++) {
             uint32_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
             pack_matrix w = random_matrix((pack_type)type, n, k, k);
-            float *x = random_floats((size_t)m * k), *expected = random_floats((size_t)m * n), *y = random_floats((size_t)m * n);
+            float *x = random_floats((size_t)m * k), *expected = random_floats((size_t)m * n),
+                  *y = random_floats((size_t)m * n);
             panel_run(kern[0], &w, x, m, expected);
             for (size_t v = 1; v < n_variants; v++) {
                 panel_run(kern[v], &w, x, m, y);
@@ -162,8 +163,8 @@ static void splits_exactly(pack_type type)
     for (size_t v = 0; v < n_variants; v++)
         for (size_t cut = 1; cut * UNIT < K; cut++) {
             int64_t parts[M * N] = {0};
-            kern[v]->panel_fixed[type]((char *)w.data + cut * unit_bytes, K - cut * UNIT, UNIT, x + cut * UNIT, K, M, parts, N, N,
-                                       overflow);
+            kern[v]->panel_fixed[type]((char *)w.data + cut * unit_bytes, K - cut * UNIT, UNIT, x + cut * UNIT, K, M,
+                                       parts, N, N, overflow);
             kern[v]->panel_fixed[type](w.data, cut * UNIT, UNIT, x, K, M, parts, N, N, overflow);
             assert_memory_equal(parts, whole, sizeof whole);
         }
@@ -224,8 +225,8 @@ static void test_gelu_at_the_ends(void **unused)
     for (size_t v = 0; v < n_variants; v++) {
         float x[] = {0.0f, 30.0f, -30.0f, 1e18f, -1e18f, NAN, 1e-30f};
         kern[v]->gelu(x, NULL, 7);
-        assert_true(x[0] == 0.0f && x[1] == 30.0f && fabsf(x[2]) < 1e-30f && x[3] == 1e18f && fabsf(x[4]) < 1e-15f && isnan(x[5]) &&
-                    x[6] > 4.9e-31f && x[6] < 5.1e-31f);
+        assert_true(x[0] == 0.0f && x[1] == 30.0f && fabsf(x[2]) < 1e-30f && x[3] == 1e18f && fabsf(x[4]) < 1e-15f &&
+                    isnan(x[5]) && x[6] > 4.9e-31f && x[6] < 5.1e-31f);
     }
 }
 
@@ -280,7 +281,8 @@ static void test_elementwise(void **unused)
             double geglu = 0.5 * x * (1.0 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x))) * (double)b[i];
             assert_true(fabs((double)first[6][i] - geglu) <= 4 * ACTIVATION_TOLERANCE * (1.0 + fabs(geglu)));
             assert_true(first[7][i] == first[1][i] + b[i]);
-            assert_true(fabs((double)first[8][i] - 0.5 * g * erfc(-g * 0.70710678118654752440)) <= GELU_TOLERANCE * (1.0 + fabs(g)));
+            assert_true(fabs((double)first[8][i] - 0.5 * g * erfc(-g * 0.70710678118654752440)) <=
+                        GELU_TOLERANCE * (1.0 + fabs(g)));
             double quick = g / (1.0 + exp(-1.702 * g));
             assert_true(fabs((double)first[9][i] - quick) <= 4 * ACTIVATION_TOLERANCE * (1.0 + fabs(quick)));
             double e = exp((double)(a[i] - 1.0f));

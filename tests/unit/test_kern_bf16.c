@@ -1,5 +1,6 @@
-/* test_kern_bf16.c - bf16 weights with rows rounded to bf16: the arithmetic of vdpbf16ps proved on the hardware against plain f32 operations,
- * and every kernel variant against the same operations, with ordinary values and with those at the ends of the format. */
+/* test_kern_bf16.c - bf16 weights with rows rounded to bf16: the arithmetic of vdpbf16ps proved on the hardware against
+ * plain f32 operations, and every kernel variant against the same operations, with ordinary values and with those at
+ * the ends of the format. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,8 +44,9 @@ static float flushed(float a)
     return fabsf(a) < SMALLEST ? copysignf(0.0f, a) : a;
 }
 
-/* a * b + c to nearest even; a result that with an endless exponent would be below 2^-126 is 0.  Such a result is found as `large`, the same
- * 2^60 times as large, which is exact where it matters: operands so large that they overflow there have no sum so small. */
+/* a * b + c to nearest even; a result that with an endless exponent would be below 2^-126 is 0.  Such a result is found
+ * as `large`, the same 2^60 times as large, which is exact where it matters: operands so large that they overflow there
+ * have no sum so small. */
 static float fma_flushed(float a, float b, float c)
 {
     a = flushed(a), b = flushed(b), c = flushed(c);
@@ -62,8 +64,8 @@ static uint16_t with_exponent(uint32_t lowest, uint32_t n)
 }
 
 /* The zeros, infinities, a NaN, the smallest and largest denormals and normals, and 1, of both signs. */
-static const uint16_t odd_ones[] = {0x0000, 0x8000, 0x7f80, 0xff80, 0x7fc0, 0x0001, 0x8001, 0x007f, 0x807f,
-                                    0x0080, 0x8080, 0x7f7f, 0xff7f, 0x3f80, 0xbf80};
+static const uint16_t odd_ones[] = {0x0000, 0x8000, 0x7f80, 0xff80, 0x7fc0, 0x0001, 0x8001, 0x007f,
+                                    0x807f, 0x0080, 0x8080, 0x7f7f, 0xff7f, 0x3f80, 0xbf80};
 
 static uint16_t random_bf16(values kind, bool is_weight)
 {
@@ -105,7 +107,8 @@ __attribute__((target("avx512f,avx512bf16"))) static void hardware(const operand
 static float random_sum(values kind)
 {
     uint32_t low = next_random() & 0xffffu;
-    return half_f32_from_bits((uint32_t)random_bf16(kind, kind == TINY || kind == HUGE_VALUES) << 16 | (next_random() % 3 != 0 ? low : 0));
+    return half_f32_from_bits((uint32_t)random_bf16(kind, kind == TINY || kind == HUGE_VALUES) << 16 |
+                              (next_random() % 3 != 0 ? low : 0));
 }
 
 /* Sums that one or both products cancel, exactly or but for the last places. */
@@ -330,7 +333,8 @@ static void test_fixed_point(void **unused)
 {
     (void)unused;
     static const uint32_t sizes[][3] = {/* m, k, unit */
-                                        {1, 64, 64}, {2, 128, 64}, {9, 99, 33}, {7, 40, 7}, {33, 31, 1}, {130, 192, 64}, {3, 100, 48}};
+                                        {1, 64, 64}, {2, 128, 64},   {9, 99, 33}, {7, 40, 7},
+                                        {33, 31, 1}, {130, 192, 64}, {3, 100, 48}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         hold_fixed(sizes[i][0], sizes[i][1], sizes[i][2]);
 }
@@ -384,7 +388,8 @@ static void test_linear_takes_rounded_rows(void **unused)
         exact[i] *= 1.0f + 0x1p-12f; /* rounds back to p.x */
     team *t;
     assert_int_equal(team_create(2, true, &t, NULL), BASE_OK);
-    linear_call call = {.rows = {.x = exact, .ldx = K, .m = M, .codes = &codes}, .product = {.w = &p.w, .y = y, .ldy = N}};
+    linear_call call = {.rows = {.x = exact, .ldx = K, .m = M, .codes = &codes},
+                        .product = {.w = &p.w, .y = y, .ldy = N}};
     team_run(t, linear_work, &call);
     for (size_t i = 0; i < (size_t)M * N; i++)
         assert_true(agrees(kern_active(), K, y[i], p.sums[i]));

@@ -12,8 +12,9 @@
 #include "worker/kernels/kern.h"
 #include "worker/kernels/linear.h"
 
-/* Both sides round a sum of k products in an order of their own: 2 k 2^-24 of the sum of their sizes, k * 1 at most here. */
-#define TOLERANCE(k) (2.0 * (k) * 0x1p-24 * (k))
+/* Both sides round a sum of k products in an order of their own: 2 k 2^-24 of the sum of their sizes, k * 1 at most
+ * here. */
+#define TOLERANCE(k) (2.0 * (k)*0x1p-24 * (k))
 
 static float *random_floats(size_t n)
 {
@@ -54,8 +55,8 @@ static void compare_with_sgemm(uint32_t m, uint32_t n, uint32_t k)
     linear_call call = {.rows = {.x = x, .ldx = k, .m = m}, .product = {.w = &packed, .y = y, .ldy = n}};
     team_run(threads, linear_work, &call);
     team_destroy(&threads);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)k, 1.0f, x, (blasint)k, w, (blasint)k,
-                0.0f, witness, (blasint)n);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)k, 1.0f, x, (blasint)k, w,
+                (blasint)k, 0.0f, witness, (blasint)n);
     for (size_t i = 0; i < (size_t)m * n; i++)
         assert_true(fabs((double)y[i] - (double)witness[i]) <= TOLERANCE(k));
     free(w), free(x), free(y), free(witness), free(packed.data);

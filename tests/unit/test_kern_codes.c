@@ -1,5 +1,6 @@
-/* test_kern_codes.c - products with rows rounded to 8 bits, and with quantised weights altogether: the order of operations that kern.h states,
- * written out plainly here, against the reference to the bit; every variant against the reference; extreme codes; hostile rows. */
+/* test_kern_codes.c - products with rows rounded to 8 bits, and with quantised weights altogether: the order of
+ * operations that kern.h states, written out plainly here, against the reference to the bit; every variant against the
+ * reference; extreme codes; hostile rows. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,7 +33,6 @@ static void *take(size_t bytes)
     assert_non_null(p);
     return p;
 }
-
 
 /* --- a panel whose scales and codes are known --- */
 
@@ -96,7 +96,10 @@ static void known_destroy(known *w)
 static kern_codes codes_create(const kern_table *kern, const float *x, size_t m, size_t k, size_t unit)
 {
     size_t n = kern_n_groups(k, unit);
-    kern_codes c = {.codes = take(m * n * PACK_GROUP), .scales = take(m * n * sizeof(float)), .offsets = take(m * n * sizeof(int32_t)), .n_groups = n};
+    kern_codes c = {.codes = take(m * n * PACK_GROUP),
+                    .scales = take(m * n * sizeof(float)),
+                    .offsets = take(m * n * sizeof(int32_t)),
+                    .n_groups = n};
     for (size_t r = 0; r < m; r++)
         kern->quantise(x + r * k, k, unit, c.codes + r * n * PACK_GROUP, c.scales + r * n, c.offsets + r * n);
     return c;
@@ -132,12 +135,13 @@ static float plain_f32(const known *w, uint32_t lane, const float *x, size_t fir
 }
 
 /* The same with 8-bit activations; `factor` 1 or 2^KERN_FIXED_BITS. */
-static float plain_codes(const known *w, uint32_t lane, const kern_codes *x, size_t row, size_t first_group, size_t n_groups,
-                         float factor)
+static float plain_codes(const known *w, uint32_t lane, const kern_codes *x, size_t row, size_t first_group,
+                         size_t n_groups, float factor)
 {
     float acc = 0.0f;
     for (size_t g = first_group; g < first_group + n_groups; g++) {
-        const int8_t *a = w->codes + (lane * w->n_groups + g) * PACK_GROUP, *b = x->codes + (row * x->n_groups + g) * PACK_GROUP;
+        const int8_t *a = w->codes + (lane * w->n_groups + g) * PACK_GROUP,
+                     *b = x->codes + (row * x->n_groups + g) * PACK_GROUP;
         int32_t sum = 0;
         for (uint32_t i = 0; i < PACK_GROUP; i++)
             sum += a[i] * b[i];
@@ -156,8 +160,12 @@ typedef struct outputs {
 
 static outputs outputs_create(size_t m)
 {
-    outputs o = {take(m * KERN_PANEL * sizeof(float)),   take(m * KERN_PANEL * sizeof(float)), take(m * KERN_PANEL * sizeof(int64_t)),
-                 take(m * KERN_PANEL * sizeof(int64_t)), take(m * sizeof(int64_t)),            take(m * sizeof(int64_t))};
+    outputs o = {take(m * KERN_PANEL * sizeof(float)),
+                 take(m * KERN_PANEL * sizeof(float)),
+                 take(m * KERN_PANEL * sizeof(int64_t)),
+                 take(m * KERN_PANEL * sizeof(int64_t)),
+                 take(m * sizeof(int64_t)),
+                 take(m * sizeof(int64_t))};
     for (size_t i = 0; i < m * KERN_PANEL; i++) {
         o.y[i] = o.y_codes[i] = -1.5f; /* stays where nothing is written */
         o.acc[i] = o.acc_codes[i] = (int64_t)i * 1000;
@@ -170,7 +178,8 @@ static void outputs_destroy(outputs *o)
     free(o->y), free(o->y_codes), free(o->acc), free(o->acc_codes), free(o->overflow), free(o->of_codes);
 }
 
-static void run(const kern_table *kern, const known *w, const float *x, const kern_codes *codes, size_t row, size_t m, outputs *o)
+static void run(const kern_table *kern, const known *w, const float *x, const kern_codes *codes, size_t row, size_t m,
+                outputs *o)
 {
     const pack_matrix *p = &w->packed;
     void *scratch = take(kern_scratch_bytes(w->n_groups));
@@ -178,7 +187,8 @@ static void run(const kern_table *kern, const known *w, const float *x, const ke
         kern->panel[p->type](p->data, p->k, x + row * p->k, p->k, m, o->y, KERN_PANEL, p->n);
     kern->panel_fixed[p->type](p->data, p->k, p->unit, x + row * p->k, p->k, m, o->acc, KERN_PANEL, p->n, o->overflow);
     kern->panel_codes[p->type](p->data, p->k, p->unit, codes, row, m, o->y_codes, KERN_PANEL, p->n, scratch);
-    kern->panel_codes_fixed[p->type](p->data, p->k, p->unit, codes, row, m, o->acc_codes, KERN_PANEL, p->n, o->of_codes, scratch);
+    kern->panel_codes_fixed[p->type](p->data, p->k, p->unit, codes, row, m, o->acc_codes, KERN_PANEL, p->n, o->of_codes,
+                                     scratch);
     free(scratch);
 }
 
@@ -218,10 +228,10 @@ static void assert_contract(const outputs *o, const known *w, const float *x, co
 }
 
 static const uint32_t shapes[][4] = {/* m, n, k, unit */
-                                     {1, 32, 32, 32},   {1, 1, 1, 1},      {2, 32, 7, 7},     {3, 31, 100, 100}, {4, 32, 128, 64},
-                                     {5, 32, 160, 80},  {6, 17, 200, 48},  {7, 32, 256, 128}, {8, 32, 130, 64},  {9, 5, 33, 11},
-                                     {13, 32, 96, 96},  {23, 32, 192, 64}, {40, 32, 75, 30},
-                                     {64, 32, 200, 80}, {71, 32, 128, 128}, {130, 9, 70, 35}};
+                                     {1, 32, 32, 32},  {1, 1, 1, 1},      {2, 32, 7, 7},      {3, 31, 100, 100},
+                                     {4, 32, 128, 64}, {5, 32, 160, 80},  {6, 17, 200, 48},   {7, 32, 256, 128},
+                                     {8, 32, 130, 64}, {9, 5, 33, 11},    {13, 32, 96, 96},   {23, 32, 192, 64},
+                                     {40, 32, 75, 30}, {64, 32, 200, 80}, {71, 32, 128, 128}, {130, 9, 70, 35}};
 
 static void test_contract_and_variants(void **unused)
 {
@@ -250,7 +260,8 @@ static void test_contract_and_variants(void **unused)
         }
 }
 
-/* A row has the same bits alone and among 1 to 40 others or 63 to 69 (many rows take another path), wherever it stands. */
+/* A row has the same bits alone and among 1 to 40 others or 63 to 69 (many rows take another path), wherever it stands.
+ */
 static void test_company_does_not_matter(void **unused)
 {
     (void)unused;
@@ -273,7 +284,8 @@ static void test_company_does_not_matter(void **unused)
                 run(kern[v], &w, x, &codes, first, m, &o);
                 for (size_t r = 0; r < m; r++)
                     for (size_t i = 0; i < KERN_PANEL; i++) {
-                        int64_t began = (int64_t)(r * KERN_PANEL) * 1000; /* what outputs_create puts there more than for row 0 */
+                        int64_t began =
+                            (int64_t)(r * KERN_PANEL) * 1000; /* what outputs_create puts there more than for row 0 */
                         assert_true(o.y_codes[r * KERN_PANEL + i] == alone[first + r].y_codes[i]);
                         assert_true(o.acc_codes[r * KERN_PANEL + i] - began == alone[first + r].acc_codes[i]);
                         assert_true(o.acc[r * KERN_PANEL + i] - began == alone[first + r].acc[i]);
@@ -341,10 +353,10 @@ static void test_splits_exactly(void **unused)
                     memcpy(rest + r * left, x + r * K + cut * UNIT, left * sizeof *rest);
                 kern_codes of_rest = codes_create(kern[v], rest, M, left, UNIT);
                 assert_memory_equal(of_rest.scales, codes.scales + cut * GROUPS, of_rest.n_groups * sizeof(float));
-                kern[v]->panel_codes_fixed[type]((char *)w.packed.data + cut * unit_bytes, left, UNIT, &of_rest, 0, M, parts.acc_codes,
+                kern[v]->panel_codes_fixed[type]((char *)w.packed.data + cut * unit_bytes, left, UNIT, &of_rest, 0, M,
+                                                 parts.acc_codes, KERN_PANEL, KERN_PANEL, parts.of_codes, scratch);
+                kern[v]->panel_codes_fixed[type](w.packed.data, cut * UNIT, UNIT, &codes, 0, M, parts.acc_codes,
                                                  KERN_PANEL, KERN_PANEL, parts.of_codes, scratch);
-                kern[v]->panel_codes_fixed[type](w.packed.data, cut * UNIT, UNIT, &codes, 0, M, parts.acc_codes, KERN_PANEL, KERN_PANEL,
-                                                 parts.of_codes, scratch);
                 assert_memory_equal(parts.acc_codes, whole.acc_codes, M * KERN_PANEL * sizeof(int64_t));
                 codes_destroy(&of_rest);
                 free(rest);
@@ -374,7 +386,8 @@ static void assert_rounded(const float *x, size_t k, size_t unit, const kern_cod
                 sum += code;
                 assert_true(code >= -127);
                 /* half a step; the scale and its inverse are rounded, which moves a code of 127 by less than 2^-14 */
-                assert_true(fabs((double)value - (double)c->scales[g] * code) <= (double)c->scales[g] * (0.5 + 0x1p-14));
+                assert_true(fabs((double)value - (double)c->scales[g] * code) <=
+                            (double)c->scales[g] * (0.5 + 0x1p-14));
                 if (i + j >= end)
                     assert_int_equal(code, 0);
             }
@@ -425,7 +438,8 @@ static void test_quantise_edges(void **unused)
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
             const float edge[3] = {sizes[i], -sizes[i], sizes[i] / 2.0f};
             kern[v]->quantise(edge, 3, 3, codes, &scale, &offset);
-            assert_true(scale == sizes[i] / 127.0f && codes[0] == 127 && codes[1] == -127 && codes[2] == 64 && offset == -8 * 64);
+            assert_true(scale == sizes[i] / 127.0f && codes[0] == 127 && codes[1] == -127 && codes[2] == 64 &&
+                        offset == -8 * 64);
         }
         const float nothing[] = {0.0f, -0.0f, 0x1p-101f, 1e-45f};
         memset(codes, 1, sizeof codes);
@@ -511,10 +525,14 @@ static void test_zero_rows(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_contract_and_variants), cmocka_unit_test(test_company_does_not_matter),
-        cmocka_unit_test(test_extreme_codes),         cmocka_unit_test(test_splits_exactly),
-        cmocka_unit_test(test_quantise),              cmocka_unit_test(test_quantise_edges),
-        cmocka_unit_test(test_hostile_rows),          cmocka_unit_test(test_zero_rows),
+        cmocka_unit_test(test_contract_and_variants),
+        cmocka_unit_test(test_company_does_not_matter),
+        cmocka_unit_test(test_extreme_codes),
+        cmocka_unit_test(test_splits_exactly),
+        cmocka_unit_test(test_quantise),
+        cmocka_unit_test(test_quantise_edges),
+        cmocka_unit_test(test_hostile_rows),
+        cmocka_unit_test(test_zero_rows),
     };
     return cmocka_run_group_tests_name("kern_codes", tests, NULL, NULL);
 }

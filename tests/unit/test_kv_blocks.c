@@ -157,12 +157,9 @@ static void the_oldest_is_forgotten_first(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pool_lends_all_or_none),
-        cmocka_unit_test(blocks_for_positions),
-        cmocka_unit_test(table_grows_and_clears),
-        cmocka_unit_test(nodes_are_compared),
-        cmocka_unit_test(twins_are_kept_once),
-        cmocka_unit_test(the_oldest_is_forgotten_first),
+        cmocka_unit_test(pool_lends_all_or_none), cmocka_unit_test(blocks_for_positions),
+        cmocka_unit_test(table_grows_and_clears), cmocka_unit_test(nodes_are_compared),
+        cmocka_unit_test(twins_are_kept_once),    cmocka_unit_test(the_oldest_is_forgotten_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -54,7 +54,8 @@ static void sample_add_drafts(sample *s)
     s->plan.n_slices = 2;
     s->plan.n_tokens = 7;
     s->drafts[0] = (link_draft){.slice = 0, .pos = 31, .n_tokens = 1, .first_token = 0, .first_block = 0};
-    s->drafts[1] = (link_draft){.slice = 1, .pos = 29, .n_tokens = 2, .first_token = 1, .first_block = 2, .n_guessed = 2};
+    s->drafts[1] =
+        (link_draft){.slice = 1, .pos = 29, .n_tokens = 2, .first_token = 1, .first_block = 2, .n_guessed = 2};
     memcpy(s->draft_tokens, (int32_t[]){99, 1, 2}, sizeof s->draft_tokens);
     memcpy(s->draft_blocks, (uint32_t[]){6, 0, 5}, sizeof s->draft_blocks);
     s->plan.n_drafts = 2;
@@ -68,12 +69,23 @@ static void sample_init(sample *s)
 {
     *s = (sample){
         .slices = {{.seq = 3, .pos = 30, .n_tokens = 4, .first_token = 0, .first_block = 0},
-                   {.seq = 0, .pos = 32, .n_tokens = 1, .first_token = 4, .first_block = 2,
-                    .n_sampled = 1, .flags = LINK_SLICE_DIGEST,
+                   {.seq = 0,
+                    .pos = 32,
+                    .n_tokens = 1,
+                    .first_token = 4,
+                    .first_block = 2,
+                    .n_sampled = 1,
+                    .flags = LINK_SLICE_DIGEST,
                     .sampling = {.temperature = 0.7f, .top_k = 5, .top_p = 0.5f, .seed = 99}},
-                   {.seq = 1, .pos = 63, .n_tokens = 1, .first_token = 5, .first_block = 4,
-                    .n_sampled = 1, .flags = LINK_SLICE_FEEDBACK | LINK_SLICE_GIVEN,
-                    .sampling = {.top_p = 1.0f}, .given = 77}},
+                   {.seq = 1,
+                    .pos = 63,
+                    .n_tokens = 1,
+                    .first_token = 5,
+                    .first_block = 4,
+                    .n_sampled = 1,
+                    .flags = LINK_SLICE_FEEDBACK | LINK_SLICE_GIVEN,
+                    .sampling = {.top_p = 1.0f},
+                    .given = 77}},
         .tokens = {99, -4, -5, -6, 0, 0},
         .blocks = {9, 8, 7, 6, 5, 4},
         .images = {{.slot = 1}, {.slot = 1}},
@@ -81,8 +93,16 @@ static void sample_init(sample *s)
     for (size_t i = 0; i < PIXEL_BYTES; i++)
         s->pixels[i] = (uint8_t)i;
     s->images[0].pixels = s->images[1].pixels = s->pixels;
-    s->plan = (link_plan){.step = 42, .n_slices = 3, .n_tokens = 6, .n_blocks = 6, .n_images = 1, .image_size = IMAGE_SIZE,
-                          .slices = s->slices, .tokens = s->tokens, .blocks = s->blocks, .images = s->images};
+    s->plan = (link_plan){.step = 42,
+                          .n_slices = 3,
+                          .n_tokens = 6,
+                          .n_blocks = 6,
+                          .n_images = 1,
+                          .image_size = IMAGE_SIZE,
+                          .slices = s->slices,
+                          .tokens = s->tokens,
+                          .blocks = s->blocks,
+                          .images = s->images};
 }
 
 /* Encode, decode from memory of exactly that size, and release. */
@@ -230,7 +250,11 @@ static void spoil_flags(sample *s) { s->slices[0].flags = 1u << 3; }
 static void spoil_digest(sample *s) { s->slices[0].flags = LINK_SLICE_DIGEST; }
 static void spoil_n_sampled(sample *s) { s->slices[1].n_sampled = 2; }
 static void spoil_results(sample *s) { s->slices[0].n_sampled = 3; s->slices[0].sampling.top_p = 1.0f; }
-static void spoil_given(sample *s) { s->slices[1].flags = LINK_SLICE_GIVEN; s->slices[1].given = (int32_t)limits.vocab_size; }
+static void spoil_given(sample *s)
+{
+    s->slices[1].flags = LINK_SLICE_GIVEN;
+    s->slices[1].given = (int32_t)limits.vocab_size;
+}
 static void spoil_given_sign(sample *s) { s->slices[1].flags = LINK_SLICE_GIVEN; s->slices[1].given = -1; }
 static void spoil_given_unsampled(sample *s) { s->slices[0].flags = LINK_SLICE_GIVEN; }
 static void spoil_temperature(sample *s) { s->slices[1].sampling.temperature = NAN; }
@@ -353,7 +377,8 @@ static void test_plan_count_limits(void **state)
     link_plan_encode(&s.plan, &bytes);
     link_plan out;
     /* n_slices, n_tokens, n_blocks, n_images stand at 9, 13, 17, 21 */
-    for (size_t at = 9; at <= 41; at += at == 21 ? 12 : 4) { /* and n_drafts, n_draft_tokens, n_draft_blocks at 33, 37, 41 */
+    for (size_t at = 9; at <= 41;
+         at += at == 21 ? 12 : 4) { /* and n_drafts, n_draft_tokens, n_draft_blocks at 33, 37, 41 */
         uint32_t saved, huge = UINT32_MAX;
         memcpy(&saved, bytes.data + at, sizeof saved);
         memcpy(bytes.data + at, &huge, sizeof huge);
@@ -404,8 +429,10 @@ static void assert_plan_is_safe(const link_plan *plan)
     assert_true(n_tokens == plan->n_tokens && n_tokens <= limits.max_step_tokens);
     for (uint32_t i = 0; i < plan->n_drafts; i++) {
         const link_draft *draft = &plan->drafts[i];
-        assert_true(draft->slice < plan->n_slices && (uint64_t)draft->first_token + draft->n_tokens <= plan->n_draft_tokens);
-        assert_true(draft->n_guessed < plan->slices[draft->slice].n_tokens && link_draft_end(draft) <= limits.draft_positions);
+        assert_true(draft->slice < plan->n_slices &&
+                    (uint64_t)draft->first_token + draft->n_tokens <= plan->n_draft_tokens);
+        assert_true(draft->n_guessed < plan->slices[draft->slice].n_tokens &&
+                    link_draft_end(draft) <= limits.draft_positions);
         assert_true(draft->first_block + (link_draft_end(draft) + 31) / 32 <= plan->n_draft_blocks);
     }
     for (uint32_t i = 0; i < plan->n_draft_tokens; i++)
@@ -473,7 +500,8 @@ static void test_plan_cuts_and_mutations(void **state)
 static void test_result_round_trip(void **state)
 {
     (void)state;
-    link_token tokens[] = {{.seq = 1, .pos = 2, .token = 3, .logprob = -0.5f, .logits_digest = 4}, {.seq = 5, .token = INT32_MAX}};
+    link_token tokens[] = {{.seq = 1, .pos = 2, .token = 3, .logprob = -0.5f, .logits_digest = 4},
+                           {.seq = 5, .token = INT32_MAX}};
     int32_t guesses[] = {12, INT32_MAX};
     link_result result = {.step = 7, .n_tokens = 2, .n_guesses = 1, .tokens = tokens, .guesses = guesses}, out;
     base_buf bytes = {0};
@@ -517,8 +545,15 @@ static void test_result_round_trip(void **state)
 
 static link_hello good_hello(void)
 {
-    link_hello hello = {.protocol = LINK_PROTOCOL, .tp = 2, .pp = 3, .limits = limits, .isa = "avx512", .n_threads = 8,
-                        .weights_bytes_max = 1ull << 40, .kv_bytes_max = 2, .workspace_bytes_max = 3};
+    link_hello hello = {.protocol = LINK_PROTOCOL,
+                        .tp = 2,
+                        .pp = 3,
+                        .limits = limits,
+                        .isa = "avx512",
+                        .n_threads = 8,
+                        .weights_bytes_max = 1ull << 40,
+                        .kv_bytes_max = 2,
+                        .workspace_bytes_max = 3};
     memset(hello.model_digest, 'a', 64);
     return hello;
 }

@@ -1,5 +1,5 @@
-/* test_metrics.c - the metrics on examples worked by hand, and on pycocoevalcap's and sacrebleu's own numbers for three made-up reports.
- * tests/conformance/metrics.py compares a thousand generated pairs with the packages themselves. */
+/* test_metrics.c - the metrics on examples worked by hand, and on pycocoevalcap's and sacrebleu's own numbers for three
+ * made-up reports. tests/conformance/metrics.py compares a thousand generated pairs with the packages themselves. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +22,8 @@ typedef struct pair {
 static const pair reports[] = {
     {"the heart size is normal . there is no pleural effusion or pneumothorax .",
      "heart size is normal . no pleural effusion or pneumothorax is seen ."},
-    {"mild cardiomegaly is seen . the lungs are clear .", "there is mild cardiomegaly . lungs are clear without consolidation ."},
+    {"mild cardiomegaly is seen . the lungs are clear .",
+     "there is mild cardiomegaly . lungs are clear without consolidation ."},
     {"right pleural effusion with basilar atelectasis .", "small right pleural effusion and adjacent atelectasis ."},
 };
 
@@ -97,13 +98,15 @@ static void answers_are_compared_as_squad_does(void **state)
     assert_close(text_value("exact_match", &(pair){"theatre", "atre"}, 1), 0);
     assert_close(text_value("token_f1", &(pair){"a the an !", "..."}, 1), 1);
     assert_close(text_value("token_f1", &(pair){"", "left"}, 1), 0);
-    assert_close(text_value("exact_match", &(pair){"\xe8\x82\xba", "\xe8\x82\xba\xe3\x80\x80"}, 1), 1); /* an ideographic blank */
+    assert_close(text_value("exact_match", &(pair){"\xe8\x82\xba", "\xe8\x82\xba\xe3\x80\x80"}, 1),
+                 1); /* an ideographic blank */
 }
 
 static void empty_and_foreign_texts_have_values(void **state)
 {
     (void)state;
-    const pair empty = {"", ""}, chinese = {"\xe5\xb7\xa6\xe8\x82\xba", "\xe5\xb7\xa6\xe8\x82\xba"}, damaged = {"\xff\xfe", "\xff\xfe"};
+    const pair empty = {"", ""}, chinese = {"\xe5\xb7\xa6\xe8\x82\xba", "\xe5\xb7\xa6\xe8\x82\xba"},
+               damaged = {"\xff\xfe", "\xff\xfe"};
     assert_close(text_value("rouge_l", &empty, 1), 0);
     assert_close(text_value("rouge_l_coco", &empty, 1), 1); /* pycocoevalcap: one empty word on either side */
     assert_close(text_value("sacrebleu", &empty, 1), 0);
@@ -132,8 +135,10 @@ static void classes_are_counted(void **state)
 static void labels_are_counted(void **state)
 {
     (void)state;
-    const bool said[2][3] = {{true, false, true}, {false, false, false}}, held[2][3] = {{true, true, false}, {false, false, false}};
-    const metric_case cases[] = {{.predicted_labels = said[0], .true_labels = held[0]}, {.predicted_labels = said[1], .true_labels = held[1]}};
+    const bool said[2][3] = {{true, false, true}, {false, false, false}},
+               held[2][3] = {{true, true, false}, {false, false, false}};
+    const metric_case cases[] = {{.predicted_labels = said[0], .true_labels = held[0]},
+                                 {.predicted_labels = said[1], .true_labels = held[1]}};
     const metric_input input = {.cases = cases, .n_cases = 2, .n_classes = 3, .positive = -1};
     assert_close(value_of("accuracy", &input), 0.5);
     assert_close(value_of("macro_f1", &input), 1.0 / 3);
@@ -144,8 +149,9 @@ static void auc_is_a_probability(void **state)
 {
     (void)state;
     const double scores[5][2] = {{0, 0.9}, {0, 0.5}, {0, 0.5}, {0, 0.1}, {0, 0}};
-    metric_case cases[6] = {{.truth = 1, .scores = scores[0]}, {.truth = 1, .scores = scores[1]}, {.truth = 0, .scores = scores[2]},
-                            {.truth = 0, .scores = scores[3]}, {.truth = 1, .scores = scores[4]}, {.truth = 1}};
+    metric_case cases[6] = {{.truth = 1, .scores = scores[0]}, {.truth = 1, .scores = scores[1]},
+                            {.truth = 0, .scores = scores[2]}, {.truth = 0, .scores = scores[3]},
+                            {.truth = 1, .scores = scores[4]}, {.truth = 1}};
     metric_input input = {.cases = cases, .n_cases = 6, .n_classes = 2, .positive = 1};
     metric_result result = compute("macro_auc", &input, NULL);
     assert_close(result.value, (2 + 1.5 + 0) / 6); /* of 3 x 2 pairs */
@@ -171,7 +177,8 @@ static void genotypes_count_as_calls(void **state)
     for (size_t i = 0; i < 5; i++)
         cases[i].kind = i < 4 ? METRIC_VARIANT_SNP : METRIC_VARIANT_INDEL;
     const metric_input input = {.cases = cases, .n_cases = 5, .n_classes = 3, .positive = -1};
-    assert_close(value_of("snp_f1", &input), 2.0 / (2 + 2 + 2)); /* tp 1; fp: wrong genotype, no variant; fn: wrong genotype, missed */
+    assert_close(value_of("snp_f1", &input),
+                 2.0 / (2 + 2 + 2)); /* tp 1; fp: wrong genotype, no variant; fn: wrong genotype, missed */
     assert_close(value_of("indel_f1", &input), 1);
     assert_close(value_of("genotype_f1", &input), (0 + 2.0 / (2 + 1 + 2) + 2.0 / (2 + 1)) / 3);
 }
@@ -182,7 +189,8 @@ static void strata_count_alike(void **state)
     metric_case cases[4] = {of_class(1, 1), of_class(1, 1), of_class(1, 1), of_class(0, 1)};
     for (size_t i = 0; i < 4; i++)
         cases[i].stratum = i < 3 ? "edema" : "fracture";
-    assert_close(value_of("accuracy", &(metric_input){.cases = cases, .n_cases = 4, .n_classes = 2, .positive = -1}), 0.5);
+    assert_close(value_of("accuracy", &(metric_input){.cases = cases, .n_cases = 4, .n_classes = 2, .positive = -1}),
+                 0.5);
 }
 
 static void intervals_are_repeatable_and_hold_the_value(void **state)
@@ -214,11 +222,14 @@ static void bad_input_is_named(void **state)
     base_error error = {0};
     metric_result result;
     const metric_case wordless = {.prediction = "x"}, beyond = of_class(0, 2);
-    assert_int_equal(metric_compute(metric_find("bleu_4"), &(metric_input){.cases = &wordless, .n_cases = 1, .positive = -1}, NULL, &result, &error),
+    assert_int_equal(metric_compute(metric_find("bleu_4"),
+                                    &(metric_input){.cases = &wordless, .n_cases = 1, .positive = -1}, NULL, &result,
+                                    &error),
                      BASE_EINVAL);
     assert_non_null(strstr(error.text, "case 0 lacks a reference"));
-    assert_int_equal(metric_compute(metric_find("accuracy"), &(metric_input){.cases = &beyond, .n_cases = 1, .n_classes = 2, .positive = -1}, NULL,
-                                    &result, &error),
+    assert_int_equal(metric_compute(metric_find("accuracy"),
+                                    &(metric_input){.cases = &beyond, .n_cases = 1, .n_classes = 2, .positive = -1},
+                                    NULL, &result, &error),
                      BASE_EINVAL);
     assert_non_null(strstr(error.text, "case 0 lacks a true class"));
     assert_true(isnan(value_of("accuracy", &(metric_input){.positive = -1})));
@@ -243,7 +254,8 @@ static void labels_come_from_outside(void **state)
     base_error error = {0};
     metric_labels *labels = NULL;
     metric_case cases[2] = {0};
-    base_status status = label_with("sed 's/.*\"id\":\"\\([01]\\)\".*/{\"id\":\"\\1\",\"findings_prediction\":" FINDINGS ",\"findings_reference\":" FINDINGS
+    base_status status = label_with("sed 's/.*\"id\":\"\\([01]\\)\".*/{\"id\":\"\\1\",\"findings_prediction\":" FINDINGS
+                                    ",\"findings_reference\":" FINDINGS
                                     ",\"entities_prediction\":[\"x\",\"y\",\"y\"],\"entities_reference\":[\"x\"]}/'",
                                     10, &labels, &error);
     if (status != BASE_OK)
@@ -270,14 +282,16 @@ static void a_bad_labeller_is_reported(void **state)
         {"echo '{'", "line 1 of the labeller's output", BASE_EFORMAT},
         {"echo '{\"id\":\"2\"}'", "is no case's", BASE_EFORMAT},
         {"echo '{\"id\":\"0\",\"findings_prediction\":[1],\"findings_reference\":[1]}'", "14 numbers", BASE_EFORMAT},
-        {"echo '{\"id\":\"0\",\"entities_prediction\":[1],\"entities_reference\":[]}'", "lists of strings", BASE_EFORMAT},
+        {"echo '{\"id\":\"0\",\"entities_prediction\":[1],\"entities_reference\":[]}'", "lists of strings",
+         BASE_EFORMAT},
         {"true", "0 lines for 2 cases", BASE_EFORMAT},
         {"sleep 100", "stopped after 1 s", BASE_EDEADLINE},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         base_error error = {0};
         metric_labels *labels = NULL;
-        assert_int_equal(label_with(bad[i].script, 1 + 9 * (bad[i].status != BASE_EDEADLINE), &labels, &error), bad[i].status);
+        assert_int_equal(label_with(bad[i].script, 1 + 9 * (bad[i].status != BASE_EDEADLINE), &labels, &error),
+                         bad[i].status);
         if (strstr(error.text, bad[i].text) == NULL)
             fail_msg("\"%s\" is not in \"%s\"", bad[i].text, error.text);
         assert_null(labels);

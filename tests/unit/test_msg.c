@@ -122,8 +122,11 @@ static void test_answer_round_trip(void **state)
 {
     (void)state;
     const wire_part part = {.kind = WIRE_PART_TEXT, .text = "Q:"};
-    wire_request request = {.version = 1, .request_id = "x", .kind = WIRE_REQUEST_GENERATE,
-                            .generate = {.parts = &part, .n_parts = 1, .answer = " J\xc3\xa4."}}, out;
+    wire_request request = {.version = 1,
+                            .request_id = "x",
+                            .kind = WIRE_REQUEST_GENERATE,
+                            .generate = {.parts = &part, .n_parts = 1, .answer = " J\xc3\xa4."}},
+                 out;
     base_error error;
     assert_int_equal(decode_again(&request, &out, &error), BASE_OK);
     assert_string_equal(out.generate.answer, " J\xc3\xa4.");
@@ -183,12 +186,29 @@ static void test_result_round_trip(void **state)
     static const uint32_t ids[] = {5, 300, 70000};
     static const float logprobs[] = {-0.0f, -1.5e-9f, -98.25f};
     wire_reply reply = {.version = 1, .request_id = "r", .kind = WIRE_REPLY_RESULT};
-    reply.result = (wire_result){.text = "No effusion.", .finish = WIRE_FINISH_STOP, .ids = ids, .n_ids = 3,
-                                 .prompt_tokens = 300, .image_tokens = 256, .completion_tokens = 3, .prepare_ms = 1.5,
-                                 .queue_ms = 2.5, .first_token_ms = 3.5, .total_ms = 4.5, .model = "phantom",
-                                 .model_digest = "ab", .build = "0.1.0", .layout = "tp2 x pp2", .isa = "avx2",
-                                 .seed = UINT64_MAX, .logits_digest = "0123456789abcdef", .reused_tokens = 64, .drafted_tokens = 9,
-                                 .accepted_tokens = 7, .logprobs = logprobs, .n_logprobs = 3};
+    reply.result = (wire_result){.text = "No effusion.",
+                                 .finish = WIRE_FINISH_STOP,
+                                 .ids = ids,
+                                 .n_ids = 3,
+                                 .prompt_tokens = 300,
+                                 .image_tokens = 256,
+                                 .completion_tokens = 3,
+                                 .prepare_ms = 1.5,
+                                 .queue_ms = 2.5,
+                                 .first_token_ms = 3.5,
+                                 .total_ms = 4.5,
+                                 .model = "phantom",
+                                 .model_digest = "ab",
+                                 .build = "0.1.0",
+                                 .layout = "tp2 x pp2",
+                                 .isa = "avx2",
+                                 .seed = UINT64_MAX,
+                                 .logits_digest = "0123456789abcdef",
+                                 .reused_tokens = 64,
+                                 .drafted_tokens = 9,
+                                 .accepted_tokens = 7,
+                                 .logprobs = logprobs,
+                                 .n_logprobs = 3};
     wire_reply out = reply_again(&reply);
     const wire_result *r = &out.result;
     assert_string_equal(r->text, "No effusion.");
@@ -238,7 +258,8 @@ static void test_other_replies_round_trip(void **state)
     wire_reply_release(&out);
 
     reply.kind = WIRE_REPLY_HEALTH;
-    reply.health = (wire_health){.state = "ready", .build = "0.1.0", .model = "phantom", .layout = "tp1 x pp1", .uptime_s = 2.25};
+    reply.health =
+        (wire_health){.state = "ready", .build = "0.1.0", .model = "phantom", .layout = "tp1 x pp1", .uptime_s = 2.25};
     out = reply_again(&reply);
     assert_string_equal(out.health.state, "ready");
     assert_string_equal(out.health.build, "0.1.0");
@@ -499,7 +520,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_generate_round_trip),
-        cmocka_unit_test(test_answer_round_trip), cmocka_unit_test(test_short_requests_round_trip),
+        cmocka_unit_test(test_answer_round_trip),
+        cmocka_unit_test(test_short_requests_round_trip),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_result_round_trip),
         cmocka_unit_test(test_other_replies_round_trip),

@@ -43,10 +43,10 @@ static base_status parse(values *v, base_error *error, bool *help, int argc, con
     return option_parse(&table, argc, argv, v, help, error);
 }
 
-#define PARSE(v, ...)                                                                                                  \
-    const char *const words_[] = {__VA_ARGS__};                                                                        \
-    base_error error;                                                                                                  \
-    bool help;                                                                                                         \
+#define PARSE(v, ...)                           \
+    const char *const words_[] = {__VA_ARGS__}; \
+    base_error error;                           \
+    bool help;                                  \
     base_status status = parse(&(v), &error, &help, (int)(sizeof words_ / sizeof words_[0]), words_)
 
 static void defaults_then_environment_then_line(void **state)

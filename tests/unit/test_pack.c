@@ -1,4 +1,5 @@
-/* test_pack.c - 16-bit floats, and the layout of packed matrices: what is put in comes out, wherever the groups fall. */
+/* test_pack.c - 16-bit floats, and the layout of packed matrices: what is put in comes out, wherever the groups fall.
+ */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -180,9 +181,12 @@ static void test_names(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_half_survives), cmocka_unit_test(test_rounding_to_nearest_even),
-        cmocka_unit_test(test_round_trip),          cmocka_unit_test(test_groups_as_they_are),
-        cmocka_unit_test(test_layout),              cmocka_unit_test(test_names),
+        cmocka_unit_test(test_every_half_survives),
+        cmocka_unit_test(test_rounding_to_nearest_even),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_groups_as_they_are),
+        cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,15 +61,15 @@ static void begin_sam(int contig_bases)
 }
 
 /* A read from `start` (from 0); `quality` is of all bases; `tags` begins with a tab or is empty. */
-static void add_read(const char *name, unsigned flags, int start, int mapq, const char *cigar, const char *bases, int quality,
-                     const char *tags)
+static void add_read(const char *name, unsigned flags, int start, int mapq, const char *cigar, const char *bases,
+                     int quality, const char *tags)
 {
     size_t used = strlen(sam_text), size = strlen(bases);
     char qualities[1024];
     memset(qualities, quality + 33, size);
     qualities[size] = '\0';
-    int n = snprintf(sam_text + used, sizeof sam_text - used, "%s\t%u\tchr1\t%d\t%d\t%s\t*\t0\t0\t%s\t%s%s\n", name, flags, start + 1, mapq,
-                     cigar, bases, qualities, tags);
+    int n = snprintf(sam_text + used, sizeof sam_text - used, "%s\t%u\tchr1\t%d\t%d\t%s\t*\t0\t0\t%s\t%s%s\n", name,
+                     flags, start + 1, mapq, cigar, bases, qualities, tags);
     assert_true(n > 0 && (size_t)n < sizeof sam_text - used);
 }
 
@@ -143,8 +143,8 @@ static const uint8_t *pixel(int row, int position)
     return drawn + ((size_t)row * PILEUP_WIDTH + (size_t)(position - (SITE - HALF))) * PILEUP_CHANNELS;
 }
 
-static void expect_pixel(int row, int position, uint8_t base, uint8_t quality, uint8_t mapping, uint8_t strand, uint8_t support,
-                         uint8_t differs)
+static void expect_pixel(int row, int position, uint8_t base, uint8_t quality, uint8_t mapping, uint8_t strand,
+                         uint8_t support, uint8_t differs)
 {
     const uint8_t expected[PILEUP_CHANNELS] = {base, quality, mapping, strand, support, differs};
     assert_memory_equal(pixel(row, position), expected, sizeof expected);
@@ -308,10 +308,8 @@ typedef struct shuffle_golden {
 
 static const shuffle_golden shuffle_goldens[] = {
     {2101079370u,
-     {3, 5, 9, 14, 16, 17, 23, 26, 27, 35, 41, 44, 45, 46, 61, 66, 70, 77, 88, 103, 105, 108, 113, 114,
-      117}},
-    {7u,
-     {0, 7, 8, 14, 23, 25, 39, 42, 44, 47, 48, 55, 57, 67, 68, 72, 75, 83, 89, 90, 92, 102, 103, 114, 118}},
+     {3, 5, 9, 14, 16, 17, 23, 26, 27, 35, 41, 44, 45, 46, 61, 66, 70, 77, 88, 103, 105, 108, 113, 114, 117}},
+    {7u, {0, 7, 8, 14, 23, 25, 39, 42, 44, 47, 48, 55, 57, 67, 68, 72, 75, 83, 89, 90, 92, 102, 103, 114, 118}},
 };
 
 static void test_the_choice_among_many_is_numpys(void **state)
@@ -366,7 +364,8 @@ static void test_cram_is_drawn_as_bam(void **state)
 
 /* ---- hostile input ---- */
 
-static void expect_refusal(const char *file, const char *reference, const char *site, base_status status, const char *words)
+static void expect_refusal(const char *file, const char *reference, const char *site, base_status status,
+                           const char *words)
 {
     base_error error = {0};
     pileup_rules rules = pileup_rules_default();
@@ -431,7 +430,8 @@ static void test_damaged_files_end_in_errors(void **state)
     for (long i = 0; i < 300; i++) {
         const char *name = i % 2 == 0 ? "reads.bam" : "reads.cram", *damaged = i % 2 == 0 ? "hurt.bam" : "hurt.cram";
         cut(name, damaged, i % 3 == 0 ? i * 7 : -1, i % 3 == 0 ? -1 : i * 5);
-        cut(i % 2 == 0 ? "reads.bam.bai" : "reads.cram.crai", i % 2 == 0 ? "hurt.bam.bai" : "hurt.cram.crai", -1, i % 5 == 4 ? i : -1);
+        cut(i % 2 == 0 ? "reads.bam.bai" : "reads.cram.crai", i % 2 == 0 ? "hurt.bam.bai" : "hurt.cram.crai", -1,
+            i % 5 == 4 ? i : -1);
         n_refused += draw_with(damaged, "ref.fa", "chr1:301:A:G", &rules, &error) != BASE_OK;
     }
     assert_true(n_refused > 100);
@@ -449,9 +449,10 @@ static void test_sites_as_text(void **state)
     assert_int_equal(site.n_alts, 2);
     assert_string_equal(site.alts[1], "ACG");
     pileup_site_release(&site);
-    static const char *const wrong[] = {"", "chr1", "chr1:5", "chr1:5:A", ":5:A:G", "chr1:0:A:G", "chr1:-5:A:G", "chr1:5x:A:G", "chr1::A:G",
-                                        "chr1:5::G", "chr1:5:A:", "chr1:5:A:G,", "chr1:5:A:A", "chr1:5:A:<DEL>", "chr1:5:R:G",
-                                        "chr1:99999999999999999999:A:G"};
+    static const char *const wrong[] = {"",           "chr1",           "chr1:5",      "chr1:5:A",
+                                        ":5:A:G",     "chr1:0:A:G",     "chr1:-5:A:G", "chr1:5x:A:G",
+                                        "chr1::A:G",  "chr1:5::G",      "chr1:5:A:",   "chr1:5:A:G,",
+                                        "chr1:5:A:A", "chr1:5:A:<DEL>", "chr1:5:R:G",  "chr1:99999999999999999999:A:G"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         assert_int_equal(pileup_site_parse(wrong[i], &site, &error), BASE_EINVAL);
 }
@@ -463,8 +464,9 @@ static void test_records_of_a_vcf(void **state)
     pileup_vcf *vcf = NULL;
     pileup_site site = {0};
     bool more = false;
-    write_text("sites.vcf", "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=600>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
-                            "chr1\t301\t.\ta\tG,<*>,AT\t.\t.\t.\nother\t302\t.\tC\t.\t.\t.\tUNDECLARED=1\nchr1\tx\n");
+    write_text("sites.vcf",
+               "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=600>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+               "chr1\t301\t.\ta\tG,<*>,AT\t.\t.\t.\nother\t302\t.\tC\t.\t.\t.\tUNDECLARED=1\nchr1\tx\n");
     assert_int_equal(pileup_vcf_open(in_folder("sites.vcf"), &vcf, &error), BASE_OK);
     assert_int_equal(pileup_vcf_next(vcf, &site, &more, &error), BASE_OK);
     assert_true(more);
@@ -558,8 +560,8 @@ static int make_folder(void **state)
 static int remove_folder(void **state)
 {
     (void)state;
-    static const char *const names[] = {"ref.fa", "other.fa", "bare.fa", "short.fa", "foreign.fa", "reads.sam", "reads.bam", "bare.bam",
-                                        "reads.cram", "hurt.bam", "hurt.cram", "sites.vcf"};
+    static const char *const names[] = {"ref.fa",    "other.fa", "bare.fa",    "short.fa", "foreign.fa", "reads.sam",
+                                        "reads.bam", "bare.bam", "reads.cram", "hurt.bam", "hurt.cram",  "sites.vcf"};
     static const char *const indices[] = {"", ".fai", ".bai", ".crai"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         for (size_t j = 0; j < sizeof indices / sizeof indices[0]; j++) {

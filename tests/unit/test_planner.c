@@ -1,4 +1,5 @@
-/* test_planner.c - the planner's arithmetic against figures worked out by hand, published tables, and the worker's own sums. */
+/* test_planner.c - the planner's arithmetic against figures worked out by hand, published tables, and the worker's own
+ * sums. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,8 +30,8 @@ static arch preset(const char *name)
 
 /* --- presets --- */
 
-/* Published counts: exact ones from the checkpoints' tensors, the others as far as their papers print them (tolerance: half of the last
- * digit, and the norms that the papers' products leave out). */
+/* Published counts: exact ones from the checkpoints' tensors, the others as far as their papers print them (tolerance:
+ * half of the last digit, and the norms that the papers' products leave out). */
 static void parameter_counts_are_the_published_ones(void **state)
 {
     (void)state;
@@ -38,24 +39,14 @@ static void parameter_counts_are_the_published_ones(void **state)
         const char *name;
         double decoder, tolerance;
     } published[] = {
-        {"palm-8b", 8.632e9, 1e6},
-        {"palm-62b", 62.496e9, 1.1e6},
-        {"palm-540b", 540.356e9, 3e6},
-        {"gemma-3-270m", 268098176, 0},
-        {"gemma-3-1b", 999885952, 0},
-        {"medgemma-4b", 3.880e9, 5e5},
-        {"gemma-3-12b", 11.77e9, 5e6},
-        {"medgemma-27b", 27.01e9, 5e6},
-        {"llama-3.1-8b", 8030261248, 0},
-        {"llama-3.1-70b", 70553706496, 0},
-        {"llama-3.1-405b", 405853388800, 0},
-        {"llama-3.2-1b", 1235814400, 0},
-        {"llama-1b", 1235290112, 0}, /* counted by hand: 16 (2 x 2048^2 + 2 x 2048 x 512 + 3 x 2048 x 8192) + 2 x 64000 x 2048 + 33 x 2048 */
-        {"mistral-7b", 7241732096, 0},
-        {"qwen2.5-0.5b", 494032768, 0},
-        {"qwen2.5-7b", 7615616512, 0},
-        {"qwen2.5-72b", 72706203648, 0},
-        {"smollm2-135m", 134515008, 0},
+        {"palm-8b", 8.632e9, 1e6},         {"palm-62b", 62.496e9, 1.1e6},       {"palm-540b", 540.356e9, 3e6},
+        {"gemma-3-270m", 268098176, 0},    {"gemma-3-1b", 999885952, 0},        {"medgemma-4b", 3.880e9, 5e5},
+        {"gemma-3-12b", 11.77e9, 5e6},     {"medgemma-27b", 27.01e9, 5e6},      {"llama-3.1-8b", 8030261248, 0},
+        {"llama-3.1-70b", 70553706496, 0}, {"llama-3.1-405b", 405853388800, 0}, {"llama-3.2-1b", 1235814400, 0},
+        {"llama-1b", 1235290112, 0}, /* counted by hand: 16 (2 x 2048^2 + 2 x 2048 x 512 + 3 x 2048 x 8192) + 2 x 64000
+                                        x 2048 + 33 x 2048 */
+        {"mistral-7b", 7241732096, 0},     {"qwen2.5-0.5b", 494032768, 0},      {"qwen2.5-7b", 7615616512, 0},
+        {"qwen2.5-72b", 72706203648, 0},   {"smollm2-135m", 134515008, 0},
     };
     for (size_t i = 0; i < sizeof published / sizeof published[0]; i++) {
         arch a = preset(published[i].name);
@@ -65,8 +56,8 @@ static void parameter_counts_are_the_published_ones(void **state)
     }
 }
 
-/* ViT-22B: 21 743 M in the matrices of its blocks (arXiv 2302.05442 table 1); ViT-e: 3.8 billion there.  Patches, positions, biases and
- * norms are a small rest. */
+/* ViT-22B: 21 743 M in the matrices of its blocks (arXiv 2302.05442 table 1); ViT-e: 3.8 billion there.  Patches,
+ * positions, biases and norms are a small rest. */
 static void towers_have_the_published_counts(void **state)
 {
     (void)state;
@@ -165,8 +156,10 @@ static void check_footprint(const char *path)
 {
     static const uint32_t layouts[][2] = {{1, 1}, {2, 1}, {1, 2}, {2, 2}, {3, 1}};
     static const recipe_kind recipes[] = {RECIPE_AUTO, RECIPE_INT8, RECIPE_INT4};
-    const link_limits limits = {.max_seqs = 5, .max_positions = 333, .max_step_tokens = 77, .n_kv_blocks = 50, .n_image_slots = 3};
-    static const pack_type kv_types[] = {[MODEL_KV_F32] = PACK_F32, [MODEL_KV_BF16] = PACK_BF16, [MODEL_KV_INT8] = PACK_INT8};
+    const link_limits limits = {
+        .max_seqs = 5, .max_positions = 333, .max_step_tokens = 77, .n_kv_blocks = 50, .n_image_slots = 3};
+    static const pack_type kv_types[] = {
+        [MODEL_KV_F32] = PACK_F32, [MODEL_KV_BF16] = PACK_BF16, [MODEL_KV_INT8] = PACK_INT8};
     model_options options = {.limits = limits, .numerics = {.activations = MODEL_ACTIVATIONS_INT8}};
     shard_checkpoint *checkpoint = NULL;
     assert_int_equal(shard_checkpoint_open(path, &checkpoint, NULL), BASE_OK);
@@ -200,16 +193,17 @@ static void check_footprint(const char *path)
 static void footprint_is_the_workers_own(void **state)
 {
     (void)state;
-    static const char *const models[] = {PHANTOM, GOLDEN "llava", GOLDEN "llava_original", GOLDEN "gemma3_vision",
-                                         GOLDEN "gemma3_mmproj", GOLDEN "vit_e"};
+    static const char *const models[] = {
+        PHANTOM,       GOLDEN "llava", GOLDEN "llava_original", GOLDEN "gemma3_vision", GOLDEN "gemma3_mmproj",
+        GOLDEN "vit_e"};
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
         check_footprint(models[i]);
 }
 
 /* --- sending --- */
 
-/* Pope et al.: one all-gather and one reduce-scatter of d values a layer, 2 x 18432 x 118 values; 8.7 MB in bf16, four times that in
- * int64; and an overflow mark for each. */
+/* Pope et al.: one all-gather and one reduce-scatter of d values a layer, 2 x 18432 x 118 values; 8.7 MB in bf16, four
+ * times that in int64; and an overflow mark for each. */
 static void wire_bytes_of_a_token(void **state)
 {
     (void)state;
@@ -243,8 +237,14 @@ static void wire_bytes_of_a_prompt(void **state)
 
 static plan_cluster plain_cluster(void)
 {
-    plan_cluster c = {.nodes = 1, .ranks_per_node = 1, .cores_per_node = 1, .memory_bytes = UINT64_C(1000000000000),
-                      .memory_gb_per_s = 1e9, .attention_gflops = 1e9, .local = {1, 1}, .network = {10, 2}};
+    plan_cluster c = {.nodes = 1,
+                      .ranks_per_node = 1,
+                      .cores_per_node = 1,
+                      .memory_bytes = UINT64_C(1000000000000),
+                      .memory_gb_per_s = 1e9,
+                      .attention_gflops = 1e9,
+                      .local = {1, 1},
+                      .network = {10, 2}};
     for (int type = 0; type < PACK_N_TYPES; type++)
         c.rates[type] = (plan_rates){1e9, 1e9, 1e9, 1e9};
     return c;
@@ -256,7 +256,8 @@ static void about(double value, double expected)
         fail_msg("%.9g instead of %.9g", value, expected);
 }
 
-/* The tree up and down, step by step; a message of B bytes takes 1 us + B / 1 GB/s inside, 10 us + B / 2 GB/s between nodes. */
+/* The tree up and down, step by step; a message of B bytes takes 1 us + B / 1 GB/s inside, 10 us + B / 2 GB/s between
+ * nodes. */
 static void a_reduction_is_two_trees(void **state)
 {
     (void)state;
@@ -531,8 +532,13 @@ static void batch_scripts_are_accepted(void **state)
     const plan_demand demand = {.context = 2048, .batch = 4, .prompt = 700, .answer = 256, .step_tokens = 512};
     c.nodes = 2;
     plan_table table = table_of(packed, &c, &demand);
-    plan_report report = {.name = "/models/it is/27b", .weights = "int4", .is_packing = true, .model = packed, .cluster = &c,
-                          .demand = &demand, .table = &table};
+    plan_report report = {.name = "/models/it is/27b",
+                          .weights = "int4",
+                          .is_packing = true,
+                          .model = packed,
+                          .cluster = &c,
+                          .demand = &demand,
+                          .table = &table};
     char path[] = "/tmp/palmgrove-sbatch-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
@@ -543,14 +549,18 @@ static void batch_scripts_are_accepted(void **state)
         write_file(path, text.data, text.size);
         base_buf_put_u8(&text, 0);
         const char *script = (const char *)text.data;
-        assert_non_null(strstr(script, "#SBATCH --nodes=2\n#SBATCH --ntasks=4\n#SBATCH --ntasks-per-node=2\n#SBATCH --cpus-per-task=32\n"));
+        assert_non_null(
+            strstr(script,
+                   "#SBATCH --nodes=2\n#SBATCH --ntasks=4\n#SBATCH --ntasks-per-node=2\n#SBATCH --cpus-per-task=32\n"));
         assert_non_null(strstr(script, "model='/models/it is/27b'"));
         assert_non_null(strstr(script, "--tp 4 --pp 1"));
         assert_non_null(strstr(script, "--weights int4"));
         assert_non_null(strstr(script, launcher == PLAN_SRUN ? "srun --mpi=pmix" : "mpirun -n"));
         assert_true(shell("bash -n", path));
         if (shell("sinfo -h", "")) /* a Slurm that answers */
-            assert_true(shell("sbatch --test-only --chdir=/tmp --nodes=1 --ntasks=1 --ntasks-per-node=1 --cpus-per-task=1 --mem=1M", path));
+            assert_true(shell(
+                "sbatch --test-only --chdir=/tmp --nodes=1 --ntasks=1 --ntasks-per-node=1 --cpus-per-task=1 --mem=1M",
+                path));
         base_buf_release(&text);
     }
     base_buf text = {0};
@@ -569,19 +579,20 @@ static void reports_say_what_was_planned(void **state)
     arch a = preset("palm-e-562b");
     plan_model *packed = model_of(&a, PACK_INT4);
     plan_cluster c = plan_cluster_default();
-    const plan_demand demand = {.context = 2048, .batch = 4, .prompt = 700, .answer = 256, .step_tokens = 512, .image_slots = 8};
+    const plan_demand demand = {
+        .context = 2048, .batch = 4, .prompt = 700, .answer = 256, .step_tokens = 512, .image_slots = 8};
     c.nodes = 32;
     plan_table table = table_of(packed, &c, &demand);
-    const plan_report report = {.name = "palm-e-562b", .weights = "int4", .model = packed, .cluster = &c, .demand = &demand,
-                                .table = &table};
+    const plan_report report = {
+        .name = "palm-e-562b", .weights = "int4", .model = packed, .cluster = &c, .demand = &demand, .table = &table};
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
     assert_non_null(out);
     plan_report_print(&report, out);
     fclose(out);
-    static const char *const said[] = {"540.356 billion parameters and 21.8", "32 nodes x 2 ranks", "* ", "48 attention heads", "choice",
-                                       "image "};
+    static const char *const said[] = {
+        "540.356 billion parameters and 21.8", "32 nodes x 2 ranks", "* ", "48 attention heads", "choice", "image "};
     for (size_t i = 0; i < sizeof said / sizeof said[0]; i++)
         if (strstr(text, said[i]) == NULL)
             fail_msg("'%s' is not in:\n%s", said[i], text);
@@ -622,11 +633,16 @@ static void a_checkpoint_is_described(void **state)
     (void)state;
     shard_checkpoint *checkpoint = NULL;
     assert_int_equal(shard_checkpoint_open(PHANTOM, &checkpoint, NULL), BASE_OK);
-    inspection what = {.checkpoint = checkpoint, .tokenizer = {.kind = "a kind", .n_tokens = 1024, .start_id = 1, .eos_id = 2}};
+    inspection what = {.checkpoint = checkpoint,
+                       .tokenizer = {.kind = "a kind", .n_tokens = 1024, .start_id = 1, .eos_id = 2}};
     char *text = inspected(&what);
-    static const char *const said[] = {"format      safetensors, family palm_e", "4 layers of width 192, 6 heads of 48, 1 key/value heads",
-                                       "parallel blocks, layer norm", "rope:  global theta 10000", "patches of 14: 256 vectors",
-                                       "2483136 and 2861184 of the tower; 16.00 bits each", "BF16          106 tensors         10688640 bytes",
+    static const char *const said[] = {"format      safetensors, family palm_e",
+                                       "4 layers of width 192, 6 heads of 48, 1 key/value heads",
+                                       "parallel blocks, layer norm",
+                                       "rope:  global theta 10000",
+                                       "patches of 14: 256 vectors",
+                                       "2483136 and 2861184 of the tower; 16.00 bits each",
+                                       "BF16          106 tensors         10688640 bytes",
                                        "a kind, 1024 tokens, start 1, eos 2"};
     for (size_t i = 0; i < sizeof said / sizeof said[0]; i++)
         assert_says(text, said[i]);
@@ -658,7 +674,8 @@ static void synthetic_models_are_described(void **state)
     static const struct {
         const char *path, *said[3];
     } rows[] = {
-        {"synthetic:medgemma-27b", {"global theta 1e+06, linear 8  local theta 10000", "52 layers see 1024 positions, 10 see all", "post-norm"}},
+        {"synthetic:medgemma-27b",
+         {"global theta 1e+06, linear 8  local theta 10000", "52 layers see 1024 positions, 10 see all", "post-norm"}},
         {"synthetic:llama-3.1-8b", {"theta 500000, llama3 8", "serial blocks", "vocabulary 128256, 131072 positions"}},
         {"synthetic:palm-540b,layers=2", {"2 layers of width 18432", "(output tied to it)", "parallel blocks"}},
     };

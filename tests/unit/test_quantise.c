@@ -1,5 +1,5 @@
-/* test_quantise.c - the quantiser against what it promises: never worse than plain rounding, exact where exactness is possible, sane
- * with any bits, and the same codes on every machine. */
+/* test_quantise.c - the quantiser against what it promises: never worse than plain rounding, exact where exactness is
+ * possible, sane with any bits, and the same codes on every machine. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -103,11 +103,13 @@ static void int8_is_near(void **state)
         uint16_t scale = pack_group_quantise(PACK_INT8, x, NULL, n, q);
         assert_codes(PACK_INT8, scale, q, n);
         for (uint32_t j = 0; j < n; j++) /* half a step, and 127 times the rounding of the scale to f16, 2^-11 */
-            assert_true(fabsf(x[j] - half_from_f16(scale) * (float)q[j]) <= largest / 127.0f * (0.5f + 127.0f * 0x1p-11f) * 1.001f);
+            assert_true(fabsf(x[j] - half_from_f16(scale) * (float)q[j]) <=
+                        largest / 127.0f * (0.5f + 127.0f * 0x1p-11f) * 1.001f);
     }
 }
 
-/* Groups that are scale times codes come back with the same values; the scale's sign may be the other one where no code is -8. */
+/* Groups that are scale times codes come back with the same values; the scale's sign may be the other one where no code
+ * is -8. */
 static void representable_groups_are_exact(void **state)
 {
     (void)state;
@@ -118,7 +120,8 @@ static void representable_groups_are_exact(void **state)
         int8_t codes[PACK_GROUP], q[PACK_GROUP];
         uint16_t scale = (uint16_t)(0x1400u + next_random(&seed) % 0x2000u + (type == PACK_INT4 ? (i & 2u) << 14 : 0));
         for (uint32_t j = 0; j < PACK_GROUP; j++)
-            codes[j] = type == PACK_INT4 ? (int8_t)(next_random(&seed) % 16) - 8 : (int8_t)((int)(next_random(&seed) % 255) - 127);
+            codes[j] = type == PACK_INT4 ? (int8_t)(next_random(&seed) % 16) - 8
+                                         : (int8_t)((int)(next_random(&seed) % 255) - 127);
         codes[i % PACK_GROUP] = type == PACK_INT4 ? -8 : -127;
         for (uint32_t j = 0; j < PACK_GROUP; j++)
             x[j] = half_from_f16(scale) * (float)codes[j];
@@ -147,7 +150,8 @@ static void zeros_have_no_scale(void **state)
 static void extreme_values(void **state)
 {
     (void)state;
-    static const float values[] = {1e-45f, 1e-38f, 1e-9f, 3e-8f, 6e-8f, 1e-6f, 65504.0f, 1e6f, 1e9f, 3e38f, INFINITY, -INFINITY, NAN};
+    static const float values[] = {1e-45f, 1e-38f, 1e-9f, 3e-8f,    6e-8f,     1e-6f, 65504.0f,
+                                   1e6f,   1e9f,   3e38f, INFINITY, -INFINITY, NAN};
     enum { N = sizeof values / sizeof *values };
     for (int type = PACK_INT8; type <= PACK_INT4; type++)
         for (size_t a = 0; a < N; a++)
@@ -209,13 +213,14 @@ static void importance_without_meaning_is_none(void **state)
             x[j] = next_value(&seed);
             w[j] = useless[i];
         }
-        assert_int_equal(pack_group_quantise(PACK_INT4, x, w, PACK_GROUP, q), pack_group_quantise(PACK_INT4, x, NULL, PACK_GROUP, plain));
+        assert_int_equal(pack_group_quantise(PACK_INT4, x, w, PACK_GROUP, q),
+                         pack_group_quantise(PACK_INT4, x, NULL, PACK_GROUP, plain));
         assert_memory_equal(q, plain, sizeof q);
     }
 }
 
-/* A fold over scales and codes of fixed groups: every compiler and machine must find the same.  The number is what this test printed
- * when it was written (gcc 12 and clang 14, x86-64). */
+/* A fold over scales and codes of fixed groups: every compiler and machine must find the same.  The number is what this
+ * test printed when it was written (gcc 12 and clang 14, x86-64). */
 #define GOLDEN UINT64_C(0xcb4c8b93e7776046)
 
 static void same_on_every_machine(void **state)

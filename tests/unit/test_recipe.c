@@ -49,9 +49,10 @@ static void auto_keeps_precision(void **state)
     static const struct {
         shard_type from;
         pack_type to;
-    } expected[] = {{SHARD_F64, PACK_F32},     {SHARD_F32, PACK_F32},   {SHARD_F16, PACK_F16},   {SHARD_BF16, PACK_BF16},
-                    {SHARD_F8_E4M3, PACK_F16}, {SHARD_Q8_0, PACK_INT8}, {SHARD_Q4_0, PACK_INT4}, {SHARD_Q4_1, PACK_F16},
-                    {SHARD_Q5_0, PACK_F16},    {SHARD_Q6_K, PACK_F16},  {SHARD_Q4_K, PACK_F16},  {SHARD_SYNTHETIC, PACK_BF16}};
+    } expected[] = {{SHARD_F64, PACK_F32},   {SHARD_F32, PACK_F32},     {SHARD_F16, PACK_F16},
+                    {SHARD_BF16, PACK_BF16}, {SHARD_F8_E4M3, PACK_F16}, {SHARD_Q8_0, PACK_INT8},
+                    {SHARD_Q4_0, PACK_INT4}, {SHARD_Q4_1, PACK_F16},    {SHARD_Q5_0, PACK_F16},
+                    {SHARD_Q6_K, PACK_F16},  {SHARD_Q4_K, PACK_F16},    {SHARD_SYNTHETIC, PACK_BF16}};
     arch a = preset("palm-8b");
     shard_recipe recipe = {.kind = RECIPE_AUTO};
     shard_slice slice = {.part = ARCH_DECODER, .role = ARCH_LAYER_Q, .is_matrix = true, .unit = 4096};
@@ -66,7 +67,8 @@ static void auto_keeps_precision(void **state)
 static void plain_kinds_mean_every_matrix(void **state)
 {
     (void)state;
-    static const pack_type types[RECIPE_N_KINDS] = {[RECIPE_F32] = PACK_F32, [RECIPE_F16] = PACK_F16, [RECIPE_BF16] = PACK_BF16, [RECIPE_INT8] = PACK_INT8};
+    static const pack_type types[RECIPE_N_KINDS] = {
+        [RECIPE_F32] = PACK_F32, [RECIPE_F16] = PACK_F16, [RECIPE_BF16] = PACK_BF16, [RECIPE_INT8] = PACK_INT8};
     arch a = preset("palm-540b");
     for (int kind = RECIPE_F32; kind <= RECIPE_INT8; kind++) {
         assert_int_equal(type_of(&a, (recipe_kind)kind, ARCH_DECODER, ARCH_EMBEDDING, 0), types[kind]);
@@ -84,7 +86,8 @@ static void int4_of_wide_models(void **state)
     assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_Q, 0), PACK_INT4);
     assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_O, 0), PACK_INT4);
     assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_GATE, 0), PACK_INT4);
-    assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_DOWN, 7), PACK_INT8); /* 118 / 16 rounded up: 8 layers */
+    assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_DOWN, 7),
+                     PACK_INT8); /* 118 / 16 rounded up: 8 layers */
     assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_DOWN, 8), PACK_INT4);
     assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_DOWN, 109), PACK_INT4);
     assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_DOWN, 110), PACK_INT8);
@@ -98,7 +101,8 @@ static void int4_of_narrow_models(void **state)
     arch a = preset("gemma-3-270m");
     for (uint32_t il = 0; il < 18; il++) {
         bool is_middle = il >= 5 && il < 13;
-        assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_GATE, il), is_middle ? PACK_INT4 : PACK_INT8);
+        assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_GATE, il),
+                         is_middle ? PACK_INT4 : PACK_INT8);
         assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_UP, il), is_middle ? PACK_INT4 : PACK_INT8);
         assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_DOWN, il), PACK_INT8);
         assert_int_equal(type_of(&a, RECIPE_INT4, ARCH_DECODER, ARCH_LAYER_Q, il), PACK_INT8);
@@ -187,7 +191,8 @@ static void importance_round_trip(void **state)
     write_row(path, ARCH_LAYER_DOWN, 1, f, 0.0f);
     if (shard_importance_open(path, &a, &importance, &error) != BASE_OK)
         fail_msg("%s", error.text);
-    shard_slice slice = {.part = ARCH_DECODER, .role = ARCH_LAYER_DOWN, .layer = 1, .columns = {64, f}, .is_matrix = true};
+    shard_slice slice = {
+        .part = ARCH_DECODER, .role = ARCH_LAYER_DOWN, .layer = 1, .columns = {64, f}, .is_matrix = true};
     const float *columns = shard_importance_of(importance, &slice);
     assert_non_null(columns);
     assert_true(columns[0] == 64.0f && columns[f - 65] == (float)(f - 1));

@@ -1,4 +1,5 @@
-/* test_sample.c - from logits to a token: the generator against its published vectors, filters against hand-made distributions. */
+/* test_sample.c - from logits to a token: the generator against its published vectors, filters against hand-made
+ * distributions. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,8 +30,12 @@ static void test_philox(void **unused)
         uint32_t counter[4], key[2], expected[4];
     } known[] = {
         {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
-        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}, {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+         {0xffffffff, 0xffffffff},
+         {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         {0xa4093822, 0x299f31d0},
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         uint32_t out[4];
@@ -173,10 +178,14 @@ static void test_filters_agree_with_a_sort(void **unused)
     static float logits[MANY];
     static model_candidate scratch[MANY];
     static const link_sampling filters[] = {
-        {.temperature = 1.0f, .top_k = 1, .top_p = 1.0f},      {.temperature = 1.0f, .top_k = 40, .top_p = 1.0f},
-        {.temperature = 0.7f, .top_k = MANY, .top_p = 1.0f},   {.temperature = 1.5f, .top_k = 2 * MANY, .top_p = 0.5f},
-        {.temperature = 1.0f, .top_p = 0.9f},                  {.temperature = 2.0f, .top_p = 0.999f},
-        {.temperature = 1.0f, .top_k = 100, .top_p = 0.3f},    {.temperature = 1.0f, .top_k = MANY - 1, .top_p = 0.95f},
+        {.temperature = 1.0f, .top_k = 1, .top_p = 1.0f},
+        {.temperature = 1.0f, .top_k = 40, .top_p = 1.0f},
+        {.temperature = 0.7f, .top_k = MANY, .top_p = 1.0f},
+        {.temperature = 1.5f, .top_k = 2 * MANY, .top_p = 0.5f},
+        {.temperature = 1.0f, .top_p = 0.9f},
+        {.temperature = 2.0f, .top_p = 0.999f},
+        {.temperature = 1.0f, .top_k = 100, .top_p = 0.3f},
+        {.temperature = 1.0f, .top_k = MANY - 1, .top_p = 0.95f},
         {.temperature = 1.0f, .top_k = 3, .top_p = 0.00001f},
     };
     for (uint32_t f = 0; f < sizeof filters / sizeof *filters; f++) {
@@ -196,7 +205,9 @@ static void test_filters_agree_with_a_sort(void **unused)
 static void test_nan_gives_a_token(void **unused)
 {
     (void)unused;
-    static const link_sampling filters[] = {{.temperature = 0.0f, .top_p = 1.0f}, {.temperature = 1.0f, .top_p = 1.0f}, {.temperature = 1.0f, .top_p = 0.5f},
+    static const link_sampling filters[] = {{.temperature = 0.0f, .top_p = 1.0f},
+                                            {.temperature = 1.0f, .top_p = 1.0f},
+                                            {.temperature = 1.0f, .top_p = 0.5f},
                                             {.temperature = 1.0f, .top_k = 2, .top_p = 0.5f}};
     for (size_t f = 0; f < sizeof filters / sizeof *filters; f++)
         for (int at = 0; at <= N; at++) {
@@ -242,7 +253,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_philox),
-        cmocka_unit_test(test_greedy_takes_the_lowest_of_equals), cmocka_unit_test(test_logprob_of_any_token),
+        cmocka_unit_test(test_greedy_takes_the_lowest_of_equals),
+        cmocka_unit_test(test_logprob_of_any_token),
         cmocka_unit_test(test_shares),
         cmocka_unit_test(test_filters_agree_with_a_sort),
         cmocka_unit_test(test_nan_gives_a_token),

@@ -1,4 +1,5 @@
-/* The scheduler's rules: budgets, turns, order, preemption, ends, refusals (sched_rig.h checks every answer and the books). */
+/* The scheduler's rules: budgets, turns, order, preemption, ends, refusals (sched_rig.h checks every answer and the
+ * books). */
 #include "tests/unit/sched_rig.h"
 
 /* ---- cases ---- */

@@ -1,4 +1,5 @@
-/* The draft model's side of the scheduler (draft_text.h, gain.h): what it reads and when, whose guesses count, and when it is not asked. */
+/* The draft model's side of the scheduler (draft_text.h, gain.h): what it reads and when, whose guesses count, and when
+ * it is not asked. */
 #include "tests/unit/sched_rig.h"
 
 static const thrift GUESSES = {.speculate = 4, .n_draft_blocks = 60};
@@ -45,8 +46,8 @@ static void the_model_follows_its_price(void **state)
     assert_true(n_made > 10 && n_made < 1000);
 }
 
-/* Three of four guesses are right while the draft model's blocks are what the scheduler takes them for: with neighbours, prefixes, any number of
- * stages, greedy and not. */
+/* Three of four guesses are right while the draft model's blocks are what the scheduler takes them for: with
+ * neighbours, prefixes, any number of stages, greedy and not. */
 static void the_model_reads_rightly(void **state)
 {
     (void)state;
@@ -54,13 +55,16 @@ static void the_model_reads_rightly(void **state)
     limits.max_seqs = 32; /* room in the result for everybody's guesses */
     for (uint32_t n_stages = 1; n_stages <= 3; n_stages++)
         for (uint32_t lends = 0; lends < 2; lends++) {
-            rig *r = rig_create_thrifty(limits, n_stages, 0, 8, 0, (thrift){.keep_prefixes = lends != 0, .speculate = 4, .n_draft_blocks = 60});
+            rig *r = rig_create_thrifty(limits, n_stages, 0, 8, 0,
+                                        (thrift){.keep_prefixes = lends != 0, .speculate = 4, .n_draft_blocks = 60});
             uint32_t n_drafted = 0, n_accepted = 0;
             for (uint32_t round = 0; round < 6; round++) {
                 for (uint32_t i = 0; i < 3; i++) {
                     job *j = job_make(r, i, 50 + 30 * i, 0, 100, i % 2);
                     j->sampling = (link_sampling){.temperature = (float)(i % 2), .top_p = 1.0f, .seed = i};
-                    j->prompt[j->n_prompt - 1] = FAKE_FIRST_CHAR + (int32_t)(3 * round + i + 100); /* no answer comes twice, which could be looked up */
+                    j->prompt[j->n_prompt - 1] =
+                        FAKE_FIRST_CHAR +
+                        (int32_t)(3 * round + i + 100); /* no answer comes twice, which could be looked up */
                     assert_int_equal(submit(r, j, 0, 0, NULL), BASE_OK);
                 }
                 run_dry(r);
@@ -82,7 +86,8 @@ static void the_model_reads_rightly(void **state)
 static void the_model_reads_once(void **state)
 {
     (void)state;
-    rig *r = rig_create_thrifty(SMALL, 1, 0, 8, FAKE_PHRASES, (thrift){.keep_prefixes = true, .speculate = 4, .n_draft_blocks = 60});
+    rig *r = rig_create_thrifty(SMALL, 1, 0, 8, FAKE_PHRASES,
+                                (thrift){.keep_prefixes = true, .speculate = 4, .n_draft_blocks = 60});
     uint32_t read[2] = {0};
     for (uint32_t i = 0; i < 2; i++) {
         job *j = job_make(r, i, 7, 1, 20, 1 + i); /* other pixels */
@@ -125,7 +130,9 @@ static void the_model_may_have_no_room(void **state)
 {
     (void)state;
     for (uint32_t n_blocks = 1; n_blocks <= 5; n_blocks += 2) {
-        rig *r = rig_create_thrifty(SMALL, 1, 0, 8, 0, (thrift){.speculate = 4, .n_draft_blocks = n_blocks, .draft_positions = n_blocks == 5 ? 64 : 0});
+        rig *r = rig_create_thrifty(
+            SMALL, 1, 0, 8, 0,
+            (thrift){.speculate = 4, .n_draft_blocks = n_blocks, .draft_positions = n_blocks == 5 ? 64 : 0});
         for (uint32_t i = 0; i < 3; i++)
             assert_int_equal(submit(r, job_make(r, i, 40, 0, 60, i), 0, 0, NULL), BASE_OK);
         run_dry(r);
@@ -178,7 +185,8 @@ static uint32_t n_passes_of(const link_plan *plan)
     return n;
 }
 
-/* Answers one after another, where a plan takes a millisecond and a pass of the draft model pass_us; returns how many tokens were drafted. */
+/* Answers one after another, where a plan takes a millisecond and a pass of the draft model pass_us; returns how many
+ * tokens were drafted. */
 static uint64_t drafted_at(uint32_t pass_us)
 {
     rig *r = rig_create_thrifty(SMALL, 1, 0, 8, 0, (thrift){.speculate = SCHED_SPECULATE_AUTO, .n_draft_blocks = 60});
@@ -213,12 +221,9 @@ static void the_model_is_given_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_model_follows_its_price),
-        cmocka_unit_test(the_model_reads_rightly),
-        cmocka_unit_test(the_model_reads_once),
-        cmocka_unit_test(the_model_catches_up),
-        cmocka_unit_test(the_model_may_have_no_room),
-        cmocka_unit_test(guesses_are_counted),
+        cmocka_unit_test(the_model_follows_its_price), cmocka_unit_test(the_model_reads_rightly),
+        cmocka_unit_test(the_model_reads_once),        cmocka_unit_test(the_model_catches_up),
+        cmocka_unit_test(the_model_may_have_no_room),  cmocka_unit_test(guesses_are_counted),
         cmocka_unit_test(the_model_is_given_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

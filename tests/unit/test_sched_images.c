@@ -53,7 +53,8 @@ static void decoding_makes_room(void **state)
     rig_destroy(r);
 }
 
-/* The same picture behind another text is not encoded again, nor is one of two; another picture takes the slot that was free the longest. */
+/* The same picture behind another text is not encoded again, nor is one of two; another picture takes the slot that was
+ * free the longest. */
 static void images_that_come_again_are_not_encoded(void **state)
 {
     (void)state;

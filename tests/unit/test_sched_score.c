@@ -1,5 +1,5 @@
-/* Answers that are given to be scored: their tokens and nothing else come back, with the likelihood of each where it stands,
- * whatever runs beside them and however often they are thrown out. */
+/* Answers that are given to be scored: their tokens and nothing else come back, with the likelihood of each where it
+ * stands, whatever runs beside them and however often they are thrown out. */
 #include "tests/unit/sched_rig.h"
 
 static const thrift PLAIN = {0}, ALL = {.keep_prefixes = true, .speculate = SCHED_SPECULATE_AUTO};
@@ -90,10 +90,11 @@ static void scores_survive_crowds(void **state)
         uint64_t random = seed;
         link_limits limits = SMALL;
         limits.n_kv_blocks = 14;
-        rig *r = rig_create_thrifty(limits, 1 + (uint32_t)seed % 3, seed % 2 ? 0 : 17, JOBS_MAX, 50, seed % 4 < 2 ? PLAIN : ALL);
+        rig *r = rig_create_thrifty(limits, 1 + (uint32_t)seed % 3, seed % 2 ? 0 : 17, JOBS_MAX, 50,
+                                    seed % 4 < 2 ? PLAIN : ALL);
         for (uint32_t i = 0; i < JOBS_MAX; i++) {
-            job *j = job_make(r, i, 1 + next_random(&random, 120), next_random(&random, 5) == 0, 1 + next_random(&random, 120),
-                              next_random(&random, 4));
+            job *j = job_make(r, i, 1 + next_random(&random, 120), next_random(&random, 5) == 0,
+                              1 + next_random(&random, 120), next_random(&random, 4));
             if (next_random(&random, 2) == 0)
                 give_answer(j, 1 + next_random(&random, 60), next_random(&random, 9));
             assert_int_equal(submit(r, j, next_random(&random, 3) == 0, 0, NULL), BASE_OK);

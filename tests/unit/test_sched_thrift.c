@@ -1,5 +1,5 @@
-/* What the scheduler spares its ranks: lent blocks (prefix.h), guesses (draft.h, gain.h), answers gone on with.  None of it may show in an answer, and
- * all of it must happen where it can. */
+/* What the scheduler spares its ranks: lent blocks (prefix.h), guesses (draft.h, gain.h), answers gone on with.  None
+ * of it may show in an answer, and all of it must happen where it can. */
 #include "tests/unit/sched_rig.h"
 
 static const thrift LENDS = {.keep_prefixes = true}, GUESSES = {.speculate = 4};
@@ -69,7 +69,8 @@ static void other_prompts_share_their_beginning(void **state)
     rig_destroy(r);
 }
 
-/* The same places, other pixels: nothing behind the first row is shared.  The same pixels: the image is not encoded again. */
+/* The same places, other pixels: nothing behind the first row is shared.  The same pixels: the image is not encoded
+ * again. */
 static void images_count_by_their_pixels(void **state)
 {
     (void)state;
@@ -109,7 +110,8 @@ static void kept_blocks_give_way(void **state)
     rig_destroy(r);
 }
 
-/* An overflow is told by the step that computes the position: its block is not lent, or the next request would not hear of it. */
+/* An overflow is told by the step that computes the position: its block is not lent, or the next request would not hear
+ * of it. */
 static void overflows_are_not_lent(void **state)
 {
     (void)state;
@@ -231,7 +233,8 @@ static void leads_are_found(void **state)
     assert_int_equal(draft_guess(&history, &lead, now, 6, 3), DRAFT_NOTHING);
     for (int i = 0; i < 20; i++)
         draft_history_add(&history, reply, 7);
-    assert_int_equal(draft_guess(&history, &lead, now, 6, 0), DRAFT_NOTHING); /* forgotten, and not mistaken for what came after */
+    assert_int_equal(draft_guess(&history, &lead, now, 6, 0),
+                     DRAFT_NOTHING); /* forgotten, and not mistaken for what came after */
     draft_history_release(&history);
 
     /* A period goes on beyond its own end. */
@@ -326,7 +329,8 @@ static void bad_beginnings_are_refused(void **state)
 
 /* ---- ends within a verified draft ---- */
 
-/* One step brings several tokens, the last of which ends the sequence; the owner stops at each of them in turn, as a stop string would. */
+/* One step brings several tokens, the last of which ends the sequence; the owner stops at each of them in turn, as a
+ * stop string would. */
 static void owners_may_stop_before_the_end(void **state)
 {
     (void)state;
@@ -363,7 +367,8 @@ static void random_submit(rig *r, uint64_t *seed, uint32_t n_salts)
             continue;
         j = job_make(r, i, 1 + next_random(seed, 150), next_random(seed, 6) == 0 ? 1 + next_random(seed, 3) : 0,
                      1 + next_random(seed, 200), next_random(seed, n_salts));
-        j->sampling = (link_sampling){.temperature = (float)next_random(seed, 2), .top_p = 1.0f, .seed = next_random(seed, 99)};
+        j->sampling =
+            (link_sampling){.temperature = (float)next_random(seed, 2), .top_p = 1.0f, .seed = next_random(seed, 99)};
         if (next_random(seed, 4) == 0)
             resume_at(r, j, next_random(seed, 60));
         if (next_random(seed, 3) == 0)
@@ -390,7 +395,8 @@ static void check_stopped(const rig *r, const job *j)
 {
     int32_t expected[TOKENS_MAX];
     uint32_t n_prompt = j->n_prompt - j->n_resumed;
-    uint32_t n = fake_expect(&r->limits, r->model.eos_every, j->prompt, n_prompt, j->images, &j->sampling, j->max_tokens, expected);
+    uint32_t n = fake_expect(&r->limits, r->model.eos_every, j->prompt, n_prompt, j->images, &j->sampling,
+                             j->max_tokens, expected);
     assert_int_equal(j->n_answer, j->stop_after);
     assert_true(j->n_resumed + j->n_answer < n);
     assert_memory_equal(j->answer, expected + j->n_resumed, j->n_answer * sizeof *expected);

@@ -1,5 +1,5 @@
-/* test_shards.c - shard directories: the bytes that loading would have made, in any layout; resumed after a kill at any point; a full
- * disk, damage and mix-ups refused by name. */
+/* test_shards.c - shard directories: the bytes that loading would have made, in any layout; resumed after a kill at any
+ * point; a full disk, damage and mix-ups refused by name. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -283,9 +283,12 @@ static void check_set(const order *o)
 static void test_same_bytes_as_loading(void **unused)
 {
     (void)unused;
-    const order orders[] = {{PHANTOM, set_dir, 1, 1, RECIPE_AUTO, 1, 0, false}, {PHANTOM, set_dir, 3, 1, RECIPE_INT4, 1, 0, false},
-                            {PHANTOM, set_dir, 2, 2, RECIPE_INT8, 1, 0, false}, {PHANTOM, set_dir, 4, 1, RECIPE_F32, 1, 0, false},
-                            {PHANTOM, set_dir, 1, 3, RECIPE_F16, 1, 0, false},  {PHANTOM, set_dir, 4, 3, RECIPE_INT4, 5, 0, false},
+    const order orders[] = {{PHANTOM, set_dir, 1, 1, RECIPE_AUTO, 1, 0, false},
+                            {PHANTOM, set_dir, 3, 1, RECIPE_INT4, 1, 0, false},
+                            {PHANTOM, set_dir, 2, 2, RECIPE_INT8, 1, 0, false},
+                            {PHANTOM, set_dir, 4, 1, RECIPE_F32, 1, 0, false},
+                            {PHANTOM, set_dir, 1, 3, RECIPE_F16, 1, 0, false},
+                            {PHANTOM, set_dir, 4, 3, RECIPE_INT4, 5, 0, false},
                             {GOLDEN "llava_original", set_dir, 3, 1, RECIPE_AUTO, 1, 0, false},
                             {GOLDEN "gemma3_vision", set_dir, 2, 2, RECIPE_INT8, 1, 0, false},
                             {GOLDEN "gemma3_mmproj", set_dir, 1, 3, RECIPE_AUTO, 1, 0, false},
@@ -319,7 +322,8 @@ static void test_files_beside(void **unused)
     empty(set_dir);
 }
 
-/* Codes of the checkpoint's own 32-wide groups come through where ours fall together with them, -128 and odd slices by their values. */
+/* Codes of the checkpoint's own 32-wide groups come through where ours fall together with them, -128 and odd slices by
+ * their values. */
 static void test_codes_are_kept(void **unused)
 {
     (void)unused;
@@ -333,8 +337,10 @@ static void test_codes_are_kept(void **unused)
                 blocks[row][g][2 + i] = (uint8_t)(int8_t)((row * 7 + g * 31 + i * 13) % 255 - 127);
         }
     blocks[4][1][2] = 0x80; /* -128 */
-    shard_tensor tensor = {.type = SHARD_Q8_0, .n_dims = 2, .shape = {ROWS, COLUMNS}, .data = blocks, .bytes = sizeof blocks};
-    shard_slice slice = {.role = ARCH_LAYER_Q, .rows = {1, ROWS}, .columns = {32, COLUMNS}, .is_matrix = true, .unit = 64};
+    shard_tensor tensor = {
+        .type = SHARD_Q8_0, .n_dims = 2, .shape = {ROWS, COLUMNS}, .data = blocks, .bytes = sizeof blocks};
+    shard_slice slice = {
+        .role = ARCH_LAYER_Q, .rows = {1, ROWS}, .columns = {32, COLUMNS}, .is_matrix = true, .unit = 64};
     shard_recipe recipe = {.kind = RECIPE_AUTO};
     static const arch a;
     static _Alignas(64) char data[8192];
@@ -407,7 +413,8 @@ static void sum_file(const char *dir, const char *name, char out[SHARD_SUM_TEXT]
 static void test_resume(void **unused)
 {
     (void)unused;
-    order o = {PHANTOM, set_dir, 2, 1, RECIPE_INT4, 1, 0, true}, whole = {PHANTOM, other_dir, 2, 1, RECIPE_INT4, 1, 0, false};
+    order o = {PHANTOM, set_dir, 2, 1, RECIPE_INT4, 1, 0, true},
+          whole = {PHANTOM, other_dir, 2, 1, RECIPE_INT4, 1, 0, false};
     const uint64_t points[] = {1, 200, 500, 990, 2000};
     const char *const names[] = {"palmgrove.json", "rank-0-0-of-1x2.safetensors", "rank-0-1-of-1x2.safetensors"};
     write_well(&whole);
@@ -570,7 +577,8 @@ static void check_refused(base_status expected, const char *reason)
 static void test_damage_is_named(void **unused)
 {
     (void)unused;
-    const order o = {PHANTOM, set_dir, 2, 1, RECIPE_INT8, 1, 0, false}, foreign = {PHANTOM, other_dir, 2, 1, RECIPE_INT4, 1, 0, false};
+    const order o = {PHANTOM, set_dir, 2, 1, RECIPE_INT8, 1, 0, false},
+                foreign = {PHANTOM, other_dir, 2, 1, RECIPE_INT4, 1, 0, false};
     char path[256];
     struct stat st;
     write_well(&o);
@@ -633,7 +641,8 @@ static void write_format_digit(const char *path, char digit)
 static void test_manifest_is_checked(void **unused)
 {
     (void)unused;
-    const order o = {PHANTOM, set_dir, 2, 1, RECIPE_INT8, 1, 0, false}, foreign = {PHANTOM, other_dir, 2, 1, RECIPE_INT4, 1, 0, false};
+    const order o = {PHANTOM, set_dir, 2, 1, RECIPE_INT8, 1, 0, false},
+                foreign = {PHANTOM, other_dir, 2, 1, RECIPE_INT4, 1, 0, false};
     write_well(&o);
     write_well(&foreign);
     struct stat st;
@@ -682,11 +691,16 @@ static void test_manifest_is_checked(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bytes_as_loading), cmocka_unit_test(test_shared_heads),
-        cmocka_unit_test(test_files_beside),          cmocka_unit_test(test_codes_are_kept),
-        cmocka_unit_test(test_memory_is_bounded),     cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_other_options_begin_afresh), cmocka_unit_test(test_damaged_journal),
-        cmocka_unit_test(test_full_disk),             cmocka_unit_test(test_one_writer),
+        cmocka_unit_test(test_same_bytes_as_loading),
+        cmocka_unit_test(test_shared_heads),
+        cmocka_unit_test(test_files_beside),
+        cmocka_unit_test(test_codes_are_kept),
+        cmocka_unit_test(test_memory_is_bounded),
+        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_other_options_begin_afresh),
+        cmocka_unit_test(test_damaged_journal),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_one_writer),
         cmocka_unit_test(test_damage_is_named),
         cmocka_unit_test(test_manifest_is_checked),
     };

@@ -180,7 +180,7 @@ static void assert_refused(const char *header, size_t data_bytes, base_status st
     base_buf_release(&file);
 }
 
-#define T(name, dtype, shape, begin, end)                                                                              \
+#define T(name, dtype, shape, begin, end) \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" begin "," end "]}"
 
 static void hostile_headers_are_refused(void **state)
@@ -350,7 +350,9 @@ static void hostile_indexes_are_refused(void **state)
 static const arch small = {
     .family = "palm_e",
     .prefix = "language_model.",
-    .decoder = {.stack = {.n_layers = 2, .d = 4, .h = 2, .kv = 1, .dh = 2, .f = 3}, .vocab_size = 5, .tied_embeddings = true},
+    .decoder = {.stack = {.n_layers = 2, .d = 4, .h = 2, .kv = 1, .dh = 2, .f = 3},
+                .vocab_size = 5,
+                .tied_embeddings = true},
 };
 
 /* All tensors of a decoder, but `skipped`; `odd` gets one element more in its first dimension. */
@@ -404,8 +406,9 @@ static void models_are_checked(void **state)
     write_model(&small, "language_model.layers.1.attn.o_proj.weight", "", "BF16");
     assert_check(BASE_ENOTFOUND, "tensor 'language_model.layers.1.attn.o_proj.weight' is missing");
     write_model(&small, "", "language_model.layers.0.mlp.up_proj.weight", "F16");
-    assert_check(BASE_EFORMAT,
-                 "'language_model.layers.0.mlp.up_proj.weight' has shape [4, 4]; the model's description asks for [3, 4]");
+    assert_check(
+        BASE_EFORMAT,
+        "'language_model.layers.0.mlp.up_proj.weight' has shape [4, 4]; the model's description asks for [3, 4]");
     write_model(&small, "", "language_model.norm.weight", "F16");
     assert_check(BASE_EFORMAT, "'language_model.norm.weight' has shape [5]; the model's description asks for [4]");
     write_model(&small, "", "", "I16");
@@ -420,7 +423,8 @@ static void assert_listed(const char *const *names, size_t n, base_status status
     source_entry *entries = calloc(n + 1, sizeof *entries);
     assert_non_null(entries);
     for (size_t i = 0; i < n; i++)
-        entries[i].parsed = (safetensors_entry){.name = strdup(names[i]), .dtype = "F32", .tensor = {.n_dims = (int)i + 1}};
+        entries[i].parsed =
+            (safetensors_entry){.name = strdup(names[i]), .dtype = "F32", .tensor = {.n_dims = (int)i + 1}};
     shard_source *source = NULL;
     base_error error = {0};
     base_status found = shard_source_from_entries(entries, n, &source, &error);

@@ -1,4 +1,5 @@
-/* test_synthetic.c - synthetic models: the same values wherever a range begins, nearly normal, of the preset's shapes. */
+/* test_synthetic.c - synthetic models: the same values wherever a range begins, nearly normal, of the preset's shapes.
+ */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,8 +33,8 @@ static void test_ranges_agree(void **unused)
     }
 }
 
-/* Changing the generator changes every measurement made with it: values written down once (seed 7, row 1, columns 0 to 3, as sums of
- * bytes less their mean: value / 0.5 * 147.8016). */
+/* Changing the generator changes every measurement made with it: values written down once (seed 7, row 1, columns 0 to
+ * 3, as sums of bytes less their mean: value / 0.5 * 147.8016). */
 static void test_values_stay(void **unused)
 {
     (void)unused;
@@ -129,10 +130,14 @@ static void test_refusals(void **unused)
     static const struct {
         const char *spec;
         base_status status;
-    } cases[] = {{"synthetic:palm-541b", BASE_ENOTFOUND},          {"synthetic:", BASE_ENOTFOUND},
-                 {"palm-540b", BASE_EINVAL},                       {"synthetic:palm-540b,layers=0", BASE_EINVAL},
-                 {"synthetic:palm-540b,layers=119", BASE_EINVAL},  {"synthetic:palm-540b,layers=", BASE_EINVAL},
-                 {"synthetic:palm-540b,layers=2x", BASE_EINVAL},   {"synthetic:palm-540b,heads=2", BASE_EINVAL},
+    } cases[] = {{"synthetic:palm-541b", BASE_ENOTFOUND},
+                 {"synthetic:", BASE_ENOTFOUND},
+                 {"palm-540b", BASE_EINVAL},
+                 {"synthetic:palm-540b,layers=0", BASE_EINVAL},
+                 {"synthetic:palm-540b,layers=119", BASE_EINVAL},
+                 {"synthetic:palm-540b,layers=", BASE_EINVAL},
+                 {"synthetic:palm-540b,layers=2x", BASE_EINVAL},
+                 {"synthetic:palm-540b,heads=2", BASE_EINVAL},
                  {"synthetic:palm-540b,layers=-1", BASE_EINVAL}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         arch a;
@@ -147,8 +152,12 @@ static void test_refusals(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ranges_agree), cmocka_unit_test(test_values_stay), cmocka_unit_test(test_moments),
-        cmocka_unit_test(test_models),       cmocka_unit_test(test_layers_are_the_first), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_ranges_agree),
+        cmocka_unit_test(test_values_stay),
+        cmocka_unit_test(test_moments),
+        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_layers_are_the_first),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests_name("synthetic", tests, NULL, NULL);
 }

@@ -41,7 +41,8 @@ static const task *find(const char *name)
 }
 
 /* The whole prompt as one text, with {IMAGE} for an image slot; freed by the caller. */
-static char *rendered(const char *name, const task_field *fields, size_t n_fields, uint32_t n_images, const char *exemplar)
+static char *rendered(const char *name, const task_field *fields, size_t n_fields, uint32_t n_images,
+                      const char *exemplar)
 {
     task_prompt prompt;
     base_error error = {0};
@@ -59,8 +60,8 @@ static char *rendered(const char *name, const task_field *fields, size_t n_field
     return (char *)text.data;
 }
 
-static void assert_rendered(const char *name, const task_field *fields, size_t n_fields, uint32_t n_images, const char *exemplar,
-                            const char *expected)
+static void assert_rendered(const char *name, const task_field *fields, size_t n_fields, uint32_t n_images,
+                            const char *exemplar, const char *expected)
 {
     char *text = rendered(name, fields, n_fields, n_images, exemplar);
     assert_string_equal(text, expected);
@@ -74,10 +75,12 @@ static void assert_rendered(const char *name, const task_field *fields, size_t n
 static void report_with_defaults_and_exemplar(void **state)
 {
     (void)state;
-    assert_rendered("report", NULL, 0, 1, "Given <img>. A: Example.",
-                    "Instructions: You are a helpful radiology assistant. Describe the lines, tubes and devices, the lungs, the "
-                    "pleura, the heart size and the bones.\nGiven <img>. A: Example.\nGiven the PA view X-ray image {IMAGE}. Reason for the "
-                    "study: routine check. Q: Describe the findings in the image following the instructions. A:");
+    assert_rendered(
+        "report", NULL, 0, 1, "Given <img>. A: Example.",
+        "Instructions: You are a helpful radiology assistant. Describe the lines, tubes and devices, the lungs, the "
+        "pleura, the heart size and the bones.\nGiven <img>. A: Example.\nGiven the PA view X-ray image {IMAGE}. "
+        "Reason for the "
+        "study: routine check. Q: Describe the findings in the image following the instructions. A:");
 }
 
 static void fields_replace_defaults(void **state)
@@ -94,16 +97,19 @@ static void image_mark_in_a_value_stays_text(void **state)
 {
     (void)state;
     const task_field fields[] = {{"question", "What is <img> {type}?"}, {"type", "closed"}};
-    assert_rendered("vqa", fields, 2, 1, "",
-                    "Instructions: You are a helpful medical assistant. Answer the question about the image.\nGiven {IMAGE}"
-                    ". Q: What is <img> {type}? (closed domain) A:");
+    assert_rendered(
+        "vqa", fields, 2, 1, "",
+        "Instructions: You are a helpful medical assistant. Answer the question about the image.\nGiven {IMAGE}"
+        ". Q: What is <img> {type}? (closed domain) A:");
 }
 
 static void choice_lists_the_given_options(void **state)
 {
     (void)state;
-    const task_field fields[] = {{"question", "Which?"}, {"option_a", "One"}, {"option_b", "Two"}, {"option_c", "Three"}};
-    static const char front[] = "Instructions: You are a helpful radiology assistant. Choose the right answer from the options.\nGiven the X-ray "
+    const task_field fields[] = {
+        {"question", "Which?"}, {"option_a", "One"}, {"option_b", "Two"}, {"option_c", "Three"}};
+    static const char front[] = "Instructions: You are a helpful radiology assistant. Choose the right answer from the "
+                                "options.\nGiven the X-ray "
                                 "image {IMAGE}. Q: Which? (A) One (B) Two";
     char expected[256];
     snprintf(expected, sizeof expected, "%s (C) Three A:", front);
@@ -117,14 +123,16 @@ static void classify_asks_yes_or_no(void **state)
     (void)state;
     const task_field fields[] = {{"condition", "cardiomegaly"}, {"view", "AP"}};
     assert_rendered("classify", fields, 2, 1, NULL,
-                    "Instructions: You are a helpful radiology assistant. Answer whether the condition is indicated by the X-ray image.\nGiven the AP "
+                    "Instructions: You are a helpful radiology assistant. Answer whether the condition is indicated by "
+                    "the X-ray image.\nGiven the AP "
                     "view X-ray image {IMAGE}. Q: Is cardiomegaly indicated by the image? (A) No (B) Yes A:");
 }
 
 /* ---- the paper's: Tables A.9 to A.13 of arXiv 2307.14334, line breaks within an example as blanks ---- */
 
-#define VQA_INSTRUCTION                                                                                                                      \
-    "Instructions: You are a helpful medical assistant. The following are questions about medical knowledge. Solve them in a step-by-step " \
+#define VQA_INSTRUCTION                                                                                              \
+    "Instructions: You are a helpful medical assistant. The following are questions about medical knowledge. Solve " \
+    "them in a step-by-step "                                                                                        \
     "fashion, referring to authoritative sources as needed.\n"
 
 static void vqa_as_the_paper_prints_it(void **state)
@@ -132,82 +140,111 @@ static void vqa_as_the_paper_prints_it(void **state)
     (void)state;
     const task_field rad[] = {{"question", "What cut of the body is this image?"}};
     assert_rendered("vqa-rad", rad, 1, 1, NULL,
-                    VQA_INSTRUCTION "Given <img>. Q: Can you diagnose a pericardial effusion from this image? (closed domain) A: No.\n"
-                                    "Given {IMAGE}. Q: What cut of the body is this image? (open domain) A:");
+                    VQA_INSTRUCTION
+                    "Given <img>. Q: Can you diagnose a pericardial effusion from this image? (closed domain) A: No.\n"
+                    "Given {IMAGE}. Q: What cut of the body is this image? (open domain) A:");
     const task_field slake[] = {{"question", "Which part of the body does this image belong to?"}};
     assert_rendered("slake-vqa", slake, 1, 1, NULL,
                     VQA_INSTRUCTION "Given <img>. Q: Is the lung healthy? A: No.\n"
                                     "Given {IMAGE}. Q: Which part of the body does this image belong to? A:");
     const task_field path[] = {{"question", "What is there ?"}};
-    assert_rendered("path-vqa", path, 1, 1, NULL,
-                    VQA_INSTRUCTION "Given <img>. Q: What is present ? (other) A: Abdomen.\nGiven {IMAGE}. Q: What is there ? (other) A:");
+    assert_rendered(
+        "path-vqa", path, 1, 1, NULL,
+        VQA_INSTRUCTION
+        "Given <img>. Q: What is present ? (other) A: Abdomen.\nGiven {IMAGE}. Q: What is there ? (other) A:");
 }
 
 static void classification_as_the_paper_prints_it(void **state)
 {
     (void)state;
     const task_field cxr[] = {{"view", "AP"}, {"condition", "cardiomegaly"}};
-    assert_rendered("mimic-cxr-classification", cxr, 2, 1, NULL,
-                    "Instructions: You are a helpful radiology assistant. The following are questions about findings in chest X-ray in different "
-                    "views. Identify if a specific type of abnormality is shown in the X-ray.\n"
-                    "Given the AP view X-ray image <img>. Q: Is cardiomegaly indicated by the image? (A) No (B) Yes A: Yes.\n"
-                    "Given the AP view X-ray image {IMAGE}. Q: Is cardiomegaly indicated by the image? (A) No (B) Yes A:");
+    assert_rendered(
+        "mimic-cxr-classification", cxr, 2, 1, NULL,
+        "Instructions: You are a helpful radiology assistant. The following are questions about findings in chest "
+        "X-ray in different "
+        "views. Identify if a specific type of abnormality is shown in the X-ray.\n"
+        "Given the AP view X-ray image <img>. Q: Is cardiomegaly indicated by the image? (A) No (B) Yes A: Yes.\n"
+        "Given the AP view X-ray image {IMAGE}. Q: Is cardiomegaly indicated by the image? (A) No (B) Yes A:");
     assert_rendered("vindr-mammo", NULL, 0, 1, NULL,
-                    "Instructions: You are a helpful medical assistant. The following are questions about mammography reading. Provide a "
+                    "Instructions: You are a helpful medical assistant. The following are questions about mammography "
+                    "reading. Provide a "
                     "breast-level assessment based on the BI-RADS categories.\n"
-                    "Given mammogram image <img>. Image view: bilateral craniocaudal Q: What is the most likely breast BI-RADS score? (A) 1 (B) 2 "
+                    "Given mammogram image <img>. Image view: bilateral craniocaudal Q: What is the most likely breast "
+                    "BI-RADS score? (A) 1 (B) 2 "
                     "(C) 3 (D) 4 (E) 5 A: 4.\n"
-                    "Given mammogram image {IMAGE}. Image view: bilateral craniocaudal Q: What is the most likely breast BI-RADS score? (A) 1 (B) 2 "
+                    "Given mammogram image {IMAGE}. Image view: bilateral craniocaudal Q: What is the most likely "
+                    "breast BI-RADS score? (A) 1 (B) 2 "
                     "(C) 3 (D) 4 (E) 5 A:");
     const task_field cbis[] = {{"view", "CC"}};
     assert_rendered("cbis-ddsm-mass", cbis, 1, 1, NULL,
-                    "Given mammogram image {IMAGE}. Image view: CC Q: Which of the following is the most likely type of the patient's breast mass? "
+                    "Given mammogram image {IMAGE}. Image view: CC Q: Which of the following is the most likely type "
+                    "of the patient's breast mass? "
                     "(A) BENIGN (B) BENIGN_WITHOUT_CALLBACK (C) MALIGNANT A:");
     assert_rendered("cbis-ddsm-calcification", cbis, 1, 1, NULL,
-                    "Given mammogram image {IMAGE}. Image view: CC Q: Which of the following is the most likely type of the patient's breast "
+                    "Given mammogram image {IMAGE}. Image view: CC Q: Which of the following is the most likely type "
+                    "of the patient's breast "
                     "calcification? (A) BENIGN (B) BENIGN_WITHOUT_CALLBACK (C) MALIGNANT A:");
     assert_rendered("precisionfda-variant-calling", NULL, 0, 1, NULL,
-                    "Instructions: You are a helpful genetic assistant. The following are questions about variant calling. Identify the number of "
+                    "Instructions: You are a helpful genetic assistant. The following are questions about variant "
+                    "calling. Identify the number of "
                     "copies of the putative variant in pileup images.\n"
-                    "Given {IMAGE}. Q: How many copies of this putative variant are shown in the middle of the image? (A) 0 (B) 1 (C) 2 A:");
+                    "Given {IMAGE}. Q: How many copies of this putative variant are shown in the middle of the image? "
+                    "(A) 0 (B) 1 (C) 2 A:");
 }
 
 static void dermatology_as_the_paper_prints_it(void **state)
 {
     (void)state;
-    const task_field fields[] = {{"age", "39"}, {"region", "neck"}, {"itch", "false"}, {"grew", "true"}, {"bled", "false"}, {"elevation", "true"}};
-    assert_rendered(
-        "pad-ufes-20", fields, COUNT(fields), 1, NULL,
-        "Instructions: You are a helpful dermatology assistant. The following are questions about skin lesions. Categorize the skin lesions into the "
-        "most likely class given the patient history.\n"
-        "Given <img>. Patient History: Age: 51, Gender: female, Smoke: false, Drink: false, Family skin cancer history: true, Family any cancer "
-        "history: false, Lesion region: back, Lesion itch: false, Lesion grew: false, Lesion bled: false, Lesion elevation: false, Fitzpatrick "
-        "scale: 1.0, Diameters (mm): [12.0, 8.0]. Q: Which of the following is the most likely diagnosis of the patient's skin lesion? (A) Nevus "
-        "(B) Basal Cell Carcinoma (C) Squamous Cell Carcinoma (D) Actinic Keratosis (E) Seborrheic Keratosis (F) Melanoma A: Basal Cell "
-        "Carcinoma.\n"
-        "Given {IMAGE}. Patient History: Age: 39, Gender: unknown, Smoke: unknown, Drink: unknown, Family skin cancer history: unknown, Family any "
-        "cancer history: unknown, Lesion region: neck, Lesion itch: false, Lesion grew: true, Lesion bled: false, Lesion elevation: true, "
-        "Fitzpatrick scale: unknown, Diameters (mm): [unknown, unknown]. Q: Which of the following is the most likely diagnosis of the patient's "
-        "skin lesion? (A) Nevus (B) Basal Cell Carcinoma (C) Squamous Cell Carcinoma (D) Actinic Keratosis (E) Seborrheic Keratosis (F) Melanoma "
-        "A:");
+    const task_field fields[] = {{"age", "39"},    {"region", "neck"}, {"itch", "false"},
+                                 {"grew", "true"}, {"bled", "false"},  {"elevation", "true"}};
+    assert_rendered("pad-ufes-20", fields, COUNT(fields), 1, NULL,
+                    "Instructions: You are a helpful dermatology assistant. The following are questions about skin "
+                    "lesions. Categorize the skin lesions into the "
+                    "most likely class given the patient history.\n"
+                    "Given <img>. Patient History: Age: 51, Gender: female, Smoke: false, Drink: false, Family skin "
+                    "cancer history: true, Family any cancer "
+                    "history: false, Lesion region: back, Lesion itch: false, Lesion grew: false, Lesion bled: false, "
+                    "Lesion elevation: false, Fitzpatrick "
+                    "scale: 1.0, Diameters (mm): [12.0, 8.0]. Q: Which of the following is the most likely diagnosis "
+                    "of the patient's skin lesion? (A) Nevus "
+                    "(B) Basal Cell Carcinoma (C) Squamous Cell Carcinoma (D) Actinic Keratosis (E) Seborrheic "
+                    "Keratosis (F) Melanoma A: Basal Cell "
+                    "Carcinoma.\n"
+                    "Given {IMAGE}. Patient History: Age: 39, Gender: unknown, Smoke: unknown, Drink: unknown, Family "
+                    "skin cancer history: unknown, Family any "
+                    "cancer history: unknown, Lesion region: neck, Lesion itch: false, Lesion grew: true, Lesion bled: "
+                    "false, Lesion elevation: true, "
+                    "Fitzpatrick scale: unknown, Diameters (mm): [unknown, unknown]. Q: Which of the following is the "
+                    "most likely diagnosis of the patient's "
+                    "skin lesion? (A) Nevus (B) Basal Cell Carcinoma (C) Squamous Cell Carcinoma (D) Actinic Keratosis "
+                    "(E) Seborrheic Keratosis (F) Melanoma "
+                    "A:");
 }
 
 static void texts_as_the_paper_prints_them(void **state)
 {
     (void)state;
-    const task_field question[] = {{"question", "Chronic obstruction can lead to"}, {"options", "Hyperplasia"}, {"options", "Hyperophy"},
-                                   {"options", "Atrophy"},                          {"options", "Dyplasia"}};
+    const task_field question[] = {{"question", "Chronic obstruction can lead to"},
+                                   {"options", "Hyperplasia"},
+                                   {"options", "Hyperophy"},
+                                   {"options", "Atrophy"},
+                                   {"options", "Dyplasia"}};
     char *text = rendered("medmcqa", question, COUNT(question), 0, NULL);
-    assert_non_null(strstr(text, "Instructions: The following are multiple choice questions about medical knowledge. Solve them in a step-by-step "
-                                 "fashion, starting by summarizing the available information. Output a single option from the four options as the "
+    assert_non_null(strstr(text, "Instructions: The following are multiple choice questions about medical knowledge. "
+                                 "Solve them in a step-by-step "
+                                 "fashion, starting by summarizing the available information. Output a single option "
+                                 "from the four options as the "
                                  "final answer.\nQuestion: "));
-    assert_non_null(strstr(text, " Answer: Vitamin C.\nQuestion: Chronic obstruction can lead to (A) Hyperplasia (B) Hyperophy (C) Atrophy (D) Dyplasia "
+    assert_non_null(strstr(text, " Answer: Vitamin C.\nQuestion: Chronic obstruction can lead to (A) Hyperplasia (B) "
+                                 "Hyperophy (C) Atrophy (D) Dyplasia "
                                  "Answer:"));
     free(text);
     const task_field findings[] = {{"findings", "there is no hydrocephalus."}};
     assert_rendered("mimic-iii-summary", findings, 1, 0, NULL,
-                    "Instructions: You are a helpful radiology assistant. The following are questions about radiology reports. Summarize the findings "
-                    "in the report into diagnostic statements.\nGiven the findings: there is no hydrocephalus. Q: Summarize the findings. A:");
+                    "Instructions: You are a helpful radiology assistant. The following are questions about radiology "
+                    "reports. Summarize the findings "
+                    "in the report into diagnostic statements.\nGiven the findings: there is no hydrocephalus. Q: "
+                    "Summarize the findings. A:");
 }
 
 /* A model's own exemplar replaces all of the file's. */
@@ -225,7 +262,8 @@ static void each_image_has_its_view(void **state)
     (void)state;
     const task_field two[] = {{"view", "PA"}, {"indication", "Cough"}, {"view", "LATERAL"}};
     char *text = rendered("mimic-cxr-report", two, 3, 2, "E");
-    assert_non_null(strstr(text, "\nE\nGiven the PA view X-ray image {IMAGE}, the LATERAL view X-ray image {IMAGE}. Reason for the study: Cough. Q:"));
+    assert_non_null(strstr(text, "\nE\nGiven the PA view X-ray image {IMAGE}, the LATERAL view X-ray image {IMAGE}. "
+                                 "Reason for the study: Cough. Q:"));
     free(text);
     text = rendered("mimic-cxr-report", NULL, 0, 1, NULL);
     assert_non_null(strstr(text, "Given the LATERAL view X-ray image <img>. Reason"));
@@ -241,7 +279,8 @@ static void each_image_has_its_view(void **state)
 
 /* ---- values ---- */
 
-static void assert_refused(const char *name, const task_field *fields, size_t n_fields, uint32_t n_images, const char *words)
+static void assert_refused(const char *name, const task_field *fields, size_t n_fields, uint32_t n_images,
+                           const char *words)
 {
     task_prompt prompt = {.n_parts = 77};
     base_error error = {0};
@@ -260,16 +299,20 @@ static void errors_name_the_cause_and_leave_the_prompt(void **state)
     assert_refused("cbis-ddsm-mass", (task_field[]){{"view", "cc"}}, 1, 1, "CC, MLO");
     assert_refused("medqa", (task_field[]){{"question", "x"}, {"options", "a"}}, 2, 0, "2 to 26 times");
     assert_refused("medqa", (task_field[]){{"question", "x"}, {"options", "a"}, {"options", ""}}, 3, 0, "empty option");
-    assert_refused("medqa", (task_field[]){{"question", "x"}, {"options", "a"}, {"options", "b"}}, 3, 1, "takes 0 images, not 1");
+    assert_refused("medqa", (task_field[]){{"question", "x"}, {"options", "a"}, {"options", "b"}}, 3, 1,
+                   "takes 0 images, not 1");
     assert_refused("pad-ufes-20", (task_field[]){{"smoke", "yes"}}, 1, 1, "true, false, unknown");
 }
 
 static void numbers_are_checked(void **state)
 {
     (void)state;
-    static const char file[] = "{\"name\": \"n\", \"title\": \"\", \"instruction\": \"\", \"query\": \"{x}{{}}\", \"images\": 0, \"answer\": {\"form\": "
+    static const char file[] = "{\"name\": \"n\", \"title\": \"\", \"instruction\": \"\", \"query\": \"{x}{{}}\", "
+                               "\"images\": 0, \"answer\": {\"form\": "
                                "\"text\"}, \"fields\": {\"x\": {\"kind\": \"number\", \"least\": -1, \"most\": 1e3}}}";
-    static const char *const good[] = {"-1", "1000", "0.5", "1e2", "+7"}, *const bad[] = {"", "-2", "1001", "0x10", "nan", "inf", "1 ", "1e999", "e"};
+    static const char *const good[] = {"-1", "1000", "0.5", "1e2", "+7"}, *const bad[] = {"",     "-2",    "1001",
+                                                                                          "0x10", "nan",   "inf",
+                                                                                          "1 ",   "1e999", "e"};
     task *t = NULL;
     base_error error = {0};
     if (task_parse("n.json", file, sizeof file - 1, &t, &error) != BASE_OK)
@@ -289,8 +332,10 @@ static void numbers_are_checked(void **state)
 static void no_image_prints_none(void **state)
 {
     (void)state;
-    static const char file[] = "{\"name\": \"n\", \"title\": \"\", \"instruction\": \"\", \"query\": \"a {*<img> of {v}*}, b\", \"images\": {\"least\": 0, "
-                               "\"most\": 1}, \"answer\": {\"form\": \"text\"}, \"fields\": {\"v\": {\"kind\": \"text\", \"each\": true}}}";
+    static const char file[] =
+        "{\"name\": \"n\", \"title\": \"\", \"instruction\": \"\", \"query\": \"a {*<img> of {v}*}, b\", \"images\": "
+        "{\"least\": 0, "
+        "\"most\": 1}, \"answer\": {\"form\": \"text\"}, \"fields\": {\"v\": {\"kind\": \"text\", \"each\": true}}}";
     task *t = NULL;
     task_prompt prompt;
     assert_int_equal(task_parse("n.json", file, sizeof file - 1, &t, NULL), BASE_OK);
@@ -306,9 +351,24 @@ static void no_image_prints_none(void **state)
 static void all_tasks_are_built_in(void **state)
 {
     (void)state;
-    static const char *const names[] = {"cbis-ddsm-calcification", "cbis-ddsm-mass", "choice",  "classify",     "medmcqa",   "medqa",
-                                        "mimic-cxr-classification", "mimic-cxr-report", "mimic-iii-summary", "pad-ufes-20", "path-vqa", "precisionfda-variant-calling",
-                                        "pubmedqa", "report", "slake-vqa", "vindr-mammo", "vqa", "vqa-rad"};
+    static const char *const names[] = {"cbis-ddsm-calcification",
+                                        "cbis-ddsm-mass",
+                                        "choice",
+                                        "classify",
+                                        "medmcqa",
+                                        "medqa",
+                                        "mimic-cxr-classification",
+                                        "mimic-cxr-report",
+                                        "mimic-iii-summary",
+                                        "pad-ufes-20",
+                                        "path-vqa",
+                                        "precisionfda-variant-calling",
+                                        "pubmedqa",
+                                        "report",
+                                        "slake-vqa",
+                                        "vindr-mammo",
+                                        "vqa",
+                                        "vqa-rad"};
     assert_int_equal(task_set_count(set), COUNT(names));
     for (size_t i = 0; i < COUNT(names); i++) {
         const task *t = task_set_at(set, i);
@@ -325,7 +385,8 @@ static void published_figures_are_the_papers(void **state)
     const task *t = find("mimic-cxr-report");
     assert_int_equal(t->n_published, 9);
     assert_string_equal(t->published[8].metric, "cider_d");
-    assert_true(t->published[8].size_12b == 23.43 && t->published[8].size_84b == 26.17 && t->published[8].size_562b == 25.27);
+    assert_true(t->published[8].size_12b == 23.43 && t->published[8].size_84b == 26.17 &&
+                t->published[8].size_562b == 25.27);
     assert_true(t->published[3].best_before != t->published[3].best_before); /* NAN: none printed */
     size_t n = 0;
     for (size_t i = 0; i < task_set_count(set); i++)
@@ -364,8 +425,9 @@ static void remove_file(const char *dir, const char *name)
     unlink(path);
 }
 
-#define OWN(name, query) \
-    "{\"name\": \"" name "\", \"title\": \"T\", \"instruction\": \"\", \"query\": \"" query "\", \"images\": 0, \"answer\": {\"form\": \"text\"}}\n"
+#define OWN(name, query)                                                                    \
+    "{\"name\": \"" name "\", \"title\": \"T\", \"instruction\": \"\", \"query\": \"" query \
+    "\", \"images\": 0, \"answer\": {\"form\": \"text\"}}\n"
 
 static void a_site_adds_and_replaces(void **state)
 {

@@ -50,11 +50,30 @@ static void normalised_takes_names_synonyms_and_letters(void **state)
         const char *answer;
         int expected;
     } rows[] = {
-        {"Nevus.", 0},        {"nevus", 0},           {"  NEVUS . ", 0},         {"Basal  Cell\nCarcinoma.", 1},     {"BCC", 1},
-        {"b", 1},             {"(B)", 1},             {"(b).", 1},               {"(B) Basal cell carcinoma.", 1},   {"(B) Melanoma.", NONE},
-        {"(F) melanoma", 5},  {"G", NONE},            {"(G)", NONE},             {"", NONE},                         {".", NONE},
-        {"Nevus..", NONE},    {"Nevus, probably", NONE}, {"Basal Cell", NONE},   {"A nevus.", NONE},                 {"Carcinoma Basal Cell", NONE},
-        {"()", NONE},         {"(", NONE},            {"(A", NONE},              {"(A)Nevus", 0},
+        {"Nevus.", 0},
+        {"nevus", 0},
+        {"  NEVUS . ", 0},
+        {"Basal  Cell\nCarcinoma.", 1},
+        {"BCC", 1},
+        {"b", 1},
+        {"(B)", 1},
+        {"(b).", 1},
+        {"(B) Basal cell carcinoma.", 1},
+        {"(B) Melanoma.", NONE},
+        {"(F) melanoma", 5},
+        {"G", NONE},
+        {"(G)", NONE},
+        {"", NONE},
+        {".", NONE},
+        {"Nevus..", NONE},
+        {"Nevus, probably", NONE},
+        {"Basal Cell", NONE},
+        {"A nevus.", NONE},
+        {"Carcinoma Basal Cell", NONE},
+        {"()", NONE},
+        {"(", NONE},
+        {"(A", NONE},
+        {"(A)Nevus", 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         assert_says(t, NULL, 0, rows[i].answer, rows[i].expected);
@@ -88,7 +107,8 @@ static void options_are_the_classes_of_a_choice(void **state)
 {
     (void)state;
     const task *medqa = find("medqa"), *choice = find("choice");
-    const task_field fields[] = {{"options", "Aspirin"}, {"question", "?"}, {"options", "Heparin sodium"}, {"options", "None"}};
+    const task_field fields[] = {
+        {"options", "Aspirin"}, {"question", "?"}, {"options", "Heparin sodium"}, {"options", "None"}};
     assert_int_equal(task_class_count(medqa, fields, 4), 3);
     assert_string_equal(task_class_name(medqa, fields, 4, 1), "Heparin sodium");
     assert_says(medqa, fields, 4, "heparin sodium.", 1);
@@ -133,7 +153,8 @@ static void leading_takes_what_the_answer_begins_with(void **state)
 static task *parsed(const char *answer)
 {
     base_buf text = {0};
-    static const char front[] = "{\"name\": \"x\", \"title\": \"\", \"instruction\": \"\", \"query\": \"q\", \"images\": 0, \"answer\": ";
+    static const char front[] =
+        "{\"name\": \"x\", \"title\": \"\", \"instruction\": \"\", \"query\": \"q\", \"images\": 0, \"answer\": ";
     base_buf_put(&text, front, sizeof front - 1);
     base_buf_put(&text, answer, strlen(answer));
     base_buf_put_u8(&text, '}');
@@ -148,7 +169,8 @@ static task *parsed(const char *answer)
 static void exact_takes_the_bytes(void **state)
 {
     (void)state;
-    task *t = parsed("{\"form\": \"class\", \"match\": \"exact\", \"end\": \"!\", \"classes\": [{\"name\": \"Yes\", \"synonyms\": [\"Ja\"]}, {\"name\": \"No\"}]}");
+    task *t = parsed("{\"form\": \"class\", \"match\": \"exact\", \"end\": \"!\", \"classes\": [{\"name\": \"Yes\", "
+                     "\"synonyms\": [\"Ja\"]}, {\"name\": \"No\"}]}");
     assert_says(t, NULL, 0, "Yes", 0);
     assert_says(t, NULL, 0, " Ja!\n", 0);
     assert_says(t, NULL, 0, "No!", 1);
@@ -161,7 +183,8 @@ static void exact_takes_the_bytes(void **state)
 static void labels_are_any_number(void **state)
 {
     (void)state;
-    task *t = parsed("{\"form\": \"labels\", \"match\": \"normalised\", \"classes\": [{\"name\": \"Edema\"}, {\"name\": \"Fracture\", \"synonyms\": [\"broken bone\"]}, "
+    task *t = parsed("{\"form\": \"labels\", \"match\": \"normalised\", \"classes\": [{\"name\": \"Edema\"}, "
+                     "{\"name\": \"Fracture\", \"synonyms\": [\"broken bone\"]}, "
                      "{\"name\": \"Nodule\"}]}");
     bool said[3];
     assert_int_equal(task_answer_labels(t, "nodule; Broken Bone.", said), 0);

@@ -14,22 +14,22 @@
 
 /* A task that has everything, one key a line, so that a fault can be put into a line of it. */
 static const char *const good[] = {
-    "{",                                                                                                        /* 1 */
-    "  \"name\": \"triage\",",                                                                                  /* 2 */
-    "  \"title\": \"Who comes first?\",",                                                                       /* 3 */
-    "  \"instruction\": \"Sei schnell: äöü.\", \"wording\": \"ours\",",                                         /* 4 */
-    "  \"query\": \"Given <img>. {sex} {age} {options} A:\",",                                                  /* 5 */
-    "  \"fields\": {",                                                                                          /* 6 */
-    "    \"sex\": {\"kind\": \"choice\", \"choices\": [\"f\", \"m\"], \"default\": \"f\"},",                    /* 7 */
-    "    \"age\": {\"kind\": \"number\", \"least\": 0, \"most\": 120},",                                        /* 8 */
-    "    \"options\": {\"kind\": \"options\", \"required\": true}",                                             /* 9 */
-    "  },",                                                                                                     /* 10 */
-    "  \"images\": 1,",                                                                                         /* 11 */
-    "  \"exemplars\": [{\"fields\": {\"sex\": \"m\", \"options\": [\"x\", \"y\"]}, \"answer\": \"x.\"}],",      /* 12 */
-    "  \"answer\": {\"form\": \"choice\", \"match\": \"normalised\", \"options\": [\"options\"]},",             /* 13 */
-    "  \"decoding\": {\"mode\": \"sampling\", \"temperature\": 0.7, \"top_p\": 0.9, \"stop\": [\"Q:\"]},",      /* 14 */
-    "  \"metrics\": [\"accuracy\"],",                                                                           /* 15 */
-    "  \"published\": [{\"metric\": \"accuracy\", \"12B\": 1.5}]",                                              /* 16 */
+    "{",                                                                                                   /* 1 */
+    "  \"name\": \"triage\",",                                                                             /* 2 */
+    "  \"title\": \"Who comes first?\",",                                                                  /* 3 */
+    "  \"instruction\": \"Sei schnell: äöü.\", \"wording\": \"ours\",",                                    /* 4 */
+    "  \"query\": \"Given <img>. {sex} {age} {options} A:\",",                                             /* 5 */
+    "  \"fields\": {",                                                                                     /* 6 */
+    "    \"sex\": {\"kind\": \"choice\", \"choices\": [\"f\", \"m\"], \"default\": \"f\"},",               /* 7 */
+    "    \"age\": {\"kind\": \"number\", \"least\": 0, \"most\": 120},",                                   /* 8 */
+    "    \"options\": {\"kind\": \"options\", \"required\": true}",                                        /* 9 */
+    "  },",                                                                                                /* 10 */
+    "  \"images\": 1,",                                                                                    /* 11 */
+    "  \"exemplars\": [{\"fields\": {\"sex\": \"m\", \"options\": [\"x\", \"y\"]}, \"answer\": \"x.\"}],", /* 12 */
+    "  \"answer\": {\"form\": \"choice\", \"match\": \"normalised\", \"options\": [\"options\"]},",        /* 13 */
+    "  \"decoding\": {\"mode\": \"sampling\", \"temperature\": 0.7, \"top_p\": 0.9, \"stop\": [\"Q:\"]},", /* 14 */
+    "  \"metrics\": [\"accuracy\"],",                                                                      /* 15 */
+    "  \"published\": [{\"metric\": \"accuracy\", \"12B\": 1.5}]",                                         /* 16 */
     "}",
 };
 
@@ -87,7 +87,8 @@ static const fault faults[] = {
     {3, "  \"title\": \"a,", ":3:", "unexpected newline"},
     {3, "  \"title\": \"\xFF\",", ":3:12: ", "unable to decode byte 0xff"},
     {3, "  \"title\": \"\\u0000\",", ":3:", "\\u0000"},
-    {4, "  \"instruction\": \"äöü\", \"wording\": \"theirs\",", ":4:36: ", "unknown wording \"theirs\"; known are ours, paper"},
+    {4, "  \"instruction\": \"äöü\", \"wording\": \"theirs\",",
+     ":4:36: ", "unknown wording \"theirs\"; known are ours, paper"},
     {5, "  \"query\": \"Given nothing. {sex} {age} {options}\",", ":5:12: ", "0 <img>, but \"images\" says 1"},
     {5, "  \"query\": \"<img> {sex} {age} {options} {colour}\",", ":5:12: ", "{colour}, which is no field"},
     {5, "  \"query\": \"<img> {sex} {age} {options} {sex\",", ":5:12: ", "that no '}' closes"},
@@ -103,7 +104,8 @@ static const fault faults[] = {
     {7, "    \"sex\": {\"kind\": \"choice\", \"choices\": []},", ":7:42: ", "one value at least"},
     {7, "    \"sex\": {\"kind\": \"choice\", \"choices\": [\"f\", \"m\"], \"default\": \"x\"},", ":7:12: ", "default"},
     {7, "    \"sex\": {\"kind\": \"text\", \"choices\": [\"f\"]},", ":7:40: ", "belongs to the kind choice"},
-    {7, "    \"sex\": {\"kind\": \"word\"},", ":7:21: ", "unknown kind \"word\"; known are text, choice, number, options"},
+    {7, "    \"sex\": {\"kind\": \"word\"},",
+     ":7:21: ", "unknown kind \"word\"; known are text, choice, number, options"},
     {7, "    \"sex\": {\"kind\": \"text\", \"required\": true, \"default\": \"f\"},", ":7:12: ", "never used"},
     {7, "    \"Sex\": {\"kind\": \"text\"},", ":7:5: ", "lower-case letters, digits and _"},
     {7, "    \"sex\": \"text\",", ":7:12: ", "an object must stand here"},
@@ -119,22 +121,37 @@ static const fault faults[] = {
     {11, "  \"images\": {\"least\": 1},", ":11:13: ", "\"most\" is missing"},
     {12, "  \"exemplars\": [{\"answer\": \"x.\"}],", ":12:17: ", "needs the field 'options'"},
     {12, "  \"exemplars\": [{\"fields\": {\"sex\": 1}, \"answer\": \"x.\"}],", ":12:36: ", "a text or a list of texts"},
-    {12, "  \"exemplars\": [{\"fields\": {\"sex\": \"q\", \"options\": [\"x\", \"y\"]}, \"answer\": \"x.\"}],", ":12:28: ", "is one of: f, m"},
-    {13, "  \"answer\": {\"form\": \"essay\"},", ":13:22: ", "unknown form \"essay\"; known are text, class, labels, choice, genotype"},
-    {13, "  \"answer\": {\"form\": \"choice\", \"match\": \"magic\", \"options\": [\"options\"]},", ":13:41: ", "unknown match"},
+    {12, "  \"exemplars\": [{\"fields\": {\"sex\": \"q\", \"options\": [\"x\", \"y\"]}, \"answer\": \"x.\"}],",
+     ":12:28: ", "is one of: f, m"},
+    {13, "  \"answer\": {\"form\": \"essay\"},",
+     ":13:22: ", "unknown form \"essay\"; known are text, class, labels, choice, genotype"},
+    {13, "  \"answer\": {\"form\": \"choice\", \"match\": \"magic\", \"options\": [\"options\"]},",
+     ":13:41: ", "unknown match"},
     {13, "  \"answer\": {\"form\": \"choice\", \"options\": [\"options\"]},", ":13:13: ", "needs \"match\""},
-    {13, "  \"answer\": {\"form\": \"choice\", \"match\": \"exact\", \"options\": [\"optoins\"]},", ":13:62: ", "no field that could hold an option"},
-    {13, "  \"answer\": {\"form\": \"choice\", \"match\": \"exact\", \"options\": []},", ":13:61: ", "one field at least"},
-    {13, "  \"answer\": {\"form\": \"class\", \"match\": \"exact\", \"classes\": [{\"name\": \"a\"}]},", ":13:60: ", "1 classes; an answer has 2"},
-    {13, "  \"answer\": {\"form\": \"class\", \"match\": \"exact\", \"classes\": [{\"name\": \"a\"}, {\"name\": \"A.\"}]},", ":13:76: ",
-     "\"A.\" is listed twice"},
-    {13, "  \"answer\": {\"form\": \"class\", \"match\": \"exact\", \"classes\": [{\"name\": \"a\"}, {\"name\": \"b\", \"synonyms\": [\"b\"]}]},", ":13:76: ",
-     "\"b\" is listed twice"},
-    {13, "  \"answer\": {\"form\": \"class\", \"match\": \"exact\", \"classes\": [{\"name\": \" \"}, {\"name\": \"b\"}]},", ":13:61: ", "needs a name"},
-    {13, "  \"answer\": {\"form\": \"class\", \"match\": \"exact\", \"classes\": [{\"name\": \"a\"}, {\"name\": \"b\"}], \"positive\": \"c\"},", ":13:104: ",
-     "\"c\" is no class"},
-    {13, "  \"answer\": {\"form\": \"class\", \"match\": \"exact\", \"end\": \" \", \"classes\": [{\"name\": \"a \"}, {\"name\": \"b\"}]},", ":13:13: ",
-     "would not be matched with its own class"},
+    {13, "  \"answer\": {\"form\": \"choice\", \"match\": \"exact\", \"options\": [\"optoins\"]},",
+     ":13:62: ", "no field that could hold an option"},
+    {13, "  \"answer\": {\"form\": \"choice\", \"match\": \"exact\", \"options\": []},",
+     ":13:61: ", "one field at least"},
+    {13, "  \"answer\": {\"form\": \"class\", \"match\": \"exact\", \"classes\": [{\"name\": \"a\"}]},",
+     ":13:60: ", "1 classes; an answer has 2"},
+    {13,
+     "  \"answer\": {\"form\": \"class\", \"match\": \"exact\", \"classes\": [{\"name\": \"a\"}, {\"name\": \"A.\"}]},",
+     ":13:76: ", "\"A.\" is listed twice"},
+    {13,
+     "  \"answer\": {\"form\": \"class\", \"match\": \"exact\", \"classes\": [{\"name\": \"a\"}, {\"name\": \"b\", "
+     "\"synonyms\": [\"b\"]}]},",
+     ":13:76: ", "\"b\" is listed twice"},
+    {13,
+     "  \"answer\": {\"form\": \"class\", \"match\": \"exact\", \"classes\": [{\"name\": \" \"}, {\"name\": \"b\"}]},",
+     ":13:61: ", "needs a name"},
+    {13,
+     "  \"answer\": {\"form\": \"class\", \"match\": \"exact\", \"classes\": [{\"name\": \"a\"}, {\"name\": \"b\"}], "
+     "\"positive\": \"c\"},",
+     ":13:104: ", "\"c\" is no class"},
+    {13,
+     "  \"answer\": {\"form\": \"class\", \"match\": \"exact\", \"end\": \" \", \"classes\": [{\"name\": \"a \"}, "
+     "{\"name\": \"b\"}]},",
+     ":13:13: ", "would not be matched with its own class"},
     {13, "  \"answer\": {\"form\": \"text\", \"match\": \"exact\"},", ":13:39: ", "\"match\" does not belong"},
     {13, "  \"answer\": {\"form\": \"text\", \"per\": \"weight\"},", ":13:37: ", "\"weight\" is no field"},
     {14, "  \"decoding\": {\"mode\": \"greedy\", \"temperature\": 1},", ":14:15: ", "belong to the mode sampling"},
@@ -145,7 +162,8 @@ static const fault faults[] = {
     {15, "  \"metrics\": [\"accuracy\", \"elegance\"],", ":15:27: ", "unknown metric \"elegance\""},
     {15, "  \"metrics\": [\"accuracy\", \"accuracy\"],", ":15:27: ", "listed twice"},
     {16, "  \"published\": [{\"metric\": \"macro_f1\", \"12B\": 1.5}]", ":16:28: ", "is not among the \"metrics\""},
-    {16, "  \"published\": [{\"metric\": \"accuracy\", \"13B\": 1.5}]", ":16:40: ", "unknown key \"13B\"; did you mean \"12B\"?"},
+    {16, "  \"published\": [{\"metric\": \"accuracy\", \"13B\": 1.5}]",
+     ":16:40: ", "unknown key \"13B\"; did you mean \"12B\"?"},
     {16, "  \"published\": [{\"metric\": \"accuracy\", \"12B\": \"1.5\"}]", ":16:47: ", "must be a number"},
     {17, "", ":18:", "end of file"},
     {17, "} x", ":17:", "end of file expected"},
@@ -160,10 +178,10 @@ static void every_fault_is_named_and_placed(void **state)
         task *t = NULL;
         base_error error = {0};
         base_status status = task_parse("some/triage.json", text, strlen(text), &t, &error);
-        if (status != BASE_EFORMAT || strncmp(error.text, "some/triage.json:", 17) != 0 || strstr(error.text, faults[i].place) != error.text + 16 ||
-            strstr(error.text, faults[i].cause) == NULL) {
-            print_error("line %zu as %s: status %d, '%s'; expected %s%s\n", faults[i].line, faults[i].with, status, error.text, faults[i].place,
-                        faults[i].cause);
+        if (status != BASE_EFORMAT || strncmp(error.text, "some/triage.json:", 17) != 0 ||
+            strstr(error.text, faults[i].place) != error.text + 16 || strstr(error.text, faults[i].cause) == NULL) {
+            print_error("line %zu as %s: status %d, '%s'; expected %s%s\n", faults[i].line, faults[i].with, status,
+                        error.text, faults[i].place, faults[i].cause);
             n_wrong++;
         }
         assert_null(t);
@@ -217,21 +235,24 @@ static void a_long_path_leaves_room_for_the_cause(void **state)
 static void places_are_found(void **state)
 {
     (void)state;
-    static const char text[] = "{\"a\\\"}\": [1, {\"b\": \"]\\\\\"}, [[], 3]],\n \"ü\": {\"c\" : -1.5e3 , \"d\":true}}";
+    static const char text[] = "{\"a\\\"}\": [1, {\"b\": \"]\\\\\"}, [[], 3]],\n"
+                               " \"ü\": {\"c\" : -1.5e3 , \"d\":true}}";
     const struct {
         task_path path;
         bool at_key;
         task_place place;
     } rows[] = {
-        {{{0}, 0}, false, {1, 1}},         {{{0}, 1}, true, {1, 2}},          {{{0}, 1}, false, {1, 10}},   {{{0, 0}, 2}, false, {1, 11}},
-        {{{0, 1}, 2}, false, {1, 14}},     {{{0, 1, 0}, 3}, true, {1, 15}},   {{{0, 1, 0}, 3}, false, {1, 20}}, {{{0, 2, 1}, 3}, false, {1, 33}},
-        {{{1}, 1}, true, {2, 2}},          {{{1}, 1}, false, {2, 7}},         {{{1, 0}, 2}, false, {2, 14}},    {{{1, 1}, 2}, true, {2, 23}},
+        {{{0}, 0}, false, {1, 1}},        {{{0}, 1}, true, {1, 2}},         {{{0}, 1}, false, {1, 10}},
+        {{{0, 0}, 2}, false, {1, 11}},    {{{0, 1}, 2}, false, {1, 14}},    {{{0, 1, 0}, 3}, true, {1, 15}},
+        {{{0, 1, 0}, 3}, false, {1, 20}}, {{{0, 2, 1}, 3}, false, {1, 33}}, {{{1}, 1}, true, {2, 2}},
+        {{{1}, 1}, false, {2, 7}},        {{{1, 0}, 2}, false, {2, 14}},    {{{1, 1}, 2}, true, {2, 23}},
         {{{1, 1}, 2}, false, {2, 27}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         task_place place = task_place_find(text, sizeof text - 1, &rows[i].path, rows[i].at_key);
         if (place.line != rows[i].place.line || place.column != rows[i].place.column)
-            fail_msg("row %zu: %zu:%zu instead of %zu:%zu", i, place.line, place.column, rows[i].place.line, rows[i].place.column);
+            fail_msg("row %zu: %zu:%zu instead of %zu:%zu", i, place.line, place.column, rows[i].place.line,
+                     rows[i].place.column);
     }
 }
 

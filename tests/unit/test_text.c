@@ -189,13 +189,20 @@ static void broken_models_are_refused(void **state)
 
 /* --- a SentencePiece vocabulary from a GGUF file --- */
 
-/* The pieces of a trained BPE model in the way a GGUF file lists them; scores go down with the ids, as spm_train numbers them. */
+/* The pieces of a trained BPE model in the way a GGUF file lists them; scores go down with the ids, as spm_train
+ * numbers them. */
 static void list_pieces(const spm_model *oracle, bool has_prefix, vocab *v)
 {
-    static const vocab_kind kinds[] = {
-        [SPM_TEXT] = VOCAB_PLAIN, [SPM_BYTE] = VOCAB_BYTE, [SPM_CONTROL] = VOCAB_CONTROL, [SPM_UNKNOWN] = VOCAB_CONTROL};
+    static const vocab_kind kinds[] = {[SPM_TEXT] = VOCAB_PLAIN,
+                                       [SPM_BYTE] = VOCAB_BYTE,
+                                       [SPM_CONTROL] = VOCAB_CONTROL,
+                                       [SPM_UNKNOWN] = VOCAB_CONTROL};
     uint32_t n = (uint32_t)spm_vocab_size(oracle);
-    *v = (vocab){.name = "test", .bos_id = 1, .eos_id = 2, .unknown_id = 0, .start_id = -1,
+    *v = (vocab){.name = "test",
+                 .bos_id = 1,
+                 .eos_id = 2,
+                 .unknown_id = 0,
+                 .start_id = -1,
                  .prefix = has_prefix ? VOCAB_PREFIX_BLANK : VOCAB_PREFIX_NONE};
     assert_int_equal(vocab_reserve(v, n + 1u, 0, NULL), BASE_OK);
     for (uint32_t id = 0; id < n; id++) {

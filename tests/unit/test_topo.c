@@ -21,7 +21,7 @@
 typedef struct expected {
     const char *cpus, *cores, *nodes, *first, *last;
     uint32_t n_threads;
-    bool shared, crowded; /* shared is always crowded */
+    bool shared, crowded;     /* shared is always crowded */
     const char *spare, *note; /* NULL: none, not looked at */
 } expected;
 
@@ -166,19 +166,22 @@ static void spare_cores_are_the_first(void **state)
 {
     (void)state;
     check_plan(BIG, (topo_request){.count = 1, .spare_cores = 2},
-               (expected){"4-127", "2-63", "0-7", .first = "4-5", .last = "126-127", .n_threads = 62, .spare = "0-3", .note = "other threads on cpus 0-3"});
+               (expected){"4-127", "2-63", "0-7", .first = "4-5", .last = "126-127", .n_threads = 62, .spare = "0-3",
+                          .note = "other threads on cpus 0-3"});
     check_plan(BIG, (topo_request){.index = 1, .count = 2, .allowed = "0-15", .spare_cores = 1},
                (expected){"8-15", "4-7", "0", .first = "8-9", .last = "14-15", .n_threads = 4, .spare = "0-1"});
     /* what is left may be less than the ranks */
-    check_plan("Core:4 PU:1", (topo_request){.index = 2, .count = 4, .spare_cores = 1},
-               (expected){"1-3", "1-3", "0", .first = "1-3", .last = "1-3", .n_threads = 1, .shared = true, .spare = "0"});
+    check_plan(
+        "Core:4 PU:1", (topo_request){.index = 2, .count = 4, .spare_cores = 1},
+        (expected){"1-3", "1-3", "0", .first = "1-3", .last = "1-3", .n_threads = 1, .shared = true, .spare = "0"});
 }
 
 static void quotas_limit_threads_and_unbind_them(void **state)
 {
     (void)state;
     check_plan(BIG, (topo_request){.count = 1, .quota_milli = 4500},
-               (expected){"0-127", "0-63", "0-7", .first = "0-127", .last = "0-127", .n_threads = 4, .note = "quota of 4.5 CPUs"});
+               (expected){"0-127", "0-63", "0-7", .first = "0-127", .last = "0-127", .n_threads = 4,
+                          .note = "quota of 4.5 CPUs"});
     check_plan("Core:2 PU:1", (topo_request){.index = 1, .count = 2, .quota_milli = 500},
                (expected){"1", "1", "0", .first = "1", .last = "1", .n_threads = 1, .crowded = true});
     check_plan("Core:8 PU:1", (topo_request){.count = 1, .quota_milli = 2000, .n_threads = 3},
@@ -188,7 +191,8 @@ static void quotas_limit_threads_and_unbind_them(void **state)
                (expected){"0-7", "0-7", "0", .first = "0", .last = "7", .n_threads = 8});
 }
 
-static topo_request share_of(const char *synthetic, const uint64_t *sets, uint32_t n_words, uint32_t n_ranks, uint32_t me)
+static topo_request share_of(const char *synthetic, const uint64_t *sets, uint32_t n_words, uint32_t n_ranks,
+                             uint32_t me)
 {
     base_error error = {0};
     topo_machine *machine = NULL;
@@ -288,7 +292,8 @@ static void slower_cores_are_left_out(void **state)
 {
     (void)state;
     check_hybrid(HYBRID, hybrid, 2, (topo_request){.count = 1},
-                 (expected){"0-11", "0-5", "0", .first = "0-1", .last = "10-11", .n_threads = 6, .note = "6 slower cores left out"});
+                 (expected){"0-11", "0-5", "0", .first = "0-1", .last = "10-11", .n_threads = 6,
+                            .note = "6 slower cores left out"});
     check_hybrid(HYBRID, hybrid, 2, (topo_request){.index = 1, .count = 2},
                  (expected){"6-11", "3-5", "0", .first = "6-7", .last = "10-11", .n_threads = 3});
     /* they are spare cores before a fast one is */
@@ -305,9 +310,11 @@ static void slower_cores_are_used_when_wanted(void **state)
 {
     (void)state;
     check_hybrid(HYBRID, hybrid, 2, (topo_request){.count = 1, .kinds = TOPO_KINDS_ALL},
-                 (expected){"0-23", "0-11", "0", .first = "0-1", .last = "22-23", .n_threads = 12, .note = "6 of the threads on slower cores"});
+                 (expected){"0-23", "0-11", "0", .first = "0-1", .last = "22-23", .n_threads = 12,
+                            .note = "6 of the threads on slower cores"});
     check_hybrid(HYBRID, hybrid, 2, (topo_request){.count = 1, .n_threads = 7},
-                 (expected){"0-23", "0-11", "0", .first = "0-1", .last = "12-13", .n_threads = 7, .note = "1 of the threads on slower cores"});
+                 (expected){"0-23", "0-11", "0", .first = "0-1", .last = "12-13", .n_threads = 7,
+                            .note = "1 of the threads on slower cores"});
     check_hybrid(HYBRID, hybrid, 2, (topo_request){.index = 6, .count = 7},
                  (expected){"20-23", "10-11", "0", .first = "20-21", .last = "22-23", .n_threads = 2});
     /* numbered the other way round: fast cores come first all the same */
@@ -373,7 +380,8 @@ static void bad_requests_are_refused(void **state)
                      BASE_EINVAL);
     assert_int_equal(topo_plan_create(machine, &(topo_request){.count = 1, .n_threads = 99999}, &plan, &error),
                      BASE_EINVAL);
-    assert_int_equal(topo_plan_create(machine, &(topo_request){.count = 1, .spare_cores = 2}, &plan, &error), BASE_EINVAL);
+    assert_int_equal(topo_plan_create(machine, &(topo_request){.count = 1, .spare_cores = 2}, &plan, &error),
+                     BASE_EINVAL);
     assert_non_null(strstr(error.text, "--spare-cores"));
     assert_null(plan);
     topo_machine_close(&machine);

@@ -45,7 +45,8 @@ static void spans_are_json(void **state)
     assert_int_equal(json_array_size(array), 2 + TRACE_N_KINDS + 1);
     const json_t *process = json_array_get(array, 0);
     assert_string_equal(json_string_value(json_object_get(process, "ph")), "M");
-    assert_string_equal(json_string_value(json_object_get(json_object_get(process, "args"), "name")), "rank 7 (stage 1, tensor 0)");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(process, "args"), "name")),
+                        "rank 7 (stage 1, tensor 0)");
     for (size_t kind = 0; kind < TRACE_N_KINDS; kind++) {
         const json_t *span = json_array_get(array, 2 + kind);
         assert_string_equal(json_string_value(json_object_get(span, "ph")), "X");

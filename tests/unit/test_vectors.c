@@ -15,11 +15,15 @@
 
 /* ---- requests ---- */
 
-static base_status round_trip(const char *encoder, uint32_t width, const float *values, size_t n, wire_request *out, base_error *error)
+static base_status round_trip(const char *encoder, uint32_t width, const float *values, size_t n, wire_request *out,
+                              base_error *error)
 {
-    const wire_part parts[] = {{.kind = WIRE_PART_TEXT, .text = "state: "},
-                               {.kind = WIRE_PART_VECTORS, .encoder = encoder, .width = width, .values = values, .n_values = n}};
-    wire_request request = {.version = WIRE_VERSION, .request_id = "r", .kind = WIRE_REQUEST_GENERATE,
+    const wire_part parts[] = {
+        {.kind = WIRE_PART_TEXT, .text = "state: "},
+        {.kind = WIRE_PART_VECTORS, .encoder = encoder, .width = width, .values = values, .n_values = n}};
+    wire_request request = {.version = WIRE_VERSION,
+                            .request_id = "r",
+                            .kind = WIRE_REQUEST_GENERATE,
                             .generate = {.parts = parts, .n_parts = 2, .sampling = {.top_p = 1.0f}}};
     base_buf bytes = {0};
     assert_int_equal(wire_request_encode(&request, &bytes, error), BASE_OK);
@@ -59,15 +63,19 @@ static void test_requests_refuse_vectors(void **unused)
         base_status status;
         const char *word;
     } rows[] = {
-        {"", 0, good, 2, BASE_EINVAL, "width 0"},       {"", 3, good, 2, BASE_EINVAL, "width 3"},
-        {"", 2, good, 0, BASE_EINVAL, "0 values"},      {"", 2, nan_inside, 2, BASE_EINVAL, "values[1]"},
-        {"", 1, infinite, 2, BASE_EINVAL, "values[0]"}, {long_name, 2, good, 2, BASE_ETOOBIG, "encoder"},
+        {"", 0, good, 2, BASE_EINVAL, "width 0"},
+        {"", 3, good, 2, BASE_EINVAL, "width 3"},
+        {"", 2, good, 0, BASE_EINVAL, "0 values"},
+        {"", 2, nan_inside, 2, BASE_EINVAL, "values[1]"},
+        {"", 1, infinite, 2, BASE_EINVAL, "values[0]"},
+        {long_name, 2, good, 2, BASE_ETOOBIG, "encoder"},
         {"", 1, many, WIRE_VECTORS_MAX + 1, BASE_ETOOBIG, "65537"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         wire_request request = {0};
         base_error error = {0};
-        assert_int_equal(round_trip(rows[i].encoder, rows[i].width, rows[i].values, rows[i].n, &request, &error), rows[i].status);
+        assert_int_equal(round_trip(rows[i].encoder, rows[i].width, rows[i].values, rows[i].n, &request, &error),
+                         rows[i].status);
         assert_non_null(strstr(error.text, rows[i].word));
         assert_non_null(strstr(error.text, "parts[1]"));
     }
@@ -77,8 +85,14 @@ static void test_requests_refuse_vectors(void **unused)
 
 enum { N_IMAGE_ROWS = 6, D = 4, STATE = LINK_VECTOR_ENCODERS, STATE_WIDTH = 2 };
 
-static const link_limits limits = {.max_seqs = 4, .max_positions = 128, .max_step_tokens = 40, .n_kv_blocks = 12, .n_image_slots = 2,
-                                   .rows_per_image = 3, .image_size = 4, .vocab_size = 100,
+static const link_limits limits = {.max_seqs = 4,
+                                   .max_positions = 128,
+                                   .max_step_tokens = 40,
+                                   .n_kv_blocks = 12,
+                                   .n_image_slots = 2,
+                                   .rows_per_image = 3,
+                                   .image_size = 4,
+                                   .vocab_size = 100,
                                    .vector_widths = {[LINK_VECTOR_EMBEDDING] = D, [STATE] = STATE_WIDTH}};
 static const float embedding[D] = {1.0f, 2.0f, 3.0f, 4.0f}, state[STATE_WIDTH] = {-5.0f, 6.0f};
 
@@ -95,8 +109,15 @@ static void make_sample(sample *s)
     *s = (sample){.slice = {.n_tokens = 5, .n_sampled = 1, .sampling = {.top_p = 1.0f}},
                   .tokens = {7, -1 - N_IMAGE_ROWS, 8, -2 - N_IMAGE_ROWS, 9},
                   .vectors = {{LINK_VECTOR_EMBEDDING, D, embedding}, {STATE, STATE_WIDTH, state}}};
-    s->plan = (link_plan){.step = 1, .n_slices = 1, .n_tokens = 5, .n_blocks = 1, .n_vectors = 2, .slices = &s->slice, .tokens = s->tokens,
-                          .blocks = &s->block, .vectors = s->vectors};
+    s->plan = (link_plan){.step = 1,
+                          .n_slices = 1,
+                          .n_tokens = 5,
+                          .n_blocks = 1,
+                          .n_vectors = 2,
+                          .slices = &s->slice,
+                          .tokens = s->tokens,
+                          .blocks = &s->block,
+                          .vectors = s->vectors};
 }
 
 static void test_plans_carry_vectors(void **unused)
@@ -122,19 +143,44 @@ static void test_plans_carry_vectors(void **unused)
     base_buf_release(&bytes);
 }
 
-static void break_kind(sample *s) { s->vectors[1].kind = STATE + 1; }
-static void break_kind_far(sample *s) { s->vectors[0].kind = UINT32_MAX; }
-static void break_order(sample *s) { s->tokens[1] = -2 - N_IMAGE_ROWS, s->tokens[3] = -1 - N_IMAGE_ROWS; }
-static void break_twice(sample *s) { s->tokens[3] = s->tokens[1]; }
-static void break_missing(sample *s) { s->tokens[3] = 5; }
-static void break_beyond(sample *s) { s->tokens[4] = -3 - N_IMAGE_ROWS; }
-static void break_lowest(sample *s) { s->tokens[4] = INT32_MIN; }
-static void break_too_many(sample *s) { s->plan.n_vectors = 1; }
+static void break_kind(sample *s)
+{
+    s->vectors[1].kind = STATE + 1;
+}
+static void break_kind_far(sample *s)
+{
+    s->vectors[0].kind = UINT32_MAX;
+}
+static void break_order(sample *s)
+{
+    s->tokens[1] = -2 - N_IMAGE_ROWS, s->tokens[3] = -1 - N_IMAGE_ROWS;
+}
+static void break_twice(sample *s)
+{
+    s->tokens[3] = s->tokens[1];
+}
+static void break_missing(sample *s)
+{
+    s->tokens[3] = 5;
+}
+static void break_beyond(sample *s)
+{
+    s->tokens[4] = -3 - N_IMAGE_ROWS;
+}
+static void break_lowest(sample *s)
+{
+    s->tokens[4] = INT32_MIN;
+}
+static void break_too_many(sample *s)
+{
+    s->plan.n_vectors = 1;
+}
 
 static void test_plans_refuse_vectors(void **unused)
 {
     (void)unused;
-    void (*const breaks[])(sample *) = {break_kind, break_kind_far, break_order, break_twice, break_missing, break_beyond, break_lowest, break_too_many};
+    void (*const breaks[])(sample *) = {break_kind,    break_kind_far, break_order,  break_twice,
+                                        break_missing, break_beyond,   break_lowest, break_too_many};
     for (size_t i = 0; i < sizeof breaks / sizeof *breaks; i++) {
         sample s;
         base_buf bytes = {0};
@@ -188,15 +234,21 @@ static base_status ask(sched *s, asked *a, unsigned char name, base_error *error
         memset(a->vectors[v].digest, (int)(v + 1), sizeof a->vectors[v].digest);
         a->vectors[v].digest[0] = name;
     }
-    const sched_request request = {.user = a, .tokens = a->tokens, .n_tokens = N_PROMPT, .vectors = a->vectors, .n_vectors = N_VECTORS,
-                                   .max_tokens = 2, .sampling = {.top_p = 1.0f}};
+    const sched_request request = {.user = a,
+                                   .tokens = a->tokens,
+                                   .n_tokens = N_PROMPT,
+                                   .vectors = a->vectors,
+                                   .n_vectors = N_VECTORS,
+                                   .max_tokens = 2,
+                                   .sampling = {.top_p = 1.0f}};
     assert_int_equal(sched_reserve(s, NULL), BASE_OK);
     return sched_submit(s, &request, 1, &a->seq, error);
 }
 
 static sched *open_sched(void)
 {
-    const sched_options options = {.limits = limits, .n_stages = 1, .max_queue = 4, .policy = &sched_policy_fcfs, .keep_prefixes = true};
+    const sched_options options = {
+        .limits = limits, .n_stages = 1, .max_queue = 4, .policy = &sched_policy_fcfs, .keep_prefixes = true};
     sched *s = NULL;
     assert_int_equal(sched_create(&options, &s, NULL), BASE_OK);
     return s;
@@ -213,14 +265,17 @@ static uint32_t run(sched *s)
         assert_int_equal(link_plan_decode(bytes.data, bytes.size, &limits, &decoded, NULL), BASE_OK);
         for (uint32_t v = 0; v < decoded.n_vectors; v++) {
             bool is_state = decoded.vectors[v].kind == STATE;
-            assert_memory_equal(decoded.vectors[v].values, is_state ? state : embedding, is_state ? sizeof state : sizeof embedding);
+            assert_memory_equal(decoded.vectors[v].values, is_state ? state : embedding,
+                                is_state ? sizeof state : sizeof embedding);
         }
         n_vectors += decoded.n_vectors;
         link_token tokens[4];
         link_result result = {.step = plan->step, .tokens = tokens};
         for (uint32_t i = 0; i < decoded.n_slices; i++)
             for (uint32_t k = decoded.slices[i].n_sampled; k > 0; k--)
-                tokens[result.n_tokens++] = (link_token){.seq = decoded.slices[i].seq, .pos = decoded.slices[i].pos + decoded.slices[i].n_tokens - k, .token = 3};
+                tokens[result.n_tokens++] = (link_token){.seq = decoded.slices[i].seq,
+                                                         .pos = decoded.slices[i].pos + decoded.slices[i].n_tokens - k,
+                                                         .token = 3};
         link_plan_release(&decoded);
         base_buf_release(&bytes);
         assert_int_equal(sched_take_result(s, &result, 3, NULL), BASE_OK);
@@ -247,7 +302,8 @@ static void test_sched_plans_vectors(void **unused)
     sched_destroy(&s);
 }
 
-/* Canceled while its plan is under way, a request's blocks are still named, after its owner has let go of everything. */
+/* Canceled while its plan is under way, a request's blocks are still named, after its owner has let go of everything.
+ */
 static void test_sched_outlives_requests(void **unused)
 {
     (void)unused;
@@ -275,7 +331,12 @@ static void test_sched_refuses_vectors(void **unused)
     asked a;
     base_error error = {0};
     assert_int_equal(ask(s, &a, 1, NULL), BASE_OK);
-    const sched_request whole = {.user = &a, .tokens = a.tokens, .n_tokens = N_PROMPT, .vectors = a.vectors, .n_vectors = N_VECTORS, .max_tokens = 2,
+    const sched_request whole = {.user = &a,
+                                 .tokens = a.tokens,
+                                 .n_tokens = N_PROMPT,
+                                 .vectors = a.vectors,
+                                 .n_vectors = N_VECTORS,
+                                 .max_tokens = 2,
                                  .sampling = {.top_p = 1.0f}};
     sched_request request = whole;
     request.n_vectors--;
@@ -297,8 +358,9 @@ static void test_sched_refuses_vectors(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_requests_carry_vectors), cmocka_unit_test(test_requests_refuse_vectors), cmocka_unit_test(test_plans_carry_vectors),
-        cmocka_unit_test(test_plans_refuse_vectors),   cmocka_unit_test(test_plans_are_whole),         cmocka_unit_test(test_sched_plans_vectors),
+        cmocka_unit_test(test_requests_carry_vectors),  cmocka_unit_test(test_requests_refuse_vectors),
+        cmocka_unit_test(test_plans_carry_vectors),     cmocka_unit_test(test_plans_refuse_vectors),
+        cmocka_unit_test(test_plans_are_whole),         cmocka_unit_test(test_sched_plans_vectors),
         cmocka_unit_test(test_sched_outlives_requests), cmocka_unit_test(test_sched_refuses_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

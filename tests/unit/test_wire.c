@@ -1,4 +1,5 @@
-/* Vectors as they travel between nodes: exact at every length and width, never longer than promised; bf16 rounds to nearest even. */
+/* Vectors as they travel between nodes: exact at every length and width, never longer than promised; bf16 rounds to
+ * nearest even. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -102,8 +103,22 @@ static void bf16_rounds_to_nearest_even(void **state)
 {
     (void)state;
     static const int64_t cases[][2] = {
-        {0, 0}, {1, 1}, {-1, -1}, {255, 255}, {256, 256}, {257, 256}, {259, 260}, {258, 258}, {-257, -256}, {513, 512}, {515, 516}, {514, 512},
-        {518, 520}, {INT64_MAX, INT64_MAX}, {INT64_MIN, INT64_MIN}, {(int64_t)1 << 40, (int64_t)1 << 40},
+        {0, 0},
+        {1, 1},
+        {-1, -1},
+        {255, 255},
+        {256, 256},
+        {257, 256},
+        {259, 260},
+        {258, 258},
+        {-257, -256},
+        {513, 512},
+        {515, 516},
+        {514, 512},
+        {518, 520},
+        {INT64_MAX, INT64_MAX},
+        {INT64_MIN, INT64_MIN},
+        {(int64_t)1 << 40, (int64_t)1 << 40},
     };
     size_t n = sizeof cases / sizeof cases[0];
     for (size_t i = 0; i < n; i++)

@@ -17,7 +17,8 @@ typedef struct ask_task {
 /* Add the task and its fields to a request; failures stay with the request. */
 void ask_add_task(const ask_task *asked, pg_request *request);
 
-/* Have the answer that says class `i` scored instead of one written, with `begin` in front of it.  False: out of memory. */
+/* Have the answer that says class `i` scored instead of one written, with `begin` in front of it.  False: out of
+ * memory. */
 bool ask_score_class(const ask_task *asked, size_t i, const char *begin, pg_request *request);
 
 /* The log-likelihood of a scored answer: the sum over its tokens. */

@@ -2,13 +2,14 @@
  *
  *     OUT/TASK/answers.jsonl
  *     {"palmgrove_eval":1,"task":"vqa","task_digest":"..","data_digest":"..","settings":".."}    first line
- *     {"model":"phantom","model_digest":"..","version":"..","layout":"tp1 x pp1","isa":".."}      before the first
- * answer
- *     {"id":"a1","text":"Yes.","finish":"eos","prompt_tokens":90,"tokens":3,"queue_ms":..,"first_token_ms":..,"total_ms":..}
- *     {"id":"a1","class":0,"score":-3.25}                                                       log-likelihood of a
- * class's answer
- *     {"id":"a2","error":"invalid_argument","message":"..."}                                      asked again by the
- * next run
+ *     {"model":"phantom","model_digest":"..","version":"..","layout":"tp1 x pp1","isa":".."}
+ *                                                          before the first answer
+ *     {"id":"a1","text":"Yes.","finish":"eos","prompt_tokens":90,"tokens":3,"queue_ms":..,"first_token_ms":..,
+ *      "total_ms":..}
+ *     {"id":"a1","class":0,"score":-3.25}                                                       log-likelihood of
+ *                                                          a class's answer
+ *     {"id":"a2","error":"invalid_argument","message":"..."}                                      asked again by
+ *                                                          the next run
  *
  * A line is flushed to the disk before the next request is counted as finished.  A last line without its end was torn
  * by a kill and is cut off; any other line that is wrong is refused. */

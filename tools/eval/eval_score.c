@@ -209,7 +209,8 @@ static bool has_field(const eval_case *c, const char *name)
     return false;
 }
 
-/* The k-th slice of a case: its own, its fields that are asked for (each value of those that have several), and the defaults of those it leaves out. */
+/* The k-th slice of a case: its own, its fields that are asked for (each value of those that have several), and the
+ * defaults of those it leaves out. */
 static bool slice_at(const eval_scored *s, const eval_case *c, size_t k, eval_slice *out)
 {
     if (k < c->n_slices) {

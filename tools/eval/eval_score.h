@@ -39,7 +39,7 @@ typedef struct eval_calibration {
 /* How a run is judged; all borrowed. */
 typedef struct eval_rules {
     metric_bootstrap bootstrap;
-    const char *labeller;             /* a shell command (docs/METRICS.md); NULL: its metrics have no value */
+    const char *labeller;            /* a shell command (docs/METRICS.md); NULL: its metrics have no value */
     const char *const *slice_fields; /* [n_slice_fields] fields of tasks whose values are slices too */
     size_t n_slice_fields;
 } eval_rules;
@@ -49,8 +49,8 @@ typedef struct eval_scored {
     const eval_cases *cases;
     const eval_journal *journal;
     const eval_rules *rules; /* while it is computed */
-    metric_case *items; /* [n_items] owned: the answered cases */
-    size_t *index;      /* [n_items] owned: which case */
+    metric_case *items;      /* [n_items] owned: the answered cases */
+    size_t *index;           /* [n_items] owned: which case */
     size_t n_items, n_failed, n_no_class;
     metric_input input;
     bool *labels; /* owned: what predicted_labels and true_labels point into */

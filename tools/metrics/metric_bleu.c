@@ -1,6 +1,7 @@
 /* metric_bleu.c - BLEU of a corpus (Papineni et al. 2002) as pycocoevalcap and as sacrebleu compute it.
  *
- * Row of a case: clipped matches of orders 1 to 4, n-grams said of orders 1 to 4, words said, words of the closest reference. */
+ * Row of a case: clipped matches of orders 1 to 4, n-grams said of orders 1 to 4, words said, words of the closest
+ * reference. */
 #include <math.h>
 
 #include "tools/metrics/metric_ngrams.h"
@@ -72,7 +73,8 @@ static base_status prepare(const metric *m, metric_work *work, base_error *error
         work->used[i] = true;
     }
     metric_vocabulary_destroy(&v);
-    return ok ? BASE_OK : base_fail(error, BASE_ENOMEM, "out of memory for %s of %zu cases", m->name, work->input->n_cases);
+    return ok ? BASE_OK
+              : base_fail(error, BASE_ENOMEM, "out of memory for %s of %zu cases", m->name, work->input->n_cases);
 }
 
 static void add_rows(const metric_work *work, const uint32_t *weights, double sums[N_COLUMNS])
@@ -108,7 +110,8 @@ static double sacre_bleu(const metric *m, const metric_work *work, const uint32_
             return 0;
         if (sums[MATCHES + n] <= 0)
             smoothing *= 2;
-        logs += log(sums[MATCHES + n] > 0 ? 100 * sums[MATCHES + n] / sums[SAID + n] : 100 / (smoothing * sums[SAID + n]));
+        logs +=
+            log(sums[MATCHES + n] > 0 ? 100 * sums[MATCHES + n] / sums[SAID + n] : 100 / (smoothing * sums[SAID + n]));
     }
     double brevity = sums[N_WORDS] < sums[N_CLOSEST] ? exp(1 - sums[N_CLOSEST] / sums[N_WORDS]) : 1;
     return any ? brevity * exp(logs / N_ORDERS) : 0;
@@ -116,7 +119,9 @@ static double sacre_bleu(const metric *m, const metric_work *work, const uint32_
 
 const metric metric_rows_bleu[] = {
     {"bleu_1", "pycocoevalcap's Bleu, order 1, over all cases", METRIC_NEEDS_TEXT, 1, 1, N_COLUMNS, prepare, coco_bleu},
-    {"bleu_4", "pycocoevalcap's Bleu, orders 1 to 4, over all cases", METRIC_NEEDS_TEXT, 1, 4, N_COLUMNS, prepare, coco_bleu},
-    {"sacrebleu", "sacrebleu's corpus BLEU (13a, exp smoothing), 0 to 100", METRIC_NEEDS_TEXT, 100, SACREBLEU, N_COLUMNS, prepare, sacre_bleu},
+    {"bleu_4", "pycocoevalcap's Bleu, orders 1 to 4, over all cases", METRIC_NEEDS_TEXT, 1, 4, N_COLUMNS, prepare,
+     coco_bleu},
+    {"sacrebleu", "sacrebleu's corpus BLEU (13a, exp smoothing), 0 to 100", METRIC_NEEDS_TEXT, 100, SACREBLEU,
+     N_COLUMNS, prepare, sacre_bleu},
     {0},
 };

@@ -1,8 +1,8 @@
 /* metric_cider.c - CIDEr-D (Vedantam et al. 2015) as pycocoevalcap's cider_scorer.py computes it.
  *
- * An n-gram weighs count x (ln N - ln max(1, df)), df: in how many of the N cases a reference has it.  A case scores the mean
- * over orders 1 to 4 and over references of the clipped cosine, times a Gaussian (sigma 6) of the difference in length, times 10.
- * Length is the number of bigrams, as in the original. */
+ * An n-gram weighs count x (ln N - ln max(1, df)), df: in how many of the N cases a reference has it.  A case scores
+ * the mean over orders 1 to 4 and over references of the clipped cosine, times a Gaussian (sigma 6) of the difference
+ * in length, times 10. Length is the number of bigrams, as in the original. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -34,7 +34,8 @@ static void cider_release(cider *c)
 static bool count_text(metric_vocabulary *v, const char *text, metric_ngrams *out)
 {
     metric_words words = {0};
-    bool ok = metric_words_read(v, METRIC_RULE_COCO, text, &words) && metric_ngrams_count(&words, METRIC_NGRAM_MAX, out);
+    bool ok =
+        metric_words_read(v, METRIC_RULE_COCO, text, &words) && metric_ngrams_count(&words, METRIC_NGRAM_MAX, out);
     metric_words_release(&words);
     return ok;
 }
@@ -109,7 +110,8 @@ static double n_bigrams(const metric_ngrams *text)
 static double similarity(const cider *c, const metric_ngrams *said, const metric_ngrams *reference)
 {
     const double sigma = 6;
-    double of_said[METRIC_NGRAM_MAX] = {0}, of_reference[METRIC_NGRAM_MAX] = {0}, sums[METRIC_NGRAM_MAX] = {0}, total = 0;
+    double of_said[METRIC_NGRAM_MAX] = {0}, of_reference[METRIC_NGRAM_MAX] = {0}, sums[METRIC_NGRAM_MAX] = {0},
+           total = 0;
     double delta = n_bigrams(said) - n_bigrams(reference);
     norms_of(c, said, of_said);
     norms_of(c, reference, of_reference);
@@ -153,6 +155,7 @@ static base_status prepare(const metric *m, metric_work *work, base_error *error
 }
 
 const metric metric_rows_cider[] = {
-    {"cider_d", "pycocoevalcap's Cider (CIDEr-D), mean over cases, 0 to 10", METRIC_NEEDS_TEXT, 10, 0, 1, prepare, metric_mean},
+    {"cider_d", "pycocoevalcap's Cider (CIDEr-D), mean over cases, 0 to 10", METRIC_NEEDS_TEXT, 10, 0, 1, prepare,
+     metric_mean},
     {0},
 };

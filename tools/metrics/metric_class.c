@@ -1,8 +1,8 @@
-/* metric_class.c - answers that are classes: accuracy, F1, AUC, genotypes; and those an outside labeller reads out of reports:
- * CheXbert's findings, RadGraph's entities.
+/* metric_class.c - answers that are classes: accuracy, F1, AUC, genotypes; and those an outside labeller reads out of
+ * reports: CheXbert's findings, RadGraph's entities.
  *
- * A class counts when some case has it as truth or as prediction, as scikit-learn's default has it; which classes these are is found over
- * all cases, not over a bootstrap's draw. */
+ * A class counts when some case has it as truth or as prediction, as scikit-learn's default has it; which classes these
+ * are is found over all cases, not over a bootstrap's draw. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,12 +26,12 @@ static bool has_labels(const metric_case *c)
 
 static bool is_said(const metric_case *c, uint32_t class)
 {
-    return has_labels(c) ? c->predicted_labels[class] : c->predicted == (int32_t)class;
+    return has_labels(c) ? c->predicted_labels[class] : c->predicted == (int32_t) class;
 }
 
 static bool is_true(const metric_case *c, uint32_t class)
 {
-    return has_labels(c) ? c->true_labels[class] : c->truth == (int32_t)class;
+    return has_labels(c) ? c->true_labels[class] : c->truth == (int32_t) class;
 }
 
 static base_status use_all(const metric *m, metric_work *work, base_error *error)
@@ -254,7 +254,8 @@ static double macro_auc(const metric *m, const metric_work *work, const uint32_t
     return n > 0 ? sum / n : NAN;
 }
 
-base_status metric_roc(const metric_input *input, uint32_t c, metric_point **points, size_t *n_points, base_error *error)
+base_status metric_roc(const metric_input *input, uint32_t c, metric_point **points, size_t *n_points,
+                       base_error *error)
 {
     scored *list = malloc((input->n_cases + 1) * sizeof *list);
     metric_point *curve = malloc((input->n_cases + 2) * sizeof *curve);
@@ -272,7 +273,8 @@ base_status metric_roc(const metric_input *input, uint32_t c, metric_point **poi
             curve[made++] = (metric_point){negatives, positives};
     }
     for (size_t i = 0; i < made; i++)
-        curve[i] = (metric_point){negatives > 0 ? curve[i].x / negatives : 0, positives > 0 ? curve[i].y / positives : 0};
+        curve[i] =
+            (metric_point){negatives > 0 ? curve[i].x / negatives : 0, positives > 0 ? curve[i].y / positives : 0};
     free(list);
     *points = curve;
     *n_points = positives > 0 && negatives > 0 ? made : 0;
@@ -313,8 +315,8 @@ static double chexbert_f1(const metric *m, const metric_work *work, const uint32
         n_used += work->used[i] ? weights[i] : 0;
         for (uint32_t k = 0; work->used[i] && k < METRIC_CHEXBERT_LABELS; k++)
             if (is_counted(m->parameter, k))
-                count_case(&sums[k], c->predicted_findings[k] == METRIC_FINDING_POSITIVE, c->true_findings[k] == METRIC_FINDING_POSITIVE,
-                           weights[i]);
+                count_case(&sums[k], c->predicted_findings[k] == METRIC_FINDING_POSITIVE,
+                           c->true_findings[k] == METRIC_FINDING_POSITIVE, weights[i]);
     }
     for (uint32_t k = 0; k < METRIC_CHEXBERT_LABELS; k++) {
         sum += metric_f1(sums[k].tp, sums[k].fp, sums[k].fn); /* 0 for those that are not counted */
@@ -362,24 +364,27 @@ static base_status prepare_radgraph(const metric *m, metric_work *work, base_err
 }
 
 const metric metric_rows_class[] = {
-    {"accuracy", "answers whose class is the true one; an answer that says none is wrong", METRIC_NEEDS_CLASS, 1, 0, 1, prepare_accuracy,
-     metric_mean},
-    {"macro_f1", "scikit-learn's f1_score(average='macro'): the mean of the classes' F1", METRIC_NEEDS_CLASS, 1, 0, 0, prepare_f1, macro_f1},
+    {"accuracy", "answers whose class is the true one; an answer that says none is wrong", METRIC_NEEDS_CLASS, 1, 0, 1,
+     prepare_accuracy, metric_mean},
+    {"macro_f1", "scikit-learn's f1_score(average='macro'): the mean of the classes' F1", METRIC_NEEDS_CLASS, 1, 0, 0,
+     prepare_f1, macro_f1},
     {"micro_f1", "F1 of the counts pooled over classes", METRIC_NEEDS_CLASS, 1, 0, 0, use_all, micro_f1},
-    {"macro_auc", "scikit-learn's roc_auc_score(multi_class='ovr', average='macro')", METRIC_NEEDS_SCORES, 1, 0, 0, prepare_auc, macro_auc},
-    {"snp_f1", "F1 of calls with the right genotype, substitutions of one base", METRIC_NEEDS_GENOTYPE, 1, METRIC_VARIANT_SNP, 0, use_kind,
-     variant_f1},
-    {"indel_f1", "F1 of calls with the right genotype, insertions and deletions", METRIC_NEEDS_GENOTYPE, 1, METRIC_VARIANT_INDEL, 0, use_kind,
-     variant_f1},
+    {"macro_auc", "scikit-learn's roc_auc_score(multi_class='ovr', average='macro')", METRIC_NEEDS_SCORES, 1, 0, 0,
+     prepare_auc, macro_auc},
+    {"snp_f1", "F1 of calls with the right genotype, substitutions of one base", METRIC_NEEDS_GENOTYPE, 1,
+     METRIC_VARIANT_SNP, 0, use_kind, variant_f1},
+    {"indel_f1", "F1 of calls with the right genotype, insertions and deletions", METRIC_NEEDS_GENOTYPE, 1,
+     METRIC_VARIANT_INDEL, 0, use_kind, variant_f1},
     {"genotype_f1", "the mean of the F1 of the three genotypes", METRIC_NEEDS_GENOTYPE, 1, 0, 0, prepare_f1, macro_f1},
-    {"chexbert_micro_f1_14", "CheXbert labels, positive only, pooled over 14", METRIC_NEEDS_FINDINGS, 1, 0, 0, use_findings, chexbert_f1},
-    {"chexbert_macro_f1_14", "CheXbert labels, positive only, mean over 14", METRIC_NEEDS_FINDINGS, 1, CHEXBERT_MACRO, 0, use_findings,
-     chexbert_f1},
-    {"chexbert_micro_f1_5", "CheXbert labels, positive only, pooled over 5", METRIC_NEEDS_FINDINGS, 1, CHEXBERT_FIVE, 0, use_findings,
-     chexbert_f1},
-    {"chexbert_macro_f1_5", "CheXbert labels, positive only, mean over 5", METRIC_NEEDS_FINDINGS, 1, CHEXBERT_MACRO | CHEXBERT_FIVE, 0,
+    {"chexbert_micro_f1_14", "CheXbert labels, positive only, pooled over 14", METRIC_NEEDS_FINDINGS, 1, 0, 0,
      use_findings, chexbert_f1},
-    {"radgraph_f1", "F1 of the sets of RadGraph entities (text and label), mean over reports", METRIC_NEEDS_ENTITIES, 1, 0, 1,
-     prepare_radgraph, metric_mean},
+    {"chexbert_macro_f1_14", "CheXbert labels, positive only, mean over 14", METRIC_NEEDS_FINDINGS, 1, CHEXBERT_MACRO,
+     0, use_findings, chexbert_f1},
+    {"chexbert_micro_f1_5", "CheXbert labels, positive only, pooled over 5", METRIC_NEEDS_FINDINGS, 1, CHEXBERT_FIVE, 0,
+     use_findings, chexbert_f1},
+    {"chexbert_macro_f1_5", "CheXbert labels, positive only, mean over 5", METRIC_NEEDS_FINDINGS, 1,
+     CHEXBERT_MACRO | CHEXBERT_FIVE, 0, use_findings, chexbert_f1},
+    {"radgraph_f1", "F1 of the sets of RadGraph entities (text and label), mean over reports", METRIC_NEEDS_ENTITIES, 1,
+     0, 1, prepare_radgraph, metric_mean},
     {0},
 };

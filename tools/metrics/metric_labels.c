@@ -1,8 +1,8 @@
 /* metric_labels.c - an outside labeller (CheXbert, RadGraph) as a filter of JSON Lines.
  *
- * The cases go to its standard input from a temporary file and its answers come to another: no pipe can fill up, and a labeller that
- * reads everything before it writes does no harm.  It is started without a shell, in a process group of its own, and
- * killed with it when time is up. */
+ * The cases go to its standard input from a temporary file and its answers come to another: no pipe can fill up, and a
+ * labeller that reads everything before it writes does no harm.  It is started without a shell, in a process group of
+ * its own, and killed with it when time is up. */
 #include <errno.h>
 #include <jansson.h>
 #include <signal.h>
@@ -54,8 +54,8 @@ static bool write_case(FILE *to, size_t i, const metric_case *c)
 {
     char id[24];
     snprintf(id, sizeof id, "%zu", i);
-    json_t *line = json_pack("{s:s, s:s, s:s}", "id", id, "prediction", c->prediction == NULL ? "" : c->prediction, "reference",
-                             c->n_references == 0 ? "" : c->references[0]);
+    json_t *line = json_pack("{s:s, s:s, s:s}", "id", id, "prediction", c->prediction == NULL ? "" : c->prediction,
+                             "reference", c->n_references == 0 ? "" : c->references[0]);
     bool ok = line != NULL && json_dumpf(line, to, JSON_COMPACT) == 0 && fputc('\n', to) != EOF;
     json_decref(line);
     return ok;
@@ -65,7 +65,9 @@ static base_status write_cases(const metric_input *input, FILE *to, base_error *
 {
     for (size_t i = 0; i < input->n_cases; i++)
         if (!write_case(to, i, &input->cases[i]))
-            return base_fail(error, BASE_EFORMAT, "case %zu cannot be handed to the labeller: its text is not UTF-8, or the disk is full", i);
+            return base_fail(error, BASE_EFORMAT,
+                             "case %zu cannot be handed to the labeller: its text is not UTF-8, or the disk is full",
+                             i);
     return fflush(to) == 0 && fseek(to, 0, SEEK_SET) == 0
                ? BASE_OK
                : base_fail(error, BASE_EIO, "the cases for the labeller cannot be written: %s", strerror(errno));
@@ -113,7 +115,8 @@ static base_status run(const char *const *command, int in, int out, uint32_t tim
     if (failed != 0)
         return base_fail(error, BASE_EIO, "labeller \"%s\" cannot be started: %s", command[0], strerror(failed));
     if (!wait_for(child, timeout_s, &how))
-        return base_fail(error, BASE_EDEADLINE, "labeller \"%s\" was stopped after %u s; give it more time", command[0], timeout_s);
+        return base_fail(error, BASE_EDEADLINE, "labeller \"%s\" was stopped after %u s; give it more time", command[0],
+                         timeout_s);
     if (WIFSIGNALED(how))
         return base_fail(error, BASE_EIO, "labeller \"%s\" ended by signal %d", command[0], WTERMSIG(how));
     if (WEXITSTATUS(how) != 0)
@@ -127,7 +130,8 @@ static bool read_findings(const json_t *list, metric_finding out[METRIC_CHEXBERT
 {
     for (size_t i = 0; i < METRIC_CHEXBERT_LABELS; i++) {
         const json_t *value = json_array_get(list, i);
-        if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > METRIC_FINDING_UNCERTAIN)
+        if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+            json_integer_value(value) > METRIC_FINDING_UNCERTAIN)
             return false;
         out[i] = (metric_finding)json_integer_value(value);
     }
@@ -154,7 +158,8 @@ static bool read_entities(const json_t *list, const char ***out, size_t *n)
 /* NULL, or what is wrong with the line, which `out` then owns all the same. */
 static const char *read_line(json_t *line, labelled *out)
 {
-    const json_t *said = json_object_get(line, "findings_prediction"), *held = json_object_get(line, "findings_reference");
+    const json_t *said = json_object_get(line, "findings_prediction"),
+                 *held = json_object_get(line, "findings_reference");
     const json_t *said_entities = json_object_get(line, "entities_prediction"),
                  *held_entities = json_object_get(line, "entities_reference");
     out->line = line;
@@ -189,11 +194,13 @@ static base_status take_line(metric_labels *labels, const char *text, size_t siz
         return base_fail(error, BASE_EFORMAT, "line %zu of the labeller's output: %s", number, fault.text);
     if (!read_id(line, labels->n, &i) || labels->cases[i].line != NULL) {
         json_decref(line);
-        return base_fail(error, BASE_EFORMAT, "line %zu of the labeller's output: \"id\" is no case's, or was there before", number);
+        return base_fail(error, BASE_EFORMAT,
+                         "line %zu of the labeller's output: \"id\" is no case's, or was there before", number);
     }
     const char *fault_text = read_line(line, &labels->cases[i]);
-    return fault_text == NULL ? BASE_OK
-                              : base_fail(error, BASE_EFORMAT, "line %zu of the labeller's output: %s", number, fault_text);
+    return fault_text == NULL
+               ? BASE_OK
+               : base_fail(error, BASE_EFORMAT, "line %zu of the labeller's output: %s", number, fault_text);
 }
 
 static base_status read_lines(metric_labels *labels, FILE *from, base_error *error)
@@ -206,8 +213,8 @@ static base_status read_lines(metric_labels *labels, FILE *from, base_error *err
     while (status == BASE_OK && (size = getline(&line, &room, from)) > 0) {
         number++;
         if (size > LINE_BYTES_MAX)
-            status = base_fail(error, BASE_ETOOBIG, "line %zu of the labeller's output has %zd bytes; the most is %d", number, size,
-                               LINE_BYTES_MAX);
+            status = base_fail(error, BASE_ETOOBIG, "line %zu of the labeller's output has %zd bytes; the most is %d",
+                               number, size, LINE_BYTES_MAX);
         else
             status = take_line(labels, line, (size_t)size, number, error);
     }
@@ -217,8 +224,8 @@ static base_status read_lines(metric_labels *labels, FILE *from, base_error *err
     return status;
 }
 
-static base_status label(metric_labels *labels, const char *const *command, const metric_input *input, uint32_t timeout_s, FILE *in,
-                         FILE *out, base_error *error)
+static base_status label(metric_labels *labels, const char *const *command, const metric_input *input,
+                         uint32_t timeout_s, FILE *in, FILE *out, base_error *error)
 {
     base_status status = write_cases(input, in, error);
     if (status == BASE_OK)
@@ -228,8 +235,8 @@ static base_status label(metric_labels *labels, const char *const *command, cons
     return status;
 }
 
-base_status metric_labels_run(const char *const *command, const metric_input *input, uint32_t timeout_s, metric_labels **out,
-                              base_error *error)
+base_status metric_labels_run(const char *const *command, const metric_input *input, uint32_t timeout_s,
+                              metric_labels **out, base_error *error)
 {
     metric_labels *labels = calloc(1, sizeof *labels);
     labelled *cases = calloc(input->n_cases + 1, sizeof *cases);

@@ -1,7 +1,7 @@
 /* metric_parts.h - inside tools/metrics: a metric as a row of the registry.
  *
- * A metric prepares once, per stratum, and is then evaluated many times with a weight per case (how often the bootstrap drew it):
- * what it sums per case stands in `rows`. */
+ * A metric prepares once, per stratum, and is then evaluated many times with a weight per case (how often the bootstrap
+ * drew it): what it sums per case stands in `rows`. */
 #ifndef PALMGROVE_METRIC_PARTS_H
 #define PALMGROVE_METRIC_PARTS_H
 
@@ -14,7 +14,8 @@ typedef struct metric_work {
     size_t n_columns;
     bool *used;      /* [n_cases] owned */
     uint32_t *order; /* [n_classes][n_cases] owned: AUC's cases by falling score; NULL for others */
-    bool *occurs;    /* [n_classes] owned: some case has the class, as truth or as prediction; NULL where it is not asked */
+    bool
+        *occurs; /* [n_classes] owned: some case has the class, as truth or as prediction; NULL where it is not asked */
 } metric_work;
 
 struct metric {
@@ -33,6 +34,7 @@ double metric_mean(const metric *m, const metric_work *work, const uint32_t *wei
 /* F1 of counts: 2 tp / (2 tp + fp + fn); 0 when nothing was said and nothing true. */
 double metric_f1(double tp, double fp, double fn);
 
-extern const metric metric_rows_text[], metric_rows_bleu[], metric_rows_cider[], metric_rows_class[]; /* end with a NULL name */
+extern const metric metric_rows_text[], metric_rows_bleu[], metric_rows_cider[],
+    metric_rows_class[]; /* end with a NULL name */
 
 #endif

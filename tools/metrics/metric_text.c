@@ -1,4 +1,5 @@
-/* metric_text.c - one prediction against its references: exact match, token F1 and recall (SQuAD), ROUGE-L (rouge-score, COCO).
+/* metric_text.c - one prediction against its references: exact match, token F1 and recall (SQuAD), ROUGE-L
+ * (rouge-score, COCO).
  *
  * Each case has a value of its own, the best over its references, and the metric is their mean. */
 #include <math.h>
@@ -55,7 +56,8 @@ static bool common_length(const metric_words *a, const metric_words *b, size_t *
 }
 
 /* One pair: precision and recall. */
-static bool compare_words(text_metric which, const metric_words *said, const metric_words *reference, double *precision, double *recall)
+static bool compare_words(text_metric which, const metric_words *said, const metric_words *reference, double *precision,
+                          double *recall)
 {
     size_t common = 0;
     bool by_order = which == TEXT_ROUGE || which == TEXT_ROUGE_COCO;
@@ -69,7 +71,8 @@ static bool compare_words(text_metric which, const metric_words *said, const met
 /* pycocoevalcap splits with split(" "): an empty text is one empty word. */
 static bool read_as(text_metric which, metric_vocabulary *v, const char *text, metric_words *out)
 {
-    static const metric_rule rules[] = {METRIC_RULE_SQUAD, METRIC_RULE_SQUAD, METRIC_RULE_SQUAD, METRIC_RULE_ROUGE, METRIC_RULE_COCO};
+    static const metric_rule rules[] = {METRIC_RULE_SQUAD, METRIC_RULE_SQUAD, METRIC_RULE_SQUAD, METRIC_RULE_ROUGE,
+                                        METRIC_RULE_COCO};
     if (!metric_words_read(v, rules[which], text, out))
         return false;
     if (which == TEXT_ROUGE_COCO && out->n == 0)
@@ -77,12 +80,14 @@ static bool read_as(text_metric which, metric_vocabulary *v, const char *text, m
     return true;
 }
 
-static double pair_value(text_metric which, const metric_words *said, const metric_words *reference, double precision, double recall)
+static double pair_value(text_metric which, const metric_words *said, const metric_words *reference, double precision,
+                         double recall)
 {
     bool both_empty = said->n == 0 && reference->n == 0;
     switch (which) {
     case TEXT_EXACT:
-        return said->n == reference->n && (said->n == 0 || memcmp(said->ids, reference->ids, said->n * sizeof *said->ids) == 0);
+        return said->n == reference->n &&
+               (said->n == 0 || memcmp(said->ids, reference->ids, said->n * sizeof *said->ids) == 0);
     case TEXT_F1:
         return both_empty ? 1 : harmonic(precision, recall);
     case TEXT_RECALL:
@@ -107,7 +112,8 @@ static bool case_value(text_metric which, metric_vocabulary *v, const metric_cas
     for (size_t i = 0; ok && i < c->n_references; i++) {
         metric_words reference = {0};
         double precision = 0, recall = 0;
-        ok = read_as(which, v, c->references[i], &reference) && compare_words(which, &said, &reference, &precision, &recall);
+        ok = read_as(which, v, c->references[i], &reference) &&
+             compare_words(which, &said, &reference, &precision, &recall);
         if (ok)
             best = fmax(best, pair_value(which, &said, &reference, precision, recall));
         best_precision = fmax(best_precision, precision);
@@ -128,15 +134,20 @@ static base_status prepare(const metric *m, metric_work *work, base_error *error
         work->used[i] = true;
     }
     metric_vocabulary_destroy(&v);
-    return ok ? BASE_OK : base_fail(error, BASE_ENOMEM, "out of memory for %s of %zu cases", m->name, work->input->n_cases);
+    return ok ? BASE_OK
+              : base_fail(error, BASE_ENOMEM, "out of memory for %s of %zu cases", m->name, work->input->n_cases);
 }
 
-#define ROW(name, about, which) {name, about, METRIC_NEEDS_TEXT, 1, which, 1, prepare, metric_mean}
+#define ROW(name, about, which)                                           \
+    {                                                                     \
+        name, about, METRIC_NEEDS_TEXT, 1, which, 1, prepare, metric_mean \
+    }
 
 const metric metric_rows_text[] = {
     ROW("exact_match", "equal to a reference after SQuAD's normalisation", TEXT_EXACT),
     ROW("token_f1", "F1 of the bag of words after SQuAD's normalisation, mean over cases", TEXT_F1),
-    ROW("token_recall", "words of the reference that were said, after SQuAD's normalisation, mean over cases", TEXT_RECALL),
+    ROW("token_recall", "words of the reference that were said, after SQuAD's normalisation, mean over cases",
+        TEXT_RECALL),
     ROW("rouge_l", "rouge-score's rougeL F1 without stemmer, mean over cases", TEXT_ROUGE),
     ROW("rouge_l_coco", "pycocoevalcap's ROUGE-L (beta 1.2), mean over cases", TEXT_ROUGE_COCO),
     {0},

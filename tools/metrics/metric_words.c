@@ -1,7 +1,7 @@
 /* metric_words.c - the words of a text, by the rules of rouge-score, SQuAD's script, sacrebleu and pycocoevalcap.
  *
- * Each rule is a pass over code points or bytes that writes words with single blanks between; what counts as a blank or as part of a
- * word is what Python's str and re say, as the originals are Python. */
+ * Each rule is a pass over code points or bytes that writes words with single blanks between; what counts as a blank or
+ * as part of a word is what Python's str and re say, as the originals are Python. */
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -46,8 +46,8 @@ static bool is_ascii_punctuation(uint32_t c)
     return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
 }
 
-/* Lower case: code point by code point, but U+0130, which becomes two.  A capital sigma at the end of a word becomes the common
- * small sigma, where Python writes the final one. */
+/* Lower case: code point by code point, but U+0130, which becomes two.  A capital sigma at the end of a word becomes
+ * the common small sigma, where Python writes the final one. */
 static void put_lower(base_buf *out, uint32_t point)
 {
     if (point == 0x130) {
@@ -102,7 +102,8 @@ static void write_rouge(const base_buf *text, base_buf *out)
 
 static bool is_article(const base_buf *word)
 {
-    return (word->size == 1 && memcmp(word->data, "a", 1) == 0) || (word->size == 2 && memcmp(word->data, "an", 2) == 0) ||
+    return (word->size == 1 && memcmp(word->data, "a", 1) == 0) ||
+           (word->size == 2 && memcmp(word->data, "an", 2) == 0) ||
            (word->size == 3 && memcmp(word->data, "the", 3) == 0);
 }
 
@@ -252,7 +253,7 @@ static size_t stripped_size(const char *text)
 
 static void write_13a(const char *source, base_buf *out)
 {
-    static const char *const marks[][2] = {{"<skipped>", ""}, {"-\n", ""},    {"\n", " "},  {"&quot;", "\""},
+    static const char *const marks[][2] = {{"<skipped>", ""}, {"-\n", ""},   {"\n", " "},  {"&quot;", "\""},
                                            {"&amp;", "&"},    {"&lt;", "<"}, {"&gt;", ">"}};
     base_buf text = {0};
     base_buf_put_u8(&text, ' ');
@@ -354,7 +355,8 @@ static bool grow(metric_vocabulary *v)
         return false;
     for (size_t i = 0; i < v->capacity; i++)
         if (v->entries[i].word != NULL)
-            *seek(entries, capacity, (const uint8_t *)v->entries[i].word, v->entries[i].size, v->entries[i].hash) = v->entries[i];
+            *seek(entries, capacity, (const uint8_t *)v->entries[i].word, v->entries[i].size, v->entries[i].hash) =
+                v->entries[i];
     free(v->entries);
     v->entries = entries;
     v->capacity = capacity;

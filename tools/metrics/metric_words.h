@@ -9,7 +9,8 @@ typedef enum metric_rule {
     METRIC_RULE_ROUGE, /* rouge-score without stemmer: lower case, runs of [a-z0-9] */
     METRIC_RULE_SQUAD, /* SQuAD: lower case, without ASCII punctuation and the articles a, an, the */
     METRIC_RULE_13A,   /* sacrebleu's 13a (mteval-v13a): case kept, punctuation apart */
-    METRIC_RULE_COCO,  /* cvt2distilgpt2's cleaning, in lower case: "." a word of its own; then split at blanks, as pycocoevalcap */
+    METRIC_RULE_COCO,  /* cvt2distilgpt2's cleaning, in lower case: "." a word of its own; then split at blanks, as
+                          pycocoevalcap */
     METRIC_RULE_PLAIN, /* split at blanks */
 } metric_rule;
 

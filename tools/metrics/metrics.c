@@ -1,6 +1,7 @@
 /* metrics.c - the registry; a metric over strata; its bootstrap interval.
  *
- * The bootstrap draws as many groups as there are, with replacement, and weighs each case by how often its group was drawn. */
+ * The bootstrap draws as many groups as there are, with replacement, and weighs each case by how often its group was
+ * drawn. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,9 +71,10 @@ static const char *what_lacks(const metric *m, const metric_input *input, const 
 
 static base_status check(const metric *m, const metric_input *input, base_error *error)
 {
-    if (input->n_classes > METRIC_CLASSES_MAX || input->positive >= (int32_t)input->n_classes || input->n_cases > UINT32_MAX / 2)
-        return base_fail(error, BASE_EINVAL, "%s: %zu cases of %u classes, positive %d: too many, or no such class", m->name,
-                         input->n_cases, input->n_classes, input->positive);
+    if (input->n_classes > METRIC_CLASSES_MAX || input->positive >= (int32_t)input->n_classes ||
+        input->n_cases > UINT32_MAX / 2)
+        return base_fail(error, BASE_EINVAL, "%s: %zu cases of %u classes, positive %d: too many, or no such class",
+                         m->name, input->n_cases, input->n_classes, input->positive);
     if (m->needs == METRIC_NEEDS_GENOTYPE && input->n_classes != 3)
         return base_fail(error, BASE_EINVAL, "%s: genotypes have 3 classes, not %u", m->name, input->n_classes);
     for (size_t i = 0; i < input->n_cases; i++) {
@@ -97,8 +99,8 @@ static int by_name(const void *a, const void *b)
     return order != 0 ? order : (x->index > y->index) - (x->index < y->index);
 }
 
-/* ids[i]: the number of the i-th name among the distinct ones; with `alone`, each absent name is distinct.  Returns how many; 0: out of
- * memory or no names. */
+/* ids[i]: the number of the i-th name among the distinct ones; with `alone`, each absent name is distinct.  Returns how
+ * many; 0: out of memory or no names. */
 static size_t number_names(named *list, size_t n, bool alone, uint32_t *ids)
 {
     uint32_t count = 0;
@@ -315,8 +317,8 @@ static base_status list_cases(const computation *c, metric_result *result, base_
     return BASE_OK;
 }
 
-base_status metric_compute(const metric *m, const metric_input *input, const metric_bootstrap *bootstrap, metric_result *out,
-                           base_error *error)
+base_status metric_compute(const metric *m, const metric_input *input, const metric_bootstrap *bootstrap,
+                           metric_result *out, base_error *error)
 {
     computation c = {0};
     metric_result result = {.value = NAN, .low = NAN, .high = NAN};

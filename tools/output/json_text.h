@@ -1,4 +1,5 @@
-/* json_text.h - a small writer of JSON: objects and arrays nest, names and values are escaped, numbers that JSON does not know become null.
+/* json_text.h - a small writer of JSON: objects and arrays nest, names and values are escaped, numbers that JSON does
+ * not know become null.
  *
  *     json_text j = {.out = &buf};
  *     json_text_open(&j, NULL, '{');

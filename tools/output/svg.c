@@ -22,8 +22,8 @@ static void put(base_buf *out, const char *format, ...)
 
 void svg_begin(base_buf *out, double width, double height)
 {
-    put(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\">\n", width, height, width,
-        height);
+    put(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\">\n",
+        width, height, width, height);
     svg_box(out, 0, 0, width, height, "white");
 }
 
@@ -34,7 +34,8 @@ void svg_end(base_buf *out)
 
 void svg_line(base_buf *out, double x1, double y1, double x2, double y2, const char *colour, double width)
 {
-    put(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" stroke-width=\"%.1f\"/>\n", x1, y1, x2, y2, colour, width);
+    put(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" stroke-width=\"%.1f\"/>\n", x1, y1,
+        x2, y2, colour, width);
 }
 
 void svg_box(base_buf *out, double x, double y, double width, double height, const char *colour)
@@ -66,8 +67,9 @@ static void put_escaped(base_buf *out, const char *text)
 void svg_text(base_buf *out, double x, double y, double size, svg_anchor anchor, const char *colour, const char *text)
 {
     static const char *const anchors[] = {"start", "middle", "end"};
-    put(out, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"%.0f\" font-family=\"sans-serif\" text-anchor=\"%s\" fill=\"%s\">", x, y, size,
-        anchors[anchor], colour);
+    put(out,
+        "<text x=\"%.1f\" y=\"%.1f\" font-size=\"%.0f\" font-family=\"sans-serif\" text-anchor=\"%s\" fill=\"%s\">", x,
+        y, size, anchors[anchor], colour);
     put_escaped(out, text);
     put(out, "</text>\n");
 }

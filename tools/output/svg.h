@@ -1,4 +1,5 @@
-/* svg.h - a small writer of SVG 1.1: lines, boxes, dots and words on a white ground, in pixels from the upper left corner. */
+/* svg.h - a small writer of SVG 1.1: lines, boxes, dots and words on a white ground, in pixels from the upper left
+ * corner. */
 #ifndef PALMGROVE_SVG_H
 #define PALMGROVE_SVG_H
 

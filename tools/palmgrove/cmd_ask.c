@@ -35,7 +35,8 @@ const command command_ask = {
     "answer a question about an image",
     "Send an image and a question to a server and print the answer:\n\n"
     "    palmgrove ask chest.png \"Is there a pneumothorax?\" --field type=closed\n"
-    "    palmgrove ask --task medqa \"Which vitamin ...?\" --field options=\"Vitamin A\" --field options=\"Vitamin C\"\n\n"
+    "    palmgrove ask --task medqa \"Which vitamin ...?\" --field options=\"Vitamin A\" --field options=\"Vitamin "
+    "C\"\n\n"
     "The task must have a field called question; `palmgrove task show NAME` prints its fields.",
     {rows, sizeof rows / sizeof rows[0]},
     sizeof(ask_values),

@@ -1,6 +1,7 @@
 /* cmd_bench.c - what this machine reaches of what it could: palmgrove bench.
  *
- * Order: threads placed as in service; limits and kernels over memory of their own, which is kept for measuring limits again beside the model. */
+ * Order: threads placed as in service; limits and kernels over memory of their own, which is kept for measuring limits
+ * again beside the model. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,28 +34,39 @@ typedef struct bench_values {
 
 static const option_row rows[] = {
     {"model", "MODEL", OPTION_TEXT, AT(model), NULL,
-     "what to load for engine and load: a checkpoint, a .gguf file, or synthetic:NAME (synthetic:llama-1b)", OPTION_POSITIONAL},
+     "what to load for engine and load: a checkpoint, a .gguf file, or synthetic:NAME (synthetic:llama-1b)",
+     OPTION_POSITIONAL},
     {"only", "PARTS", OPTION_TEXT, AT(only), NULL,
-     "of engine, kernels, collectives, load, all, those named here with commas between; without it engine and load", OPTION_NO_ENVIRONMENT},
+     "of engine, kernels, collectives, load, all, those named here with commas between; without it engine and load",
+     OPTION_NO_ENVIRONMENT},
     {"prompt", "N", OPTION_U32, AT(prompt), "512", "tokens of a prompt; 0: no prefill", OPTION_NO_ENVIRONMENT},
-    {"generate", "N", OPTION_U32, AT(generate), "128", "tokens to decode for each sequence; 0: no decoding", OPTION_NO_ENVIRONMENT},
+    {"generate", "N", OPTION_U32, AT(generate), "128", "tokens to decode for each sequence; 0: no decoding",
+     OPTION_NO_ENVIRONMENT},
     {"batch", "LIST", OPTION_TEXT, AT(batch), "1", "numbers of sequences, such as 1,4,16", OPTION_NO_ENVIRONMENT},
-    {"depth", "LIST", OPTION_TEXT, AT(depth), "0", "tokens already in the cache, such as 0,1024", OPTION_NO_ENVIRONMENT},
+    {"depth", "LIST", OPTION_TEXT, AT(depth), "0", "tokens already in the cache, such as 0,1024",
+     OPTION_NO_ENVIRONMENT},
     {"repeat", "N", OPTION_U32, AT(repeat), "5", "runs of each; median and quartiles are told", OPTION_NO_ENVIRONMENT},
     {"step-tokens", "N", OPTION_U32, AT(step_tokens), "0", "tokens of one step; 0: 512, with several stages 128", 0},
     {"tp", "N", OPTION_U32, AT(tp), "0", "tensor-parallel ranks of a stage; 0: as many as fit", 0},
     {"pp", "N", OPTION_U32, AT(pp), "0", "pipeline stages; 0: what is left of the ranks", 0},
     {"threads", "N", OPTION_U32, AT(threads), "0", "threads of a rank; 0: its share of the allowed cores", 0},
-    {"weights", "TYPE", OPTION_TEXT, AT(weights), "auto", "type of the matrices: auto (the checkpoint's own), f32, f16, bf16, int8, int4",
-     0},
+    {"weights", "TYPE", OPTION_TEXT, AT(weights), "auto",
+     "type of the matrices: auto (the checkpoint's own), f32, f16, bf16, int8, int4", 0},
     {"importance", "FILE", OPTION_TEXT, AT(importance), NULL, "what palmgrove calibrate measured, for better int4", 0},
     {"activations", "TYPE", OPTION_TEXT, AT(activations), "int8",
-     "what weights are multiplied with: int8 (faster: 8 bits before int8 and int4 weights, bf16 before bf16 ones) or f32; docs/QUANTISATION.md has the price", 0},
+     "what weights are multiplied with: int8 (faster: 8 bits before int8 and int4 weights, bf16 before bf16 ones) or "
+     "f32; docs/QUANTISATION.md has the price",
+     0},
     {"kv-type", "TYPE", OPTION_TEXT, AT(kv_type), "f32",
-     "how keys and values are kept: f32, bf16 (half the memory) or int8 (a quarter); docs/QUANTISATION.md has the price", 0},
+     "how keys and values are kept: f32, bf16 (half the memory) or int8 (a quarter); docs/QUANTISATION.md has the "
+     "price",
+     0},
     {"wire", "TYPE", OPTION_TEXT, AT(wire), "exact",
-     "how sums travel between nodes: exact, or bf16: fewer bytes, but answers then depend on the layout; docs/OPERATIONS.md", 0},
-    {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512, avx512-bf16, neon, neon-dot", 0},
+     "how sums travel between nodes: exact, or bf16: fewer bytes, but answers then depend on the layout; "
+     "docs/OPERATIONS.md",
+     0},
+    {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512, avx512-bf16, neon, neon-dot",
+     0},
     {"smt", NULL, OPTION_FLAG, AT(smt), NULL, "a thread for each hardware thread instead of one for each core", 0},
     {"slow-cores", NULL, OPTION_FLAG, AT(slow_cores), NULL, "use the slower cores of a hybrid processor too", 0},
     {"spare-cores", "N", OPTION_U32, AT(spare_cores), "0",
@@ -64,11 +76,15 @@ static const option_row rows[] = {
     {"huge-pages", "WHEN", OPTION_TEXT, AT(huge_pages), "auto",
      "memory in huge pages: auto (transparent ones), on (the reserved pool first), off", 0},
     {"no-pin", NULL, OPTION_FLAG, AT(no_pin), NULL, "do not bind threads and memory to cores", 0},
-    {"json", "FILE", OPTION_TEXT, AT(json), NULL, "write the results as JSON (docs/PERFORMANCE.md has the fields); -: to stdout instead of the tables",
+    {"json", "FILE", OPTION_TEXT, AT(json), NULL,
+     "write the results as JSON (docs/PERFORMANCE.md has the fields); -: to stdout instead of the tables",
      OPTION_NO_ENVIRONMENT},
-    {"plot", "FILE", OPTION_TEXT, AT(plot), NULL, "write an SVG picture: a roofline of the kernels, bars of the engine", OPTION_NO_ENVIRONMENT},
-    {"trace", "FILE", OPTION_TEXT, AT(trace), NULL, "write what every rank did when, for Perfetto or chrome://tracing", OPTION_NO_ENVIRONMENT},
-    {"quiet", NULL, OPTION_FLAG, AT(quiet), NULL, "do not tell on stderr what is being measured", OPTION_NO_ENVIRONMENT},
+    {"plot", "FILE", OPTION_TEXT, AT(plot), NULL, "write an SVG picture: a roofline of the kernels, bars of the engine",
+     OPTION_NO_ENVIRONMENT},
+    {"trace", "FILE", OPTION_TEXT, AT(trace), NULL, "write what every rank did when, for Perfetto or chrome://tracing",
+     OPTION_NO_ENVIRONMENT},
+    {"quiet", NULL, OPTION_FLAG, AT(quiet), NULL, "do not tell on stderr what is being measured",
+     OPTION_NO_ENVIRONMENT},
 };
 
 /* --- what to measure --- */
@@ -82,13 +98,15 @@ static base_status add_part(const char *name, size_t size, parts *out, base_erro
     const struct {
         const char *name;
         bool *wanted;
-    } known[] = {{"engine", &out->engine}, {"kernels", &out->kernels}, {"collectives", &out->collectives}, {"load", &out->load}};
+    } known[] = {
+        {"engine", &out->engine}, {"kernels", &out->kernels}, {"collectives", &out->collectives}, {"load", &out->load}};
     bool all = size == 3 && memcmp(name, "all", 3) == 0, found = all;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (all || (strlen(known[i].name) == size && memcmp(known[i].name, name, size) == 0))
             found = *known[i].wanted = true;
     return found ? BASE_OK
-                 : base_fail(error, BASE_EINVAL, "--only: unknown part '%.*s'; known are engine, kernels, collectives, load, all",
+                 : base_fail(error, BASE_EINVAL,
+                             "--only: unknown part '%.*s'; known are engine, kernels, collectives, load, all",
                              (int)(size < 40 ? size : 40), name);
 }
 
@@ -109,11 +127,18 @@ static base_status read_parts(const bench_values *values, parts *out, base_error
 /* Check what can be checked before anything takes time; the same on every rank. */
 static base_status read_options(const bench_values *values, bench_engine_options *out, base_error *error)
 {
-    *out = (bench_engine_options){.model = values->model, .importance = values->importance, .trace = values->trace, .tp = values->tp,
-                                  .pp = values->pp, .prompt = values->prompt, .generate = values->generate, .repeats = values->repeat,
+    *out = (bench_engine_options){.model = values->model,
+                                  .importance = values->importance,
+                                  .trace = values->trace,
+                                  .tp = values->tp,
+                                  .pp = values->pp,
+                                  .prompt = values->prompt,
+                                  .generate = values->generate,
+                                  .repeats = values->repeat,
                                   .step_tokens = values->step_tokens};
     if (!recipe_kind_find(values->weights, &out->recipe.kind))
-        return base_fail(error, BASE_EINVAL, "unknown weights '%.40s'; known are auto, f32, f16, bf16, int8, int4", values->weights);
+        return base_fail(error, BASE_EINVAL, "unknown weights '%.40s'; known are auto, f32, f16, bf16, int8, int4",
+                         values->weights);
     if (!model_activations_find(values->activations, &out->numerics.activations))
         return base_fail(error, BASE_EINVAL, "unknown activations '%.40s'; known are f32, int8", values->activations);
     if (!model_kv_type_find(values->kv_type, &out->numerics.kv))
@@ -121,7 +146,8 @@ static base_status read_options(const bench_values *values, bench_engine_options
     if (!model_huge_pages_find(values->huge_pages, &out->huge_pages))
         return base_fail(error, BASE_EINVAL, "unknown huge-pages '%.40s'; known are auto, on, off", values->huge_pages);
     if (values->prompt > PROMPT_MAX || values->generate > PROMPT_MAX || values->step_tokens > WORKER_STEP_TOKENS_MAX)
-        return base_fail(error, BASE_EINVAL, "--prompt and --generate are at most %u, --step-tokens %u", PROMPT_MAX, WORKER_STEP_TOKENS_MAX);
+        return base_fail(error, BASE_EINVAL, "--prompt and --generate are at most %u, --step-tokens %u", PROMPT_MAX,
+                         WORKER_STEP_TOKENS_MAX);
     if (values->memory < 1 || values->memory > MEMORY_MAX)
         return base_fail(error, BASE_EINVAL, "--memory %u: 1 to %u MiB are possible", values->memory, MEMORY_MAX);
     base_status status = bench_list_read("--batch", values->batch, 1, WORKER_SEQS_MAX, &out->batches, error);
@@ -161,12 +187,14 @@ static void describe_machine(const bench_values *values, par_world *world, const
     uname(&system);
     gmtime_r(&seconds, &now);
     topo_plan_describe(plan, !values->no_pin, place);
-    *out = (bench_machine){.ranks = (uint32_t)par_world_size(world), .threads = topo_plan_threads(plan), .pinned = !values->no_pin};
+    *out = (bench_machine){
+        .ranks = (uint32_t)par_world_size(world), .threads = topo_plan_threads(plan), .pinned = !values->no_pin};
     out->nodes = out->ranks / (uint32_t)par_world_local_size(world);
     snprintf(out->wire, sizeof out->wire, "%s", par_wire_name(par_world_wire(world)));
     strftime(out->date, sizeof out->date, "%Y-%m-%dT%H:%M:%SZ", &now);
     snprintf(out->version, sizeof out->version, "%s", BUILD_INFO_VERSION);
-    snprintf(out->system, sizeof out->system, "%.60s %.60s, %s %s", system.sysname, system.release, BUILD_INFO_COMPILER, BUILD_INFO_TYPE);
+    snprintf(out->system, sizeof out->system, "%.60s %.60s, %s %s", system.sysname, system.release, BUILD_INFO_COMPILER,
+             BUILD_INFO_TYPE);
     snprintf(out->isa, sizeof out->isa, "%s", kern_active()->name);
     snprintf(out->places, sizeof out->places, "%.*s", (int)sizeof out->places - 1, place);
     name_cpu(out->cpu, system.machine);
@@ -205,8 +233,8 @@ static base_status write_results(const bench_values *values, const bench_results
 
 /* --- the whole --- */
 
-static base_status measure_parts(bench_rank *rank, const bench_values *values, const parts *wanted, const bench_engine_options *options,
-                                 bench_results *results, base_error *error)
+static base_status measure_parts(bench_rank *rank, const bench_values *values, const parts *wanted,
+                                 const bench_engine_options *options, bench_results *results, base_error *error)
 {
     base_status status = BASE_OK;
     if (wanted->engine || wanted->kernels) {
@@ -226,11 +254,14 @@ static base_status measure_parts(bench_rank *rank, const bench_values *values, c
     return status;
 }
 
-static base_status measure_placed(const bench_values *values, const parts *wanted, const bench_engine_options *options, par_world *world,
-                                  const topo_plan *plan, base_error *error)
+static base_status measure_placed(const bench_values *values, const parts *wanted, const bench_engine_options *options,
+                                  par_world *world, const topo_plan *plan, base_error *error)
 {
     bench_results *results = calloc(1, sizeof *results);
-    bench_rank rank = {.world = world, .n_threads = topo_plan_threads(plan), .crowded = topo_plan_is_crowded(plan), .quiet = values->quiet,
+    bench_rank rank = {.world = world,
+                       .n_threads = topo_plan_threads(plan),
+                       .crowded = topo_plan_is_crowded(plan),
+                       .quiet = values->quiet,
                        .huge_pages = options->huge_pages};
     base_status status = results != NULL ? team_create(rank.n_threads, rank.crowded, &rank.team, error)
                                          : base_fail(error, BASE_ENOMEM, "out of memory");
@@ -286,15 +317,16 @@ static int run(void *values)
     return teacher_main(bench, values);
 }
 
-const command command_bench = {"bench",
-                               "[MODEL] [options]",
-                               "measure speed and hold it against the machine's limits; under mpirun with several ranks",
-                               "Measure prefill and decode of a model on this machine, in tokens a second with quartiles, and say what part of "
-                               "the measured memory bandwidth and arithmetic peak that is. Started as\n\n"
-                               "    mpirun -n 2 --bind-to none palmgrove bench MODEL --batch 1,4,16 --depth 0,1024\n\n"
-                               "it runs the real engine with plans of its own, without a server. --only kernels measures the matrix products and "
-                               "attention alone, --only collectives the sums over ranks against MPI_Allreduce, --only load the loading. All ranks "
-                               "measure at the same time and rates are those of all of them together.",
-                               {rows, sizeof rows / sizeof rows[0]},
-                               sizeof(bench_values),
-                               run};
+const command command_bench = {
+    "bench",
+    "[MODEL] [options]",
+    "measure speed and hold it against the machine's limits; under mpirun with several ranks",
+    "Measure prefill and decode of a model on this machine, in tokens a second with quartiles, and say what part of "
+    "the measured memory bandwidth and arithmetic peak that is. Started as\n\n"
+    "    mpirun -n 2 --bind-to none palmgrove bench MODEL --batch 1,4,16 --depth 0,1024\n\n"
+    "it runs the real engine with plans of its own, without a server. --only kernels measures the matrix products and "
+    "attention alone, --only collectives the sums over ranks against MPI_Allreduce, --only load the loading. All ranks "
+    "measure at the same time and rates are those of all of them together.",
+    {rows, sizeof rows / sizeof rows[0]},
+    sizeof(bench_values),
+    run};

@@ -1,7 +1,7 @@
 /* cmd_calibrate.c - how strongly a text drives each column of each matrix (sharding/importance.h).
  *
- * The sum of squares of each activation is taken in double over all positions, in the text's order, and divided by their number at the
- * end.  Matrices that read the same activations (q, k and v; gate and up) get the same row. */
+ * The sum of squares of each activation is taken in double over all positions, in the text's order, and divided by
+ * their number at the end.  Matrices that read the same activations (q, k and v; gate and up) get the same row. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,13 +38,14 @@ static const point points[N_POINTS] = {
 
 typedef struct calibration {
     uint32_t n_layers, widths[N_POINTS];
-    double *sums[N_POINTS];  /* [n_layers][width] */
+    double *sums[N_POINTS];    /* [n_layers][width] */
     uint64_t n_rows[N_POINTS]; /* of each layer */
-    float *means[N_POINTS];  /* [n_layers][width] */
+    float *means[N_POINTS];    /* [n_layers][width] */
     bool gated;
 } calibration;
 
-static void add_rows(void *context, const char *what, uint32_t layer, const float *values, size_t n_rows, size_t n_columns)
+static void add_rows(void *context, const char *what, uint32_t layer, const float *values, size_t n_rows,
+                     size_t n_columns)
 {
     calibration *c = context;
     for (size_t p = 0; p < N_POINTS; p++) {
@@ -152,7 +153,8 @@ const command command_calibrate = {
     "calibrate",
     "MODEL --text FILE --output FILE [options]",
     "measure which weights matter, for quantising them well",
-    "Feed a text to the model and write how strongly it drives each column of each matrix, the mean square of the activations there. "
+    "Feed a text to the model and write how strongly it drives each column of each matrix, the mean square of the "
+    "activations there. "
     "With that file --importance makes int4 weights lose less where it counts:\n\n"
     "    palmgrove calibrate MODEL --text sample.txt --output importance.safetensors\n"
     "    palmgrove perplexity MODEL --text book.txt --weights int4 --importance importance.safetensors\n\n"

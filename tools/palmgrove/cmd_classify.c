@@ -1,9 +1,9 @@
-/* cmd_classify.c - which class an image, or a text, is: the class that the answer says by the task's matching rule, the answer
- * itself, and with --scores how likely the model finds the answer of each class.
+/* cmd_classify.c - which class an image, or a text, is: the class that the answer says by the task's matching rule, the
+ * answer itself, and with --scores how likely the model finds the answer of each class.
  *
- * A class's score is the log-likelihood of its answer ("Yes."); its probability is the share among the classes, exp(score) over
- * their sum.  Each score is a request of its own, one after the other: the prompt is computed by the first and shared by the
- * others. */
+ * A class's score is the log-likelihood of its answer ("Yes."); its probability is the share among the classes,
+ * exp(score) over their sum.  Each score is a request of its own, one after the other: the prompt is computed by the
+ * first and shared by the others. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +27,9 @@ static const option_row rows[] = {
     {"scores", NULL, OPTION_FLAG, offsetof(classify_values, scores), NULL,
      "print the log-likelihood of each class's answer and its probability too", OPTION_NO_ENVIRONMENT},
     {"answer-begin", "TEXT", OPTION_TEXT, offsetof(classify_values, answer_begin), "",
-     "with --scores: what stands in front of an answer; a blank for models whose tokens carry the one in front of a word", 0},
+     "with --scores: what stands in front of an answer; a blank for models whose tokens carry the one in front of a "
+     "word",
+     0},
     CONSOLE_ROWS(classify_values),
     CONSOLE_ANSWER_ROWS(classify_values),
 };
@@ -36,7 +38,7 @@ typedef struct classified {
     const classify_values *values;
     console_task asked;
     pg_client *client;
-    pg_result *result; /* the answer */
+    pg_result *result;           /* the answer */
     bool said[TASK_CLASSES_MAX]; /* [n_classes] by the answer: one class, or some labels */
     bool is_clear;               /* it says a class, or labels and nothing else */
     size_t n_classes;
@@ -173,8 +175,8 @@ static int print(const classified *c)
     if (!c->values->answer.json && !c->values->answer.quiet)
         console_print_account(stderr, "", c->result);
     if (!c->is_clear)
-        fprintf(stderr, "palmgrove: error: the answer says something else than the %zu classes of task '%s'\n", c->n_classes,
-                c->asked.task->name);
+        fprintf(stderr, "palmgrove: error: the answer says something else than the %zu classes of task '%s'\n",
+                c->n_classes, c->asked.task->name);
     return c->is_clear && !ferror(stdout) ? EXIT_DONE : EXIT_FAILED;
 }
 
@@ -191,7 +193,8 @@ static int check(classified *c)
     if (c->n_classes > 0)
         return EXIT_DONE;
     fprintf(stderr,
-            "palmgrove: error: task '%s' answers in free text, not with a class; use 'palmgrove report' or 'palmgrove ask'\n",
+            "palmgrove: error: task '%s' answers in free text, not with a class; use 'palmgrove report' or 'palmgrove "
+            "ask'\n",
             c->asked.task->name);
     return EXIT_USAGE;
 }
@@ -222,7 +225,8 @@ const command command_classify = {
     "Ask a task whose answer is a class, and print the class that the answer says, then the answer:\n\n"
     "    palmgrove classify chest.png --field condition=cardiomegaly --scores\n"
     "    palmgrove classify lesion.png --task pad-ufes-20 --field age=51 --field region=back\n\n"
-    "With --scores each class's answer is scored: its log-likelihood after the prompt, and its share among the classes. An "
+    "With --scores each class's answer is scored: its log-likelihood after the prompt, and its share among the "
+    "classes. An "
     "answer that says no class of the "
     "task is an error (exit code 1).",
     {rows, sizeof rows / sizeof rows[0]},

@@ -144,7 +144,8 @@ static void print_agreement(const phantom_case *facts, const char *report)
     uint32_t drawn = phantom_case_labels(facts), stated = phantom_report_findings(report);
     if (drawn == stated) {
         terminal_print(stdout, TERMINAL_GREEN, "  findings: %s\n",
-                       drawn == 0 ? "none was drawn, none is stated" : "all that were drawn are stated, none is invented");
+                       drawn == 0 ? "none was drawn, none is stated"
+                                  : "all that were drawn are stated, none is invented");
         return;
     }
     printf("  findings: %u of %u drawn are stated", n_labels(drawn & stated), n_labels(drawn));
@@ -268,8 +269,8 @@ static int write_cases(const demo_values *values)
         command_complain(error.text);
         return EXIT_FAILED;
     }
-    printf("%u held-out drawings with their true answers are in %s; `palmgrove eval %s` asks a server about them\n", values->n_cases, values->cases,
-           values->cases);
+    printf("%u held-out drawings with their true answers are in %s; `palmgrove eval %s` asks a server about them\n",
+           values->n_cases, values->cases, values->cases);
     return EXIT_DONE;
 }
 

@@ -79,8 +79,8 @@ typedef struct one_task {
 typedef struct evaluation {
     const eval_values *values;
     task_set *set;
-    one_task *tasks;     /* [n_tasks] */
-    eval_scored *scored; /* [n_scored] */
+    one_task *tasks;           /* [n_tasks] */
+    eval_scored *scored;       /* [n_scored] */
     const char **slice_fields; /* [values->slices.n] */
     size_t n_tasks, n_scored, n_others;
     eval_other others[OTHERS_MAX];
@@ -150,8 +150,10 @@ static base_status find_slices(evaluation *e, base_error *error)
         for (size_t k = 0; k < e->n_tasks; k++)
             is_known |= has_field(e->tasks[k].task, e->slice_fields[i]);
         if (!is_known)
-            return base_fail(error, BASE_EINVAL, "--slice: no task of this run has a field '%.100s'; `palmgrove task show NAME` prints a task's fields",
-                             e->slice_fields[i]);
+            return base_fail(
+                error, BASE_EINVAL,
+                "--slice: no task of this run has a field '%.100s'; `palmgrove task show NAME` prints a task's fields",
+                e->slice_fields[i]);
     }
     return BASE_OK;
 }

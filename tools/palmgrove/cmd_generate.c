@@ -18,22 +18,25 @@ enum { ROW_TEXT, ROW_IMAGE, ROW_VECTORS, ROW_TASK, ROW_FIELD, ROW_SYSTEM, ROW_CH
 
 static const option_row rows[] = {
     [ROW_TEXT] = {"text", "TEXT", OPTION_LIST, PARTS, NULL, "a text part", OPTION_NO_ENVIRONMENT},
-    [ROW_IMAGE] = {"image", "FILE", OPTION_LIST, PARTS, NULL, "an image part: a JPEG, PNG, TIFF, PGM, PPM or DICOM file",
-                   OPTION_NO_ENVIRONMENT},
+    [ROW_IMAGE] = {"image", "FILE", OPTION_LIST, PARTS, NULL,
+                   "an image part: a JPEG, PNG, TIFF, PGM, PPM or DICOM file", OPTION_NO_ENVIRONMENT},
     [ROW_VECTORS] = {"vectors", "[ENCODER=]FILE", OPTION_LIST, PARTS, NULL,
-                     "a part of vectors, a line of numbers each, for an encoder of the model (`palmgrove inspect`); without ENCODER "
-                     "embeddings", OPTION_NO_ENVIRONMENT},
+                     "a part of vectors, a line of numbers each, for an encoder of the model (`palmgrove inspect`); "
+                     "without ENCODER "
+                     "embeddings",
+                     OPTION_NO_ENVIRONMENT},
     [ROW_TASK] = {"task", "NAME", OPTION_LIST, PARTS, NULL,
                   "a task part (`palmgrove task list`); the images that follow fill its image slots",
                   OPTION_NO_ENVIRONMENT},
     [ROW_FIELD] = {"field", "NAME=VALUE", OPTION_LIST, PARTS, NULL, "a field of the task before it",
                    OPTION_NO_ENVIRONMENT},
     [ROW_SYSTEM] = {"system", "TEXT", OPTION_LIST, PARTS, NULL, "the system text of a chat", OPTION_NO_ENVIRONMENT},
-    [ROW_CHAT] = {"chat", "TEXT", OPTION_LIST, PARTS, NULL, "words of a user, in the frame that the model was trained to chat in",
-                  OPTION_NO_ENVIRONMENT},
+    [ROW_CHAT] = {"chat", "TEXT", OPTION_LIST, PARTS, NULL,
+                  "words of a user, in the frame that the model was trained to chat in", OPTION_NO_ENVIRONMENT},
     {"stop", "TEXT", OPTION_LIST, offsetof(generate_values, stops), NULL, "end the answer before this text",
      OPTION_NO_ENVIRONMENT},
-    {"frame", "N", OPTION_U32, offsetof(generate_values, frame), "0", "which frame of DICOM files, from 0", OPTION_NO_ENVIRONMENT},
+    {"frame", "N", OPTION_U32, offsetof(generate_values, frame), "0", "which frame of DICOM files, from 0",
+     OPTION_NO_ENVIRONMENT},
     CONSOLE_ROWS(generate_values),
     CONSOLE_ANSWER_ROWS(generate_values),
 };
@@ -67,7 +70,8 @@ static base_status add_chat(pg_request *request, const option_list *parts, uint3
         } else if (part->row == &rows[ROW_IMAGE]) {
             pg_request_add_field(request, "image", "");
         } else {
-            fprintf(stderr, "palmgrove generate: error: --%s cannot stand beside --chat; use --system, --chat and --image\n",
+            fprintf(stderr,
+                    "palmgrove generate: error: --%s cannot stand beside --chat; use --system, --chat and --image\n",
                     part->row->name);
             return BASE_EINVAL;
         }
@@ -126,11 +130,13 @@ const command command_generate = {
     "generate",
     "[parts] [options]",
     "answer a prompt made of texts, images, vectors and tasks",
-    "Send a prompt and print the answer as it is written. The parts of the prompt are --text, --image, --vectors and --task with "
+    "Send a prompt and print the answer as it is written. The parts of the prompt are --text, --image, --vectors and "
+    "--task with "
     "its --field, in "
     "the order in which they are given:\n\n"
     "    palmgrove generate --task vqa --field question=\"Is there a pneumothorax?\" --image chest.png\n\n"
-    "Models that were trained to chat answer --chat, whose words stand in the model's own frame; --text is taken as it is:\n\n"
+    "Models that were trained to chat answer --chat, whose words stand in the model's own frame; --text is taken as it "
+    "is:\n\n"
     "    palmgrove generate --system \"Answer briefly.\" --chat \"What is a pneumothorax?\"",
     {rows, sizeof rows / sizeof rows[0]},
     sizeof(generate_values),

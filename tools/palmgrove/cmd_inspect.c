@@ -16,9 +16,10 @@ typedef struct inspect_values {
 #define AT(field) offsetof(inspect_values, field)
 
 static const option_row rows[] = {
-    {"model", "MODEL", OPTION_TEXT, AT(model), NULL, "directory of safetensors or shards, a .gguf file, or synthetic:NAME",
-     OPTION_POSITIONAL | OPTION_REQUIRED},
-    {"tensors", NULL, OPTION_FLAG, AT(tensors), NULL, "list every tensor: name, type, shape, bytes", OPTION_NO_ENVIRONMENT},
+    {"model", "MODEL", OPTION_TEXT, AT(model), NULL,
+     "directory of safetensors or shards, a .gguf file, or synthetic:NAME", OPTION_POSITIONAL | OPTION_REQUIRED},
+    {"tensors", NULL, OPTION_FLAG, AT(tensors), NULL, "list every tensor: name, type, shape, bytes",
+     OPTION_NO_ENVIRONMENT},
     {"metadata", NULL, OPTION_FLAG, AT(metadata), NULL, "list the metadata of a GGUF file", OPTION_NO_ENVIRONMENT},
     {"json", NULL, OPTION_FLAG, AT(json), NULL, "print one JSON object", OPTION_NO_ENVIRONMENT},
 };
@@ -51,8 +52,10 @@ static inspection_tokenizer look_at_tokenizer(const shard_checkpoint *c, base_er
         return (inspection_tokenizer){.problem = "synthetic weights know no words"};
     if (text_tokenizer_open(c->path, &tokenizer, problem) != BASE_OK)
         return (inspection_tokenizer){.problem = problem->text};
-    inspection_tokenizer found = {.kind = kind_of_tokenizer(c), .n_tokens = text_vocab_size(tokenizer),
-                                  .start_id = text_start_id(tokenizer), .eos_id = text_eos_id(tokenizer)};
+    inspection_tokenizer found = {.kind = kind_of_tokenizer(c),
+                                  .n_tokens = text_vocab_size(tokenizer),
+                                  .start_id = text_start_id(tokenizer),
+                                  .eos_id = text_eos_id(tokenizer)};
     text_chat_template(tokenizer, &found.chat_template_bytes);
     text_tokenizer_close(&tokenizer);
     return found;
@@ -86,12 +89,13 @@ static int run(void *opaque)
     return status == BASE_OK ? EXIT_DONE : fail(&error);
 }
 
-const command command_inspect = {"inspect",
-                                 "MODEL [options]",
-                                 "what is in a model or a shard directory",
-                                 "Print the format, family, dimensions, number of parameters, types of tensors and the tokenizer of a "
-                                 "model, and of shards their layout and checksums. Reads headers only; palmgrove shard --verify reads "
-                                 "all.",
-                                 {rows, sizeof rows / sizeof rows[0]},
-                                 sizeof(inspect_values),
-                                 run};
+const command command_inspect = {
+    "inspect",
+    "MODEL [options]",
+    "what is in a model or a shard directory",
+    "Print the format, family, dimensions, number of parameters, types of tensors and the tokenizer of a "
+    "model, and of shards their layout and checksums. Reads headers only; palmgrove shard --verify reads "
+    "all.",
+    {rows, sizeof rows / sizeof rows[0]},
+    sizeof(inspect_values),
+    run};

@@ -1,6 +1,7 @@
 /* cmd_perplexity.c - how well a model, or its weights in another type, predicts a known text.
  *
- * The logits of every position are on one rank (teacher_has_logits); it sums up and prints.  Log-probabilities are natural logarithms.
+ * The logits of every position are on one rank (teacher_has_logits); it sums up and prints.  Log-probabilities are
+ * natural logarithms.
  *
  * A dump (--dump-logits) holds the log-probabilities themselves, little-endian:
  *     8 bytes   "PGLOGP1\n"
@@ -9,7 +10,8 @@
  *     u32       0
  *     i32       [n] the token that came next
  *     f32       [n][V] log-probabilities
- * --against reads one, of this program or another: KL is the mean over positions of sum p (log p - log q), p the dump's and q ours. */
+ * --against reads one, of this program or another: KL is the mean over positions of sum p (log p - log q), p the dump's
+ * and q ours. */
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -26,7 +28,7 @@
 #include "tools/palmgrove/teacher.h"
 #include "worker/kernels/kern.h"
 
-#define DUMP_MAGIC "PGLOGP1\n"
+#define DUMP_MAGIC  "PGLOGP1\n"
 #define DUMP_HEADER 24u
 
 typedef struct perplexity_values {
@@ -44,10 +46,14 @@ static const option_row rows[] = {
      "what `palmgrove calibrate` wrote, for the quantiser", 0},
     {"activations", "TYPE", OPTION_TEXT, TEACHER_AT(perplexity_values, activations), "int8",
      "what weights are multiplied with: int8 (bf16 before bf16 weights) or f32", 0},
-    {"kv-type", "TYPE", OPTION_TEXT, TEACHER_AT(perplexity_values, kv_type), "f32", "how keys and values are kept: f32, bf16 or int8", 0},
-    {"wire", "TYPE", OPTION_TEXT, TEACHER_AT(perplexity_values, wire), "exact", "how sums travel between nodes: exact or bf16", 0},
-    {"dump-logits", "FILE", OPTION_TEXT, AT(dump), NULL, "write the log-probabilities of every position", OPTION_NO_ENVIRONMENT},
-    {"against", "FILE", OPTION_TEXT, AT(against), NULL, "compare with the log-probabilities of such a dump", OPTION_NO_ENVIRONMENT},
+    {"kv-type", "TYPE", OPTION_TEXT, TEACHER_AT(perplexity_values, kv_type), "f32",
+     "how keys and values are kept: f32, bf16 or int8", 0},
+    {"wire", "TYPE", OPTION_TEXT, TEACHER_AT(perplexity_values, wire), "exact",
+     "how sums travel between nodes: exact or bf16", 0},
+    {"dump-logits", "FILE", OPTION_TEXT, AT(dump), NULL, "write the log-probabilities of every position",
+     OPTION_NO_ENVIRONMENT},
+    {"against", "FILE", OPTION_TEXT, AT(against), NULL, "compare with the log-probabilities of such a dump",
+     OPTION_NO_ENVIRONMENT},
 };
 
 typedef struct score {
@@ -56,8 +62,8 @@ typedef struct score {
     uint32_t vocab;
     double nll, kl; /* sums, in nats */
     uint64_t bytes, n_same_best;
-    float *row;  /* [vocab] log-probabilities */
-    int dump;    /* -1: none */
+    float *row; /* [vocab] log-probabilities */
+    int dump;   /* -1: none */
     mapped_file against;
     base_status status; /* the first failure */
     base_error error;
@@ -123,7 +129,8 @@ static base_status compare_row(score *s, int32_t target, uint32_t best)
     return BASE_OK;
 }
 
-static void score_step(void *context, const char *what, uint32_t layer, const float *values, size_t n_rows, size_t n_columns)
+static void score_step(void *context, const char *what, uint32_t layer, const float *values, size_t n_rows,
+                       size_t n_columns)
 {
     score *s = context;
     (void)layer;
@@ -170,8 +177,10 @@ static base_status open_against(score *s, const char *path, base_error *error)
     if (magic == NULL || memcmp(magic, DUMP_MAGIC, strlen(DUMP_MAGIC)) != 0)
         return base_fail(error, BASE_EFORMAT, "'%s' is no dump of log-probabilities", path);
     if (n != s->n_targets || vocab != s->vocab)
-        return base_fail(error, BASE_EINVAL, "'%s' holds %llu positions of %u tokens, this run has %llu of %u; give both the same text "
-                         "and --context", path, (unsigned long long)n, vocab, (unsigned long long)s->n_targets, s->vocab);
+        return base_fail(error, BASE_EINVAL,
+                         "'%s' holds %llu positions of %u tokens, this run has %llu of %u; give both the same text "
+                         "and --context",
+                         path, (unsigned long long)n, vocab, (unsigned long long)s->n_targets, s->vocab);
     size_t row_bytes = (size_t)vocab * sizeof(float) + sizeof(int32_t), bytes;
     if (!base_size_mul((size_t)n, row_bytes, &bytes) || bytes != s->against.bytes - DUMP_HEADER)
         return base_fail(error, BASE_EFORMAT, "'%s' has %zu bytes, not what its header says", path, s->against.bytes);
@@ -202,8 +211,8 @@ static base_status finish(score *s, base_error *error)
 static void print_score(const score *s, uint64_t weights_bytes)
 {
     double n = (double)s->n, mean = s->nll / n;
-    printf("tokens %llu\nperplexity %.4f\nbits-per-byte %.4f\nweights-bytes %llu\n", (unsigned long long)s->n, exp(mean),
-           s->bytes > 0 ? s->nll / log(2.0) / (double)s->bytes : 0.0, (unsigned long long)weights_bytes);
+    printf("tokens %llu\nperplexity %.4f\nbits-per-byte %.4f\nweights-bytes %llu\n", (unsigned long long)s->n,
+           exp(mean), s->bytes > 0 ? s->nll / log(2.0) / (double)s->bytes : 0.0, (unsigned long long)weights_bytes);
     if (s->against.map != NULL)
         printf("kl %.6f\ntop1 %.4f\n", s->kl / n, (double)s->n_same_best / n);
     fflush(stdout);
@@ -218,7 +227,8 @@ static base_status work(par_world *world, void *opaque, base_error *error)
         status = par_world_agree(world, prepare(&s, values, error), error);
     if (status == BASE_OK)
         status = teacher_run(s.t, error);
-    base_status finished = par_world_agree(world, finish(&s, status == BASE_OK ? error : NULL), status == BASE_OK ? error : NULL);
+    base_status finished =
+        par_world_agree(world, finish(&s, status == BASE_OK ? error : NULL), status == BASE_OK ? error : NULL);
     status = status != BASE_OK ? status : finished;
     if (status == BASE_OK) {
         uint64_t weights_bytes = par_world_max(world, teacher_weights_bytes(s.t));
@@ -240,11 +250,14 @@ const command command_perplexity = {
     "perplexity",
     "MODEL --text FILE [options]",
     "measure how well a model predicts a text, with its weights in any type; run it under mpirun or alone",
-    "Feed a text to the model token by token and print how well each next token was predicted, one figure a line: tokens, perplexity, "
-    "bits-per-byte, and weights-bytes of the fullest rank. Quantised weights are judged against exact ones with a dump:\n\n"
+    "Feed a text to the model token by token and print how well each next token was predicted, one figure a line: "
+    "tokens, perplexity, "
+    "bits-per-byte, and weights-bytes of the fullest rank. Quantised weights are judged against exact ones with a "
+    "dump:\n\n"
     "    palmgrove perplexity MODEL --text book.txt --weights f32 --dump-logits exact.logp\n"
     "    palmgrove perplexity MODEL --text book.txt --weights int4 --against exact.logp\n\n"
-    "which adds kl (the mean Kullback-Leibler divergence in nats) and top1 (how often both like the same token best). A dump takes four "
+    "which adds kl (the mean Kullback-Leibler divergence in nats) and top1 (how often both like the same token best). "
+    "A dump takes four "
     "bytes for each token of the vocabulary at each position. Any number of ranks gives the same figures:\n\n"
     "    mpirun -n 2 --bind-to none palmgrove perplexity MODEL --text book.txt",
     {rows, sizeof rows / sizeof rows[0]},

@@ -1,9 +1,9 @@
 /* cmd_pileup.c - candidate variants to the pictures that a variant-calling request carries; no server, no weights.
  *
- * One site or array gives one file.  A VCF gives a folder: for each record one picture per alternative allele and, where
- * there are several, one per pair of them, as DeepVariant asks about them; pileups.tsv says which is which.  Records that
- * cannot be drawn for what they are (too near to the end of a contig, no alternative allele that is a sequence) are
- * counted; records that contradict the files end the run. */
+ * One site or array gives one file.  A VCF gives a folder: for each record one picture per alternative allele and,
+ * where there are several, one per pair of them, as DeepVariant asks about them; pileups.tsv says which is which.
+ * Records that cannot be drawn for what they are (too near to the end of a contig, no alternative allele that is a
+ * sequence) are counted; records that contradict the files end the run. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -23,14 +23,19 @@ typedef struct pileup_values {
 
 static const option_row rows[] = {
     {"bam", "FILE", OPTION_TEXT, AT(bam), NULL, "sorted, indexed BAM or CRAM", OPTION_NO_ENVIRONMENT},
-    {"reference", "FILE", OPTION_TEXT, AT(reference), NULL, "the FASTA file that the reads were aligned to, with its .fai", 0},
-    {"site", "CHROM:POS:REF:ALT", OPTION_TEXT, AT(site), NULL, "a candidate as a VCF would write it; two alternatives as G,T: both count as support",
-     OPTION_NO_ENVIRONMENT},
+    {"reference", "FILE", OPTION_TEXT, AT(reference), NULL,
+     "the FASTA file that the reads were aligned to, with its .fai", 0},
+    {"site", "CHROM:POS:REF:ALT", OPTION_TEXT, AT(site), NULL,
+     "a candidate as a VCF would write it; two alternatives as G,T: both count as support", OPTION_NO_ENVIRONMENT},
     {"vcf", "FILE", OPTION_TEXT, AT(vcf), NULL, "every record of a VCF or BCF", OPTION_NO_ENVIRONMENT},
-    {"array", "FILE", OPTION_TEXT, AT(array), NULL, "instead of reads: a .npy array of uint8 [100][221][6]", OPTION_NO_ENVIRONMENT},
-    {"output", "FILE", OPTION_TEXT, AT(output), NULL, "where the picture of --site or --array goes", OPTION_NO_ENVIRONMENT},
-    {"out-dir", "DIR", OPTION_TEXT, AT(out_dir), NULL, "where the pictures of --vcf and their list, pileups.tsv, go", OPTION_NO_ENVIRONMENT},
-    {"format", "FORMAT", OPTION_TEXT, AT(format), "png", "png: 224 x 224, for a model; npy: the array", OPTION_NO_ENVIRONMENT},
+    {"array", "FILE", OPTION_TEXT, AT(array), NULL, "instead of reads: a .npy array of uint8 [100][221][6]",
+     OPTION_NO_ENVIRONMENT},
+    {"output", "FILE", OPTION_TEXT, AT(output), NULL, "where the picture of --site or --array goes",
+     OPTION_NO_ENVIRONMENT},
+    {"out-dir", "DIR", OPTION_TEXT, AT(out_dir), NULL, "where the pictures of --vcf and their list, pileups.tsv, go",
+     OPTION_NO_ENVIRONMENT},
+    {"format", "FORMAT", OPTION_TEXT, AT(format), "png", "png: 224 x 224, for a model; npy: the array",
+     OPTION_NO_ENVIRONMENT},
     PILEUP_ROWS(pileup_values),
 };
 
@@ -102,7 +107,8 @@ static base_status draw_site(pileup_run *run, base_error *error)
     pileup_site site = {0};
     base_status status = pileup_site_parse(run->values->site, &site, error);
     if (status == BASE_OK && site.n_alts > 2)
-        status = base_fail(error, BASE_EINVAL, "a picture shows the support of one or two alternative alleles, not of %zu", site.n_alts);
+        status = base_fail(error, BASE_EINVAL,
+                           "a picture shows the support of one or two alternative alleles, not of %zu", site.n_alts);
     if (status == BASE_OK)
         status = pileup_draw(run->source, &site, 0, site.n_alts - 1, &run->rules, run->pileup, error);
     pileup_site_release(&site);
@@ -114,7 +120,8 @@ static base_status draw_site(pileup_run *run, base_error *error)
 enum { NAME_MAX_BYTES = 128, PATH_MAX_BYTES = 4096 };
 
 /* "000001-chr20-1000-1.png", or "-1-2" for a pair of alternatives; a contig may hold any character, a name may not. */
-static void name_picture(const pileup_run *run, const pileup_site *site, size_t first, size_t second, char out[NAME_MAX_BYTES])
+static void name_picture(const pileup_run *run, const pileup_site *site, size_t first, size_t second,
+                         char out[NAME_MAX_BYTES])
 {
     char contig[33], pair[24] = "";
     snprintf(contig, sizeof contig, "%s", site->contig);
@@ -123,11 +130,12 @@ static void name_picture(const pileup_run *run, const pileup_site *site, size_t 
             *c = '_';
     if (second != first)
         snprintf(pair, sizeof pair, "-%zu", second + 1);
-    snprintf(out, NAME_MAX_BYTES, "%06llu-%s-%lld-%zu%s.%s", run->n_records, contig, (long long)site->position + 1, first + 1, pair,
-             run->as_array ? "npy" : "png");
+    snprintf(out, NAME_MAX_BYTES, "%06llu-%s-%lld-%zu%s.%s", run->n_records, contig, (long long)site->position + 1,
+             first + 1, pair, run->as_array ? "npy" : "png");
 }
 
-static base_status draw_alternatives(pileup_run *run, const pileup_site *site, size_t first, size_t second, base_error *error)
+static base_status draw_alternatives(pileup_run *run, const pileup_site *site, size_t first, size_t second,
+                                     base_error *error)
 {
     char name[NAME_MAX_BYTES], path[PATH_MAX_BYTES];
     name_picture(run, site, first, second, name);
@@ -139,7 +147,8 @@ static base_status draw_alternatives(pileup_run *run, const pileup_site *site, s
     if (status != BASE_OK)
         return status;
     run->n_pictures++;
-    fprintf(run->list, "%s\t%s\t%lld\t%s\t%s", name, site->contig, (long long)site->position + 1, site->ref, site->alts[first]);
+    fprintf(run->list, "%s\t%s\t%lld\t%s\t%s", name, site->contig, (long long)site->position + 1, site->ref,
+            site->alts[first]);
     fprintf(run->list, second != first ? ",%s\n" : "\n", site->alts[second]);
     return BASE_OK;
 }
@@ -205,7 +214,8 @@ static base_status draw_vcf(pileup_run *run, base_error *error)
     if (status == BASE_OK)
         printf("%llu pictures of %llu records\n", run->n_pictures, run->n_records);
     if (status == BASE_OK && run->n_undrawn > 0)
-        fprintf(stderr, "palmgrove: warning: %llu records were not drawn; the first: %s\n", run->n_undrawn, run->first_undrawn.text);
+        fprintf(stderr, "palmgrove: warning: %llu records were not drawn; the first: %s\n", run->n_undrawn,
+                run->first_undrawn.text);
     return status;
 }
 
@@ -234,7 +244,8 @@ static const char *read_choices(pileup_run *run)
 static base_status work(pileup_run *run, base_error *error)
 {
     const pileup_values *v = run->values;
-    base_status status = v->array != NULL ? read_array(run, error) : pileup_open(v->bam, v->reference, &run->source, error);
+    base_status status =
+        v->array != NULL ? read_array(run, error) : pileup_open(v->bam, v->reference, &run->source, error);
     if (status == BASE_OK && v->vcf != NULL)
         return draw_vcf(run, error);
     if (status == BASE_OK && v->site != NULL)
@@ -261,12 +272,13 @@ static int run_pileup(void *opaque)
     return status == BASE_OK ? EXIT_DONE : EXIT_FAILED;
 }
 
-const command command_pileup = {"pileup",
-                                "--bam FILE --reference FILE --site CHROM:POS:REF:ALT --output FILE [options]",
-                                "reads around a candidate variant as a picture",
-                                "Draw the reads around a candidate variant as DeepVariant does (100 x 221 x 6) and lay them out as the "
-                                "picture of 224 x 224 pixels that a variant-calling request carries. With --vcf and --out-dir, do so for "
-                                "every record. docs/GENOMICS.md says what is drawn.",
-                                {rows, sizeof rows / sizeof rows[0]},
-                                sizeof(pileup_values),
-                                run_pileup};
+const command command_pileup = {
+    "pileup",
+    "--bam FILE --reference FILE --site CHROM:POS:REF:ALT --output FILE [options]",
+    "reads around a candidate variant as a picture",
+    "Draw the reads around a candidate variant as DeepVariant does (100 x 221 x 6) and lay them out as the "
+    "picture of 224 x 224 pixels that a variant-calling request carries. With --vcf and --out-dir, do so for "
+    "every record. docs/GENOMICS.md says what is drawn.",
+    {rows, sizeof rows / sizeof rows[0]},
+    sizeof(pileup_values),
+    run_pileup};

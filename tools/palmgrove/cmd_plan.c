@@ -1,6 +1,7 @@
 /* cmd_plan.c - what will fit and how fast it will be, before anyone asks Slurm for nodes.
  *
- * Three uses: a plan from figures (typed in, read from a file, or assumed); --measure, on the machines at hand, which writes such a file;
+ * Three uses: a plan from figures (typed in, read from a file, or assumed); --measure, on the machines at hand, which
+ * writes such a file;
  * --check, which measures, runs the model here and compares.  The last two run under mpirun. */
 #include <errno.h>
 #include <limits.h>
@@ -30,17 +31,21 @@ typedef struct plan_values {
 #define AT(field) offsetof(plan_values, field)
 
 static const option_row rows[] = {
-    {"model", "MODEL", OPTION_TEXT, AT(model), NULL, "a checkpoint, or a published model by name (--presets lists them)",
-     OPTION_POSITIONAL},
+    {"model", "MODEL", OPTION_TEXT, AT(model), NULL,
+     "a checkpoint, or a published model by name (--presets lists them)", OPTION_POSITIONAL},
     {"presets", NULL, OPTION_FLAG, AT(presets), NULL, "list the models known by name", OPTION_NO_ENVIRONMENT},
-    {"cluster", "FILE", OPTION_TEXT, AT(cluster), "", "what the machines can do, as --measure wrote it; options beside it win", 0},
+    {"cluster", "FILE", OPTION_TEXT, AT(cluster), "",
+     "what the machines can do, as --measure wrote it; options beside it win", 0},
     {"nodes", "N", OPTION_U32, AT(nodes), "0", "nodes; 0: the cluster file's, or 16", 0},
-    {"ranks-per-node", "N", OPTION_U32, AT(ranks_per_node), "0", "ranks of a node, best one for each NUMA domain; 0: the file's, or 2", 0},
+    {"ranks-per-node", "N", OPTION_U32, AT(ranks_per_node), "0",
+     "ranks of a node, best one for each NUMA domain; 0: the file's, or 2", 0},
     {"cores", "N", OPTION_U32, AT(cores), "0", "cores of a node; 0: the file's, or 64", 0},
     {"memory", "GB", OPTION_REAL, AT(memory), "0", "memory of a node; 0: the file's, or 512", 0},
-    {"memory-bandwidth", "GB/S", OPTION_REAL, AT(memory_bandwidth), "0", "what a node's cores read together; 0: the file's, or 400", 0},
+    {"memory-bandwidth", "GB/S", OPTION_REAL, AT(memory_bandwidth), "0",
+     "what a node's cores read together; 0: the file's, or 400", 0},
     {"flops", "GFLOP/S", OPTION_REAL, AT(flops), "0", "of one core, f32; 0: the file's kernel rates, or 80", 0},
-    {"network-bandwidth", "GB/S", OPTION_REAL, AT(network_bandwidth), "0", "of a node's link (100 Gbit/s: 12.5); 0: the file's, or 12.5", 0},
+    {"network-bandwidth", "GB/S", OPTION_REAL, AT(network_bandwidth), "0",
+     "of a node's link (100 Gbit/s: 12.5); 0: the file's, or 12.5", 0},
     {"network-latency", "US", OPTION_REAL, AT(network_latency), "0", "of one message; 0: the file's, or 5", 0},
     {"context", "N", OPTION_U32, AT(context), "0", "positions of a sequence; 0: the model's, at most 2048", 0},
     {"batch", "N", OPTION_U32, AT(batch), "16", "sequences at the same time", 0},
@@ -48,18 +53,22 @@ static const option_row rows[] = {
     {"answer", "N", OPTION_U32, AT(answer), "0", "tokens of an answer; 0: an eighth of the context", 0},
     {"step-tokens", "N", OPTION_U32, AT(step_tokens), "512", "tokens of one step", 0},
     {"image-slots", "N", OPTION_U32, AT(image_slots), "32", "encoded images kept at the same time", 0},
-    {"weights", "TYPE", OPTION_TEXT, AT(weights), "auto", "auto (as they are; published models: bf16), f32, f16, bf16, int8 or int4", 0},
+    {"weights", "TYPE", OPTION_TEXT, AT(weights), "auto",
+     "auto (as they are; published models: bf16), f32, f16, bf16, int8 or int4", 0},
     {"kv-type", "TYPE", OPTION_TEXT, AT(kv_type), "f32", "how keys and values are kept: f32, bf16 or int8", 0},
-    {"goal", "GOAL", OPTION_TEXT, AT(goal), "latency", "what the choice is best at: latency (one request) or throughput (a batch)", 0},
+    {"goal", "GOAL", OPTION_TEXT, AT(goal), "latency",
+     "what the choice is best at: latency (one request) or throughput (a batch)", 0},
     {"sbatch", "FILE", OPTION_TEXT, AT(sbatch), "", "write a batch script for the choice", OPTION_NO_ENVIRONMENT},
     {"launcher", "NAME", OPTION_TEXT, AT(launcher), "srun", "how the script starts ranks: srun (PMIx) or mpirun", 0},
     {"json", NULL, OPTION_FLAG, AT(json), NULL, "print one JSON object", 0},
-    {"measure", NULL, OPTION_FLAG, AT(measure), NULL, "under mpirun: measure these machines and print a cluster file", OPTION_NO_ENVIRONMENT},
-    {"check", NULL, OPTION_FLAG, AT(check), NULL, "under mpirun: measure, run MODEL on these ranks and compare with its plan",
+    {"measure", NULL, OPTION_FLAG, AT(measure), NULL, "under mpirun: measure these machines and print a cluster file",
      OPTION_NO_ENVIRONMENT},
+    {"check", NULL, OPTION_FLAG, AT(check), NULL,
+     "under mpirun: measure, run MODEL on these ranks and compare with its plan", OPTION_NO_ENVIRONMENT},
     {"tp", "N", OPTION_U32, AT(tp), "0", "with --check: tensor-parallel ranks; 0: as many as fit", 0},
     {"pp", "N", OPTION_U32, AT(pp), "0", "with --check: pipeline stages; 0: what is left of the ranks", 0},
-    {"threads", "N", OPTION_U32, AT(threads), "0", "with --measure and --check: threads of a rank; 0: its share of the cores", 0},
+    {"threads", "N", OPTION_U32, AT(threads), "0",
+     "with --measure and --check: threads of a rank; 0: its share of the cores", 0},
     {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "with --measure and --check: kernel set, as for serve", 0},
 };
 
@@ -101,7 +110,9 @@ static void subject_close(subject *s)
 static plan_demand demand_of(const plan_values *v, const arch *a)
 {
     uint32_t most = a->decoder.max_positions < 2048 ? a->decoder.max_positions : 2048;
-    plan_demand d = {.context = v->context != 0 ? v->context : most, .batch = v->batch, .step_tokens = v->step_tokens,
+    plan_demand d = {.context = v->context != 0 ? v->context : most,
+                     .batch = v->batch,
+                     .step_tokens = v->step_tokens,
                      .image_slots = a->has_tower ? v->image_slots : 0};
     d.prompt = v->prompt != 0 ? v->prompt : d.context / 3 + (d.context < 3);
     d.answer = v->answer != 0 ? v->answer : d.context / 8;
@@ -181,7 +192,8 @@ static base_status print_report(const plan_values *v, const plan_report *report,
 /* A relative path means something else to the script, which starts in another folder. */
 static const char *name_for_script(const subject *s, const char *name, char resolved[PATH_MAX])
 {
-    const char *path = s->checkpoint != NULL && s->checkpoint->format != CHECKPOINT_SYNTHETIC ? realpath(name, resolved) : NULL;
+    const char *path =
+        s->checkpoint != NULL && s->checkpoint->format != CHECKPOINT_SYNTHETIC ? realpath(name, resolved) : NULL;
     return path != NULL ? path : name;
 }
 
@@ -201,9 +213,15 @@ static base_status plan(const plan_values *v, recipe_kind recipe, plan_goal goal
         status = plan_table_make(&s.model, &cluster, &demand, goal, &table, error);
     if (status == BASE_OK) {
         const char *as_stored = s.checkpoint != NULL ? "as they are" : "bf16";
-        const plan_report report = {.name = name_for_script(&s, v->model, resolved), .is_preset = s.checkpoint == NULL,
-                                    .weights = recipe != RECIPE_AUTO ? v->weights : as_stored, .is_packing = recipe != RECIPE_AUTO,
-                                    .model = &s.model, .cluster = &cluster, .demand = &demand, .goal = goal, .table = &table};
+        const plan_report report = {.name = name_for_script(&s, v->model, resolved),
+                                    .is_preset = s.checkpoint == NULL,
+                                    .weights = recipe != RECIPE_AUTO ? v->weights : as_stored,
+                                    .is_packing = recipe != RECIPE_AUTO,
+                                    .model = &s.model,
+                                    .cluster = &cluster,
+                                    .demand = &demand,
+                                    .goal = goal,
+                                    .table = &table};
         status = print_report(v, &report, error);
         if (status == BASE_OK && v->sbatch[0] != '\0')
             status = write_script(v, &report, error);
@@ -236,11 +254,13 @@ static base_status measure(const plan_values *v, par_world *world, uint32_t n_th
     return status;
 }
 
-static base_status check(const plan_values *v, recipe_kind recipe, par_world *world, uint32_t n_threads, base_error *error)
+static base_status check(const plan_values *v, recipe_kind recipe, par_world *world, uint32_t n_threads,
+                         base_error *error)
 {
     plan_cluster cluster;
     base_status status = par_world_agree(world, cluster_of(v, &cluster, error), error);
-    plan_check_options options = {.model = v->model, .recipe = recipe, .tp = v->tp, .pp = v->pp, .prompt = v->prompt, .json = v->json};
+    plan_check_options options = {
+        .model = v->model, .recipe = recipe, .tp = v->tp, .pp = v->pp, .prompt = v->prompt, .json = v->json};
     model_kv_type_find(v->kv_type, &options.kv_type); /* check_words knows it */
     return status == BASE_OK ? plan_check(world, n_threads, &cluster, &options, say, error) : status;
 }
@@ -284,7 +304,8 @@ static base_status check_words(const plan_values *v, recipe_kind *recipe, plan_g
     if (v->model == NULL && !v->measure)
         return base_fail(error, BASE_EINVAL, "no model; name a checkpoint or one of --presets");
     if (!recipe_kind_find(v->weights, recipe))
-        return base_fail(error, BASE_EINVAL, "unknown weights '%s'; known are auto, f32, f16, bf16, int8, int4", v->weights);
+        return base_fail(error, BASE_EINVAL, "unknown weights '%s'; known are auto, f32, f16, bf16, int8, int4",
+                         v->weights);
     model_kv_type kv_type;
     if (!model_kv_type_find(v->kv_type, &kv_type))
         return base_fail(error, BASE_EINVAL, "unknown kv-type '%s'; known are f32, bf16, int8", v->kv_type);
@@ -313,17 +334,18 @@ static int run(void *opaque)
     return error.text[0] != '\0' ? complain(status, &error) : EXIT_FAILED; /* nothing fits: the report said so */
 }
 
-const command command_plan = {"plan",
-                              "MODEL [options]",
-                              "what a model needs on a cluster, in every layout, and which layout to take",
-                              "Print for every split of the ranks into tensor-parallel groups and pipeline stages what the largest rank "
-                              "holds, what is sent for each token, and how long a prompt and a token take, for one sequence and for a "
-                              "full batch; then the choice, its reason, and why the others were refused.\n\n"
-                              "    palmgrove plan palm-540b --weights int4 --nodes 16 --memory 512\n"
-                              "    mpirun -n 32 palmgrove plan --measure > cluster.json\n"
-                              "    palmgrove plan MODEL --cluster cluster.json --sbatch run.sh\n\n"
-                              "Figures that nobody gave are assumed and printed. The formulas stand in docs/PLANNING.md. Exits with 1 "
-                              "when nothing fits.",
-                              {rows, sizeof rows / sizeof rows[0]},
-                              sizeof(plan_values),
-                              run};
+const command command_plan = {
+    "plan",
+    "MODEL [options]",
+    "what a model needs on a cluster, in every layout, and which layout to take",
+    "Print for every split of the ranks into tensor-parallel groups and pipeline stages what the largest rank "
+    "holds, what is sent for each token, and how long a prompt and a token take, for one sequence and for a "
+    "full batch; then the choice, its reason, and why the others were refused.\n\n"
+    "    palmgrove plan palm-540b --weights int4 --nodes 16 --memory 512\n"
+    "    mpirun -n 32 palmgrove plan --measure > cluster.json\n"
+    "    palmgrove plan MODEL --cluster cluster.json --sbatch run.sh\n\n"
+    "Figures that nobody gave are assumed and printed. The formulas stand in docs/PLANNING.md. Exits with 1 "
+    "when nothing fits.",
+    {rows, sizeof rows / sizeof rows[0]},
+    sizeof(plan_values),
+    run};

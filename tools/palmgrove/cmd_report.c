@@ -1,4 +1,5 @@
-/* cmd_report.c - a report about an image, or about several views of one study: a task that answers in text, with its fields. */
+/* cmd_report.c - a report about an image, or about several views of one study: a task that answers in text, with its
+ * fields. */
 #include "tools/palmgrove/console_task.h"
 
 #include <stdlib.h>
@@ -12,12 +13,12 @@ typedef struct report_values {
 } report_values;
 
 static const option_row rows[] = {
-    {"image", "IMAGE", OPTION_LIST, offsetof(report_values, images), NULL, "an image file; several when the task takes several",
-     OPTION_POSITIONAL | OPTION_REQUIRED | OPTION_NO_ENVIRONMENT},
+    {"image", "IMAGE", OPTION_LIST, offsetof(report_values, images), NULL,
+     "an image file; several when the task takes several", OPTION_POSITIONAL | OPTION_REQUIRED | OPTION_NO_ENVIRONMENT},
     {"indication", "TEXT", OPTION_TEXT, offsetof(report_values, indication), NULL, "the reason for the study",
      OPTION_NO_ENVIRONMENT},
-    {"view", "VIEW", OPTION_LIST, offsetof(report_values, views), NULL, "how the image was taken: PA, AP; one for each image",
-     OPTION_NO_ENVIRONMENT},
+    {"view", "VIEW", OPTION_LIST, offsetof(report_values, views), NULL,
+     "how the image was taken: PA, AP; one for each image", OPTION_NO_ENVIRONMENT},
     CONSOLE_IMAGE_ROWS(report_values),
     CONSOLE_TASK_ROWS(report_values, "report"),
     CONSOLE_ROWS(report_values),

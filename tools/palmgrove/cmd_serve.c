@@ -46,7 +46,8 @@ typedef struct serve_values {
 static const option_row rows[] = {
     {"model", "MODEL", OPTION_TEXT, AT(model), NULL, "directory of the checkpoint",
      OPTION_POSITIONAL | OPTION_REQUIRED},
-    {"mmproj", "FILE", OPTION_TEXT, AT(mmproj), NULL, "the vision tower of a GGUF decoder; a directory's only *mmproj*.gguf is taken unasked", 0},
+    {"mmproj", "FILE", OPTION_TEXT, AT(mmproj), NULL,
+     "the vision tower of a GGUF decoder; a directory's only *mmproj*.gguf is taken unasked", 0},
     {"tp", "N", OPTION_U32, AT(tp), "0", "tensor-parallel ranks of a stage; 0: as many as fit", 0},
     {"pp", "N", OPTION_U32, AT(pp), "0", "pipeline stages; 0: what is left of the ranks", 0},
     {"threads", "N", OPTION_U32, AT(threads), "0", "threads of a rank; 0: its share of the allowed cores", 0},
@@ -65,26 +66,38 @@ static const option_row rows[] = {
     {"prefix-cache", "WHEN", OPTION_TEXT, AT(prefix_cache), "on",
      "keep what was computed for a prompt, for others that begin alike: on, off; answers are the same", 0},
     {"speculate", "TOKENS", OPTION_TEXT, AT(speculate), "auto",
-     "guess tokens ahead and verify them in one step: auto (as many as pay), off, or so many at most; answers are the same", 0},
+     "guess tokens ahead and verify them in one step: auto (as many as pay), off, or so many at most; answers are the "
+     "same",
+     0},
     {"draft", "MODEL", OPTION_TEXT, AT(draft), NULL,
-     "a small model with the same vocabulary that guesses for --speculate where looking up finds less; it takes memory of the ranks of stage 0", 0},
+     "a small model with the same vocabulary that guesses for --speculate where looking up finds less; it takes memory "
+     "of the ranks of stage 0",
+     0},
     {"draft-weights", "TYPE", OPTION_TEXT, AT(draft_weights), "auto", "type of its matrices, as --weights", 0},
     {"intake-threads", "N", OPTION_U32, AT(intake_threads), "1", "threads that decode images and text of requests", 0},
     {"message-bytes", "N", OPTION_U32, AT(message_bytes), "33554432", "largest request", 0},
     {"image-pixels", "N", OPTION_U64, AT(image_pixels), "67108864", "largest image", 0},
-    {"task-dir", "DIR", OPTION_TEXT, AT(task_dir), NULL, "a directory of the site's own task files, beside the built-in ones", 0},
+    {"task-dir", "DIR", OPTION_TEXT, AT(task_dir), NULL,
+     "a directory of the site's own task files, beside the built-in ones", 0},
     {"chat", "NAME", OPTION_TEXT, AT(chat), "auto",
      "frame of chat requests: auto (the model's own), chatml, llama3, gemma, mistral, mistral-v3, llama2, none", 0},
-    {"weights", "TYPE", OPTION_TEXT, AT(weights), "auto", "type of the matrices: auto (the checkpoint's own), f32, f16, bf16, int8, int4",
-     0},
+    {"weights", "TYPE", OPTION_TEXT, AT(weights), "auto",
+     "type of the matrices: auto (the checkpoint's own), f32, f16, bf16, int8, int4", 0},
     {"importance", "FILE", OPTION_TEXT, AT(importance), NULL, "what palmgrove calibrate measured, for better int4", 0},
     {"activations", "TYPE", OPTION_TEXT, AT(activations), "int8",
-     "what weights are multiplied with: int8 (faster: 8 bits before int8 and int4 weights, bf16 before bf16 ones) or f32; docs/QUANTISATION.md has the price", 0},
+     "what weights are multiplied with: int8 (faster: 8 bits before int8 and int4 weights, bf16 before bf16 ones) or "
+     "f32; docs/QUANTISATION.md has the price",
+     0},
     {"kv-type", "TYPE", OPTION_TEXT, AT(kv_type), "f32",
-     "how keys and values are kept: f32, bf16 (half the memory) or int8 (a quarter); docs/QUANTISATION.md has the price", 0},
+     "how keys and values are kept: f32, bf16 (half the memory) or int8 (a quarter); docs/QUANTISATION.md has the "
+     "price",
+     0},
     {"wire", "TYPE", OPTION_TEXT, AT(wire), "exact",
-     "how sums travel between nodes: exact, or bf16: fewer bytes, but answers then depend on the layout; docs/OPERATIONS.md", 0},
-    {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512, avx512-bf16, neon, neon-dot", 0},
+     "how sums travel between nodes: exact, or bf16: fewer bytes, but answers then depend on the layout; "
+     "docs/OPERATIONS.md",
+     0},
+    {"isa", "NAME", OPTION_TEXT, AT(isa), "auto", "kernel set: auto, ref, avx2, avx512, avx512-bf16, neon, neon-dot",
+     0},
     {"insecure", NULL, OPTION_FLAG, AT(insecure), NULL, "allow an endpoint that other machines can reach, unencrypted",
      0},
     {"log-content", NULL, OPTION_FLAG, AT(log_content), NULL,
@@ -97,7 +110,8 @@ static const option_row rows[] = {
     {"huge-pages", "WHEN", OPTION_TEXT, AT(huge_pages), "auto",
      "memory in huge pages: auto (transparent ones), on (the reserved pool first), off", 0},
     {"trace", "FILE", OPTION_TEXT, AT(trace), NULL,
-     "at the end write what every rank did when, for Perfetto or chrome://tracing, and log where each rank's time went", 0},
+     "at the end write what every rank did when, for Perfetto or chrome://tracing, and log where each rank's time went",
+     0},
     {"no-pin", NULL, OPTION_FLAG, AT(no_pin), NULL, "do not bind threads and memory to cores", 0},
 };
 
@@ -162,9 +176,11 @@ static base_status read_thrift(const serve_values *values, coord_options *option
     else if (values->speculate[0] >= '1' && values->speculate[0] <= '9' && *end == '\0' && n <= COORD_SPECULATE_MAX)
         options->speculate = (uint32_t)n;
     else if (strcmp(values->speculate, "off") != 0)
-        return base_fail(error, BASE_EINVAL, "unknown speculate '%.40s'; known are auto, off, 1 to %u", values->speculate, COORD_SPECULATE_MAX);
+        return base_fail(error, BASE_EINVAL, "unknown speculate '%.40s'; known are auto, off, 1 to %u",
+                         values->speculate, COORD_SPECULATE_MAX);
     if (options->speculate == 0 && values->draft != NULL)
-        return base_fail(error, BASE_EINVAL, "--draft '%.100s' guesses nothing with --speculate off; leave one of them out", values->draft);
+        return base_fail(error, BASE_EINVAL,
+                         "--draft '%.100s' guesses nothing with --speculate off; leave one of them out", values->draft);
     return BASE_OK;
 }
 
@@ -231,9 +247,12 @@ static base_status run_worker(par_world *world, const serve_values *values, void
 {
     shard_recipe recipe = {0}, draft_recipe = {0};
     if (!recipe_kind_find(values->weights, &recipe.kind)) /* the same on every rank */
-        return base_fail(error, BASE_EINVAL, "unknown weights '%.40s'; known are auto, f32, f16, bf16, int8, int4", values->weights);
+        return base_fail(error, BASE_EINVAL, "unknown weights '%.40s'; known are auto, f32, f16, bf16, int8, int4",
+                         values->weights);
     if (!recipe_kind_find(values->draft_weights, &draft_recipe.kind))
-        return base_fail(error, BASE_EINVAL, "unknown draft-weights '%.40s'; known are auto, f32, f16, bf16, int8, int4", values->draft_weights);
+        return base_fail(error, BASE_EINVAL,
+                         "unknown draft-weights '%.40s'; known are auto, f32, f16, bf16, int8, int4",
+                         values->draft_weights);
     model_numerics numerics = {0};
     if (!model_activations_find(values->activations, &numerics.activations))
         return base_fail(error, BASE_EINVAL, "unknown activations '%.40s'; known are f32, int8", values->activations);

@@ -28,16 +28,20 @@ static const option_row rows[] = {
     {"model", "MODEL", OPTION_TEXT, AT(model), NULL,
      "a Hugging Face directory, a GGUF file, synthetic:NAME[,layers=N]; with --verify alone, a directory of shards",
      OPTION_POSITIONAL | OPTION_REQUIRED},
-    {"mmproj", "FILE", OPTION_TEXT, AT(mmproj), NULL, "the vision tower of a GGUF decoder; a directory's only *mmproj*.gguf is taken unasked", 0},
-    {"output", "DIR", OPTION_TEXT, AT(output), NULL, "where the shards go; made when it is not there", OPTION_NO_ENVIRONMENT},
+    {"mmproj", "FILE", OPTION_TEXT, AT(mmproj), NULL,
+     "the vision tower of a GGUF decoder; a directory's only *mmproj*.gguf is taken unasked", 0},
+    {"output", "DIR", OPTION_TEXT, AT(output), NULL, "where the shards go; made when it is not there",
+     OPTION_NO_ENVIRONMENT},
     {"tp", "N", OPTION_U32, AT(tp), "1", "tensor-parallel ranks of a stage", 0},
     {"pp", "N", OPTION_U32, AT(pp), "1", "pipeline stages", 0},
     {"weights", "TYPE", OPTION_TEXT, AT(weights), "auto", "auto (as they are), f32, f16, bf16, int8 or int4", 0},
-    {"importance", "FILE", OPTION_TEXT, AT(importance), NULL, "what palmgrove calibrate measured, for better int8 and int4", 0},
+    {"importance", "FILE", OPTION_TEXT, AT(importance), NULL,
+     "what palmgrove calibrate measured, for better int8 and int4", 0},
     {"max-memory", "SIZE", OPTION_TEXT, AT(max_memory), "2GiB", "memory that a process may use: 512MiB, 2GiB ...", 0},
-    {"threads", "N", OPTION_U32, AT(threads), "0", "threads that pack; 0: the allowed cores, shared among the processes", 0},
-    {"verify", NULL, OPTION_FLAG, AT(verify), NULL, "read everything back and compare the checksums; without --output, that only",
-     OPTION_NO_ENVIRONMENT},
+    {"threads", "N", OPTION_U32, AT(threads), "0",
+     "threads that pack; 0: the allowed cores, shared among the processes", 0},
+    {"verify", NULL, OPTION_FLAG, AT(verify), NULL,
+     "read everything back and compare the checksums; without --output, that only", OPTION_NO_ENVIRONMENT},
     {"quiet", NULL, OPTION_FLAG, AT(quiet), NULL, "no progress", 0},
 };
 
@@ -70,7 +74,8 @@ typedef struct progress {
 static void print_time(double seconds)
 {
     if (seconds >= 3600)
-        fprintf(stderr, "%.0f h %.0f min", (double)(long)(seconds / 3600), (seconds - 3600 * (double)(long)(seconds / 3600)) / 60);
+        fprintf(stderr, "%.0f h %.0f min", (double)(long)(seconds / 3600),
+                (seconds - 3600 * (double)(long)(seconds / 3600)) / 60);
     else if (seconds >= 60)
         fprintf(stderr, "%.0f min %.0f s", (double)(long)(seconds / 60), seconds - 60 * (double)(long)(seconds / 60));
     else
@@ -89,8 +94,9 @@ static void show_progress(void *context, uint64_t done, uint64_t total)
         return;
     p->shown_us = now;
     double seconds = (double)(now - p->begun_us) / 1e6, rate = seconds > 0 ? (double)(done - p->begun_at) / seconds : 0;
-    fprintf(stderr, "%s%s %.2f of %.2f GB, %.0f %%, %.0f MB/s", p->has_terminal ? "\r\033[K" : "", p->what, (double)done / 1e9,
-            (double)total / 1e9, total > 0 ? 100.0 * (double)done / (double)total : 100.0, rate / 1e6);
+    fprintf(stderr, "%s%s %.2f of %.2f GB, %.0f %%, %.0f MB/s", p->has_terminal ? "\r\033[K" : "", p->what,
+            (double)done / 1e9, (double)total / 1e9, total > 0 ? 100.0 * (double)done / (double)total : 100.0,
+            rate / 1e6);
     if (rate > 0 && done < total) {
         fprintf(stderr, ", ");
         print_time((double)(total - done) / rate);
@@ -101,7 +107,8 @@ static void show_progress(void *context, uint64_t done, uint64_t total)
 
 static progress progress_of(const shard_values *values, const char *what)
 {
-    return (progress){.shown = !values->quiet && launch_is_first_rank(), .has_terminal = isatty(STDERR_FILENO) != 0, .what = what};
+    return (progress){
+        .shown = !values->quiet && launch_is_first_rank(), .has_terminal = isatty(STDERR_FILENO) != 0, .what = what};
 }
 
 static void print_note(void *context, const char *text)
@@ -160,7 +167,8 @@ static uint32_t default_threads(const par_world *world)
 /* The steps that rank 0 does alone stand between agreements: nobody runs ahead of it. */
 static base_status write_set(par_world *world, shard_writer *writer, base_error *error)
 {
-    uint32_t rank = world != NULL ? (uint32_t)par_world_rank(world) : 0, n = world != NULL ? (uint32_t)par_world_size(world) : 1;
+    uint32_t rank = world != NULL ? (uint32_t)par_world_rank(world) : 0,
+             n = world != NULL ? (uint32_t)par_world_size(world) : 1;
     base_status status = agree(world, rank == 0 ? shard_writer_prepare(writer, error) : BASE_OK, error);
     if (status == BASE_OK)
         status = agree(world, shard_writer_run(writer, rank, n, error), error);
@@ -173,13 +181,14 @@ static void print_plan(const shard_values *values, const shard_writer *writer)
 {
     if (values->quiet || !launch_is_first_rank())
         return;
-    fprintf(stderr, "%u files, %.2f GB; at most %.0f MiB of memory and %u thread%s a process\n", values->tp * values->pp,
-            (double)shard_writer_bytes(writer) / 1e9, (double)shard_writer_memory(writer) / 1048576.0, shard_writer_threads(writer),
+    fprintf(stderr, "%u files, %.2f GB; at most %.0f MiB of memory and %u thread%s a process\n",
+            values->tp * values->pp, (double)shard_writer_bytes(writer) / 1e9,
+            (double)shard_writer_memory(writer) / 1048576.0, shard_writer_threads(writer),
             shard_writer_threads(writer) == 1 ? "" : "s");
 }
 
-static base_status shard_model(const shard_values *values, par_world *world, const shard_checkpoint *from, shard_recipe *recipe,
-                               base_error *error)
+static base_status shard_model(const shard_values *values, par_world *world, const shard_checkpoint *from,
+                               shard_recipe *recipe, base_error *error)
 {
     progress p = progress_of(values, "written");
     shard_write_options options = {.dir = values->output,
@@ -205,8 +214,8 @@ static base_status shard_model(const shard_values *values, par_world *world, con
     return status;
 }
 
-static base_status open_all(const shard_values *values, shard_checkpoint **from, shard_importance **importance, shard_recipe *recipe,
-                            base_error *error)
+static base_status open_all(const shard_values *values, shard_checkpoint **from, shard_importance **importance,
+                            shard_recipe *recipe, base_error *error)
 {
     if (!recipe_kind_find(values->weights, &recipe->kind))
         return base_fail(error, BASE_EINVAL, "unknown type '%.40s'; --weights takes auto, f32, f16, bf16, int8 or int4",
@@ -239,7 +248,8 @@ static int run(void *opaque)
     par_world *world = NULL;
     if (values->output == NULL && !values->verify) {
         if (launch_is_first_rank())
-            command_complain("--output DIR says where the shards go (or --verify that MODEL is a directory of shards to check)");
+            command_complain(
+                "--output DIR says where the shards go (or --verify that MODEL is a directory of shards to check)");
         return EXIT_USAGE;
     }
     base_status status = open_world(&world, &error);
@@ -252,8 +262,8 @@ static int run(void *opaque)
         else if (values->verify)
             code = verify(values, values->output != NULL ? values->output : values->model);
         else if (!values->quiet)
-            printf("%s is ready: mpirun -n %u palmgrove serve %s --tp %u --pp %u\n", values->output, values->tp * values->pp,
-                   values->output, values->tp, values->pp);
+            printf("%s is ready: mpirun -n %u palmgrove serve %s --tp %u --pp %u\n", values->output,
+                   values->tp * values->pp, values->output, values->tp, values->pp);
     }
     par_world_close(&world);
     return code;
@@ -263,8 +273,10 @@ const command command_shard = {
     "shard",
     "MODEL --output DIR [options]",
     "cut a model into packed files, one per rank",
-    "Write a model of any size as packed weights, one file per rank of a layout, through bounded memory, with a manifest and the "
-    "tokenizer beside them. A rank maps its file and computes from it. An interrupted run goes on where it stopped when the same command "
+    "Write a model of any size as packed weights, one file per rank of a layout, through bounded memory, with a "
+    "manifest and the "
+    "tokenizer beside them. A rank maps its file and computes from it. An interrupted run goes on where it stopped "
+    "when the same command "
     "is given again; the manifest is written last, so an unfinished set is never taken for a whole one.\n\n"
     "    palmgrove shard MODEL --tp 2 --pp 4 --weights int4 --output DIR\n"
     "    palmgrove shard DIR --verify\n\n"

@@ -1,4 +1,5 @@
-/* cmd_task.c - the tasks that can be asked: which there are, what they want, and whether a site's own file is right.  No server.
+/* cmd_task.c - the tasks that can be asked: which there are, what they want, and whether a site's own file is right. No
+ * server.
  */
 #include <math.h>
 #include <stdio.h>
@@ -156,7 +157,8 @@ static int show(const task_set *set, const task_values *values)
     print_answer(t);
     printf("\ninstruction\n  %s\nquery\n  %s\n", t->instruction[0] != '\0' ? t->instruction : "(none)", t->query);
     for (size_t i = 0; i < t->n_exemplars; i++)
-        printf("%s  answered '%s'\n", i == 0 ? "exemplars (unless the model brings its own)\n" : "", t->exemplars[i].answer);
+        printf("%s  answered '%s'\n", i == 0 ? "exemplars (unless the model brings its own)\n" : "",
+               t->exemplars[i].answer);
     print_published(t);
     return EXIT_DONE;
 }
@@ -206,12 +208,12 @@ static int run(void *opaque)
     return code;
 }
 
-const command command_task = {
-    "task",
-    "list | show NAME | check FILE...",
-    "the tasks that can be asked, and checks of a site's own",
-    "List the tasks, built in and of --task-dir; show what one asks, wants and measures; or check task files: a fault is "
-    "told with file, line, column and cause. docs/TASKS.md says how a task is written.",
-    {rows, sizeof rows / sizeof rows[0]},
-    sizeof(task_values),
-    run};
+const command command_task = {"task",
+                              "list | show NAME | check FILE...",
+                              "the tasks that can be asked, and checks of a site's own",
+                              "List the tasks, built in and of --task-dir; show what one asks, wants and measures; or "
+                              "check task files: a fault is "
+                              "told with file, line, column and cause. docs/TASKS.md says how a task is written.",
+                              {rows, sizeof rows / sizeof rows[0]},
+                              sizeof(task_values),
+                              run};

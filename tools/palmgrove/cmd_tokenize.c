@@ -1,7 +1,7 @@
 /* cmd_tokenize.c - lines of text to lines of token ids, with a model's own tokenizer; no server, no weights.
  *
- * A line ends at a newline byte (or, --null, a NUL), which is not a part of it; other control characters are.  Bytes that are not UTF-8 are read as
- * U+FFFD (text_repair), as the reference tokenizers' callers do. */
+ * A line ends at a newline byte (or, --null, a NUL), which is not a part of it; other control characters are.  Bytes
+ * that are not UTF-8 are read as U+FFFD (text_repair), as the reference tokenizers' callers do. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +17,16 @@ typedef struct tokenize_values {
 #define AT(field) offsetof(tokenize_values, field)
 
 static const option_row rows[] = {
-    {"model", "MODEL", OPTION_TEXT, AT(model), NULL, "directory of a model, or a GGUF file", OPTION_POSITIONAL | OPTION_REQUIRED},
-    {"special", NULL, OPTION_FLAG, AT(special), NULL, "read control tokens (\"<|im_end|>\") as such; else they are text",
-     OPTION_NO_ENVIRONMENT},
-    {"start", NULL, OPTION_FLAG, AT(start), NULL, "begin each line with what the model's prompts begin with (BOS), if anything",
-     OPTION_NO_ENVIRONMENT},
+    {"model", "MODEL", OPTION_TEXT, AT(model), NULL, "directory of a model, or a GGUF file",
+     OPTION_POSITIONAL | OPTION_REQUIRED},
+    {"special", NULL, OPTION_FLAG, AT(special), NULL,
+     "read control tokens (\"<|im_end|>\") as such; else they are text", OPTION_NO_ENVIRONMENT},
+    {"start", NULL, OPTION_FLAG, AT(start), NULL,
+     "begin each line with what the model's prompts begin with (BOS), if anything", OPTION_NO_ENVIRONMENT},
     {"null", NULL, OPTION_FLAG, AT(null), NULL, "lines of input end with a NUL byte, so that they may hold newlines",
      OPTION_NO_ENVIRONMENT},
-    {"pieces", NULL, OPTION_FLAG, AT(pieces), NULL, "print each id's piece too, as id=\"piece\"", OPTION_NO_ENVIRONMENT},
+    {"pieces", NULL, OPTION_FLAG, AT(pieces), NULL, "print each id's piece too, as id=\"piece\"",
+     OPTION_NO_ENVIRONMENT},
 };
 
 /* A quoted piece: what is no printable ASCII as \xNN, so that a line stays a line. */
@@ -49,8 +51,8 @@ static void print_piece(const text_tokenizer *tokenizer, int32_t id)
     putchar('"');
 }
 
-static base_status tokenize_line(const text_tokenizer *tokenizer, const tokenize_values *values, const char *line, size_t size,
-                                 base_buf *text, text_ids *ids, base_error *error)
+static base_status tokenize_line(const text_tokenizer *tokenizer, const tokenize_values *values, const char *line,
+                                 size_t size, base_buf *text, text_ids *ids, base_error *error)
 {
     base_buf_clear(text);
     text_repair(line, size, text);
@@ -112,13 +114,14 @@ static int run(void *opaque)
     return status == BASE_OK ? EXIT_DONE : EXIT_FAILED;
 }
 
-const command command_tokenize = {
-    "tokenize",
-    "MODEL [options]",
-    "turn lines of text into token ids",
-    "Read lines from standard input and print the ids of each on a line, with the tokenizer of MODEL: tokenizer.model, tokenizer.json or "
-    "the vocabulary of a GGUF file. Nothing is added to a line unless --start is said. Bytes that are not UTF-8 count as U+FFFD:\n\n"
-    "    echo \"No pneumothorax.\" | palmgrove tokenize models/phantom --pieces",
-    {rows, sizeof rows / sizeof rows[0]},
-    sizeof(tokenize_values),
-    run};
+const command command_tokenize = {"tokenize",
+                                  "MODEL [options]",
+                                  "turn lines of text into token ids",
+                                  "Read lines from standard input and print the ids of each on a line, with the "
+                                  "tokenizer of MODEL: tokenizer.model, tokenizer.json or "
+                                  "the vocabulary of a GGUF file. Nothing is added to a line unless --start is said. "
+                                  "Bytes that are not UTF-8 count as U+FFFD:\n\n"
+                                  "    echo \"No pneumothorax.\" | palmgrove tokenize models/phantom --pieces",
+                                  {rows, sizeof rows / sizeof rows[0]},
+                                  sizeof(tokenize_values),
+                                  run};

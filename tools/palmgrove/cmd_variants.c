@@ -1,14 +1,15 @@
 /* cmd_variants.c - genotypes of candidate variants: a picture of the reads around each site (coordinator/genomics), the
  * likelihood of the answers "0", "1" and "2" copies after it, and a VCF.
  *
- * Workers with a connection and open files of their own take the sites in the order of the input VCF.  Their lines wait in a
- * ring, each in the place of its site, until all before them are written: the output has the order of the input, however many are
- * in flight.
+ * Workers with a connection and open files of their own take the sites in the order of the input VCF.  Their lines wait
+ * in a ring, each in the place of its site, until all before them are written: the output has the order of the input,
+ * however many are in flight.
  *
  *     sites:   written ... | next_write ... next_read |
  *     ring:    lines[site % RING]; a worker that is RING ahead of the first unwritten site waits
  *
- * The output is written beside its place and renamed at the end, so that a run that broke off leaves no half of a VCF. */
+ * The output is written beside its place and renamed at the end, so that a run that broke off leaves no half of a VCF.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -36,11 +37,12 @@ typedef struct variants_values {
 
 static const option_row rows[] = {
     {"bam", "FILE", OPTION_TEXT, AT(bam), NULL, "sorted, indexed BAM or CRAM", OPTION_REQUIRED | OPTION_NO_ENVIRONMENT},
-    {"reference", "FILE", OPTION_TEXT, AT(reference), NULL, "the FASTA file that the reads were aligned to, with its .fai",
-     OPTION_REQUIRED},
+    {"reference", "FILE", OPTION_TEXT, AT(reference), NULL,
+     "the FASTA file that the reads were aligned to, with its .fai", OPTION_REQUIRED},
     {"vcf", "FILE", OPTION_TEXT, AT(vcf), NULL, "the candidates, VCF or BCF; their genotypes are not read",
      OPTION_REQUIRED | OPTION_NO_ENVIRONMENT},
-    {"output", "FILE", OPTION_TEXT, AT(output), NULL, "the VCF to write; otherwise standard output", OPTION_NO_ENVIRONMENT},
+    {"output", "FILE", OPTION_TEXT, AT(output), NULL, "the VCF to write; otherwise standard output",
+     OPTION_NO_ENVIRONMENT},
     {"sample", "NAME", OPTION_TEXT, AT(sample), "SAMPLE", "the sample's name in the VCF", OPTION_NO_ENVIRONMENT},
     {"in-flight", "N", OPTION_U32, AT(in_flight), "8", "sites that are asked about at the same time, 1 to 64", 0},
     {"answer-begin", "TEXT", OPTION_TEXT, AT(answer_begin), "",
@@ -144,9 +146,11 @@ static bool judge(worker *w, const base_buf *png, genotype_picture *picture)
 
 /* ---- one site ---- */
 
-/* Draw and judge one picture after the other.  BASE_EUNSUPPORTED: the site cannot be drawn; BASE_ECANCELED: the run was stopped.
+/* Draw and judge one picture after the other.  BASE_EUNSUPPORTED: the site cannot be drawn; BASE_ECANCELED: the run was
+ * stopped.
  */
-static base_status judge_pictures(worker *w, const pileup_site *site, genotype_picture *pictures, size_t *n, base_error *error)
+static base_status judge_pictures(worker *w, const pileup_site *site, genotype_picture *pictures, size_t *n,
+                                  base_error *error)
 {
     for (size_t first = 0; first < site->n_alts; first++)
         for (size_t second = first; second < site->n_alts; second++) {
@@ -181,8 +185,9 @@ static bool call_site(worker *w, const pileup_site *site, base_buf *out)
     genotype_call call;
     size_t n = 0;
     base_error error = {0};
-    base_status status =
-        site->n_alts == 0 || site->n_alts > GENOTYPE_ALTS_MAX ? BASE_EUNSUPPORTED : judge_pictures(w, site, pictures, &n, &error);
+    base_status status = site->n_alts == 0 || site->n_alts > GENOTYPE_ALTS_MAX
+                             ? BASE_EUNSUPPORTED
+                             : judge_pictures(w, site, pictures, &n, &error);
     bool drawn = status == BASE_OK;
     if (!drawn && status != BASE_EUNSUPPORTED) {
         if (status != BASE_ECANCELED)
@@ -192,7 +197,8 @@ static bool call_site(worker *w, const pileup_site *site, base_buf *out)
     if (drawn)
         genotype_merge(site->n_alts, pictures, n, &call);
     count(w->run, drawn ? &call : NULL);
-    genotype_write_record(site->contig, site->position + 1, site->ref, site->alts, site->n_alts, drawn ? &call : NULL, out);
+    genotype_write_record(site->contig, site->position + 1, site->ref, site->alts, site->n_alts, drawn ? &call : NULL,
+                          out);
     if (out->failed)
         stop(w->run, EXIT_FAILED, "out of memory");
     return !out->failed;
@@ -269,7 +275,8 @@ static base_status read_fai(const char *reference, base_buf *out, base_error *er
     if (status == BASE_ENOTFOUND)
         return base_fail(error, status, "there is no '%.200s'; make it with `samtools faidx`", path);
     base_buf_put_u8(out, 0);
-    return status == BASE_OK && out->failed ? base_fail(error, BASE_ENOMEM, "out of memory for '%.200s'", path) : status;
+    return status == BASE_OK && out->failed ? base_fail(error, BASE_ENOMEM, "out of memory for '%.200s'", path)
+                                            : status;
 }
 
 static base_status open_output(variants_run *run, base_error *error)
@@ -281,7 +288,8 @@ static base_status open_output(variants_run *run, base_error *error)
     if ((size_t)snprintf(run->part, sizeof run->part, "%s.part", output) >= sizeof run->part)
         return base_fail(error, BASE_ETOOBIG, "the path of the output is too long");
     run->out = fopen(run->part, "wb");
-    return run->out != NULL ? BASE_OK : base_fail(error, BASE_EIO, "cannot write '%.200s': %s", run->part, strerror(errno));
+    return run->out != NULL ? BASE_OK
+                            : base_fail(error, BASE_EIO, "cannot write '%.200s': %s", run->part, strerror(errno));
 }
 
 static base_status write_header(variants_run *run, base_error *error)
@@ -381,8 +389,9 @@ static int call_all(variants_run *run, worker *workers)
     run_workers(run, workers);
     if (run->code == EXIT_DONE && !run->values->quiet)
         fprintf(stderr, "%llu sites in %.1f s: %llu reference, %llu heterozygous, %llu homozygous, %llu not drawn\n",
-                (unsigned long long)run->next_write, (double)(base_clock_us() - began_us) / 1e6, (unsigned long long)run->n_ref,
-                (unsigned long long)run->n_het, (unsigned long long)run->n_alt, (unsigned long long)run->n_undrawn);
+                (unsigned long long)run->next_write, (double)(base_clock_us() - began_us) / 1e6,
+                (unsigned long long)run->n_ref, (unsigned long long)run->n_het, (unsigned long long)run->n_alt,
+                (unsigned long long)run->n_undrawn);
     return run->code;
 }
 
@@ -439,18 +448,21 @@ static int run_variants(void *opaque)
     return code;
 }
 
-const command command_variants = {
-    "variants",
-    "--bam FILE --reference FILE --vcf FILE [options]",
-    "genotypes of candidate variants, as a VCF",
-    "Draw the reads around each candidate (docs/GENOMICS.md), ask a server how many copies of the variant they show, and write a "
-    "VCF:\n\n"
-    "    palmgrove variants --bam hg002.bam --reference grch38.fa --vcf candidates.vcf.gz --output called.vcf --sample HG002\n\n"
-    "GT is the likeliest genotype, GQ how sure the model is, PL the likelihood of each: the answers of 0, 1 and 2 copies are "
-    "scored after the picture. Sites "
-    "with several alternative alleles are asked about by each and by each pair. The output has the order of the input. Sites "
-    "that cannot be drawn, or have "
-    "more than 4 alternatives, keep their line without a genotype.",
-    {rows, sizeof rows / sizeof rows[0]},
-    sizeof(variants_values),
-    run_variants};
+const command command_variants = {"variants",
+                                  "--bam FILE --reference FILE --vcf FILE [options]",
+                                  "genotypes of candidate variants, as a VCF",
+                                  "Draw the reads around each candidate (docs/GENOMICS.md), ask a server how many "
+                                  "copies of the variant they show, and write a "
+                                  "VCF:\n\n"
+                                  "    palmgrove variants --bam hg002.bam --reference grch38.fa --vcf "
+                                  "candidates.vcf.gz --output called.vcf --sample HG002\n\n"
+                                  "GT is the likeliest genotype, GQ how sure the model is, PL the likelihood of each: "
+                                  "the answers of 0, 1 and 2 copies are "
+                                  "scored after the picture. Sites "
+                                  "with several alternative alleles are asked about by each and by each pair. The "
+                                  "output has the order of the input. Sites "
+                                  "that cannot be drawn, or have "
+                                  "more than 4 alternatives, keep their line without a genotype.",
+                                  {rows, sizeof rows / sizeof rows[0]},
+                                  sizeof(variants_values),
+                                  run_variants};

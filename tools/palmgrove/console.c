@@ -110,7 +110,8 @@ static void print_json(const pg_result *r)
            r->completion_tokens);
     printf(",\"prepare_ms\":%.3f,\"queue_ms\":%.3f,\"first_token_ms\":%.3f,\"total_ms\":%.3f", r->prepare_ms,
            r->queue_ms, r->first_token_ms, r->total_ms);
-    printf(",\"reused_tokens\":%u,\"drafted_tokens\":%u,\"accepted_tokens\":%u", r->reused_tokens, r->drafted_tokens, r->accepted_tokens);
+    printf(",\"reused_tokens\":%u,\"drafted_tokens\":%u,\"accepted_tokens\":%u", r->reused_tokens, r->drafted_tokens,
+           r->accepted_tokens);
     print_json_field("request_id", r->request_id);
     print_json_field("model", r->model);
     print_json_field("model_digest", r->model_digest);

@@ -116,7 +116,10 @@ static bool agrees(console_task *t, const char *path)
 {
     task_field *last = &t->fields[t->n_fields - 1];
     if (strcmp(last[0].value, last[-1].value) != 0) {
-        fprintf(stderr, "palmgrove: error: the field '%s' from '%s': the image before has another value; give it with --field\n", last->name, path);
+        fprintf(
+            stderr,
+            "palmgrove: error: the field '%s' from '%s': the image before has another value; give it with --field\n",
+            last->name, path);
         return false;
     }
     t->n_fields--;
@@ -198,7 +201,8 @@ void console_task_add(const console_task *t, const option_item *images, size_t n
         pg_request_add_image_file_frame(request, images[i].value, t->frame);
 }
 
-console_answer_values console_task_decoding(const console_task *t, const console_answer_values *given, pg_request *request)
+console_answer_values console_task_decoding(const console_task *t, const console_answer_values *given,
+                                            pg_request *request)
 {
     const task_decoding *d = &t->task->decoding;
     console_answer_values answer = *given;

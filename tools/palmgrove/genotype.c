@@ -111,12 +111,14 @@ void genotype_write_header(const char *contigs, const char *source, const char *
 {
     put(out, "##fileformat=VCFv4.2\n##source=");
     put(out, source);
-    put(out, "\n##FILTER=<ID=PASS,Description=\"Has an alternative allele\">\n"
-             "##FILTER=<ID=RefCall,Description=\"The genotype is that of the reference\">\n"
-             "##FILTER=<ID=NotDrawn,Description=\"No picture of the site could be drawn, or it has too many alleles\">\n"
-             "##FORMAT=<ID=GT,Number=1,Type=String,Description=\"Genotype\">\n"
-             "##FORMAT=<ID=GQ,Number=1,Type=Integer,Description=\"Phred of the probability that the genotype is wrong\">\n"
-             "##FORMAT=<ID=PL,Number=G,Type=Integer,Description=\"Phred of the genotypes' probabilities, the called one 0\">\n");
+    put(out,
+        "\n##FILTER=<ID=PASS,Description=\"Has an alternative allele\">\n"
+        "##FILTER=<ID=RefCall,Description=\"The genotype is that of the reference\">\n"
+        "##FILTER=<ID=NotDrawn,Description=\"No picture of the site could be drawn, or it has too many alleles\">\n"
+        "##FORMAT=<ID=GT,Number=1,Type=String,Description=\"Genotype\">\n"
+        "##FORMAT=<ID=GQ,Number=1,Type=Integer,Description=\"Phred of the probability that the genotype is wrong\">\n"
+        "##FORMAT=<ID=PL,Number=G,Type=Integer,Description=\"Phred of the genotypes' probabilities, the called one "
+        "0\">\n");
     put_contigs(contigs, out);
     put(out, "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\t");
     put(out, sample);

@@ -1,8 +1,8 @@
 /* genotype.h - from what a model says of pictures to a genotype, and its line in a VCF.
  *
- * A picture shows reads that support one alternative allele, or either of two; the model says how likely 0, 1 and 2 copies of it
- * are.  A genotype of a site is as likely as the picture that likes it least says (as DeepVariant merges them), divided by the
- * sum over all genotypes.  Pure. */
+ * A picture shows reads that support one alternative allele, or either of two; the model says how likely 0, 1 and 2
+ * copies of it are.  A genotype of a site is as likely as the picture that likes it least says (as DeepVariant merges
+ * them), divided by the sum over all genotypes.  Pure. */
 #ifndef PALMGROVE_GENOTYPE_H
 #define PALMGROVE_GENOTYPE_H
 
@@ -39,8 +39,8 @@ void genotype_merge(size_t n_alts, const genotype_picture *pictures, size_t n_pi
 /* -10 log10 of the probability that the call is wrong, rounded, at most GENOTYPE_QUALITY_MAX. */
 unsigned genotype_quality(const genotype_call *call);
 
-/* Append the header: `contigs` is the text of a FASTA index (.fai), whose names and lengths it lists; `source` and `sample` are
- * names. */
+/* Append the header: `contigs` is the text of a FASTA index (.fai), whose names and lengths it lists; `source` and
+ * `sample` are names. */
 void genotype_write_header(const char *contigs, const char *source, const char *sample, base_buf *out);
 
 /* Append a record; `position` from 1.  `call` NULL: the site was not judged (FILTER NotDrawn, genotype ./.). */

@@ -13,8 +13,8 @@ static int choice(const char *word, const char *const *words)
 
 const char *pileup_options_read(const pileup_options *values, pileup_rules *rules, pileup_layout *layout)
 {
-    static const char *const places[] = {"above", "below", NULL}, *const paddings[] = {"right-below", "centre", "left-above",
-                                                                                       NULL};
+    static const char *const places[] = {"above", "below", NULL}, *const paddings[] = {"right-below", "centre",
+                                                                                       "left-above", NULL};
     int place = choice(values->first_channels, places), padding = choice(values->pad, paddings);
     if (place < 0)
         return "--first-channels is above or below";

@@ -39,8 +39,8 @@ static base_status open_model(trial *t, base_error *error)
         shard_set_layout(t->checkpoint->shards, &t->tp, &t->pp);
     status = shard_layout_choose(&t->checkpoint->a, (uint32_t)par_world_size(t->world), &t->tp, &t->pp, error);
     if (status == BASE_OK && t->n_rows >= t->checkpoint->a.decoder.max_positions)
-        status = base_fail(error, BASE_EINVAL, "a prompt of %u tokens and one more do not fit the model's %u positions", t->n_rows,
-                           t->checkpoint->a.decoder.max_positions);
+        status = base_fail(error, BASE_EINVAL, "a prompt of %u tokens and one more do not fit the model's %u positions",
+                           t->n_rows, t->checkpoint->a.decoder.max_positions);
     return status;
 }
 
@@ -63,7 +63,9 @@ static base_status load(trial *t, base_error *error)
 {
     const shard_recipe recipe = {.kind = t->options->recipe};
     const model_options options = {.numerics = {.kv = t->options->kv_type},
-                                   .limits = {.max_seqs = 1, .max_positions = t->n_rows + 1, .max_step_tokens = t->n_rows,
+                                   .limits = {.max_seqs = 1,
+                                              .max_positions = t->n_rows + 1,
+                                              .max_step_tokens = t->n_rows,
                                               .n_kv_blocks = t->n_rows / LINK_KV_BLOCK_TOKENS + 1}};
     base_status status = par_grid_create(t->world, t->tp, t->pp, &t->grid, error);
     if (status != BASE_OK)
@@ -105,7 +107,8 @@ static double median_us(trial *t, uint32_t pos, uint32_t n)
 
 static void print_row(const char *what, double planned_us, double measured_us)
 {
-    printf("%-22s %12.2f %12.2f %8.0f %%\n", what, planned_us * 1e-3, measured_us * 1e-3, 100.0 * measured_us / planned_us);
+    printf("%-22s %12.2f %12.2f %8.0f %%\n", what, planned_us * 1e-3, measured_us * 1e-3,
+           100.0 * measured_us / planned_us);
 }
 
 static void print_comparison(const trial *t, const plan_speed *planned, double token_us, double prompt_us)
@@ -117,7 +120,8 @@ static void print_comparison(const trial *t, const plan_speed *planned, double t
                t->tp, t->pp, t->n_rows, planned_token, token_us, planned_prompt, prompt_us);
         return;
     }
-    printf("%s, tp %u x pp %u\n%-22s %12s %12s %10s\n", t->options->model, t->tp, t->pp, "", "planned ms", "measured ms", "of plan");
+    printf("%s, tp %u x pp %u\n%-22s %12s %12s %10s\n", t->options->model, t->tp, t->pp, "", "planned ms",
+           "measured ms", "of plan");
     char what[32];
     snprintf(what, sizeof what, "prompt of %u tokens", t->n_rows);
     print_row("token", planned_token, token_us);
@@ -142,8 +146,8 @@ static base_status compare(trial *t, const plan_cluster *cluster, base_error *er
     return BASE_OK;
 }
 
-base_status plan_check(par_world *world, uint32_t n_threads, const plan_cluster *cluster, const plan_check_options *options,
-                       void (*say)(const char *line), base_error *error)
+base_status plan_check(par_world *world, uint32_t n_threads, const plan_cluster *cluster,
+                       const plan_check_options *options, void (*say)(const char *line), base_error *error)
 {
     plan_cluster measured = *cluster;
     trial t = {.world = world, .options = options, .n_rows = options->prompt != 0 ? options->prompt : PROMPT_ROWS};

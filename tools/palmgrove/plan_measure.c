@@ -1,7 +1,7 @@
 /* plan_measure.c - the measurements, each repeated and its median taken.
  *
- * All ranks measure the same thing at the same time, as they compute at the same time: what a memory or a core gives when its neighbours
- * rest is of no use.  The slowest rank counts, because a tensor group waits for it. */
+ * All ranks measure the same thing at the same time, as they compute at the same time: what a memory or a core gives
+ * when its neighbours rest is of no use.  The slowest rank counts, because a tensor group waits for it. */
 #include "tools/palmgrove/plan_measure.h"
 
 #include <stdlib.h>
@@ -63,7 +63,8 @@ double plan_median(double *values, size_t n)
 /* What the team does while the clock runs; the context is the bench. */
 typedef void work(void *context, team_member *me);
 
-/* Median microseconds of `repeats` runs, of the slowest rank; all ranks begin each together.  The first run is not counted. */
+/* Median microseconds of `repeats` runs, of the slowest rank; all ranks begin each together.  The first run is not
+ * counted. */
 static double time_us(bench *b, work *run, int repeats)
 {
     double times[REPEATS];
@@ -97,7 +98,11 @@ static void read_stream(void *context, team_member *me)
 /* int8 and int4 take activations of 8 bits, as they do in service unless told otherwise. */
 static kern_rows rows_of(const bench *b)
 {
-    return (kern_rows){.x = b->x, .ldx = MATRIX_K, .m = b->rows, .codes = &b->codes, .scratch = b->scratch,
+    return (kern_rows){.x = b->x,
+                       .ldx = MATRIX_K,
+                       .m = b->rows,
+                       .codes = &b->codes,
+                       .scratch = b->scratch,
                        .scratch_stride = kern_scratch_bytes(b->codes.n_groups)};
 }
 
@@ -152,7 +157,8 @@ static size_t attention_floats(void)
     return KERN_ATTENTION_ROWS * kern_part_floats(HEAD_DIM) + kern_attention_scratch(HEAD_DIM);
 }
 
-/* One split of a tile of KERN_ATTENTION_ROWS rows, again and again, on every thread; the threads' blocks lie one behind the other in the arena. */
+/* One split of a tile of KERN_ATTENTION_ROWS rows, again and again, on every thread; the threads' blocks lie one behind
+ * the other in the arena. */
 static void run_attention(void *context, team_member *me)
 {
     const bench *b = context;
@@ -163,8 +169,17 @@ static void run_attention(void *context, team_member *me)
         visible[r] = KERN_SPLIT;
     float *memory = b->attention + me->index * attention_floats();
     const kern_attention call = {
-        .type = PACK_F32, .base = b->arena.base, .blocks = blocks, .dh = HEAD_DIM, .scale = 0.0625f, .q = b->x, .ldq = HEAD_DIM,
-        .n_tokens = KERN_ATTENTION_ROWS, .n_heads = 1, .n_visible = visible, .scratch = memory + KERN_ATTENTION_ROWS * kern_part_floats(HEAD_DIM),
+        .type = PACK_F32,
+        .base = b->arena.base,
+        .blocks = blocks,
+        .dh = HEAD_DIM,
+        .scale = 0.0625f,
+        .q = b->x,
+        .ldq = HEAD_DIM,
+        .n_tokens = KERN_ATTENTION_ROWS,
+        .n_heads = 1,
+        .n_visible = visible,
+        .scratch = memory + KERN_ATTENTION_ROWS * kern_part_floats(HEAD_DIM),
     };
     for (int repeat = 0; repeat < ATTENTIONS; repeat++)
         kern_active()->attention_split(&call, 0, memory);
@@ -184,7 +199,8 @@ static double fastest_kernel_gb_per_s(const bench *b, const plan_cluster *out)
 {
     double most = 0.0;
     for (int type = 0; type < PACK_N_TYPES; type++) {
-        double weight_bytes = (double)pack_panel_bytes((pack_type)type, MATRIX_K, MATRIX_K) / ((double)PACK_PANEL * MATRIX_K);
+        double weight_bytes =
+            (double)pack_panel_bytes((pack_type)type, MATRIX_K, MATRIX_K) / ((double)PACK_PANEL * MATRIX_K);
         double gb_per_s = out->rates[type].rows_1 / 2.0 * weight_bytes * b->n_threads * out->ranks_per_node;
         most = gb_per_s > most ? gb_per_s : most;
     }
@@ -198,8 +214,10 @@ static void measure_kernels(bench *b, plan_cluster *out)
         out->rates[type] = (plan_rates){rate(b, t, false, 1), rate(b, t, false, MAX_ROWS), rate(b, t, true, 1),
                                         rate(b, t, true, MAX_ROWS)};
     }
-    out->attention_gflops = ATTENTIONS * 4.0 * KERN_SPLIT * HEAD_DIM * KERN_ATTENTION_ROWS / (time_us(b, run_attention, REPEATS) * 1e3);
-    b->matrix = (pack_matrix){.type = PACK_F32, .n = PACK_PANEL * b->n_threads, .k = 16, .unit = 16, .data = b->arena.base};
+    out->attention_gflops =
+        ATTENTIONS * 4.0 * KERN_SPLIT * HEAD_DIM * KERN_ATTENTION_ROWS / (time_us(b, run_attention, REPEATS) * 1e3);
+    b->matrix =
+        (pack_matrix){.type = PACK_F32, .n = PACK_PANEL * b->n_threads, .k = 16, .unit = 16, .data = b->arena.base};
     b->rows = 1;
     out->call_us = time_us(b, run_calls, REPEATS) / 256.0;
     double by_kernel = fastest_kernel_gb_per_s(b, out);
@@ -233,7 +251,8 @@ static base_status time_sum(bench *b, uint32_t tp, size_t n, double *us, base_er
     return BASE_OK;
 }
 
-/* The same over all ranks, of values like activations: between nodes zeros would travel as next to nothing (worker/par/wire.h). */
+/* The same over all ranks, of values like activations: between nodes zeros would travel as next to nothing
+ * (worker/par/wire.h). */
 static base_status time_sum_of_all(bench *b, size_t n, double *us, base_error *error)
 {
     double mpi_us;
@@ -296,7 +315,8 @@ static bool take_codes(bench *b)
                             .n_groups = n};
     b->scratch = aligned_alloc(KERN_ALIGN, b->n_threads * kern_scratch_bytes(n));
     b->attention = aligned_alloc(KERN_ALIGN, b->n_threads * attention_floats() * sizeof(float));
-    return b->attention != NULL && b->codes.codes != NULL && b->codes.scales != NULL && b->codes.offsets != NULL && b->scratch != NULL;
+    return b->attention != NULL && b->codes.codes != NULL && b->codes.scales != NULL && b->codes.offsets != NULL &&
+           b->scratch != NULL;
 }
 
 static void fill_page(void *context, team_member *me)
@@ -313,7 +333,8 @@ static base_status take_memory(bench *b, base_error *error)
     b->x = calloc((size_t)MAX_ROWS * MATRIX_K, sizeof *b->x);
     b->y = calloc(n, sizeof *b->y);
     b->acc = calloc(n > LARGE_VALUES ? n : LARGE_VALUES, sizeof *b->acc);
-    bool ok = take_codes(b) && team_create(b->n_threads, false, &b->team, error) == BASE_OK && b->x != NULL && b->y != NULL && b->acc != NULL && model_arena_map(&b->arena, MATRIX_BYTES, MODEL_HUGE_AUTO);
+    bool ok = take_codes(b) && team_create(b->n_threads, false, &b->team, error) == BASE_OK && b->x != NULL &&
+              b->y != NULL && b->acc != NULL && model_arena_map(&b->arena, MATRIX_BYTES, MODEL_HUGE_AUTO);
     base_status status = ok ? BASE_OK : base_fail(error, BASE_ENOMEM, "out of memory for the measurement");
     status = par_world_agree(b->world, status, error);
     if (status != BASE_OK)

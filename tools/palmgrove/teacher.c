@@ -13,7 +13,7 @@
 #include "worker/topo/topo.h"
 
 #define CONTEXT_MAX (1u << 20)
-#define STEP_MAX 4096u /* the logits of every row of a step are kept at once */
+#define STEP_MAX    4096u /* the logits of every row of a step are kept at once */
 
 struct teacher {
     par_world *world; /* borrowed */
@@ -30,7 +30,7 @@ struct teacher {
     model *m;
     uint64_t weights_bytes;
 
-    int32_t *window; /* [context]: the start, if any, and tokens of the text */
+    int32_t *window;  /* [context]: the start, if any, and tokens of the text */
     uint32_t *blocks; /* KV blocks of the one sequence, in order */
     link_slice *slices;
     link_token *results;
@@ -43,7 +43,8 @@ struct teacher {
 static base_status check_options(const teacher_options *options, base_error *error)
 {
     if (options->context < 2 || options->context > CONTEXT_MAX)
-        return base_fail(error, BASE_EINVAL, "--context %u: 2 to %u tokens are possible", options->context, CONTEXT_MAX);
+        return base_fail(error, BASE_EINVAL, "--context %u: 2 to %u tokens are possible", options->context,
+                         CONTEXT_MAX);
     if (options->step_tokens < 1 || options->step_tokens > STEP_MAX)
         return base_fail(error, BASE_EINVAL, "--step-tokens %u: 1 to %u are possible", options->step_tokens, STEP_MAX);
     return BASE_OK;
@@ -70,9 +71,11 @@ static base_status read_recipe(teacher *t, const teacher_options *options, base_
 {
     recipe_kind kind = RECIPE_AUTO;
     if (options->weights != NULL && !recipe_kind_find(options->weights, &kind))
-        return base_fail(error, BASE_EINVAL, "unknown weights '%s'; known are auto, f32, f16, bf16, int8, int4", options->weights);
+        return base_fail(error, BASE_EINVAL, "unknown weights '%s'; known are auto, f32, f16, bf16, int8, int4",
+                         options->weights);
     if (t->checkpoint->shards != NULL && kind != RECIPE_AUTO)
-        return base_fail(error, BASE_EINVAL, "'%s' is packed already; --weights is for `palmgrove shard` then", options->model);
+        return base_fail(error, BASE_EINVAL, "'%s' is packed already; --weights is for `palmgrove shard` then",
+                         options->model);
     t->recipe.kind = kind;
     if (options->activations != NULL && !model_activations_find(options->activations, &t->numerics.activations))
         return base_fail(error, BASE_EINVAL, "unknown activations '%s'; known are f32, int8", options->activations);
@@ -163,7 +166,8 @@ static base_status load_model(teacher *t, model_probe *probe, void *context, bas
     return status;
 }
 
-static base_status start(teacher *t, const teacher_options *options, model_probe *probe, void *context, base_error *error)
+static base_status start(teacher *t, const teacher_options *options, model_probe *probe, void *context,
+                         base_error *error)
 {
     base_status status = par_world_agree(t->world, read_model(t, options, error), error);
     if (status == BASE_OK)
@@ -178,12 +182,13 @@ static base_status start(teacher *t, const teacher_options *options, model_probe
     status = par_world_agree(t->world, status, error);
     if (status != BASE_OK)
         return status;
-    size_t stage_floats = (size_t)t->step_tokens * ((size_t)t->checkpoint->a.decoder.stack.d + 1); /* rows and overflow marks */
+    size_t stage_floats =
+        (size_t)t->step_tokens * ((size_t)t->checkpoint->a.decoder.stack.d + 1); /* rows and overflow marks */
     return par_grid_reserve(t->grid, stage_floats, 1, 1, error);
 }
 
-base_status teacher_open(par_world *world, const teacher_options *options, model_probe *probe, void *context, teacher **out,
-                         base_error *error)
+base_status teacher_open(par_world *world, const teacher_options *options, model_probe *probe, void *context,
+                         teacher **out, base_error *error)
 {
     teacher *t = calloc(1, sizeof *t);
     base_status status = t != NULL ? BASE_OK : base_fail(error, BASE_ENOMEM, "out of memory");
@@ -244,10 +249,15 @@ static base_status run_step(teacher *t, uint32_t begin, uint32_t n, uint32_t n_w
 {
     uint32_t n_blocks = (begin + n + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS;
     for (uint32_t i = 0; i < n; i++)
-        t->slices[i] = (link_slice){.seq = i, .pos = begin + i, .n_tokens = 1, .first_token = i, .n_sampled = 1,
-                                    .sampling = {.top_p = 1.0f}};
-    link_plan plan = {.step = ++t->n_steps, .n_slices = n, .n_tokens = n, .n_blocks = n_blocks,
-                      .slices = t->slices, .tokens = t->window + begin, .blocks = t->blocks};
+        t->slices[i] = (link_slice){
+            .seq = i, .pos = begin + i, .n_tokens = 1, .first_token = i, .n_sampled = 1, .sampling = {.top_p = 1.0f}};
+    link_plan plan = {.step = ++t->n_steps,
+                      .n_slices = n,
+                      .n_tokens = n,
+                      .n_blocks = n_blocks,
+                      .slices = t->slices,
+                      .tokens = t->window + begin,
+                      .blocks = t->blocks};
     link_result result = {.tokens = t->results};
     t->at = (teacher_step){t->window + begin, n, begin + n < n_window ? n : n - 1};
     model_step(t->m, &plan, &result);
@@ -267,7 +277,8 @@ base_status teacher_run(teacher *t, base_error *error)
         from += n - start_tokens(t);
         for (uint32_t begin = 0; begin < n; begin += t->step_tokens) {
             uint32_t left = n - begin;
-            base_status step = run_step(t, begin, left < t->step_tokens ? left : t->step_tokens, n, status == BASE_OK ? error : NULL);
+            base_status step =
+                run_step(t, begin, left < t->step_tokens ? left : t->step_tokens, n, status == BASE_OK ? error : NULL);
             status = status != BASE_OK ? status : step;
         }
     }

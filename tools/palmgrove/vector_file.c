@@ -27,7 +27,9 @@ static base_status read_line(char *line, size_t number, const char *path, table 
     if (n == 0)
         return BASE_OK;
     if (t->n_rows > 0 && n != t->width)
-        return base_fail(error, BASE_EFORMAT, "'%.200s', line %zu has %zu numbers, the lines before %zu; a line is a vector", path, number, n, t->width);
+        return base_fail(error, BASE_EFORMAT,
+                         "'%.200s', line %zu has %zu numbers, the lines before %zu; a line is a vector", path, number,
+                         n, t->width);
     t->width = n;
     t->n_rows++;
     return BASE_OK;
@@ -68,7 +70,8 @@ base_status vector_file_add(pg_request *request, const char *what, base_error *e
     if (status == BASE_OK)
         status = read_table(&text, path, &t, error);
     if (status == BASE_OK)
-        pg_request_add_vectors(request, name, (const float *)(const void *)t.values.data, t.n_rows, (uint32_t)t.width); /* a failure stays with the request */
+        pg_request_add_vectors(request, name, (const float *)(const void *)t.values.data, t.n_rows,
+                               (uint32_t)t.width); /* a failure stays with the request */
     base_buf_release(&text);
     base_buf_release(&t.values);
     return status;

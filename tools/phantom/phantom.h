@@ -73,22 +73,22 @@ typedef struct phantom_case {
 void phantom_case_init(phantom_case *facts, uint64_t seed);
 
 /* A finding label: finding and, where it has one, side.  One bit each in a uint32_t set. */
-#define PHANTOM_LABEL_LIST(X)                                                                                          \
-    X(PHANTOM_TUBE, "endotracheal tube")                                                                               \
-    X(PHANTOM_LINE_RIGHT, "central line, right")                                                                       \
-    X(PHANTOM_LINE_LEFT, "central line, left")                                                                         \
-    X(PHANTOM_PACEMAKER_RIGHT, "pacemaker, right")                                                                     \
-    X(PHANTOM_PACEMAKER_LEFT, "pacemaker, left")                                                                       \
-    X(PHANTOM_CONSOLIDATION_RIGHT, "consolidation, right")                                                             \
-    X(PHANTOM_CONSOLIDATION_LEFT, "consolidation, left")                                                               \
-    X(PHANTOM_NODULE_RIGHT, "nodule, right")                                                                           \
-    X(PHANTOM_NODULE_LEFT, "nodule, left")                                                                             \
-    X(PHANTOM_EFFUSION_RIGHT, "pleural effusion, right")                                                               \
-    X(PHANTOM_EFFUSION_LEFT, "pleural effusion, left")                                                                 \
-    X(PHANTOM_PNEUMOTHORAX_RIGHT, "pneumothorax, right")                                                               \
-    X(PHANTOM_PNEUMOTHORAX_LEFT, "pneumothorax, left")                                                                 \
-    X(PHANTOM_CARDIOMEGALY, "cardiomegaly")                                                                            \
-    X(PHANTOM_FRACTURE_RIGHT, "rib fracture, right")                                                                   \
+#define PHANTOM_LABEL_LIST(X)                              \
+    X(PHANTOM_TUBE, "endotracheal tube")                   \
+    X(PHANTOM_LINE_RIGHT, "central line, right")           \
+    X(PHANTOM_LINE_LEFT, "central line, left")             \
+    X(PHANTOM_PACEMAKER_RIGHT, "pacemaker, right")         \
+    X(PHANTOM_PACEMAKER_LEFT, "pacemaker, left")           \
+    X(PHANTOM_CONSOLIDATION_RIGHT, "consolidation, right") \
+    X(PHANTOM_CONSOLIDATION_LEFT, "consolidation, left")   \
+    X(PHANTOM_NODULE_RIGHT, "nodule, right")               \
+    X(PHANTOM_NODULE_LEFT, "nodule, left")                 \
+    X(PHANTOM_EFFUSION_RIGHT, "pleural effusion, right")   \
+    X(PHANTOM_EFFUSION_LEFT, "pleural effusion, left")     \
+    X(PHANTOM_PNEUMOTHORAX_RIGHT, "pneumothorax, right")   \
+    X(PHANTOM_PNEUMOTHORAX_LEFT, "pneumothorax, left")     \
+    X(PHANTOM_CARDIOMEGALY, "cardiomegaly")                \
+    X(PHANTOM_FRACTURE_RIGHT, "rib fracture, right")       \
     X(PHANTOM_FRACTURE_LEFT, "rib fracture, left")
 
 typedef enum phantom_label {

@@ -1,13 +1,13 @@
 /* body_attention.h - part of kern_body.h: attention over the paged cache, a split of positions at a time.
  *
- * Scores of all rows come first, block by block: positions lie in vector lanes and up to VEC_TILE_ROWS rows share each key that is loaded.
- * Then each row's scores become weights.  Then values are added, block by block: dimensions lie in lanes, and the rows of a tile that see
- * the same positions share each value.  Where rows of a tile see different parts of a block (the causal edge, a window), it is walked in
- * stretches that end where the set of rows changes. */
+ * Scores of all rows come first, block by block: positions lie in vector lanes and up to VEC_TILE_ROWS rows share each
+ * key that is loaded. Then each row's scores become weights.  Then values are added, block by block: dimensions lie in
+ * lanes, and the rows of a tile that see the same positions share each value.  Where rows of a tile see different parts
+ * of a block (the causal edge, a window), it is walked in stretches that end where the set of rows changes. */
 
 #define SPLIT_BLOCKS (KERN_SPLIT / KERN_PANEL)
-#define HALF_PANEL (KERN_PANEL / 2)
-#define HALF_VECS (VECS / 2)
+#define HALF_PANEL   (KERN_PANEL / 2)
+#define HALF_VECS    (VECS / 2)
 
 _Static_assert(PACK_GROUP == KERN_PANEL, "a panel of values has one scale for each position");
 
@@ -45,29 +45,29 @@ INLINE void end_tile(vec s[][VECS], const tile *t, size_t rows, size_t vecs, boo
             vec_store(t->y + r * t->ldy + v * VEC_LANES, adds ? s[r][v] : vec_mul(s[r][v], vec_set(t->scale)));
 }
 
-#define LOAD_KV_f32(w, at) vec_load((const float *)(const void *)(w) + (at))
+#define LOAD_KV_f32(w, at)  vec_load((const float *)(const void *)(w) + (at))
 #define LOAD_KV_bf16(w, at) vec_load_bf16((const uint16_t *)(const void *)(w) + (at))
 
 /* f32 and bf16: `rows`, `vecs` and `adds` are constants. */
-#define DEFINE_TILE_PRODUCTS(TYPE)                                                                                     \
-    INLINE void tile_products_##TYPE(const char *w, size_t n, const tile *t, size_t rows, size_t vecs, bool adds)      \
-    {                                                                                                                  \
-        vec s[VEC_TILE_ROWS][VECS];                                                                                    \
-        begin_tile(s, t, rows, vecs, adds);                                                                            \
-        for (size_t i = 0; i < n; i++) {                                                                               \
-            vec wi[VECS];                                                                                              \
-            for (size_t v = 0; v < vecs; v++)                                                                          \
-                wi[v] = LOAD_KV_##TYPE(w, (i * vecs + v) * VEC_LANES);                                                 \
-            add_products(s, wi, t->x + i, t->ldx, rows, vecs);                                                         \
-        }                                                                                                              \
-        end_tile(s, t, rows, vecs, adds);                                                                              \
+#define DEFINE_TILE_PRODUCTS(TYPE)                                                                                \
+    INLINE void tile_products_##TYPE(const char *w, size_t n, const tile *t, size_t rows, size_t vecs, bool adds) \
+    {                                                                                                             \
+        vec s[VEC_TILE_ROWS][VECS];                                                                               \
+        begin_tile(s, t, rows, vecs, adds);                                                                       \
+        for (size_t i = 0; i < n; i++) {                                                                          \
+            vec wi[VECS];                                                                                         \
+            for (size_t v = 0; v < vecs; v++)                                                                     \
+                wi[v] = LOAD_KV_##TYPE(w, (i * vecs + v) * VEC_LANES);                                            \
+            add_products(s, wi, t->x + i, t->ldx, rows, vecs);                                                    \
+        }                                                                                                         \
+        end_tile(s, t, rows, vecs, adds);                                                                         \
     }
 DEFINE_TILE_PRODUCTS(f32)
 DEFINE_TILE_PRODUCTS(bf16)
 
 /* Column j (a constant) of a quad of int8; keys have a scale for each lane, values one for the column. */
-INLINE void add_code_column(vec s[][VECS], const uint8_t *quad, int j, const vec *scales, bool by_lane, const tile *t, size_t i, size_t rows,
-                            size_t vecs)
+INLINE void add_code_column(vec s[][VECS], const uint8_t *quad, int j, const vec *scales, bool by_lane, const tile *t,
+                            size_t i, size_t rows, size_t vecs)
 {
     vec w[VECS];
     for (size_t v = 0; v < vecs; v++)
@@ -107,27 +107,27 @@ INLINE void tile_values_int8(const uint8_t *quads, const float *scales, const ti
 }
 
 /* One function for each of those and each height; `work` is a call of the above with ROWS. */
-#define CASE_WORK(WORK, ROWS)                                                                                          \
-    case ROWS:                                                                                                         \
-        WORK(ROWS);                                                                                                    \
+#define CASE_WORK(WORK, ROWS) \
+    case ROWS:                \
+        WORK(ROWS);           \
         break;
-#define DEFINE_BY_HEIGHT(NAME, HIGHEST, WORK, ...)                                                                     \
-    static void NAME(__VA_ARGS__, const tile *t, size_t rows)                                                          \
-    {                                                                                                                  \
-        switch (rows) {                                                                                                \
-            EACH_HEIGHT(HIGHEST, CASE_WORK, WORK)                                                                      \
-        }                                                                                                              \
+#define DEFINE_BY_HEIGHT(NAME, HIGHEST, WORK, ...)            \
+    static void NAME(__VA_ARGS__, const tile *t, size_t rows) \
+    {                                                         \
+        switch (rows) {                                       \
+            EACH_HEIGHT(HIGHEST, CASE_WORK, WORK)             \
+        }                                                     \
     }
 
-#define SCORES_f32(ROWS) tile_products_f32(w, n, t, ROWS, VECS, false)
+#define SCORES_f32(ROWS)  tile_products_f32(w, n, t, ROWS, VECS, false)
 #define SCORES_bf16(ROWS) tile_products_bf16(w, n, t, ROWS, VECS, false)
 #define SCORES_int8(ROWS) tile_keys_int8((const uint8_t *)w, n, scales, t, ROWS)
-#define VALUES_f32(ROWS) tile_products_f32(w, n, t, ROWS, VECS, true)
+#define VALUES_f32(ROWS)  tile_products_f32(w, n, t, ROWS, VECS, true)
 #define VALUES_bf16(ROWS) tile_products_bf16(w, n, t, ROWS, VECS, true)
 #define VALUES_int8(ROWS) tile_values_int8((const uint8_t *)w, scales, t, ROWS, VECS)
-#define HALF_f32(ROWS) tile_products_f32(w, n, t, ROWS, HALF_VECS, true)
-#define HALF_bf16(ROWS) tile_products_bf16(w, n, t, ROWS, HALF_VECS, true)
-#define HALF_int8(ROWS) tile_values_int8((const uint8_t *)w, scales, t, ROWS, HALF_VECS)
+#define HALF_f32(ROWS)    tile_products_f32(w, n, t, ROWS, HALF_VECS, true)
+#define HALF_bf16(ROWS)   tile_products_bf16(w, n, t, ROWS, HALF_VECS, true)
+#define HALF_int8(ROWS)   tile_values_int8((const uint8_t *)w, scales, t, ROWS, HALF_VECS)
 
 DEFINE_BY_HEIGHT(scores_f32, VEC_TILE_ROWS, SCORES_f32, const char *w, size_t n)
 DEFINE_BY_HEIGHT(values_f32, VEC_TILE_ROWS, VALUES_f32, const char *w, size_t n)
@@ -287,8 +287,9 @@ static bool any_sees(const seen *rows, size_t n, uint32_t start)
     return false;
 }
 
-/* Read a word of every cache line of the block behind its keys.  Memory gives most when it is read in the order in which it lies, so the
- * values are brought near right after the keys, though their turn comes when all keys of the split are done. */
+/* Read a word of every cache line of the block behind its keys.  Memory gives most when it is read in the order in
+ * which it lies, so the values are brought near right after the keys, though their turn comes when all keys of the
+ * split are done. */
 static void touch_values(const attention_work *w, uint32_t b)
 {
     const char *block = block_of(w, b), *end = block + kern_block_bytes(w->a->type, w->a->dh);
@@ -346,8 +347,8 @@ static float largest(const float *scores, size_t begin, size_t end)
     return most;
 }
 
-/* Scores of one row to weights relative to their maximum; what it does not see weighs 0.  A weight is at most 1 unless its score was not a
- * number or infinite (exp_vec), so a total that cannot be is made a NaN. */
+/* Scores of one row to weights relative to their maximum; what it does not see weighs 0.  A weight is at most 1 unless
+ * its score was not a number or infinite (exp_vec), so a total that cannot be is made a NaN. */
 static void weigh_row(float *scores, seen row, float *max, float *total)
 {
     size_t begin = row.from / KERN_PANEL * KERN_PANEL, end = base_size_round_up(row.to, KERN_PANEL);
@@ -373,7 +374,8 @@ static void weigh_rows(const attention_work *w)
     }
 }
 
-static void add_panel(const half_block *values, size_t c, size_t width, uint32_t from, uint32_t n, const tile *t, size_t rows)
+static void add_panel(const half_block *values, size_t c, size_t width, uint32_t from, uint32_t n, const tile *t,
+                      size_t rows)
 {
     bool whole = width == KERN_PANEL;
     size_t at = c * KERN_PANEL + from * width; /* elements */
@@ -389,7 +391,8 @@ static void add_panel(const half_block *values, size_t c, size_t width, uint32_t
 }
 
 /* Add positions [from, to) of a block to the parts of n rows that all see them; p and parts begin at the first row. */
-static void add_stretch(const attention_work *w, const half_block *values, uint32_t from, uint32_t to, const float *p, size_t n, float *parts)
+static void add_stretch(const attention_work *w, const half_block *values, uint32_t from, uint32_t to, const float *p,
+                        size_t n, float *parts)
 {
     uint32_t padded = kern_dh_padded(w->a->dh);
     for (uint32_t c = 0; c < padded; c += KERN_PANEL) {
@@ -456,7 +459,11 @@ static void gather_queries(const attention_work *w)
 
 static void attention_split(const kern_attention *a, uint32_t split, float *parts)
 {
-    attention_work w = {.a = a, .n_rows = a->n_tokens * a->n_heads, .split = split, .parts = parts, .ld_parts = kern_part_floats(a->dh)};
+    attention_work w = {.a = a,
+                        .n_rows = a->n_tokens * a->n_heads,
+                        .split = split,
+                        .parts = parts,
+                        .ld_parts = kern_part_floats(a->dh)};
     w.q = a->scratch;
     w.scores = w.q + (size_t)KERN_ATTENTION_ROWS * kern_dh_padded(a->dh);
     w.room = w.scores + (size_t)KERN_ATTENTION_ROWS * KERN_SPLIT;

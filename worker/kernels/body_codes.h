@@ -1,7 +1,8 @@
-/* body_codes.h - part of kern_body.h: rows rounded to 8 bits, and matrix products of those with packed int8 and int4 weights.
+/* body_codes.h - part of kern_body.h: rows rounded to 8 bits, and matrix products of those with packed int8 and int4
+ * weights.
  *
- * A group's products are summed exactly in int32 (at most 32 * 127 * 128 < 2^24, so the sum is exact as f32 too), then one fma brings them into the
- * row's f32 sum.  A tile is 1 to VEC_CODES_ROWS rows against one panel. */
+ * A group's products are summed exactly in int32 (at most 32 * 127 * 128 < 2^24, so the sum is exact as f32 too), then
+ * one fma brings them into the row's f32 sum.  A tile is 1 to VEC_CODES_ROWS rows against one panel. */
 
 /* --- rounding rows to 8 bits --- */
 
@@ -62,8 +63,8 @@ static void quantise(const float *x, size_t k, size_t unit, int8_t *codes, float
 
 /* --- products --- */
 
-/* What a tile reads besides its rows.  int4 panels that meet many rows are first laid out wide: one byte a code, WIDE_GROUP bytes for each
- * group. */
+/* What a tile reads besides its rows.  int4 panels that meet many rows are first laid out wide: one byte a code,
+ * WIDE_GROUP bytes for each group. */
 typedef struct codes_panel {
     const char *packed;
     const uint8_t *wide; /* read by the tiles of that form alone */
@@ -71,113 +72,117 @@ typedef struct codes_panel {
     const kern_codes *x;
 } codes_panel;
 
-#define WIDE_QUAD (4 * KERN_PANEL)
+#define WIDE_QUAD  (4 * KERN_PANEL)
 #define WIDE_GROUP (PACK_GROUP * KERN_PANEL)
-#define WIDE_FROM_ROWS 64u /* so many rows pay for laying out, even where taking codes out of halves is all but free */
+#define WIDE_FROM_ROWS                                                                            \
+    64u /* so many rows pay for laying out, even where taking codes out of halves is all but free \
+         */
 
-/* For each form (int8 and int4 as packed, wide4): vector v of a quad; bytes of a quad as packed (QUAD) and where it is read (STEP); where the
- * codes of a group begin; how far the wide form moves on from group to group. */
+/* For each form (int8 and int4 as packed, wide4): vector v of a quad; bytes of a quad as packed (QUAD) and where it is
+ * read (STEP); where the codes of a group begin; how far the wide form moves on from group to group. */
 #define CODES_int8(quad, v) vec_codes_int8((quad) + 4 * VEC_LANES * (v))
-#define CODES_int4(quad, v) vec_codes_int4((quad) + 4 * ((v) * VEC_LANES % (KERN_PANEL / 2)), (v) * VEC_LANES >= KERN_PANEL / 2)
-#define CODES_wide4(quad, v) vec_codes_wide4((quad) + 4 * VEC_LANES * (v))
-#define QUAD_wide4 QUAD_int4 /* as packed */
-#define STEP_int8 QUAD_int8
-#define STEP_int4 QUAD_int4
-#define STEP_wide4 WIDE_QUAD
-#define GROUP_AT_int8(packed, wide) ((const uint8_t *)(packed) + SCALES)
-#define GROUP_AT_int4(packed, wide) ((const uint8_t *)(packed) + SCALES)
+#define CODES_int4(quad, v) \
+    vec_codes_int4((quad) + 4 * ((v)*VEC_LANES % (KERN_PANEL / 2)), (v)*VEC_LANES >= KERN_PANEL / 2)
+#define CODES_wide4(quad, v)         vec_codes_wide4((quad) + 4 * VEC_LANES * (v))
+#define QUAD_wide4                   QUAD_int4 /* as packed */
+#define STEP_int8                    QUAD_int8
+#define STEP_int4                    QUAD_int4
+#define STEP_wide4                   WIDE_QUAD
+#define GROUP_AT_int8(packed, wide)  ((const uint8_t *)(packed) + SCALES)
+#define GROUP_AT_int4(packed, wide)  ((const uint8_t *)(packed) + SCALES)
 #define GROUP_AT_wide4(packed, wide) (wide)
-#define WIDE_STEP_int8 0
-#define WIDE_STEP_int4 0
-#define WIDE_STEP_wide4 WIDE_GROUP
-#define vec_dot_wide4 vec_dot_int4
-#define vec_sums_wide4 vec_sums_int4
-#define vec_from_sums_wide4 vec_from_sums_int4
-#define VEC_STEP_wide4 VEC_STEP_int4
+#define WIDE_STEP_int8               0
+#define WIDE_STEP_int4               0
+#define WIDE_STEP_wide4              WIDE_GROUP
+#define vec_dot_wide4                vec_dot_int4
+#define vec_sums_wide4               vec_sums_int4
+#define vec_from_sums_wide4          vec_from_sums_int4
+#define VEC_STEP_wide4               VEC_STEP_int4
 
-/* A group is summed in steps of so many vectors as registers hold for all rows of the tile; the rows' totals wait beside them.  A single row takes
- * all at once, in the order in which they lie in memory. */
+/* A group is summed in steps of so many vectors as registers hold for all rows of the tile; the rows' totals wait
+ * beside them.  A single row takes all at once, in the order in which they lie in memory. */
 #define STEP_OF(FORM, rows) ((rows) == 1 ? VECS : VEC_STEP_##FORM)
 
-#define DEFINE_ADD_QUADS(FORM)                                                                                         \
-    /* s[r] += a quad of weights, n vectors from v0 on, times the rows' codes, rows `stride` apart. */                 \
-    INLINE void add_quad_codes_##FORM(vec_sums s[][VECS], size_t rows, size_t v0, size_t n, const uint8_t *quad, const int8_t *x, \
-                                      size_t stride)                                                                   \
-    {                                                                                                                  \
-        vec_codes w[VECS];                                                                                             \
-        UNROLL                                                                                                         \
-        for (size_t v = 0; v < n; v++)                                                                                 \
-            w[v] = CODES_##FORM(quad, v0 + v);                                                                         \
-        UNROLL                                                                                                         \
-        for (size_t r = 0; r < rows; r++) {                                                                            \
-            vec_quad xr = vec_quad_set(x + r * stride);                                                                \
-            UNROLL                                                                                                     \
-            for (size_t v = 0; v < n; v++) {                                                                           \
-                s[r][v] = vec_dot_##FORM(s[r][v], w[v], xr);                                                           \
-                VEC_KEEP(s[r][v]);                                                                                     \
-            }                                                                                                          \
-            ROW_BY_ROW();                                                                                              \
-        }                                                                                                              \
-    }                                                                                                                  \
-    INLINE void add_quads_##FORM(vec_sums s[][VECS], size_t rows, size_t v0, size_t n, const uint8_t *quads, size_t n_quads, \
-                                 const int8_t *x, size_t stride)                                                       \
-    {                                                                                                                  \
-        if (n_quads < PACK_GROUP / 4) {                                                                                \
-            for (size_t q = 0; q < n_quads; q++)                                                                       \
-                add_quad_codes_##FORM(s, rows, v0, n, quads + q * STEP_##FORM, x + 4 * q, stride);                     \
-            return;                                                                                                    \
-        }                                                                                                              \
-        UNROLL /* whole groups: no loop, through which gcc would carry every sum twice */                              \
-        for (size_t q = 0; q < PACK_GROUP / 4; q++)                                                                    \
-            add_quad_codes_##FORM(s, rows, v0, n, quads + q * STEP_##FORM, x + 4 * q, stride);                         \
-    }                                                                                                                  \
-    /* total[r], n vectors from v0 on, += one group of n_quads; `at`: the group's place in the rows' codes.  The scales are \
-     * times `factor`, a power of two. */                                                                              \
-    INLINE void add_step_##FORM(vec total[][VECS], size_t rows, size_t v0, size_t n, const char *scales, const uint8_t *quads, \
-                                size_t n_quads, const kern_codes *x, size_t at, float factor)                          \
-    {                                                                                                                  \
-        vec_sums s[VEC_CODES_ROWS][VECS];                                                                              \
-        size_t stride = x->n_groups;                                                                                   \
-        UNROLL                                                                                                         \
-        for (size_t r = 0; r < rows; r++)                                                                              \
-            UNROLL                                                                                                     \
-            for (size_t v = 0; v < n; v++)                                                                             \
-                s[r][v] = vec_sums_##FORM(x->offsets[at + r * stride]);                                                \
-        const int8_t *codes = x->codes + at * PACK_GROUP;                                                              \
-        add_quads_##FORM(s, rows, v0, n, quads, n_quads, codes, stride * PACK_GROUP);                                  \
-        UNROLL                                                                                                         \
-        for (size_t v = 0; v < n; v++) {                                                                               \
-            vec scale = vec_mul(LOAD_f16(scales, v0 + v), vec_set(factor));                                            \
-            UNROLL                                                                                                     \
-            for (size_t r = 0; r < rows; r++) {                                                                        \
-                vec row_scale = vec_set(x->scales[at + r * stride]);                                                   \
-                vec sum = vec_from_sums_##FORM(s[r][v], x->offsets[at + r * stride]);                                  \
-                total[r][v0 + v] = vec_fma(sum, vec_mul(scale, row_scale), total[r][v0 + v]);                          \
-                ROW_BY_ROW();                                                                                          \
-            }                                                                                                          \
-        }                                                                                                              \
-    }                                                                                                                  \
-    INLINE void add_group_##FORM(vec total[][VECS], size_t rows, const char *scales, const uint8_t *quads,             \
-                                 size_t n_quads, const kern_codes *x, size_t at, float factor)                         \
-    {                                                                                                                  \
-        for (size_t v0 = 0; v0 < VECS; v0 += STEP_OF(FORM, rows))                                                      \
-            add_step_##FORM(total, rows, v0, STEP_OF(FORM, rows), scales, quads, n_quads, x, at, factor);              \
-    }                                                                                                                  \
-    /* total += a unit of k columns; *at, *packed and *wide move on behind it. */                                      \
-    INLINE void add_unit_##FORM(vec total[][VECS], size_t rows, const char **packed, const uint8_t **wide, size_t k,   \
-                                const kern_codes *x, size_t *at, float factor)                                         \
-    {                                                                                                                  \
-        for (size_t i = 0; i < k / PACK_GROUP; i++) {                                                                  \
-            add_group_##FORM(total, rows, *packed, GROUP_AT_##FORM(*packed, *wide), PACK_GROUP / 4, x, (*at)++, factor); \
-            *packed += SCALES + PACK_GROUP / 4 * QUAD_##FORM;                                                          \
-            *wide += WIDE_STEP_##FORM;                                                                                 \
-        }                                                                                                              \
-        if (k % PACK_GROUP != 0) {                                                                                     \
-            size_t n_quads = (k % PACK_GROUP + 3) / 4;                                                                 \
-            add_group_##FORM(total, rows, *packed, GROUP_AT_##FORM(*packed, *wide), n_quads, x, (*at)++, factor);      \
-            *packed += SCALES + n_quads * QUAD_##FORM;                                                                 \
-            *wide += WIDE_STEP_##FORM;                                                                                 \
-        }                                                                                                              \
+#define DEFINE_ADD_QUADS(FORM)                                                                                       \
+    /* s[r] += a quad of weights, n vectors from v0 on, times the rows' codes, rows `stride` apart. */               \
+    INLINE void add_quad_codes_##FORM(vec_sums s[][VECS], size_t rows, size_t v0, size_t n, const uint8_t *quad,     \
+                                      const int8_t *x, size_t stride)                                                \
+    {                                                                                                                \
+        vec_codes w[VECS];                                                                                           \
+        UNROLL                                                                                                       \
+        for (size_t v = 0; v < n; v++)                                                                               \
+            w[v] = CODES_##FORM(quad, v0 + v);                                                                       \
+        UNROLL                                                                                                       \
+        for (size_t r = 0; r < rows; r++) {                                                                          \
+            vec_quad xr = vec_quad_set(x + r * stride);                                                              \
+            UNROLL                                                                                                   \
+            for (size_t v = 0; v < n; v++) {                                                                         \
+                s[r][v] = vec_dot_##FORM(s[r][v], w[v], xr);                                                         \
+                VEC_KEEP(s[r][v]);                                                                                   \
+            }                                                                                                        \
+            ROW_BY_ROW();                                                                                            \
+        }                                                                                                            \
+    }                                                                                                                \
+    INLINE void add_quads_##FORM(vec_sums s[][VECS], size_t rows, size_t v0, size_t n, const uint8_t *quads,         \
+                                 size_t n_quads, const int8_t *x, size_t stride)                                     \
+    {                                                                                                                \
+        if (n_quads < PACK_GROUP / 4) {                                                                              \
+            for (size_t q = 0; q < n_quads; q++)                                                                     \
+                add_quad_codes_##FORM(s, rows, v0, n, quads + q * STEP_##FORM, x + 4 * q, stride);                   \
+            return;                                                                                                  \
+        }                                                                                                            \
+        UNROLL /* whole groups: no loop, through which gcc would carry every sum twice */                            \
+            for (size_t q = 0; q < PACK_GROUP / 4; q++)                                                              \
+                add_quad_codes_##FORM(s, rows, v0, n, quads + q * STEP_##FORM, x + 4 * q, stride);                   \
+    }                                                                                                                \
+    /* total[r], n vectors from v0 on, += one group of n_quads; `at`: the group's place in the rows' codes.  The     \
+     * scales are times `factor`, a power of two. */                                                                 \
+    INLINE void add_step_##FORM(vec total[][VECS], size_t rows, size_t v0, size_t n, const char *scales,             \
+                                const uint8_t *quads, size_t n_quads, const kern_codes *x, size_t at, float factor)  \
+    {                                                                                                                \
+        vec_sums s[VEC_CODES_ROWS][VECS];                                                                            \
+        size_t stride = x->n_groups;                                                                                 \
+        UNROLL                                                                                                       \
+        for (size_t r = 0; r < rows; r++)                                                                            \
+            UNROLL                                                                                                   \
+        for (size_t v = 0; v < n; v++)                                                                               \
+            s[r][v] = vec_sums_##FORM(x->offsets[at + r * stride]);                                                  \
+        const int8_t *codes = x->codes + at * PACK_GROUP;                                                            \
+        add_quads_##FORM(s, rows, v0, n, quads, n_quads, codes, stride *PACK_GROUP);                                 \
+        UNROLL                                                                                                       \
+        for (size_t v = 0; v < n; v++) {                                                                             \
+            vec scale = vec_mul(LOAD_f16(scales, v0 + v), vec_set(factor));                                          \
+            UNROLL                                                                                                   \
+            for (size_t r = 0; r < rows; r++) {                                                                      \
+                vec row_scale = vec_set(x->scales[at + r * stride]);                                                 \
+                vec sum = vec_from_sums_##FORM(s[r][v], x->offsets[at + r * stride]);                                \
+                total[r][v0 + v] = vec_fma(sum, vec_mul(scale, row_scale), total[r][v0 + v]);                        \
+                ROW_BY_ROW();                                                                                        \
+            }                                                                                                        \
+        }                                                                                                            \
+    }                                                                                                                \
+    INLINE void add_group_##FORM(vec total[][VECS], size_t rows, const char *scales, const uint8_t *quads,           \
+                                 size_t n_quads, const kern_codes *x, size_t at, float factor)                       \
+    {                                                                                                                \
+        for (size_t v0 = 0; v0 < VECS; v0 += STEP_OF(FORM, rows))                                                    \
+            add_step_##FORM(total, rows, v0, STEP_OF(FORM, rows), scales, quads, n_quads, x, at, factor);            \
+    }                                                                                                                \
+    /* total += a unit of k columns; *at, *packed and *wide move on behind it. */                                    \
+    INLINE void add_unit_##FORM(vec total[][VECS], size_t rows, const char **packed, const uint8_t **wide, size_t k, \
+                                const kern_codes *x, size_t *at, float factor)                                       \
+    {                                                                                                                \
+        for (size_t i = 0; i < k / PACK_GROUP; i++) {                                                                \
+            add_group_##FORM(total, rows, *packed, GROUP_AT_##FORM(*packed, *wide), PACK_GROUP / 4, x, (*at)++,      \
+                             factor);                                                                                \
+            *packed += SCALES + PACK_GROUP / 4 * QUAD_##FORM;                                                        \
+            *wide += WIDE_STEP_##FORM;                                                                               \
+        }                                                                                                            \
+        if (k % PACK_GROUP != 0) {                                                                                   \
+            size_t n_quads = (k % PACK_GROUP + 3) / 4;                                                               \
+            add_group_##FORM(total, rows, *packed, GROUP_AT_##FORM(*packed, *wide), n_quads, x, (*at)++, factor);    \
+            *packed += SCALES + n_quads * QUAD_##FORM;                                                               \
+            *wide += WIDE_STEP_##FORM;                                                                               \
+        }                                                                                                            \
     }
 
 DEFINE_ADD_QUADS(int8)
@@ -188,41 +193,42 @@ typedef void tile_codes(const codes_panel *p, size_t row, float *y, size_t ldy, 
 /* fixed[r] += the units' partials, times 2^KERN_FIXED_BITS; returns their peak: float bits without the sign. */
 typedef uint32_t tile_codes_fixed(const codes_panel *p, size_t row, int64_t fixed[][KERN_PANEL]);
 
-#define DEFINE_TILE_CODES(FORM, ROWS)                                                                                  \
-    static void tile_codes_##FORM##_##ROWS(const codes_panel *p, size_t row, float *y, size_t ldy, size_t n_cols)      \
-    {                                                                                                                  \
-        vec total[ROWS][VECS];                                                                                         \
-        const char *packed = p->packed;                                                                                \
-        const uint8_t *wide = p->wide;                                                                                 \
-        const kern_codes x = *p->x;                                                                                    \
-        size_t at = row * x.n_groups;                                                                                  \
-        set_zero(total, ROWS);                                                                                         \
-        for (size_t i = 0; i < p->k; i += p->unit)                                                                     \
-            add_unit_##FORM(total, ROWS, &packed, &wide, p->k - i < p->unit ? p->k - i : p->unit, &x, &at, 1.0f);      \
-        for (size_t r = 0; r < ROWS; r++)                                                                              \
-            store_row(total[r], y + r * ldy, n_cols);                                                                  \
-    }                                                                                                                  \
-    static uint32_t tile_codes_fixed_##FORM##_##ROWS(const codes_panel *p, size_t row, int64_t fixed[][KERN_PANEL])    \
-    {                                                                                                                  \
-        vec_peak peak = vec_peak_zero();                                                                               \
-        const char *packed = p->packed;                                                                                \
-        const uint8_t *wide = p->wide;                                                                                 \
-        const kern_codes x = *p->x;                                                                                    \
-        size_t at = row * x.n_groups;                                                                                  \
-        for (size_t i = 0; i < p->k; i += p->unit) {                                                                   \
-            vec total[ROWS][VECS];                                                                                     \
-            set_zero(total, ROWS);                                                                                     \
-            add_unit_##FORM(total, ROWS, &packed, &wide, p->k - i < p->unit ? p->k - i : p->unit, &x, &at, FIXED_SCALE); \
-            peak = add_fixed_vecs(fixed[0], total[0], ROWS * VECS, 1.0f, peak);                                        \
-        }                                                                                                              \
-        return vec_peak_max(peak);                                                                                     \
+#define DEFINE_TILE_CODES(FORM, ROWS)                                                                               \
+    static void tile_codes_##FORM##_##ROWS(const codes_panel *p, size_t row, float *y, size_t ldy, size_t n_cols)   \
+    {                                                                                                               \
+        vec total[ROWS][VECS];                                                                                      \
+        const char *packed = p->packed;                                                                             \
+        const uint8_t *wide = p->wide;                                                                              \
+        const kern_codes x = *p->x;                                                                                 \
+        size_t at = row * x.n_groups;                                                                               \
+        set_zero(total, ROWS);                                                                                      \
+        for (size_t i = 0; i < p->k; i += p->unit)                                                                  \
+            add_unit_##FORM(total, ROWS, &packed, &wide, p->k - i < p->unit ? p->k - i : p->unit, &x, &at, 1.0f);   \
+        for (size_t r = 0; r < ROWS; r++)                                                                           \
+            store_row(total[r], y + r * ldy, n_cols);                                                               \
+    }                                                                                                               \
+    static uint32_t tile_codes_fixed_##FORM##_##ROWS(const codes_panel *p, size_t row, int64_t fixed[][KERN_PANEL]) \
+    {                                                                                                               \
+        vec_peak peak = vec_peak_zero();                                                                            \
+        const char *packed = p->packed;                                                                             \
+        const uint8_t *wide = p->wide;                                                                              \
+        const kern_codes x = *p->x;                                                                                 \
+        size_t at = row * x.n_groups;                                                                               \
+        for (size_t i = 0; i < p->k; i += p->unit) {                                                                \
+            vec total[ROWS][VECS];                                                                                  \
+            set_zero(total, ROWS);                                                                                  \
+            add_unit_##FORM(total, ROWS, &packed, &wide, p->k - i < p->unit ? p->k - i : p->unit, &x, &at,          \
+                            FIXED_SCALE);                                                                           \
+            peak = add_fixed_vecs(fixed[0], total[0], ROWS * VECS, 1.0f, peak);                                     \
+        }                                                                                                           \
+        return vec_peak_max(peak);                                                                                  \
     }
 
 EACH_HEIGHT(VEC_CODES_ROWS, DEFINE_TILE_CODES, int8)
 EACH_HEIGHT(VEC_CODES_ROWS, DEFINE_TILE_CODES, int4)
 EACH_HEIGHT(VEC_CODES_ROWS, DEFINE_TILE_CODES, wide4)
 
-#define NAME_TILE_CODES(FORM, ROWS) tile_codes_##FORM##_##ROWS,
+#define NAME_TILE_CODES(FORM, ROWS)       tile_codes_##FORM##_##ROWS,
 #define NAME_TILE_CODES_FIXED(FORM, ROWS) tile_codes_fixed_##FORM##_##ROWS,
 
 typedef struct codes_tiles {
@@ -230,9 +236,15 @@ typedef struct codes_tiles {
     tile_codes_fixed *fixed[VEC_CODES_ROWS];
 } codes_tiles;
 
-#define CODES_TILES(FORM)                                                                                              \
-    {{EACH_HEIGHT(VEC_CODES_ROWS, NAME_TILE_CODES, FORM)}, {EACH_HEIGHT(VEC_CODES_ROWS, NAME_TILE_CODES_FIXED, FORM)}}
-static const codes_tiles tiles_codes_int8 = CODES_TILES(int8), tiles_codes_int4 = CODES_TILES(int4), tiles_codes_wide4 = CODES_TILES(wide4);
+#define CODES_TILES(FORM)                                            \
+    {                                                                \
+        {EACH_HEIGHT(VEC_CODES_ROWS, NAME_TILE_CODES, FORM)},        \
+        {                                                            \
+            EACH_HEIGHT(VEC_CODES_ROWS, NAME_TILE_CODES_FIXED, FORM) \
+        }                                                            \
+    }
+static const codes_tiles tiles_codes_int8 = CODES_TILES(int8), tiles_codes_int4 = CODES_TILES(int4),
+                         tiles_codes_wide4 = CODES_TILES(wide4);
 
 /* Lay an int4 panel out wide in `to`. */
 static void widen(const char *packed, size_t k, size_t unit, uint8_t *to)
@@ -250,7 +262,8 @@ static void widen(const char *packed, size_t k, size_t unit, uint8_t *to)
     }
 }
 
-static void run_codes(const codes_tiles *tiles, const codes_panel *p, size_t row, size_t m, float *y, size_t ldy, size_t n_cols)
+static void run_codes(const codes_tiles *tiles, const codes_panel *p, size_t row, size_t m, float *y, size_t ldy,
+                      size_t n_cols)
 {
     for (size_t r = 0, rows; r < m; r += rows) {
         rows = tile_height(m - r, VEC_CODES_ROWS);
@@ -258,8 +271,8 @@ static void run_codes(const codes_tiles *tiles, const codes_panel *p, size_t row
     }
 }
 
-static void run_codes_fixed(const codes_tiles *tiles, const codes_panel *p, size_t row, size_t m, int64_t *acc, size_t ldacc,
-                            size_t n_cols, int64_t *overflow)
+static void run_codes_fixed(const codes_tiles *tiles, const codes_panel *p, size_t row, size_t m, int64_t *acc,
+                            size_t ldacc, size_t n_cols, int64_t *overflow)
 {
     for (size_t r = 0, rows; r < m; r += rows) {
         _Alignas(KERN_ALIGN) int64_t fixed[VEC_CODES_ROWS][KERN_PANEL] = {{0}};
@@ -283,31 +296,31 @@ static const codes_tiles *choose_int4(codes_panel *p, size_t m, void *scratch)
     return &tiles_codes_wide4;
 }
 
-static void panel_codes_int8(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, float *y, size_t ldy,
-                             size_t n_cols, void *scratch)
+static void panel_codes_int8(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m,
+                             float *y, size_t ldy, size_t n_cols, void *scratch)
 {
     (void)scratch;
     const codes_panel p = {panel, panel, k, unit, x};
     run_codes(&tiles_codes_int8, &p, row, m, y, ldy, n_cols);
 }
 
-static void panel_codes_int4(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, float *y, size_t ldy,
-                             size_t n_cols, void *scratch)
+static void panel_codes_int4(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m,
+                             float *y, size_t ldy, size_t n_cols, void *scratch)
 {
     codes_panel p = {panel, panel, k, unit, x};
     run_codes(choose_int4(&p, m, scratch), &p, row, m, y, ldy, n_cols);
 }
 
-static void panel_codes_fixed_int8(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, int64_t *acc,
-                                   size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch)
+static void panel_codes_fixed_int8(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m,
+                                   int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch)
 {
     (void)scratch;
     const codes_panel p = {panel, panel, k, unit, x};
     run_codes_fixed(&tiles_codes_int8, &p, row, m, acc, ldacc, n_cols, overflow);
 }
 
-static void panel_codes_fixed_int4(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, int64_t *acc,
-                                   size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch)
+static void panel_codes_fixed_int4(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m,
+                                   int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch)
 {
     codes_panel p = {panel, panel, k, unit, x};
     run_codes_fixed(choose_int4(&p, m, scratch), &p, row, m, acc, ldacc, n_cols, overflow);

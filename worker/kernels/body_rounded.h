@@ -1,9 +1,9 @@
 /* body_rounded.h - part of kern_body.h: bf16 weights with rows rounded to bf16, in the arithmetic of x86's vdpbf16ps.
  *
- * For each pair of columns that instruction does two fused multiply-adds into an f32 lane, the high halves first, each rounded to nearest even with
- * denormals taken and given as zeros (tests/unit/test_kern_bf16.c holds it against that, on the hardware).  Rows keep the first column of a
- * pair in the high half, so columns go in ascending order, and a machine without the instruction does the same with plain fused
- * multiply-adds. */
+ * For each pair of columns that instruction does two fused multiply-adds into an f32 lane, the high halves first, each
+ * rounded to nearest even with denormals taken and given as zeros (tests/unit/test_kern_bf16.c holds it against that,
+ * on the hardware).  Rows keep the first column of a pair in the high half, so columns go in ascending order, and a
+ * machine without the instruction does the same with plain fused multiply-adds. */
 
 /* Rows to bf16 as kern.h says: column i of a unit at i ^ 1. */
 INLINE uint16_t flushed_bf16(float x)
@@ -12,7 +12,7 @@ INLINE uint16_t flushed_bf16(float x)
     memcpy(&bits, &x, sizeof bits);
     uint32_t magnitude = bits & 0x7fffffffu, sign = bits & 0x80000000u;
     uint32_t rounded = bits + 0x7fffu + (bits >> 16 & 1u);
-    rounded = magnitude < 0x00800000u ? sign : rounded;                /* a denormal */
+    rounded = magnitude < 0x00800000u ? sign : rounded;               /* a denormal */
     rounded = magnitude > 0x7f800000u ? sign | 0x7fc00000u : rounded; /* no number */
     return (uint16_t)(rounded >> 16);
 }
@@ -44,7 +44,8 @@ INLINE void add_pair(vec s[][VECS], size_t rows, const vec_pairs w[VECS], const 
     }
 }
 
-INLINE void part_rounded(const char *at, size_t k, const uint16_t *x, size_t ldx, size_t rows, size_t v0, size_t n, vec sums[][VECS])
+INLINE void part_rounded(const char *at, size_t k, const uint16_t *x, size_t ldx, size_t rows, size_t v0, size_t n,
+                         vec sums[][VECS])
 {
     static const uint16_t no_column[KERN_PANEL];
     vec s[VEC_TILE_ROWS][VECS];
@@ -68,7 +69,8 @@ INLINE void part_rounded(const char *at, size_t k, const uint16_t *x, size_t ldx
 }
 #else
 /* s[r] += a column, the first or the `second` of its pair, n vectors from v0 on. */
-INLINE void add_column_rounded(vec s[][VECS], size_t rows, size_t v0, size_t n, const char *column, const uint16_t *pair, size_t ldx, int second)
+INLINE void add_column_rounded(vec s[][VECS], size_t rows, size_t v0, size_t n, const char *column,
+                               const uint16_t *pair, size_t ldx, int second)
 {
     vec w[VECS];
     PREFETCH(column, COLUMN_bf16, rows);
@@ -87,7 +89,8 @@ INLINE void add_column_rounded(vec s[][VECS], size_t rows, size_t v0, size_t n, 
     }
 }
 
-INLINE void part_rounded(const char *at, size_t k, const uint16_t *x, size_t ldx, size_t rows, size_t v0, size_t n, vec sums[][VECS])
+INLINE void part_rounded(const char *at, size_t k, const uint16_t *x, size_t ldx, size_t rows, size_t v0, size_t n,
+                         vec sums[][VECS])
 {
     vec s[VEC_TILE_ROWS][VECS];
     take_sums(s, sums, rows, v0, n);
@@ -110,8 +113,10 @@ INLINE const char *unit_rounded(const char *at, size_t k, const uint16_t *x, siz
 
 DEFINE_PANEL(rounded)
 
-/* What is computed must lie between the two switches: it reads and writes memory, which the compiler may not move over them. */
-static void panel_bf16_rounded(const void *panel, size_t k, const uint16_t *x, size_t ldx, size_t m, float *y, size_t ldy, size_t n_cols)
+/* What is computed must lie between the two switches: it reads and writes memory, which the compiler may not move over
+ * them. */
+static void panel_bf16_rounded(const void *panel, size_t k, const uint16_t *x, size_t ldx, size_t m, float *y,
+                               size_t ldy, size_t n_cols)
 {
     vec_mode mode = vec_flush_on();
     FORGET_MEMORY();
@@ -120,8 +125,8 @@ static void panel_bf16_rounded(const void *panel, size_t k, const uint16_t *x, s
     vec_flush_off(mode);
 }
 
-static void panel_bf16_rounded_fixed(const void *panel, size_t k, size_t unit, const uint16_t *x, size_t ldx, size_t m, int64_t *acc,
-                                     size_t ldacc, size_t n_cols, int64_t *overflow)
+static void panel_bf16_rounded_fixed(const void *panel, size_t k, size_t unit, const uint16_t *x, size_t ldx, size_t m,
+                                     int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow)
 {
     vec_mode mode = vec_flush_on();
     FORGET_MEMORY();

@@ -1,7 +1,7 @@
 /* body_rows.h - part of kern_body.h: what is done to single rows: exponential, activations, norms, sums. */
 
-/* --- exponential: exp(x) = 2^n * p(r), n = round(x / ln 2), |r| <= ln 2 / 2; relative error under 2e-7.  Below -87.3 it stays at
- * exp(-87.3), above 88 at exp(88). --- */
+/* --- exponential: exp(x) = 2^n * p(r), n = round(x / ln 2), |r| <= ln 2 / 2; relative error under 2e-7.  Below -87.3
+ * it stays at exp(-87.3), above 88 at exp(88). --- */
 
 static inline vec exp_vec(vec x)
 {
@@ -21,17 +21,18 @@ static inline vec exp_vec(vec x)
     return vec_scale_exp2(p, t);
 }
 
-/* Apply a vector function to n elements; the tail goes through a padded block so that each element sees the same operations. */
-#define FOR_EACH_VEC(n, body_full, body_tail)                                                                          \
-    do {                                                                                                               \
-        size_t i = 0;                                                                                                  \
-        for (; i + VEC_LANES <= (n); i += VEC_LANES) {                                                                 \
-            body_full;                                                                                                 \
-        }                                                                                                              \
-        if (i < (n)) {                                                                                                 \
-            size_t left = (n) - i;                                                                                     \
-            body_tail;                                                                                                 \
-        }                                                                                                              \
+/* Apply a vector function to n elements; the tail goes through a padded block so that each element sees the same
+ * operations. */
+#define FOR_EACH_VEC(n, body_full, body_tail)          \
+    do {                                               \
+        size_t i = 0;                                  \
+        for (; i + VEC_LANES <= (n); i += VEC_LANES) { \
+            body_full;                                 \
+        }                                              \
+        if (i < (n)) {                                 \
+            size_t left = (n)-i;                       \
+            body_tail;                                 \
+        }                                              \
     } while (0)
 
 static inline vec load_tail(const float *p, size_t n)
@@ -86,7 +87,8 @@ static void gelu_tanh(float *x, const float *bias, size_t n)
                  store_tail(x + i, gelu_tanh_vec(load_tail(x + i, left)), left));
 }
 
-/* With q = Phi(-|v|): max(v, 0) - |v| q.  Phi(-a) = erfc(a / sqrt 2) / 2 = p(t) exp(-a^2 / 2) / 2, t = 1 / (1 + 0.3275911 a / sqrt 2). */
+/* With q = Phi(-|v|): max(v, 0) - |v| q.  Phi(-a) = erfc(a / sqrt 2) / 2 = p(t) exp(-a^2 / 2) / 2, t = 1 / (1 +
+ * 0.3275911 a / sqrt 2). */
 static inline vec gelu_vec(vec v)
 {
     const vec zero = vec_set(0.0f), one = vec_set(1.0f);
@@ -104,7 +106,8 @@ static inline vec gelu_vec(vec v)
 static void gelu(float *x, const float *bias, size_t n)
 {
     add_bias(x, bias, n);
-    FOR_EACH_VEC(n, vec_store(x + i, gelu_vec(vec_load(x + i))), store_tail(x + i, gelu_vec(load_tail(x + i, left)), left));
+    FOR_EACH_VEC(n, vec_store(x + i, gelu_vec(vec_load(x + i))),
+                 store_tail(x + i, gelu_vec(load_tail(x + i, left)), left));
 }
 
 static inline vec gelu_quick_vec(vec v)

@@ -16,8 +16,8 @@ static bool always(void)
     return true;
 }
 
-/* __builtin_cpu_supports asks the CPU and, for the wide registers, the OS (XCR0).  CPUs of 2017 with AVX-512 but without VNNI run the AVX2
- * variant. */
+/* __builtin_cpu_supports asks the CPU and, for the wide registers, the OS (XCR0).  CPUs of 2017 with AVX-512 but
+ * without VNNI run the AVX2 variant. */
 #if defined(PALMGROVE_KERN_X86)
 extern const kern_table kern_avx2_table, kern_avx512_table, kern_avx512_bf16_table;
 
@@ -28,8 +28,9 @@ static bool has_avx2(void)
 
 static bool has_avx512(void)
 {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni");
 }
 
 static bool has_avx512_bf16(void)
@@ -59,16 +60,13 @@ static const variant variants[KERN_VARIANTS] = {
     {"avx512", &kern_avx512_table, has_avx512},
     {"avx512-bf16", &kern_avx512_bf16_table, has_avx512_bf16},
 #else
-    {"avx2", NULL, always},
-    {"avx512", NULL, always},
-    {"avx512-bf16", NULL, always},
+    {"avx2", NULL, always},           {"avx512", NULL, always},   {"avx512-bf16", NULL, always},
 #endif
 #if defined(PALMGROVE_KERN_ARM)
     {"neon", &kern_neon_table, always},
     {"neon-dot", &kern_neon_dot_table, has_dot_product},
 #else
-    {"neon", NULL, always},
-    {"neon-dot", NULL, always},
+    {"neon", NULL, always},           {"neon-dot", NULL, always},
 #endif
 };
 
@@ -101,7 +99,8 @@ base_status kern_select(const char *name, base_error *error)
         active = variants[i].table;
         return BASE_OK;
     }
-    return base_fail(error, BASE_EINVAL, "unknown kernel set '%s'; known are auto, ref, avx2, avx512, avx512-bf16, neon, neon-dot", name);
+    return base_fail(error, BASE_EINVAL,
+                     "unknown kernel set '%s'; known are auto, ref, avx2, avx512, avx512-bf16, neon, neon-dot", name);
 }
 
 const kern_table *kern_active(void)

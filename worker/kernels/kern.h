@@ -1,25 +1,27 @@
 /* kern.h - the kernels' contracts: what each computes, in which order, over which memory layout.
  *
- * Every kernel is written once (kern_body.h) over a small vector vocabulary (ref/vec_ref.h, x86/vec_*.h) and compiled per
- * instruction set.  Each output element is a fixed sequence of IEEE operations that no vector width, row count or thread
- * count changes, and every fused multiply-add is written as one, so all variants give the same bits (tests/unit/test_kern.c).
+ * Every kernel is written once (kern_body.h) over a small vector vocabulary (ref/vec_ref.h, x86/vec_*.h) and compiled
+ * per instruction set.  Each output element is a fixed sequence of IEEE operations that no vector width, row count or
+ * thread count changes, and every fused multiply-add is written as one, so all variants give the same bits
+ * (tests/unit/test_kern.c).
  *
- * Packed weights: sharding/pack/pack.h.  The outputs of a panel sit in vector lanes and each accumulates alone along k, k ascending:
- *     f32, f16, bf16:  acc = fma(w, x, acc) from 0
- *     int8, int4:      per group: sum = fma(q, x, sum) from 0; then acc = fma(scale, sum, acc) from 0
- *     the same with 8-bit activations: per group: sum of q times the row's codes, an exact integer; then
- *                      acc = fma((float)sum, scale * row_scale, acc) from 0, the product of the scales rounded to f32
+ * Packed weights: sharding/pack/pack.h.  The outputs of a panel sit in vector lanes and each accumulates alone along k,
+ * k ascending: f32, f16, bf16:  acc = fma(w, x, acc) from 0 int8, int4:      per group: sum = fma(q, x, sum) from 0;
+ * then acc = fma(scale, sum, acc) from 0 the same with 8-bit activations: per group: sum of q times the row's codes, an
+ * exact integer; then acc = fma((float)sum, scale * row_scale, acc) from 0, the product of the scales rounded to f32
  *                      (in fixed point the product and acc are 2^KERN_FIXED_BITS times as large throughout)
  *
- *     bf16 with rows rounded to bf16: acc = fma(w, x, acc) from 0, k ascending, where w, x and acc count as 0 (of their sign) when they are
- *                      denormal: what vdpbf16ps does.  Tininess is judged after rounding, as x86 does; Arm judges before, so a partial sum there
- *                      may be 0 where it is 2^-126 here: a row's sums differ by k * 2^-126 at most, and only near there
+ *     bf16 with rows rounded to bf16: acc = fma(w, x, acc) from 0, k ascending, where w, x and acc count as 0 (of their
+ * sign) when they are denormal: what vdpbf16ps does.  Tininess is judged after rounding, as x86 does; Arm judges
+ * before, so a partial sum there may be 0 where it is 2^-126 here: a row's sums differ by k * 2^-126 at most, and only
+ * near there
  *
  * Fixed point.  A contraction that tensor parallelism splits is a sum over canonical units of k (one head, or
  * SHARD_MLP_GROUP columns).  A unit's f32 partial is rounded once (to nearest, ties to even) to int64 with
- * KERN_FIXED_BITS fractional bits and added as an integer, so the sum depends on no order and no split.  A partial of 2^26 or more, or a
- * NaN, sets the row's overflow flag and leaves the row's sum without meaning: the request has to fail (real activations are below 2^20;
- * sums of many units that come near the end of int64 cannot arise from partials of that size).
+ * KERN_FIXED_BITS fractional bits and added as an integer, so the sum depends on no order and no split.  A partial of
+ * 2^26 or more, or a NaN, sets the row's overflow flag and leaves the row's sum without meaning: the request has to
+ * fail (real activations are below 2^20; sums of many units that come near the end of int64 cannot arise from partials
+ * of that size).
  *
  * Calls and cost: linear m x n x k does 2mnk flops and reads n*k weights once per tile of rows. */
 #ifndef PALMGROVE_KERN_H
@@ -32,27 +34,28 @@
 #include "proto/base/status.h"
 #include "sharding/pack/pack.h"
 
-#define KERN_PANEL PACK_PANEL /* outputs of a panel; also positions of a KV block */
-#define KERN_FIXED_BITS 36 /* step 1.5e-11, range 1.3e8 */
-#define KERN_ALIGN 64u     /* bytes: weights, KV blocks, workspace rows start on a cache line */
+#define KERN_PANEL      PACK_PANEL /* outputs of a panel; also positions of a KV block */
+#define KERN_FIXED_BITS 36         /* step 1.5e-11, range 1.3e8 */
+#define KERN_ALIGN      64u        /* bytes: weights, KV blocks, workspace rows start on a cache line */
 
 /* Attention over the paged cache, softmax(q K^T * scale) V, for the query heads that read one KV head.
  *
- * A row is one query head of one token.  Positions are walked in splits of KERN_SPLIT that begin at multiples of it, whatever a row sees of
- * them, so that one long row can be divided over threads.  A row's part of a split, over the positions it sees there, ascending:
- *     s = (sum over i ascending of fma(K[i], q[i], sum) from 0) * scale
- *     max = the largest s;  p = exp(s - max);  total = sum of p in 32 strided lanes, then a tree;  out = fma(p, V, out) from 0
- * A row's parts are joined ascending.  The first is taken as it is; then, with m the larger of max and max', f = exp(max - m) and
- * f' = exp(max' - m): total = fma(total, f, total' * f'), out = fma(out, f, out' * f'), max = m.  At last out / total.
- * Splits of which a row sees nothing are left out.  What a row does not see is never multiplied, so neither what lies there nor other rows of
- * the call leave a trace.  A score that is infinite or not a number makes the row's answer not a number, which the next product marks.
+ * A row is one query head of one token.  Positions are walked in splits of KERN_SPLIT that begin at multiples of it,
+ * whatever a row sees of them, so that one long row can be divided over threads.  A row's part of a split, over the
+ * positions it sees there, ascending: s = (sum over i ascending of fma(K[i], q[i], sum) from 0) * scale max = the
+ * largest s;  p = exp(s - max);  total = sum of p in 32 strided lanes, then a tree;  out = fma(p, V, out) from 0 A
+ * row's parts are joined ascending.  The first is taken as it is; then, with m the larger of max and max', f = exp(max
+ * - m) and f' = exp(max' - m): total = fma(total, f, total' * f'), out = fma(out, f, out' * f'), max = m.  At last out
+ * / total. Splits of which a row sees nothing are left out.  What a row does not see is never multiplied, so neither
+ * what lies there nor other rows of the call leave a trace.  A score that is infinite or not a number makes the row's
+ * answer not a number, which the next product marks.
  *
  * A block of the cache holds 32 positions; dh_padded is dh rounded up to 16:
- *     f32, bf16  K [dh][32];  V in panels of 32 dimensions (the last may be 16), each [32 positions][dimensions of the panel]
- *     int8       codes + 128 in the same order but in quads (pack.h): K [dh / 4 rounded up][32][4 of dh], V panels
- *                [8][dimensions][4 positions];  then f16 scales of groups of PACK_GROUP dimensions, of K [groups][32 positions] and
- *                of V [groups][32 positions].  An element is code * scale, rounded to f32
- * bf16 and int8 are widened to f32; from there on all types are one.  Cost: 4 dh flops for each row and position. */
+ *     f32, bf16  K [dh][32];  V in panels of 32 dimensions (the last may be 16), each [32 positions][dimensions of the
+ * panel] int8       codes + 128 in the same order but in quads (pack.h): K [dh / 4 rounded up][32][4 of dh], V panels
+ *                [8][dimensions][4 positions];  then f16 scales of groups of PACK_GROUP dimensions, of K [groups][32
+ * positions] and of V [groups][32 positions].  An element is code * scale, rounded to f32 bf16 and int8 are widened to
+ * f32; from there on all types are one.  Cost: 4 dh flops for each row and position. */
 typedef struct kern_attention {
     pack_type type;   /* PACK_F32, PACK_BF16, PACK_INT8 */
     const char *base; /* block b of the sequence is base + blocks[b] * kern_block_bytes, on a cache line */
@@ -69,8 +72,8 @@ typedef struct kern_attention {
 } kern_attention;
 
 #define KERN_ATTENTION_ROWS 64u
-#define KERN_HEAD_DIM_MAX 256u
-#define KERN_SPLIT 256u /* positions; a multiple of KERN_PANEL */
+#define KERN_HEAD_DIM_MAX   256u
+#define KERN_SPLIT          256u /* positions; a multiple of KERN_PANEL */
 
 static inline uint32_t kern_dh_padded(uint32_t dh)
 {
@@ -92,7 +95,8 @@ static inline size_t kern_block_bytes(pack_type type, uint32_t dh)
     return KERN_PANEL * (dh + padded) * (type == PACK_BF16 ? 2u : 4u);
 }
 
-/* Floats of a row's part or sum of parts: out [dh_padded], max, total, up to a cache line.  total is 0 where the row sees nothing. */
+/* Floats of a row's part or sum of parts: out [dh_padded], max, total, up to a cache line.  total is 0 where the row
+ * sees nothing. */
 static inline size_t kern_part_floats(uint32_t dh)
 {
     return kern_dh_padded(dh) + 16u;
@@ -104,13 +108,14 @@ static inline size_t kern_attention_scratch(uint32_t dh)
     return (size_t)KERN_ATTENTION_ROWS * (kern_dh_padded(dh) + KERN_SPLIT) + (size_t)KERN_PANEL * kern_dh_padded(dh);
 }
 
-/* Rows of activations rounded to 8 bits, in the groups of the weights they meet: a row of k columns in units of `unit` columns (pack.h) is cut
- * into n_groups = units * ceil(unit / PACK_GROUP) groups.  Group g of row r: x is about scales[r][g] * codes[r][g][i]; the codes
- * of a short group end in zeros.  Rows lie densely, [m]. */
+/* Rows of activations rounded to 8 bits, in the groups of the weights they meet: a row of k columns in units of `unit`
+ * columns (pack.h) is cut into n_groups = units * ceil(unit / PACK_GROUP) groups.  Group g of row r: x is about
+ * scales[r][g] * codes[r][g][i]; the codes of a short group end in zeros.  Rows lie densely, [m]. */
 typedef struct kern_codes {
-    int8_t *codes;  /* [m][n_groups][PACK_GROUP], on a cache line */
-    float *scales;  /* [m][n_groups] */
-    int32_t *offsets; /* [m][n_groups] -8 times the sum of the codes: weights are packed plus 8 (int8: plus 128), see pack.h */
+    int8_t *codes;    /* [m][n_groups][PACK_GROUP], on a cache line */
+    float *scales;    /* [m][n_groups] */
+    int32_t *offsets; /* [m][n_groups] -8 times the sum of the codes: weights are packed plus 8 (int8: plus 128), see
+                         pack.h */
     size_t n_groups;
     uint16_t *halves; /* [m][n_halves] the row as bf16 matrices take it, see round_bf16; NULL: they take f32 */
     size_t n_halves;
@@ -136,18 +141,20 @@ static inline size_t kern_scratch_bytes(size_t n_groups)
     return n_groups * PACK_GROUP * KERN_PANEL;
 }
 
-typedef void kern_panel(const void *panel, size_t k, const float *x, size_t ldx, size_t m, float *y, size_t ldy, size_t n_cols);
-typedef void kern_panel_fixed(const void *panel, size_t k, size_t unit, const float *x, size_t ldx, size_t m, int64_t *acc,
-                              size_t ldacc, size_t n_cols, int64_t *overflow);
+typedef void kern_panel(const void *panel, size_t k, const float *x, size_t ldx, size_t m, float *y, size_t ldy,
+                        size_t n_cols);
+typedef void kern_panel_fixed(const void *panel, size_t k, size_t unit, const float *x, size_t ldx, size_t m,
+                              int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow);
 
-typedef void kern_panel_codes(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, float *y, size_t ldy,
-                              size_t n_cols, void *scratch);
-typedef void kern_panel_codes_fixed(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m, int64_t *acc,
-                                    size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch);
+typedef void kern_panel_codes(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m,
+                              float *y, size_t ldy, size_t n_cols, void *scratch);
+typedef void kern_panel_codes_fixed(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m,
+                                    int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch);
 
-typedef void kern_panel_rounded(const void *panel, size_t k, const uint16_t *x, size_t ldx, size_t m, float *y, size_t ldy, size_t n_cols);
-typedef void kern_panel_rounded_fixed(const void *panel, size_t k, size_t unit, const uint16_t *x, size_t ldx, size_t m, int64_t *acc,
-                                      size_t ldacc, size_t n_cols, int64_t *overflow);
+typedef void kern_panel_rounded(const void *panel, size_t k, const uint16_t *x, size_t ldx, size_t m, float *y,
+                                size_t ldy, size_t n_cols);
+typedef void kern_panel_rounded_fixed(const void *panel, size_t k, size_t unit, const uint16_t *x, size_t ldx, size_t m,
+                                      int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow);
 
 typedef struct kern_table {
     const char *name;
@@ -155,12 +162,12 @@ typedef struct kern_table {
     /* y[r][0..n_cols) = sum over k of one panel x x[r], m rows; n_cols <= 32.  The whole row is one unit. */
     kern_panel *panel[PACK_N_TYPES];
 
-    /* acc[r][0..n_cols) += the same sum in fixed point, a partial for each `unit` of k; overflow[r] is set to 1 where a partial
-     * leaves the range (left alone otherwise; safe from several threads). */
+    /* acc[r][0..n_cols) += the same sum in fixed point, a partial for each `unit` of k; overflow[r] is set to 1 where a
+     * partial leaves the range (left alone otherwise; safe from several threads). */
     kern_panel_fixed *panel_fixed[PACK_N_TYPES];
 
-    /* The same with 8-bit activations: rows [row, row + m) of x; y, acc and overflow begin at the first of them.  PACK_INT8 and PACK_INT4
-     * only, the others are NULL. */
+    /* The same with 8-bit activations: rows [row, row + m) of x; y, acc and overflow begin at the first of them.
+     * PACK_INT8 and PACK_INT4 only, the others are NULL. */
     kern_panel_codes *panel_codes[PACK_N_TYPES];
     kern_panel_codes_fixed *panel_codes_fixed[PACK_N_TYPES];
 
@@ -168,21 +175,24 @@ typedef struct kern_table {
     kern_panel_rounded *panel_bf16_rounded;
     kern_panel_rounded_fixed *panel_bf16_rounded_fixed;
 
-    /* One row x [k] to bf16, to nearest, ties to even, denormals to 0 of their sign.  A unit begins at an even place; column i of it stands
-     * at i ^ 1, so that the first of a pair is the high half of a little-endian word.  An odd unit ends in a -0. */
+    /* One row x [k] to bf16, to nearest, ties to even, denormals to 0 of their sign.  A unit begins at an even place;
+     * column i of it stands at i ^ 1, so that the first of a pair is the high half of a little-endian word.  An odd
+     * unit ends in a -0. */
     void (*round_bf16)(const float *x, size_t k, size_t unit, uint16_t *halves);
 
-    /* One row x [k] to codes, scales and offsets of its groups: scale = max |x| / 127, code = x * (127 / max |x|), rounded, to the nearest
-     * integer, ties to even.  A group whose max is below 2^-100 has scale and codes 0.  A NaN or an infinity in a group makes its scale a NaN
-     * and its codes 0, so that the products' overflow is seen. */
+    /* One row x [k] to codes, scales and offsets of its groups: scale = max |x| / 127, code = x * (127 / max |x|),
+     * rounded, to the nearest integer, ties to even.  A group whose max is below 2^-100 has scale and codes 0.  A NaN
+     * or an infinity in a group makes its scale a NaN and its codes 0, so that the products' overflow is seen. */
     void (*quantise)(const float *x, size_t k, size_t unit, int8_t *codes, float *scales, int32_t *offsets);
 
-    /* y = x * gain / sqrt(mean(x^2) + eps), one row of d.  Sums run in 32 strided lanes, then a binary tree.  y may be x. */
+    /* y = x * gain / sqrt(mean(x^2) + eps), one row of d.  Sums run in 32 strided lanes, then a binary tree.  y may be
+     * x. */
     void (*norm_rms)(const float *x, const float *gain, float eps, size_t d, float *y);
     /* y = (x - mean) * gain / sqrt(var + eps), plus bias [d] unless it is NULL. */
     void (*norm_layer)(const float *x, const float *gain, const float *bias, float eps, size_t d, float *y);
 
-    /* x[d] += acc * 2^-KERN_FIXED_BITS + bias (bias [d] or NULL); one rounding of the sum to f32, one for the bias, one for x. */
+    /* x[d] += acc * 2^-KERN_FIXED_BITS + bias (bias [d] or NULL); one rounding of the sum to f32, one for the bias, one
+     * for x. */
     void (*add_fixed)(float *x, size_t d, const int64_t *acc, const float *bias);
 
     /* gate = silu(gate) * up, n elements; silu(x) = x / (1 + exp(-x)). */
@@ -196,8 +206,8 @@ typedef struct kern_table {
     /* x = v * sigmoid(1.702 v); bias as above. */
     void (*gelu_quick)(float *x, const float *bias, size_t n);
 
-    /* Attention, in the order above; parts [rows][kern_part_floats].  The rows' parts of split `split`; parts joined to the sums of those before
-     * them; the answers from the sums of all. */
+    /* Attention, in the order above; parts [rows][kern_part_floats].  The rows' parts of split `split`; parts joined to
+     * the sums of those before them; the answers from the sums of all. */
     void (*attention_split)(const kern_attention *a, uint32_t split, float *parts);
     void (*attention_join)(float *sums, const float *parts, size_t n_rows, uint32_t dh);
     void (*attention_finish)(const kern_attention *a, const float *sums);
@@ -208,13 +218,14 @@ typedef struct kern_table {
     void (*exp_shifted)(const float *x, size_t n, float max, float *y);
 } kern_table;
 
-/* The variants that this build has and this machine (CPU and OS) can run into `out`, the portable reference first, wider ones later; returns
- * how many. */
+/* The variants that this build has and this machine (CPU and OS) can run into `out`, the portable reference first,
+ * wider ones later; returns how many. */
 #define KERN_VARIANTS 6
 size_t kern_usable(const kern_table *out[KERN_VARIANTS]);
 
-/* Choose the variant for the process: "auto" (the last of kern_usable) or a name: "ref", "avx2", "avx512", "avx512-bf16", "neon",
- * "neon-dot".  Once, before any other call.  BASE_EINVAL unknown name; BASE_EUNSUPPORTED the machine lacks it. */
+/* Choose the variant for the process: "auto" (the last of kern_usable) or a name: "ref", "avx2", "avx512",
+ * "avx512-bf16", "neon", "neon-dot".  Once, before any other call.  BASE_EINVAL unknown name; BASE_EUNSUPPORTED the
+ * machine lacks it. */
 base_status kern_select(const char *name, base_error *error);
 /* The variant in use ("ref" before kern_select). */
 const kern_table *kern_active(void);

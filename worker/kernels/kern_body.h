@@ -1,7 +1,8 @@
 /* kern_body.h - every kernel, written once over the vector vocabulary.
  *
- * Included by exactly one .c file per instruction set, after a vec_*.h and with KERN_NAME (the table's name) and KERN_TABLE (its
- * identifier) defined.  That file alone is compiled with the instruction set's flags.  The contracts stand in kern.h. */
+ * Included by exactly one .c file per instruction set, after a vec_*.h and with KERN_NAME (the table's name) and
+ * KERN_TABLE (its identifier) defined.  That file alone is compiled with the instruction set's flags.  The contracts
+ * stand in kern.h. */
 
 #include <math.h>
 #include <string.h>
@@ -10,21 +11,22 @@
 #include "sharding/pack/half.h"
 #include "worker/kernels/kern.h"
 
-#define VECS (KERN_PANEL / VEC_LANES) /* vectors of a panel */
-#define FIXED_SCALE 68719476736.0f    /* 2^KERN_FIXED_BITS */
-#define FIXED_LIMIT_BITS 0x5e800000u  /* 2^62 as f32: from there on a scaled partial is out of range */
+#define VECS             (KERN_PANEL / VEC_LANES) /* vectors of a panel */
+#define FIXED_SCALE      68719476736.0f           /* 2^KERN_FIXED_BITS */
+#define FIXED_LIMIT_BITS 0x5e800000u              /* 2^62 as f32: from there on a scaled partial is out of range */
 /* No instruction: the compiler may not carry what memory holds over this point in registers. */
 #define FORGET_MEMORY() __atomic_signal_fence(__ATOMIC_SEQ_CST)
-/* Where registers are few, the compiler may not fetch the next row's operands before it has used this one's: it would store sums for that. */
+/* Where registers are few, the compiler may not fetch the next row's operands before it has used this one's: it would
+ * store sums for that. */
 #if VEC_REGISTERS < 32
 #define ROW_BY_ROW() FORGET_MEMORY()
-#define BY_MEMORY static __attribute__((noinline)) /* what takes a whole tile's sums takes them from memory */
+#define BY_MEMORY    static __attribute__((noinline)) /* what takes a whole tile's sums takes them from memory */
 #else
 #define ROW_BY_ROW() ((void)0)
-#define BY_MEMORY static inline __attribute__((always_inline))
+#define BY_MEMORY    static inline __attribute__((always_inline))
 #endif
-/* Before a loop over rows or vectors of a tile, whose sums lie in registers only when it is unrolled.  With a check at every access that takes minutes
- * to compile, and speed is not what such a build is for. */
+/* Before a loop over rows or vectors of a tile, whose sums lie in registers only when it is unrolled.  With a check at
+ * every access that takes minutes to compile, and speed is not what such a build is for. */
 #if VEC_LANES > 1 && !defined(__SANITIZE_ADDRESS__)
 #define UNROLL _Pragma("GCC unroll 8")
 #else
@@ -33,15 +35,15 @@
 #define INLINE static inline __attribute__((always_inline))
 
 /* DO(what, rows) for each height of a tile from 1 to `highest`. */
-#define EACH_1(DO, what) DO(what, 1)
-#define EACH_2(DO, what) EACH_1(DO, what) DO(what, 2)
-#define EACH_3(DO, what) EACH_2(DO, what) DO(what, 3)
-#define EACH_4(DO, what) EACH_3(DO, what) DO(what, 4)
-#define EACH_5(DO, what) EACH_4(DO, what) DO(what, 5)
-#define EACH_6(DO, what) EACH_5(DO, what) DO(what, 6)
-#define EACH_7(DO, what) EACH_6(DO, what) DO(what, 7)
-#define EACH_8(DO, what) EACH_7(DO, what) DO(what, 8)
-#define EACH_PASTE(highest, DO, what) EACH_##highest(DO, what)
+#define EACH_1(DO, what)               DO(what, 1)
+#define EACH_2(DO, what)               EACH_1(DO, what) DO(what, 2)
+#define EACH_3(DO, what)               EACH_2(DO, what) DO(what, 3)
+#define EACH_4(DO, what)               EACH_3(DO, what) DO(what, 4)
+#define EACH_5(DO, what)               EACH_4(DO, what) DO(what, 5)
+#define EACH_6(DO, what)               EACH_5(DO, what) DO(what, 6)
+#define EACH_7(DO, what)               EACH_6(DO, what) DO(what, 7)
+#define EACH_8(DO, what)               EACH_7(DO, what) DO(what, 8)
+#define EACH_PASTE(highest, DO, what)  EACH_##highest(DO, what)
 #define EACH_HEIGHT(highest, DO, what) EACH_PASTE(highest, DO, what)
 
 #include "worker/kernels/body_rows.h"

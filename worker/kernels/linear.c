@@ -1,8 +1,8 @@
 #include "worker/kernels/linear.h"
 
-/* Rows one thread takes at a time: a block of them stays in the core's cache while panels stream past.  Rounded rows are four times
- * smaller, and int4 panels are unpacked once for each block. */
-#define ROW_BLOCK 64u
+/* Rows one thread takes at a time: a block of them stays in the core's cache while panels stream past.  Rounded rows
+ * are four times smaller, and int4 panels are unpacked once for each block. */
+#define ROW_BLOCK       64u
 #define ROW_BLOCK_CODES 128u
 
 /* The unit of work: one panel's outputs for a block of rows.  The blocks of a panel follow one another. */
@@ -62,13 +62,14 @@ static void multiply(const team_member *me, const kern_rows *rows, const kern_pr
     const void *panel = panel_of(w, t->panel);
     float *out = product->y + t->row * product->ldy + t->column;
     if (takes_codes(w, rows))
-        kern->panel_codes[w->type](panel, w->k, w->unit, rows->codes, t->row, t->n_rows, out, product->ldy, t->n_columns,
-                                   scratch_of(me, rows));
+        kern->panel_codes[w->type](panel, w->k, w->unit, rows->codes, t->row, t->n_rows, out, product->ldy,
+                                   t->n_columns, scratch_of(me, rows));
     else if (takes_halves(w, rows))
-        kern->panel_bf16_rounded(panel, w->k, rows->codes->halves + t->row * rows->codes->n_halves, rows->codes->n_halves, t->n_rows, out,
-                                 product->ldy, t->n_columns);
+        kern->panel_bf16_rounded(panel, w->k, rows->codes->halves + t->row * rows->codes->n_halves,
+                                 rows->codes->n_halves, t->n_rows, out, product->ldy, t->n_columns);
     else
-        kern->panel[w->type](panel, w->k, rows->x + t->row * rows->ldx, rows->ldx, t->n_rows, out, product->ldy, t->n_columns);
+        kern->panel[w->type](panel, w->k, rows->x + t->row * rows->ldx, rows->ldx, t->n_rows, out, product->ldy,
+                             t->n_columns);
 }
 
 void kern_linear(team_member *me, const kern_rows *rows, const kern_product *products, size_t n_products)
@@ -85,25 +86,27 @@ void kern_linear(team_member *me, const kern_rows *rows, const kern_product *pro
     }
 }
 
-static void add_term(const team_member *me, const kern_term *term, const tile *t, int64_t *acc, size_t ldacc, int64_t *overflow)
+static void add_term(const team_member *me, const kern_term *term, const tile *t, int64_t *acc, size_t ldacc,
+                     int64_t *overflow)
 {
     const kern_table *kern = kern_active();
     const kern_rows *rows = term->rows;
     const pack_matrix *w = term->w;
     const void *panel = panel_of(w, t->panel);
     if (takes_codes(w, rows))
-        kern->panel_codes_fixed[w->type](panel, w->k, w->unit, rows->codes, t->row, t->n_rows, acc, ldacc, t->n_columns, overflow,
-                                         scratch_of(me, rows));
+        kern->panel_codes_fixed[w->type](panel, w->k, w->unit, rows->codes, t->row, t->n_rows, acc, ldacc, t->n_columns,
+                                         overflow, scratch_of(me, rows));
     else if (takes_halves(w, rows))
-        kern->panel_bf16_rounded_fixed(panel, w->k, w->unit, rows->codes->halves + t->row * rows->codes->n_halves, rows->codes->n_halves,
-                                       t->n_rows, acc, ldacc, t->n_columns, overflow);
+        kern->panel_bf16_rounded_fixed(panel, w->k, w->unit, rows->codes->halves + t->row * rows->codes->n_halves,
+                                       rows->codes->n_halves, t->n_rows, acc, ldacc, t->n_columns, overflow);
     else
         kern->panel_fixed[w->type](panel, w->k, w->unit, rows->x + t->row * rows->ldx, rows->ldx, t->n_rows, acc, ldacc,
                                    t->n_columns, overflow);
 }
 
 /* The terms of a tile run one after the other on one thread: nobody else adds to its part of acc. */
-void kern_linear_fixed(team_member *me, const kern_term *terms, size_t n_terms, int64_t *acc, size_t ldacc, int64_t *overflow)
+void kern_linear_fixed(team_member *me, const kern_term *terms, size_t n_terms, int64_t *acc, size_t ldacc,
+                       int64_t *overflow)
 {
     size_t m = terms[0].rows->m, block = ROW_BLOCK_CODES;
     for (size_t i = 0; i < n_terms; i++)

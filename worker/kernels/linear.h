@@ -1,8 +1,8 @@
 /* linear.h - matrix products over packed weights, divided among a rank's team by outputs and blocks of rows.
  *
- * The division changes nothing in the result: a (row, output) pair is computed whole by one thread.  Every member of the team calls these
- * functions with the same arguments; none of them waits at its end, so the caller puts a barrier between what writes and
- * what reads (team.h). */
+ * The division changes nothing in the result: a (row, output) pair is computed whole by one thread.  Every member of
+ * the team calls these functions with the same arguments; none of them waits at its end, so the caller puts a barrier
+ * between what writes and what reads (team.h). */
 #ifndef PALMGROVE_LINEAR_H
 #define PALMGROVE_LINEAR_H
 
@@ -12,7 +12,8 @@
 #include "worker/kernels/kern.h"
 #include "worker/team/team.h"
 
-/* m rows that meet matrices: in f32 and, where kernels for rounded rows shall be used, in 8 bits (int8, int4) and bf16 too. */
+/* m rows that meet matrices: in f32 and, where kernels for rounded rows shall be used, in 8 bits (int8, int4) and bf16
+ * too. */
 typedef struct kern_rows {
     const float *x; /* row r at x + r * ldx */
     size_t ldx, m;
@@ -37,8 +38,9 @@ typedef struct kern_term {
     const pack_matrix *w;
 } kern_term;
 
-/* acc[m][n] += the terms' rows W^T in fixed point, a partial for each unit of w (kern.h); overflow [m].  All terms have the same m
- * and n, at least one term. */
-void kern_linear_fixed(team_member *me, const kern_term *terms, size_t n_terms, int64_t *acc, size_t ldacc, int64_t *overflow);
+/* acc[m][n] += the terms' rows W^T in fixed point, a partial for each unit of w (kern.h); overflow [m].  All terms have
+ * the same m and n, at least one term. */
+void kern_linear_fixed(team_member *me, const kern_term *terms, size_t n_terms, int64_t *acc, size_t ldacc,
+                       int64_t *overflow);
 
 #endif

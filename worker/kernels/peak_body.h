@@ -1,10 +1,12 @@
 /* peak_body.h - the loops of peak.h over vectors of PEAK_BYTES, compiled per instruction set.
  *
- * Before the inclusion: PEAK_NAME (of the table), PEAK_BYTES, PEAK_CHAINS (independent accumulators: enough to hide the latency, few enough to stay in
- * registers), PEAK_INT8_NAME, and the word peak_dot(acc, u, s): acc plus the 8-bit dot products of u and s, four to a 32-bit lane; where
- * the compiler could take work out of the loop it must be stopped (PEAK_HIDE).
+ * Before the inclusion: PEAK_NAME (of the table), PEAK_BYTES, PEAK_CHAINS (independent accumulators: enough to hide the
+ * latency, few enough to stay in registers), PEAK_INT8_NAME, and the word peak_dot(acc, u, s): acc plus the 8-bit dot
+ * products of u and s, four to a 32-bit lane; where the compiler could take work out of the loop it must be stopped
+ * (PEAK_HIDE).
  *
- * The read loop is one stream: two to eight at a time, or prefetches ahead of it, were slower or the same (docs/PERFORMANCE.md). */
+ * The read loop is one stream: two to eight at a time, or prefetches ahead of it, were slower or the same
+ * (docs/PERFORMANCE.md). */
 #include "worker/kernels/peak.h"
 
 typedef float peak_floats __attribute__((vector_size(PEAK_BYTES)));

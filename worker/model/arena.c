@@ -80,7 +80,8 @@ bool model_arena_map(model_arena *arena, size_t bytes, model_huge_pages huge)
     char *start = mmap(NULL, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (start == MAP_FAILED)
         return false;
-    char *base = start + (HUGE_BYTES - (uintptr_t)start % HUGE_BYTES) % HUGE_BYTES; /* a huge page starts where it must */
+    char *base =
+        start + (HUGE_BYTES - (uintptr_t)start % HUGE_BYTES) % HUGE_BYTES; /* a huge page starts where it must */
     size_t open = base_size_round_up(bytes, page);
     if (mprotect(base, open, PROT_READ | PROT_WRITE) != 0) {
         munmap(start, mapped);

@@ -33,7 +33,8 @@ void *model_arena_take(model_arena *arena, size_t n, size_t bytes);
 bool model_arena_map(model_arena *arena, size_t bytes, model_huge_pages huge);
 void model_arena_unmap(model_arena *arena);
 
-/* Parts of a range that several threads take at once: multiples of this share no huge page when the range starts on one. */
+/* Parts of a range that several threads take at once: multiples of this share no huge page when the range starts on
+ * one. */
 #define MODEL_PAGES_GRAIN ((size_t)2 << 20)
 
 /* Take the pages of a range now, on the memory of the calling thread's choice; its content stays as it is. */

@@ -3,9 +3,9 @@
 #include "proto/base/size.h"
 #include "worker/kernels/kern.h"
 
-/* A tile is cut when its splits are more than one part in this many of a member's fair share; so there are fewer cuts than CUTS_PER_MEMBER
- * for each member. */
-#define CUTS_PER_MEMBER 4u
+/* A tile is cut when its splits are more than one part in this many of a member's fair share; so there are fewer cuts
+ * than CUTS_PER_MEMBER for each member. */
+#define CUTS_PER_MEMBER       4u
 #define PART_TILES_PER_MEMBER 16u /* parts of full tiles that there is room for; tiles beyond it stay whole */
 
 /* --- memory --- */
@@ -205,8 +205,8 @@ static bool is_cut(const model_division *division, uint32_t tile)
     return false;
 }
 
-void model_attend(team_member *me, const model_attention *at, const model_batch *batch, const model_kv *kv, uint32_t layer, bool windowed,
-                  const model_attend_rows *rows)
+void model_attend(team_member *me, const model_attention *at, const model_batch *batch, const model_kv *kv,
+                  uint32_t layer, bool windowed, const model_attend_rows *rows)
 {
     const model_division *division = windowed ? &at->windowed : &at->whole;
     attend_work w = {at, division, batch, kv, rows, layer, windowed};

@@ -1,8 +1,8 @@
 /* attend.h - the attention of one layer over a batch, divided among a team.
  *
- * A task is a tile (batch.h) with all positions it sees; when single tiles see so much that they would hold the team up, they are cut, and each
- * split of KERN_SPLIT positions is a task of its own whose part is kept until all are there.  Parts are joined in the order of splits, by whoever
- * (kern.h), so cutting changes no bit.
+ * A task is a tile (batch.h) with all positions it sees; when single tiles see so much that they would hold the team
+ * up, they are cut, and each split of KERN_SPLIT positions is a task of its own whose part is kept until all are there.
+ * Parts are joined in the order of splits, by whoever (kern.h), so cutting changes no bit.
  *
  * Memory, one piece for all stacks of a model:
  *     [team size][model_attention_stride]   the kernel's scratch, sums and one part of a tile
@@ -56,9 +56,9 @@ typedef struct model_attend_rows {
     float scale;
 } model_attend_rows;
 
-/* Every query of the batch over layer `layer` of the cache; `windowed`: positions before the batch's `first` are not seen.  Collective over
- * the team; the caller's barrier ends it. */
-void model_attend(team_member *me, const model_attention *at, const model_batch *batch, const model_kv *kv, uint32_t layer, bool windowed,
-                  const model_attend_rows *rows);
+/* Every query of the batch over layer `layer` of the cache; `windowed`: positions before the batch's `first` are not
+ * seen.  Collective over the team; the caller's barrier ends it. */
+void model_attend(team_member *me, const model_attention *at, const model_batch *batch, const model_kv *kv,
+                  uint32_t layer, bool windowed, const model_attend_rows *rows);
 
 #endif

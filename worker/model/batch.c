@@ -7,7 +7,8 @@ model_heads model_heads_of(const arch_stack *stack, const shard_stack_split *spl
     return (model_heads){.heads = split->heads, .kv_heads = split->kv_heads, .heads_per_kv = stack->h / stack->kv};
 }
 
-void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_heads, uint32_t window, model_arena *arena)
+void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_heads, uint32_t window,
+                        model_arena *arena)
 {
     batch->window = window;
     batch->max_rows = max_rows;
@@ -36,7 +37,8 @@ static uint32_t at_most(uint32_t n, uint32_t most)
 }
 
 /* Tile the query heads [begin, end) that read one KV head over rows [row, row + n). */
-static void add_tiles(model_batch *batch, uint32_t row, uint32_t n, shard_range group, uint32_t first_head, uint32_t kv_head, uint32_t n_queries)
+static void add_tiles(model_batch *batch, uint32_t row, uint32_t n, shard_range group, uint32_t first_head,
+                      uint32_t kv_head, uint32_t n_queries)
 {
     uint32_t n_heads = shard_range_width(group), n_together = at_most(n_heads, KERN_ATTENTION_ROWS);
     uint32_t n_tokens = n_queries > n_together ? n_queries / n_together : 1;
@@ -64,7 +66,8 @@ static void tile_rows(model_batch *batch, uint32_t row, uint32_t n, const model_
     }
 }
 
-/* How many positions behind its own a plan's token sees: none, or those to the end of the image of which it is a row. */
+/* How many positions behind its own a plan's token sees: none, or those to the end of the image of which it is a row.
+ */
 static uint32_t n_ahead(const link_plan *plan, uint32_t it, uint32_t rows_per_image)
 {
     if (rows_per_image == 0 || plan->tokens[it] >= 0)

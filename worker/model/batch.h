@@ -1,8 +1,9 @@
 /* batch.h - the rows of one pass through a stack, and how their attention is cut into tiles.
  *
- * A row is one position of one sequence (or one patch of an image).  A tile is some neighbouring rows of one sequence and the query heads
- * that read one KV head, at most KERN_ATTENTION_ROWS queries: the keys and values they see are read once for all.  How rows are
- * tiled changes nothing in the result (each query is computed as if alone), only the speed. */
+ * A row is one position of one sequence (or one patch of an image).  A tile is some neighbouring rows of one sequence
+ * and the query heads that read one KV head, at most KERN_ATTENTION_ROWS queries: the keys and values they see are read
+ * once for all.  How rows are tiled changes nothing in the result (each query is computed as if alone), only the speed.
+ */
 #ifndef PALMGROVE_MODEL_BATCH_H
 #define PALMGROVE_MODEL_BATCH_H
 
@@ -40,11 +41,13 @@ typedef struct model_heads {
 model_heads model_heads_of(const arch_stack *stack, const shard_stack_split *split);
 
 /* `window`: positions that local layers see (arch_stack), 0 for none. */
-void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_heads, uint32_t window, model_arena *arena);
+void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_heads, uint32_t window,
+                        model_arena *arena);
 
-/* The rows of a plan, causal; but with `rows_per_image` (0: causal all the same) the rows of an image see it to its end, which lies in the
- * same slice (link_limits.whole_images).  Windows begin where they would otherwise. */
-void model_batch_from_plan(model_batch *batch, const link_plan *plan, uint32_t rows_per_image, const model_heads *heads);
+/* The rows of a plan, causal; but with `rows_per_image` (0: causal all the same) the rows of an image see it to its
+ * end, which lies in the same slice (link_limits.whole_images).  Windows begin where they would otherwise. */
+void model_batch_from_plan(model_batch *batch, const link_plan *plan, uint32_t rows_per_image,
+                           const model_heads *heads);
 
 /* One image: n_patches rows that all see each other; `blocks` names its ceil(n_patches / 32) blocks. */
 void model_batch_from_image(model_batch *batch, uint32_t n_patches, const uint32_t *blocks, const model_heads *heads);

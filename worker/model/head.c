@@ -49,7 +49,8 @@ static void compute_logits(team_member *me, model_head *h, uint32_t n)
 }
 
 /* After row `i` of the slice, whose tokens are `tokens`. */
-static link_token sample_at(model_head *h, const link_slice *slice, const int32_t *tokens, uint32_t i, const float *logits)
+static link_token sample_at(model_head *h, const link_slice *slice, const int32_t *tokens, uint32_t i,
+                            const float *logits)
 {
     size_t vocab = h->arch->vocab_size;
     link_token token = {.seq = slice->seq, .pos = slice->pos + i};
@@ -57,7 +58,8 @@ static link_token sample_at(model_head *h, const link_slice *slice, const int32_
         token.token = i + 1 < slice->n_tokens ? tokens[i + 1] : slice->given;
         token.logprob = model_token_logprob(logits, vocab, token.token);
     } else {
-        token.token = model_sample(logits, vocab, &slice->sampling, token.pos + 1 + slice->draw_shift, h->candidates, &token.logprob);
+        token.token = model_sample(logits, vocab, &slice->sampling, token.pos + 1 + slice->draw_shift, h->candidates,
+                                   &token.logprob);
     }
     if (slice->flags & LINK_SLICE_DIGEST)
         token.logits_digest = model_logits_digest(logits, vocab);
@@ -74,18 +76,22 @@ static bool rows_overflowed(model_head *h, uint32_t row, uint32_t n)
     return false;
 }
 
-/* The tokens of one slice, whose first row is `row` and whose logits begin at `logits`.  A row that overflowed spoils those after it, which
- * attend to it, and leaves those before alone: what a drafted token does must not show in what comes before it. */
-static void collect_slice(model_head *h, const link_slice *slice, const int32_t *tokens, uint32_t row, const float *logits, link_result *result)
+/* The tokens of one slice, whose first row is `row` and whose logits begin at `logits`.  A row that overflowed spoils
+ * those after it, which attend to it, and leaves those before alone: what a drafted token does must not show in what
+ * comes before it. */
+static void collect_slice(model_head *h, const link_slice *slice, const int32_t *tokens, uint32_t row,
+                          const float *logits, link_result *result)
 {
     uint32_t first = slice->n_tokens - link_slice_results(slice);
     bool overflowed = rows_overflowed(h, row, first);
     for (uint32_t i = first; i < slice->n_tokens; i++) {
         overflowed = overflowed || rows_overflowed(h, row + i, 1);
         if (overflowed)
-            result->tokens[result->n_tokens++] = (link_token){.seq = slice->seq, .pos = slice->pos + i, .token = LINK_TOKEN_OVERFLOW};
+            result->tokens[result->n_tokens++] =
+                (link_token){.seq = slice->seq, .pos = slice->pos + i, .token = LINK_TOKEN_OVERFLOW};
         else if (slice->n_sampled > 0)
-            result->tokens[result->n_tokens++] = sample_at(h, slice, tokens, i, logits + (i - first) * (size_t)h->arch->vocab_size);
+            result->tokens[result->n_tokens++] =
+                sample_at(h, slice, tokens, i, logits + (i - first) * (size_t)h->arch->vocab_size);
     }
 }
 

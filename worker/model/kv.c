@@ -15,9 +15,11 @@ _Static_assert(LINK_KV_BLOCK_TOKENS == KERN_PANEL, "the positions of a KV block 
 static const pack_type pack_types[MODEL_N_KV_TYPES] = {
     [MODEL_KV_F32] = PACK_F32, [MODEL_KV_BF16] = PACK_BF16, [MODEL_KV_INT8] = PACK_INT8};
 
-void model_kv_layout(model_kv *kv, model_kv_type type, uint32_t n_layers, uint32_t n_heads, uint32_t n_blocks, uint32_t dh, model_arena *arena)
+void model_kv_layout(model_kv *kv, model_kv_type type, uint32_t n_layers, uint32_t n_heads, uint32_t n_blocks,
+                     uint32_t dh, model_arena *arena)
 {
-    *kv = (model_kv){.type = pack_types[type], .n_layers = n_layers, .n_heads = n_heads, .n_blocks = n_blocks, .dh = dh};
+    *kv =
+        (model_kv){.type = pack_types[type], .n_layers = n_layers, .n_heads = n_heads, .n_blocks = n_blocks, .dh = dh};
     kv->block_bytes = kern_block_bytes(kv->type, dh);
     size_t n;
     if (!base_size_mul((size_t)n_layers * n_heads, n_blocks, &n) || !base_size_mul(n, kv->block_bytes, &n)) {

@@ -1,7 +1,7 @@
 /* model.c - one rank's part of a model put together: memory, loading, and the step.
  *
- * The step's way: images -> embedding (stage 0) or receive -> layers -> send, or head.h (last stage).  All of it is one walk of the rank's
- * team; what crosses ranks is member 0's. */
+ * The step's way: images -> embedding (stage 0) or receive -> layers -> send, or head.h (last stage).  All of it is one
+ * walk of the rank's team; what crosses ranks is member 0's. */
 #include "worker/model/model.h"
 
 #include <stdlib.h>
@@ -91,7 +91,8 @@ static base_status layout(model *m, const model_origin *origin, base_error *erro
     model_stack_layout_kv(&m->decoder, shard_range_width(m->split.layers), m->limits.n_kv_blocks, &m->kv_arena);
     layout_workspace(m, &m->workspace_arena);
     if (m->weights_arena.too_big || m->kv_arena.too_big || m->workspace_arena.too_big)
-        return base_fail(error, BASE_ETOOBIG, "the model's memory does not fit this machine's addresses; lower --kv-tokens");
+        return base_fail(error, BASE_ETOOBIG,
+                         "the model's memory does not fit this machine's addresses; lower --kv-tokens");
     return BASE_OK;
 }
 
@@ -111,10 +112,12 @@ static void init_head(model *m, const model_options *options)
 static base_status describe(model *m, const shard_checkpoint *checkpoint, const shard_recipe *recipe, par_grid *grid,
                             const par_place *place, const model_options *options, base_error *error)
 {
-    *m = (model){.a = checkpoint->a, .place = *place, .grid = grid, .limits = complete_limits(&checkpoint->a, &options->limits)};
+    *m = (model){
+        .a = checkpoint->a, .place = *place, .grid = grid, .limits = complete_limits(&checkpoint->a, &options->limits)};
     base_status status = shard_split_of(&m->a, place->tp, place->pp, place->tp_rank, place->stage, &m->split, error);
     if (status == BASE_OK && checkpoint->shards != NULL)
-        status = shard_rank_file_open(checkpoint->shards, place->tp, place->pp, place->tp_rank, place->stage, &m->file, error);
+        status = shard_rank_file_open(checkpoint->shards, place->tp, place->pp, place->tp_rank, place->stage, &m->file,
+                                      error);
     if (status != BASE_OK)
         return status;
     m->has_tower = m->a.has_tower && place->stage == 0;
@@ -208,7 +211,8 @@ static base_status gather_team(model *m, const model_options *options, base_erro
         stride = model_stack_scratch_bytes(&m->tower.stack);
     m->scratch.stride = base_size_round_up(stride, KERN_ALIGN);
     if (!base_size_mul(m->scratch.stride, team_size(m->team), &bytes))
-        return base_fail(error, BASE_ETOOBIG, "the threads' working memory does not fit this machine's addresses; lower --threads");
+        return base_fail(error, BASE_ETOOBIG,
+                         "the threads' working memory does not fit this machine's addresses; lower --threads");
     m->scratch.bytes = aligned_alloc(KERN_ALIGN, bytes);
     if (m->scratch.bytes == NULL)
         return base_fail(error, BASE_ENOMEM, "cannot take %zu bytes for the threads' working memory", bytes);
@@ -223,8 +227,8 @@ typedef struct page_ranges {
     } ranges[4];
 } page_ranges;
 
-/* A member's part of the memory that steps write, so that no step waits for the system to clear pages, and a rank on several NUMA nodes
- * spreads it over them. */
+/* A member's part of the memory that steps write, so that no step waits for the system to clear pages, and a rank on
+ * several NUMA nodes spreads it over them. */
 static void take_pages(void *context, team_member *me)
 {
     const page_ranges *all = context;
@@ -326,7 +330,8 @@ static void show(const model *m, const char *what, uint32_t layer, const float *
 
 /* --- the step --- */
 
-/* Token ids to vectors.  The owner of a vocabulary row fills it in, the others leave zeros; or-ing the bits moves it to all. */
+/* Token ids to vectors.  The owner of a vocabulary row fills it in, the others leave zeros; or-ing the bits moves it to
+ * all. */
 static void embed_row(model *m, int32_t id, float *x)
 {
     size_t d = m->a.decoder.stack.d;
@@ -375,7 +380,8 @@ static void encode_vectors(team_member *me, model *m, const link_plan *plan)
             continue;
         const link_vector *vector = &plan->vectors[row - n_image_rows(m)];
         if (vector->kind != LINK_VECTOR_EMBEDDING)
-            model_encoders_run(me, &m->encoders, vector->kind - LINK_VECTOR_ENCODERS, vector->values, m->decoder.x + r * d);
+            model_encoders_run(me, &m->encoders, vector->kind - LINK_VECTOR_ENCODERS, vector->values,
+                               m->decoder.x + r * d);
         left--;
     }
 }
@@ -458,7 +464,8 @@ void model_step(model *m, const link_plan *plan, link_result *result)
     uint64_t begin_us = trace_begin();
     result->step = plan->step;
     result->n_tokens = 0;
-    model_batch_from_plan(&m->decoder.batch, plan, m->limits.whole_images ? m->limits.rows_per_image : 0, &m->decoder.heads);
+    model_batch_from_plan(&m->decoder.batch, plan, m->limits.whole_images ? m->limits.rows_per_image : 0,
+                          &m->decoder.heads);
     if (m->place.stage == 0)
         fill_feedback(m, plan);
     team_run(m->team, walk, &(step){m, plan, result});

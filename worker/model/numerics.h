@@ -4,8 +4,8 @@
 
 #include <stdbool.h>
 
-/* What weights are multiplied with: activations as they are, or rounded: to 8 bits in groups of 32 before int8 and int4 weights, to bf16 before
- * bf16 weights (kern.h).  f16 and f32 weights take f32 always. */
+/* What weights are multiplied with: activations as they are, or rounded: to 8 bits in groups of 32 before int8 and int4
+ * weights, to bf16 before bf16 weights (kern.h).  f16 and f32 weights take f32 always. */
 typedef enum model_activations { MODEL_ACTIVATIONS_F32, MODEL_ACTIVATIONS_INT8, MODEL_N_ACTIVATIONS } model_activations;
 
 /* How keys and values are kept (kv.h). */

@@ -29,7 +29,8 @@ void model_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out
 static double uniform_at(uint64_t seed, uint32_t position)
 {
     uint32_t words[4];
-    model_philox((const uint32_t[4]){position, 0, 0, 0}, (const uint32_t[2]){(uint32_t)seed, (uint32_t)(seed >> 32)}, words);
+    model_philox((const uint32_t[4]){position, 0, 0, 0}, (const uint32_t[2]){(uint32_t)seed, (uint32_t)(seed >> 32)},
+                 words);
     uint64_t bits = ((uint64_t)words[0] << 32 | words[1]) >> 11;
     return (double)bits * (1.0 / 9007199254740992.0);
 }
@@ -61,9 +62,9 @@ static size_t argmax(const float *logits, size_t n)
     return 0; /* the first is NaN */
 }
 
-/* --- the largest candidates, in place: those that may count are gathered, then taken off a heap until the filters are satisfied ---
- * (qsort takes memory for arrays of this size, and sorts a vocabulary of which a few dozen tokens count; a heap of all of Gemma's 262,144
- * takes as long as a step of a small model.) */
+/* --- the largest candidates, in place: those that may count are gathered, then taken off a heap until the filters are
+ * satisfied --- (qsort takes memory for arrays of this size, and sorts a vocabulary of which a few dozen tokens count;
+ * a heap of all of Gemma's 262,144 takes as long as a step of a small model.) */
 
 /* Larger values first, then lower ids: a total order, so the algorithm leaves no trace. */
 static bool comes_before(const model_candidate *a, const model_candidate *b)
@@ -106,7 +107,8 @@ static double sum_of(const model_candidate *candidates, size_t n)
     return total;
 }
 
-/* The first candidate at which the cumulative weight exceeds `share` of the total; the last one if rounding lets none. */
+/* The first candidate at which the cumulative weight exceeds `share` of the total; the last one if rounding lets none.
+ */
 static size_t first_beyond(const model_candidate *candidates, size_t n, double share)
 {
     double total = sum_of(candidates, n), reached = 0.0;
@@ -138,7 +140,8 @@ static uint32_t bucket_of(float weight)
     return bits < N_BUCKETS ? bits : N_BUCKETS - 1; /* NaN */
 }
 
-/* The lowest of the highest buckets that together hold `most` candidates (by_count), or surely more weight than `limit`. */
+/* The lowest of the highest buckets that together hold `most` candidates (by_count), or surely more weight than
+ * `limit`. */
 static uint32_t lowest_bucket(const model_candidate *candidates, size_t n, size_t most, bool by_count, double limit)
 {
     uint32_t counts[N_BUCKETS] = {0};
@@ -167,7 +170,8 @@ static size_t gather(model_candidate *candidates, size_t n, uint32_t lowest)
     return n_gathered;
 }
 
-/* The candidates that pass top_k and top_p, in order, in a part of the array; *kept: how many.  With top_k, top_p is a share of those. */
+/* The candidates that pass top_k and top_p, in order, in a part of the array; *kept: how many.  With top_k, top_p is a
+ * share of those. */
 static const model_candidate *filter(model_candidate *candidates, size_t n, const link_sampling *sampling, size_t *kept)
 {
     size_t most = sampling->top_k != 0 && sampling->top_k < n ? sampling->top_k : n, taken = 0;
@@ -199,8 +203,8 @@ static void weigh(const float *logits, size_t n, float max, float temperature, m
     }
 }
 
-static int32_t sample_filtered(const float *logits, size_t n, float max, const link_sampling *sampling, uint32_t position,
-                               model_candidate *scratch)
+static int32_t sample_filtered(const float *logits, size_t n, float max, const link_sampling *sampling,
+                               uint32_t position, model_candidate *scratch)
 {
     weigh(logits, n, max, sampling->temperature, scratch);
     const model_candidate *kept = scratch;

@@ -18,12 +18,13 @@ typedef struct model_candidate {
     int32_t id;
 } model_candidate;
 
-/* Pick a token for `position` from logits [n].  `scratch` [n].  *logprob: natural log of the token's probability under the
- * unmodified logits.  Needs no error path: NaN logits give token 0 (the overflow flag has reported them). */
+/* Pick a token for `position` from logits [n].  `scratch` [n].  *logprob: natural log of the token's probability under
+ * the unmodified logits.  Needs no error path: NaN logits give token 0 (the overflow flag has reported them). */
 int32_t model_sample(const float *logits, size_t n, const link_sampling *sampling, uint32_t position,
                      model_candidate *scratch, float *logprob);
 
-/* Natural log of the probability of `token` < n under the unmodified logits [n]: what model_sample says of the one it picks. */
+/* Natural log of the probability of `token` < n under the unmodified logits [n]: what model_sample says of the one it
+ * picks. */
 float model_token_logprob(const float *logits, size_t n, int32_t token);
 
 /* FNV-1a over the logits' bit patterns. */

@@ -4,9 +4,14 @@
 
 #include "worker/trace/trace.h"
 
-void model_stack_init(model_stack *s, const arch_stack *a, const shard_stack_split *split, const model_numerics *numerics, par_grid *grid)
+void model_stack_init(model_stack *s, const arch_stack *a, const shard_stack_split *split,
+                      const model_numerics *numerics, par_grid *grid)
 {
-    *s = (model_stack){.arch = a, .split = *split, .heads = model_heads_of(a, split), .numerics = *numerics, .grid = grid,
+    *s = (model_stack){.arch = a,
+                       .split = *split,
+                       .heads = model_heads_of(a, split),
+                       .numerics = *numerics,
+                       .grid = grid,
                        .divided_from = UINT32_MAX};
 }
 
@@ -44,7 +49,8 @@ size_t model_stack_scratch_bytes(const model_stack *s)
 
 void model_stack_layout_kv(model_stack *s, uint32_t n_layers, uint32_t n_blocks, model_arena *arena)
 {
-    model_kv_layout(&s->kv, s->numerics.kv, n_layers, shard_range_width(s->split.kv_heads), n_blocks, s->arch->dh, arena);
+    model_kv_layout(&s->kv, s->numerics.kv, n_layers, shard_range_width(s->split.kv_heads), n_blocks, s->arch->dh,
+                    arena);
 }
 
 static bool is_gated(const arch_stack *a)
@@ -130,14 +136,19 @@ static void round_row(unsigned forms, const float *x, size_t k, size_t unit, con
     if (forms & FORM_HALVES)
         kern_active()->round_bf16(x, k, unit, codes->halves + r * codes->n_halves);
     if (forms & FORM_CODES)
-        kern_active()->quantise(x, k, unit, codes->codes + r * n * PACK_GROUP, codes->scales + r * n, codes->offsets + r * n);
+        kern_active()->quantise(x, k, unit, codes->codes + r * n * PACK_GROUP, codes->scales + r * n,
+                                codes->offsets + r * n);
 }
 
 static kern_rows rows_of(const model_stack *s, const float *x, size_t width, size_t n, const kern_codes *codes)
 {
     bool rounded = s->numerics.activations != MODEL_ACTIVATIONS_F32;
-    return (kern_rows){.x = x, .ldx = width, .m = n, .codes = rounded ? codes : NULL,
-                       .scratch = s->scratch.bytes, .scratch_stride = s->scratch.stride};
+    return (kern_rows){.x = x,
+                       .ldx = width,
+                       .m = n,
+                       .codes = rounded ? codes : NULL,
+                       .scratch = s->scratch.bytes,
+                       .scratch_stride = s->scratch.stride};
 }
 
 static void norm_row(model_stack *s, const float *x, const model_norm *norm, unsigned forms, size_t r)
@@ -157,8 +168,8 @@ kern_rows model_stack_rows(const model_stack *s, size_t n)
     return rows_of(s, s->y, s->arch->d, n, &s->y_codes);
 }
 
-/* How a branch begins: the norm before it, and the matrices that its rows meet, queries, keys and values with `attention`, gate and up
- * with `mlp`. */
+/* How a branch begins: the norm before it, and the matrices that its rows meet, queries, keys and values with
+ * `attention`, gate and up with `mlp`. */
 typedef struct branch_begin {
     const model_norm *norm;
     const model_layer *layer;
@@ -279,8 +290,8 @@ void model_stack_collect_rows(team_member *me, model_stack *s, const uint32_t *r
     }
 }
 
-/* What goes from stage to stage lies in x: rows, and their marks behind them.  Of divided rows that is a part of x; the marks are moved to its end, where
- * another rank's row or other marks lay, which nobody reads. */
+/* What goes from stage to stage lies in x: rows, and their marks behind them.  Of divided rows that is a part of x; the
+ * marks are moved to its end, where another rank's row or other marks lay, which nobody reads. */
 static bool hops_divided(const model_stack *s)
 {
     return is_divided(s) && par_rows_alike(s->grid);
@@ -350,7 +361,8 @@ void model_stack_add(float *x, const float *y, size_t n)
 }
 
 /* Show the batch's rows that are about to meet matrices of layer `layer` of this rank. */
-static void show(team_member *me, const model_stack *s, const char *what, uint32_t layer, const float *rows, size_t width)
+static void show(team_member *me, const model_stack *s, const char *what, uint32_t layer, const float *rows,
+                 size_t width)
 {
     if (s->probe == NULL)
         return;
@@ -462,7 +474,8 @@ static void sum_group(team_member *me, model_stack *s)
         par_sum_i64(s->grid, me, s->acc, n * (d + 1));
 }
 
-/* acc += this rank's part of the contractions of attention's output, the MLP's activations, or both; then over the tensor group. */
+/* acc += this rank's part of the contractions of attention's output, the MLP's activations, or both; then over the
+ * tensor group. */
 static void sum(team_member *me, model_stack *s, const model_layer *layer, bool of_attention, bool of_mlp)
 {
     size_t d = s->arch->d, n = s->batch.n_rows;
@@ -478,8 +491,8 @@ static void sum(team_member *me, model_stack *s, const model_layer *layer, bool 
     sum_group(me, s);
 }
 
-/* How a branch ends: what is added to its sum (both branches of a parallel block may have a bias), the norm it goes through before it is
- * added to the residual stream, and the next branch; NULL: none. */
+/* How a branch ends: what is added to its sum (both branches of a parallel block may have a bias), the norm it goes
+ * through before it is added to the residual stream, and the next branch; NULL: none. */
 typedef struct branch_end {
     const float *bias, *second_bias;
     float *post_gain;
@@ -548,7 +561,9 @@ static void run_layer(team_member *me, model_stack *s, const model_layer *layer,
     show(me, s, "mlp_in", il, s->y, s->arch->d);
     show(me, s, "mlp_hidden", il, hidden_of(s), layer->down.k);
     sum(me, s, layer, parallel, true);
-    settle(me, s, &(branch_end){layer->down_bias, parallel ? layer->o_bias : NULL, layer->post_mlp_norm, next != NULL ? &after : NULL});
+    settle(me, s,
+           &(branch_end){layer->down_bias, parallel ? layer->o_bias : NULL, layer->post_mlp_norm,
+                         next != NULL ? &after : NULL});
 }
 
 /* The first norm. */
@@ -561,8 +576,8 @@ static void begin_layers(team_member *me, model_stack *s, const model_layer *lay
     end_rows(me, s, forms);
 }
 
-void model_stack_run(team_member *me, model_stack *s, const model_layer *layers, uint32_t n, void (*done)(void *context, uint32_t layer),
-                     void *done_context)
+void model_stack_run(team_member *me, model_stack *s, const model_layer *layers, uint32_t n,
+                     void (*done)(void *context, uint32_t layer), void *done_context)
 {
     if (me->index == 0)
         model_attention_divide(&s->attention, &s->batch);

@@ -1,19 +1,21 @@
 /* stack.h - a stack of transformer layers on one rank: the one layer loop of decoder and tower.
  *
  * Blocks (arch_block_kind):
- *     parallel   y = norm(x);  x += attention(y) Wo + mlp(y) Wdown         PaLM arXiv 2204.02311 section 2, ViT-22B arXiv 2302.05442
- *     serial     x += attention(norm(x)) Wo;  x += mlp(mlp_norm(x)) Wdown  Llama arXiv 2302.13971
+ *     parallel   y = norm(x);  x += attention(y) Wo + mlp(y) Wdown         PaLM arXiv 2204.02311 section 2, ViT-22B
+ * arXiv 2302.05442 serial     x += attention(norm(x)) Wo;  x += mlp(mlp_norm(x)) Wdown  Llama arXiv 2302.13971
  *     post-norm  each branch goes through a norm of its own before it is added   Gemma 3 arXiv 2503.19786
- * The rank computes its query heads and its MLP columns; what they add goes into a fixed-point accumulator, and an exact integer sum over
- * the tensor group finishes each branch (both at once in a parallel block).
+ * The rank computes its query heads and its MLP columns; what they add goes into a fixed-point accumulator, and an
+ * exact integer sum over the tensor group finishes each branch (both at once in a parallel block).
  *
- * With MODEL_ROWS_DIVIDED rows a rank and more, rows are divided among the tensor group (Megatron's sequence parallelism, Korthikanti et al., arXiv
- * 2205.05198): a sum reaches only the owner of a row, which settles, norms and rounds it, and sends to the others what the next matrices take:
- * one to four bytes a value instead of eight, and a row's work is done once.  x and its marks are then the owner's alone until model_stack_collect.
- * Neither shows in a result: sums are exact, and all else is row by row.
+ * With MODEL_ROWS_DIVIDED rows a rank and more, rows are divided among the tensor group (Megatron's sequence
+ * parallelism, Korthikanti et al., arXiv 2205.05198): a sum reaches only the owner of a row, which settles, norms and
+ * rounds it, and sends to the others what the next matrices take: one to four bytes a value instead of eight, and a
+ * row's work is done once.  x and its marks are then the owner's alone until model_stack_collect. Neither shows in a
+ * result: sums are exact, and all else is row by row.
  *
- * Every member of the rank's team walks through the same functions (worker/team); what one pass writes the next reads after a barrier.
- * Passes over rows do all that belongs to a row at once: the end of one branch, the norm before the next, the rounding to 8 bits.
+ * Every member of the rank's team walks through the same functions (worker/team); what one pass writes the next reads
+ * after a barrier. Passes over rows do all that belongs to a row at once: the end of one branch, the norm before the
+ * next, the rounding to 8 bits.
  *
  * Workspace of one stack (floats unless noted), n rows at most max_rows, h' kv' f' the rank's part:
  *     x   [n][d] then [n] overflow marks     the residual stream; the marks travel with it between stages
@@ -22,7 +24,8 @@
  *     o   [n][h' dh]                         attention output
  *     gate, up [n][f']                       MLP; the activation lands in gate (swiglu) or up (gelu)
  *     acc [n][d] then [n] overflow counts    int64 fixed point; summed over the tensor group in one call
- *     y_codes, o_codes, hidden_codes         y, o and the MLP's activations in 8 bits and bf16, when the numerics say so */
+ *     y_codes, o_codes, hidden_codes         y, o and the MLP's activations in 8 bits and bf16, when the numerics say
+ * so */
 #ifndef PALMGROVE_MODEL_STACK_H
 #define PALMGROVE_MODEL_STACK_H
 
@@ -58,7 +61,7 @@ typedef struct model_stack {
     kern_codes y_codes, o_codes, hidden_codes;
     model_probe *probe; /* sees what meets the matrices (model.h); NULL in service, and for a tower */
     void *probe_context;
-    uint32_t first_layer; /* of this rank, in the whole model; for the probe */
+    uint32_t first_layer;  /* of this rank, in the whole model; for the probe */
     uint32_t divided_from; /* batches of so many rows and more are divided; UINT32_MAX: none */
 } model_stack;
 
@@ -66,12 +69,14 @@ typedef struct model_stack {
 #define MODEL_ROWS_DIVIDED 8u
 
 /* Describe a stack: what it is and what of it this rank has.  No memory yet. */
-void model_stack_init(model_stack *s, const arch_stack *a, const shard_stack_split *split, const model_numerics *numerics, par_grid *grid);
+void model_stack_init(model_stack *s, const arch_stack *a, const shard_stack_split *split,
+                      const model_numerics *numerics, par_grid *grid);
 
 /* Bytes of scratch that each member of the team needs for this stack's matrices. */
 size_t model_stack_scratch_bytes(const model_stack *s);
 
-/* Lay out the cache (n_layers local layers of n_blocks blocks) and the workspace (with the RoPE table of n_positions). */
+/* Lay out the cache (n_layers local layers of n_blocks blocks) and the workspace (with the RoPE table of n_positions).
+ */
 void model_stack_layout_kv(model_stack *s, uint32_t n_layers, uint32_t n_blocks, model_arena *arena);
 void model_stack_layout_workspace(model_stack *s, uint32_t max_rows, uint32_t n_positions, model_arena *arena);
 
@@ -81,26 +86,27 @@ void model_stack_start(model_stack *s, const float *divisors);
 /* The overflow marks behind the batch's rows of x: 0.0f or 1.0f each. */
 float *model_stack_overflow(model_stack *s);
 
-/* Run layers [0, n) over the batch, in place on x; keys and values of layer i go to the cache's layer i, or all to layer 0 when the cache
- * has one only.  Collective over the tensor group and over the team; what this rank has of x is visible to all members afterwards.  `done`,
- * for probes: called by member 0 after each layer; may be NULL. */
-void model_stack_run(team_member *me, model_stack *s, const model_layer *layers, uint32_t n, void (*done)(void *context, uint32_t layer),
-                     void *done_context);
+/* Run layers [0, n) over the batch, in place on x; keys and values of layer i go to the cache's layer i, or all to
+ * layer 0 when the cache has one only.  Collective over the tensor group and over the team; what this rank has of x is
+ * visible to all members afterwards.  `done`, for probes: called by member 0 after each layer; may be NULL. */
+void model_stack_run(team_member *me, model_stack *s, const model_layer *layers, uint32_t n,
+                     void (*done)(void *context, uint32_t layer), void *done_context);
 
-/* Divide batches that are large enough among the tensor group's ranks; else never.  After model_stack_init, before the first run; all ranks
- * alike. */
+/* Divide batches that are large enough among the tensor group's ranks; else never.  After model_stack_init, before the
+ * first run; all ranks alike. */
 void model_stack_divide(model_stack *s, uint32_t tp);
 
-/* Before a run, collective like it: x = the union of the ranks' bits, in all rows or, where they are divided, in the rank's own. */
+/* Before a run, collective like it: x = the union of the ranks' bits, in all rows or, where they are divided, in the
+ * rank's own. */
 void model_stack_unite(team_member *me, model_stack *s);
 
-/* After a run, collective like it: bring all rows of x and all marks to every rank; or all marks and only these n rows, which must differ.  Nothing
- * to do where rows were not divided. */
+/* After a run, collective like it: bring all rows of x and all marks to every rank; or all marks and only these n rows,
+ * which must differ.  Nothing to do where rows were not divided. */
 void model_stack_collect(team_member *me, model_stack *s);
 void model_stack_collect_rows(team_member *me, model_stack *s, const uint32_t *rows, size_t n);
 
-/* The batch's rows of x and their marks to the next stage, after a run, and from the one before: the rank's own where they are divided and all stages
- * divide alike, else all.  Collective like a run; between stages too. */
+/* The batch's rows of x and their marks to the next stage, after a run, and from the one before: the rank's own where
+ * they are divided and all stages divide alike, else all.  Collective like a run; between stages too. */
 void model_stack_send(team_member *me, model_stack *s);
 void model_stack_receive(team_member *me, model_stack *s);
 

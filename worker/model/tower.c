@@ -4,12 +4,13 @@
 
 #include "worker/kernels/linear.h"
 
-void model_tower_init(model_tower *t, const arch *a, const shard_split *split, const model_numerics *numerics, const model_weights *weights,
-                      uint32_t n_slots, par_grid *grid)
+void model_tower_init(model_tower *t, const arch *a, const shard_split *split, const model_numerics *numerics,
+                      const model_weights *weights, uint32_t n_slots, par_grid *grid)
 {
     *t = (model_tower){.arch = &a->tower, .weights = weights, .d = a->decoder.stack.d, .n_slots = n_slots};
     model_stack_init(&t->stack, &a->tower.stack, &split->tower, numerics, grid);
-    t->stack.numerics.kv = MODEL_KV_F32; /* one layer's keys and values for a moment: rounding them would save nothing */
+    t->stack.numerics.kv =
+        MODEL_KV_F32; /* one layer's keys and values for a moment: rounding them would save nothing */
 }
 
 /* Rows of the layers and vectors of an image. */
@@ -180,7 +181,8 @@ static void show_layer(void *context, uint32_t il)
         w->probe(w->context, "tower", il, w->t->stack.x, n_rows(w->t), w->t->arch->stack.d);
 }
 
-void model_tower_encode(team_member *me, model_tower *t, uint32_t slot, const uint8_t *pixels, model_probe *probe, void *probe_context)
+void model_tower_encode(team_member *me, model_tower *t, uint32_t slot, const uint8_t *pixels, model_probe *probe,
+                        void *probe_context)
 {
     size_t n = n_vectors(t);
     float *image = t->images + slot * n * t->d;
@@ -192,7 +194,8 @@ void model_tower_encode(team_member *me, model_tower *t, uint32_t slot, const ui
     embed_patches(me, t, pixels);
     if (shows)
         probe(probe_context, "patches", 0, t->stack.x, n_rows(t), t->arch->stack.d);
-    model_stack_run(me, &t->stack, t->weights->tower, t->arch->stack.n_layers, show_layer, &(watch){t, probe, probe_context});
+    model_stack_run(me, &t->stack, t->weights->tower, t->arch->stack.n_layers, show_layer,
+                    &(watch){t, probe, probe_context});
     model_stack_collect(me, &t->stack);
     finish_patches(me, t);
     project(me, t, image);

@@ -1,11 +1,13 @@
 /* tower.h - the vision tower and projector: pixels to the vectors that take an image's place in the prompt.
  *
- *     pixels -> patches + positions (class token in front, norm) -> layers (norm) -> patches alone (averaged in squares, norm) -> projector
+ *     pixels -> patches + positions (class token in front, norm) -> layers (norm) -> patches alone (averaged in
+ * squares, norm) -> projector
  *
  * What stands in brackets depends on the tower (arch_tower).
  *
- * Lives on stage 0; every tensor rank computes its heads and columns and all end with the whole image.  Patches and projector are
- * small and computed whole by each.  Results stay in the image store until the coordinator reuses the slot. */
+ * Lives on stage 0; every tensor rank computes its heads and columns and all end with the whole image.  Patches and
+ * projector are small and computed whole by each.  Results stay in the image store until the coordinator reuses the
+ * slot. */
 #ifndef PALMGROVE_MODEL_TOWER_H
 #define PALMGROVE_MODEL_TOWER_H
 
@@ -24,14 +26,15 @@ typedef struct model_tower {
     bool *overflow;   /* [n_slots] */
 } model_tower;
 
-void model_tower_init(model_tower *t, const arch *a, const shard_split *split, const model_numerics *numerics, const model_weights *weights,
-                      uint32_t n_slots, par_grid *grid);
+void model_tower_init(model_tower *t, const arch *a, const shard_split *split, const model_numerics *numerics,
+                      const model_weights *weights, uint32_t n_slots, par_grid *grid);
 void model_tower_layout(model_tower *t, model_arena *arena);
 void model_tower_start(model_tower *t);
 
-/* Encode pixels [image_size][image_size][3] into `slot`.  Collective over the team and the tensor group; all members see the image
- * afterwards. */
-void model_tower_encode(team_member *me, model_tower *t, uint32_t slot, const uint8_t *pixels, model_probe *probe, void *probe_context);
+/* Encode pixels [image_size][image_size][3] into `slot`.  Collective over the team and the tensor group; all members
+ * see the image afterwards. */
+void model_tower_encode(team_member *me, model_tower *t, uint32_t slot, const uint8_t *pixels, model_probe *probe,
+                        void *probe_context);
 
 /* Row `row` of the image store (slot row / vectors), [d]. */
 const float *model_tower_row(const model_tower *t, uint32_t row);

@@ -151,7 +151,8 @@ static field decoder_field(model_weights *w, arch_role role)
     }
 }
 
-static base_status field_of(model_weights *w, const shard_split *split, const shard_slice *s, field *out, base_error *error)
+static base_status field_of(model_weights *w, const shard_split *split, const shard_slice *s, field *out,
+                            base_error *error)
 {
     bool is_tower = s->part == ARCH_TOWER;
     if (s->part >= ARCH_ENCODERS)
@@ -167,7 +168,8 @@ static base_status field_of(model_weights *w, const shard_split *split, const sh
 
 static base_status find_tensor(const model_origin *from, const shard_slice *s, shard_tensor *out, base_error *error)
 {
-    return shard_source_find_role(from->checkpoint->source, &from->checkpoint->a, s->part, s->role, s->layer, out, error);
+    return shard_source_find_role(from->checkpoint->source, &from->checkpoint->a, s->part, s->role, s->layer, out,
+                                  error);
 }
 
 /* --- counting and laying out --- */
@@ -225,7 +227,7 @@ base_status model_weights_layout(model_weights *w, const model_origin *from, mod
 typedef struct loading {
     model_weights *weights;
     const model_origin *from;
-    uint64_t done, total; /* weights of this rank */
+    uint64_t done, total;          /* weights of this rank */
     shard_pack_scratch *scratches; /* [n_threads] as wide as the widest matrix */
     int n_threads;
     model_progress *progress;
@@ -245,8 +247,8 @@ static base_status count_slice(void *context, const shard_slice *s, base_error *
 }
 
 /* One thread's share of a matrix. */
-static base_status pack_share(const loading *l, const shard_slice *s, const shard_tensor *tensor, const pack_matrix *matrix,
-                              base_error *error)
+static base_status pack_share(const loading *l, const shard_slice *s, const shard_tensor *tensor,
+                              const pack_matrix *matrix, base_error *error)
 {
     uint32_t n_panels = pack_n_panels(matrix->n);
     size_t panel_bytes = pack_panel_bytes(matrix->type, matrix->k, matrix->unit);
@@ -263,8 +265,8 @@ static base_status pack_share(const loading *l, const shard_slice *s, const shar
     return status;
 }
 
-static base_status pack_matrix_slice(const loading *l, const shard_slice *s, const shard_tensor *tensor, const pack_matrix *matrix,
-                                     base_error *error)
+static base_status pack_matrix_slice(const loading *l, const shard_slice *s, const shard_tensor *tensor,
+                                     const pack_matrix *matrix, base_error *error)
 {
     base_status status = BASE_OK;
     base_error first_error = {0};

@@ -1,7 +1,7 @@
 /* weights.h - the weights one rank holds, packed for the kernels.
  *
- * What a rank holds is listed by shard_slices_visit; here each slice is bound to its field and gets its bytes: packed from the
- * checkpoint's tensors into an arena, or, from a shard directory, pointed at in the mapped rank file. */
+ * What a rank holds is listed by shard_slices_visit; here each slice is bound to its field and gets its bytes: packed
+ * from the checkpoint's tensors into an arena, or, from a shard directory, pointed at in the mapped rank file. */
 #ifndef PALMGROVE_MODEL_WEIGHTS_H
 #define PALMGROVE_MODEL_WEIGHTS_H
 
@@ -22,26 +22,26 @@ typedef struct model_norm {
 
 /* One layer, this rank's part.  h', kv', f': local heads, KV heads, MLP columns. */
 typedef struct model_layer {
-    bool is_local;             /* sees a window only */
+    bool is_local; /* sees a window only */
     model_norm norm;
-    pack_matrix q, k, v;       /* [h' dh][d], [kv' dh][d] twice */
+    pack_matrix q, k, v; /* [h' dh][d], [kv' dh][d] twice */
     float *q_bias, *k_bias, *v_bias;
-    float *q_norm, *k_norm;    /* [dh], with qk_norm */
-    pack_matrix o;             /* [d][h' dh] */
-    float *o_bias;             /* [d], with o_bias; added once, after the reduction */
-    float *post_attn_norm;     /* [d], post-norm blocks; NULL otherwise */
-    model_norm mlp_norm;       /* all but parallel blocks */
-    pack_matrix gate;          /* [f'][d], gated MLPs */
-    pack_matrix up;            /* [f'][d] */
-    pack_matrix down;          /* [d][f'] */
-    float *up_bias;            /* [f'], with mlp_bias */
-    float *down_bias;          /* [d], with mlp_bias; added once, after the reduction */
-    float *post_mlp_norm;      /* [d], post-norm blocks; NULL otherwise */
+    float *q_norm, *k_norm; /* [dh], with qk_norm */
+    pack_matrix o;          /* [d][h' dh] */
+    float *o_bias;          /* [d], with o_bias; added once, after the reduction */
+    float *post_attn_norm;  /* [d], post-norm blocks; NULL otherwise */
+    model_norm mlp_norm;    /* all but parallel blocks */
+    pack_matrix gate;       /* [f'][d], gated MLPs */
+    pack_matrix up;         /* [f'][d] */
+    pack_matrix down;       /* [d][f'] */
+    float *up_bias;         /* [f'], with mlp_bias */
+    float *down_bias;       /* [d], with mlp_bias; added once, after the reduction */
+    float *post_mlp_norm;   /* [d], post-norm blocks; NULL otherwise */
 } model_layer;
 
 /* A vector encoder, whole on every rank of stage 0. */
 typedef struct model_encoder {
-    pack_matrix in, out;      /* [hidden][width], [d][hidden] */
+    pack_matrix in, out;       /* [hidden][width], [d][hidden] */
     float *in_bias, *out_bias; /* [hidden], [d] */
 } model_encoder;
 
@@ -52,15 +52,15 @@ typedef struct model_weights {
     float *rope_divisors;  /* [dh/2] with ARCH_ROPE_DIVISORS */
     float *final_norm;     /* [d]; last stage */
 
-    model_layer *tower;    /* all tower layers; stage 0 */
-    pack_matrix patch;     /* [w][3 patch patch] */
+    model_layer *tower;                         /* all tower layers; stage 0 */
+    pack_matrix patch;                          /* [w][3 patch patch] */
     float *patch_bias, *class_token, *position; /* [w] or NULL, [w] or NULL, [tower rows][w] */
     model_norm pre_norm, tower_norm;            /* before and behind the layers; gain NULL: none */
     float *projector_norm;                      /* [w] or NULL */
     pack_matrix projector, projector_2;         /* [d][w], [d][d] */
     float *projector_bias, *projector_2_bias;   /* [d] or NULL */
 
-    model_encoder encoders[ARCH_MAX_ENCODERS];  /* stage 0 */
+    model_encoder encoders[ARCH_MAX_ENCODERS]; /* stage 0 */
 } model_weights;
 
 /* Where weights come from, and for which rank. */
@@ -75,12 +75,12 @@ typedef struct model_origin {
 base_status model_weights_init(model_weights *w, const arch *a, const shard_split *split, base_error *error);
 void model_weights_release(model_weights *w);
 
-/* Give every matrix and vector its type, its shape and its memory in the arena (or only count, see arena.h); with shards, its place in
- * the rank file, and nothing is taken. */
+/* Give every matrix and vector its type, its shape and its memory in the arena (or only count, see arena.h); with
+ * shards, its place in the rank file, and nothing is taken. */
 base_status model_weights_layout(model_weights *w, const model_origin *from, model_arena *arena, base_error *error);
 
-/* Take the pages that the matrices were laid out on, each on the memory of the member that will read it.  By the whole team; not with
- * shards. */
+/* Take the pages that the matrices were laid out on, each on the memory of the member that will read it.  By the whole
+ * team; not with shards. */
 void model_weights_take_pages(team_member *me, const model_weights *w, const arch *a, const shard_split *split);
 
 /* Read and pack this rank's slices into the memory laid out, or bring the rank file into memory. */

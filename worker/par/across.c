@@ -6,14 +6,14 @@
 #include "worker/par/mailbox.h"
 #include "worker/par/wire.h"
 
-#define LINE 64u
-#define WHOLE_MOST  ((size_t)32 << 10) /* bytes that a rank would receive in one round */
+#define LINE       64u
+#define WHOLE_MOST ((size_t)32 << 10) /* bytes that a rank would receive in one round */
 
-/* What a way is taken to cost, nanoseconds: a round's latency, a message's work at both ends, a byte in memory (5/8 of it travel, at about 1 GB/s).  Only
- * ratios matter, and only where two ways are near each other. */
-#define ROUND_NS   20000u
-#define MESSAGE_NS 5000u
-#define BYTE_NS(bytes) ((bytes) * 5u / 8u)
+/* What a way is taken to cost, nanoseconds: a round's latency, a message's work at both ends, a byte in memory (5/8 of
+ * it travel, at about 1 GB/s).  Only ratios matter, and only where two ways are near each other. */
+#define ROUND_NS       20000u
+#define MESSAGE_NS     5000u
+#define BYTE_NS(bytes) ((bytes)*5u / 8u)
 
 typedef enum way { WHOLE, DOUBLING, SLICES } way;
 
@@ -22,9 +22,9 @@ typedef struct flight {
     par_combine how;
     unsigned char *values;
     size_t n;
-    unsigned char *out, *in, *sum_out, *sum_in; /* messages: first round, second round (slices) */
+    unsigned char *out, *in, *sum_out, *sum_in;               /* messages: first round, second round (slices) */
     MPI_Request *sends, *receives, *sum_sends, *sum_receives; /* [size - 1] each */
-    par_shares shares; /* of rows */
+    par_shares shares;                                        /* of rows */
 } flight;
 
 /* A window of shares under way. */
@@ -71,7 +71,8 @@ base_status par_across_create(MPI_Comm comm, size_t piece_bytes, par_wire wire, 
     a->requests = calloc((PAR_FLIGHTS * 4 + GATHERS * 2 * PAR_MATRICES) * n, sizeof *a->requests);
     if (a->memory == NULL || a->requests == NULL) {
         par_across_destroy(&a);
-        return base_fail(error, BASE_ENOMEM, "no memory for sums over %zu nodes (%zu bytes)", n, PAR_FLIGHTS * 4 * room);
+        return base_fail(error, BASE_ENOMEM, "no memory for sums over %zu nodes (%zu bytes)", n,
+                         PAR_FLIGHTS * 4 * room);
     }
     for (size_t i = 0; i < PAR_FLIGHTS; i++) {
         unsigned char *memory = a->memory + i * 4 * room;
@@ -192,7 +193,8 @@ static void begin_slices(par_across *a, flight *f)
     for (int i = 0; i < a->size - 1; i++) {
         int other = partner(a, i);
         size_t theirs = slice_width(a, f, other);
-        f->sends[i] = send(a, other, PAR_TAG_SUM, out, par_wire_put(a->wire, f->how, slice_of(a, f, other), theirs, out));
+        f->sends[i] =
+            send(a, other, PAR_TAG_SUM, out, par_wire_put(a->wire, f->how, slice_of(a, f, other), theirs, out));
         out += stride_bytes(f->how, theirs);
     }
 }
@@ -251,7 +253,8 @@ void par_across_scatter_begin(par_across *a, uint64_t index, par_combine how, co
     for (int i = 0; i < a->size - 1; i++) {
         f->receives[i] = f->sends[i] = MPI_REQUEST_NULL;
         if (n_own > 0)
-            f->receives[i] = receive(a, partner(a, i), PAR_TAG_SUM, f->in + (size_t)i * stride_bytes(how, n_own), par_wire_most(how, n_own));
+            f->receives[i] = receive(a, partner(a, i), PAR_TAG_SUM, f->in + (size_t)i * stride_bytes(how, n_own),
+                                     par_wire_most(how, n_own));
     }
     for (int i = 0; i < a->size - 1; i++) {
         par_share theirs = par_share_of(shares, partner(a, i));

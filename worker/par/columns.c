@@ -1,5 +1,5 @@
-/* columns.c - columns of a matrix to tensor rank 0: its neighbours' through shared memory, other nodes' by messages, row by row straight into
- * their place. */
+/* columns.c - columns of a matrix to tensor rank 0: its neighbours' through shared memory, other nodes' by messages,
+ * row by row straight into their place. */
 #include "worker/par/grid_impl.h"
 
 #include <string.h>
@@ -42,8 +42,8 @@ static size_t expect_row(par_grid *grid, const uint32_t *columns, float *row)
     size_t n = 0;
     for (uint32_t t = 0; t < grid->place.tp; t++) {
         if (columns[t] > 0 && !is_neighbour(&grid->nodes, t))
-            par_must(MPI_Irecv(row + column_begin(columns, t), par_count(columns[t]), MPI_FLOAT, (int)t, PAR_TAG_TEXT, grid->group,
-                               &grid->column_requests[n++]),
+            par_must(MPI_Irecv(row + column_begin(columns, t), par_count(columns[t]), MPI_FLOAT, (int)t, PAR_TAG_TEXT,
+                               grid->group, &grid->column_requests[n++]),
                      "MPI_Irecv");
     }
     return n;
@@ -55,7 +55,8 @@ static void gather_row(par_grid *grid, const uint32_t *columns, const float *pie
     if (grid->place.tp_rank == 0)
         n_requests = expect_row(grid, columns, row);
     else if (grid->nodes.tp_ranks[0] != 0 && width > 0)
-        par_must(MPI_Isend(piece, par_count(width), MPI_FLOAT, 0, PAR_TAG_TEXT, grid->group, &grid->column_requests[n_requests++]),
+        par_must(MPI_Isend(piece, par_count(width), MPI_FLOAT, 0, PAR_TAG_TEXT, grid->group,
+                           &grid->column_requests[n_requests++]),
                  "MPI_Isend");
     if (grid->place.tp_rank == 0 && width > 0)
         memcpy(row, piece, width * sizeof *row);

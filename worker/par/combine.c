@@ -1,4 +1,5 @@
-/* combine.c - sums over a tensor group by its whole team: inside the node through shared memory, between nodes by messages.
+/* combine.c - sums over a tensor group by its whole team: inside the node through shared memory, between nodes by
+ * messages.
  *
  * A group on one node is one call of par_shared_combine.  One that spans nodes goes in pieces, a pipeline of
  *     combine   the node's sum of piece i on all its ranks, shared memory, the whole team
@@ -11,8 +12,8 @@
 
 #include "worker/trace/trace.h"
 
-/* While a rank waits in shared memory MPI has to be called all the same: what its partner waits for may be a message that this rank has
- * begun to send. */
+/* While a rank waits in shared memory MPI has to be called all the same: what its partner waits for may be a message
+ * that this rank has begun to send. */
 static void keep_moving(void *context)
 {
     par_grid *grid = context;
@@ -63,7 +64,8 @@ static void combine_nodes(par_grid *grid, team_member *me, const par_waiter *wai
             turn_messages(grid, v, i);
         if (shared != NULL && i >= 2) {
             team_barrier(me);
-            par_shared_spread(shared, me, waiter, grid->nodes.n_rails, v->values + (i - 2) * PAR_PIECE_BYTES, piece_bytes(v, i - 2));
+            par_shared_spread(shared, me, waiter, grid->nodes.n_rails, v->values + (i - 2) * PAR_PIECE_BYTES,
+                              piece_bytes(v, i - 2));
         }
     }
 }

@@ -1,10 +1,8 @@
 /* divide.c - rows divided among a tensor group: sums for their owners, and what the owners make of them for all.
  *
- * A group on one node is one call of shared.h for each matrix.  One that spans nodes goes in windows of the shares, a pipeline of
- *     scatter   window i: on each node, rank j adds up what the node has for the owners of rail j     shared memory, the whole team
- *     begin     it leaves for them                                                                    main thread, across.h
- *     end       window i - 1 has come
- * and back of
+ * A group on one node is one call of shared.h for each matrix.  One that spans nodes goes in windows of the shares, a
+ * pipeline of scatter   window i: on each node, rank j adds up what the node has for the owners of rail j     shared
+ * memory, the whole team begin     it leaves for them main thread, across.h end       window i - 1 has come and back of
  *     begin     window i of the owners' rows leaves     main thread
  *     end       window i - 1 has come
  *     spread    and goes to the neighbours              the whole team
@@ -30,8 +28,12 @@ static int owner_of(const par_nodes *nodes)
 /* All owners' shares of a matrix. */
 static par_shares shares_of(const par_grid *grid, const par_matrix *matrix, size_t n_rows)
 {
-    return (par_shares){.rows = matrix->rows, .row_bytes = matrix->row_bytes, .n_rows = n_rows,
-                        .n_shares = n_owners(&grid->nodes), .stride = 1, .most = SIZE_MAX};
+    return (par_shares){.rows = matrix->rows,
+                        .row_bytes = matrix->row_bytes,
+                        .n_rows = n_rows,
+                        .n_shares = n_owners(&grid->nodes),
+                        .stride = 1,
+                        .most = SIZE_MAX};
 }
 
 /* Of those the ones that the m-th ranks of the rails own: member j is rail j's. */
@@ -86,9 +88,11 @@ par_rows par_rows_mine(const par_grid *grid, size_t n_rows)
 void par_rows_compare(par_grid *grid)
 {
     uint32_t tp = grid->place.tp, pp = grid->place.pp;
-    int mine[2] = {owner_of(&grid->nodes), n_owners(&grid->nodes)}, theirs[2], alike, rank = (int)grid->place.rank, size = (int)(tp * pp);
+    int mine[2] = {owner_of(&grid->nodes), n_owners(&grid->nodes)}, theirs[2], alike, rank = (int)grid->place.rank,
+        size = (int)(tp * pp);
     int to = (rank + (int)tp) % size, from = (rank + size - (int)tp) % size;
-    par_must(MPI_Sendrecv(mine, 2, MPI_INT, to, PAR_TAG_TEXT, theirs, 2, MPI_INT, from, PAR_TAG_TEXT, grid->comm, MPI_STATUS_IGNORE),
+    par_must(MPI_Sendrecv(mine, 2, MPI_INT, to, PAR_TAG_TEXT, theirs, 2, MPI_INT, from, PAR_TAG_TEXT, grid->comm,
+                          MPI_STATUS_IGNORE),
              "MPI_Sendrecv");
     alike = mine[0] == theirs[0] && mine[1] == theirs[1];
     par_must(MPI_Allreduce(MPI_IN_PLACE, &alike, 1, MPI_INT, MPI_LAND, grid->comm), "MPI_Allreduce");
@@ -110,7 +114,8 @@ static size_t bytes_of(const par_matrix *matrices, size_t n_matrices, size_t n_r
 
 /* --- sums for the owners --- */
 
-static void scatter_node(par_grid *grid, team_member *me, const par_waiter *waiter, par_combine how, const par_shares *all)
+static void scatter_node(par_grid *grid, team_member *me, const par_waiter *waiter, par_combine how,
+                         const par_shares *all)
 {
     for (int m = 0; m < grid->nodes.n_nodes && grid->nodes.shared != NULL; m++) {
         const par_shares shares = across_rails(grid, *all, m);
@@ -118,7 +123,8 @@ static void scatter_node(par_grid *grid, team_member *me, const par_waiter *wait
     }
 }
 
-static void scatter_nodes(par_grid *grid, team_member *me, const par_waiter *waiter, par_combine how, const par_shares *all, size_t windows)
+static void scatter_nodes(par_grid *grid, team_member *me, const par_waiter *waiter, par_combine how,
+                          const par_shares *all, size_t windows)
 {
     par_across *across = me->index == 0 ? grid->nodes.across : NULL;
     for (size_t i = 0; i <= windows; i++) {
@@ -134,7 +140,8 @@ static void scatter_nodes(par_grid *grid, team_member *me, const par_waiter *wai
     }
 }
 
-static void sum_rows(par_grid *grid, team_member *me, par_combine how, const par_matrix *matrices, size_t n_matrices, size_t n_rows)
+static void sum_rows(par_grid *grid, team_member *me, par_combine how, const par_matrix *matrices, size_t n_matrices,
+                     size_t n_rows)
 {
     uint64_t begin_us = me->index == 0 ? trace_begin() : 0;
     const par_waiter waiter = par_group_begin(grid, me);
@@ -185,7 +192,8 @@ static void turn_rail(par_grid *grid, const par_shares *all, size_t n_matrices, 
         par_across_gather_end(across, i - 1, &grid->waiter);
 }
 
-static void share_nodes(par_grid *grid, team_member *me, const par_waiter *waiter, const par_shares *all, size_t n_matrices, size_t windows)
+static void share_nodes(par_grid *grid, team_member *me, const par_waiter *waiter, const par_shares *all,
+                        size_t n_matrices, size_t windows)
 {
     for (size_t i = 0; i <= windows; i++) {
         if (me->index == 0)

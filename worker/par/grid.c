@@ -1,5 +1,5 @@
-/* grid.c - the grid of tensor groups and stages, what flows between stages, and plans.  mailbox.h tells how stages, plans
- * and results flow and why they cannot lock up. */
+/* grid.c - the grid of tensor groups and stages, what flows between stages, and plans.  mailbox.h tells how stages,
+ * plans and results flow and why they cannot lock up. */
 #include "worker/par/par.h"
 
 #include <sched.h>
@@ -44,7 +44,8 @@ base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid
     grid->world = world;
     grid->place = (par_place){.rank = rank, .tp = tp, .pp = pp, .tp_rank = rank % tp, .stage = rank / tp};
     grid->spin = (par_spin){PAR_SPIN_MESSAGES, PAR_SPIN_MESSAGES, world->test_yields};
-    grid->waiter = (par_waiter){.crowded = world->waiter.crowded, .spin = &grid->spin, .service = par_grid_service, .context = grid};
+    grid->waiter = (par_waiter){
+        .crowded = world->waiter.crowded, .spin = &grid->spin, .service = par_grid_service, .context = grid};
     par_must(MPI_Comm_dup(world->comm, &grid->comm), "MPI_Comm_dup");
     par_must(MPI_Comm_split(world->comm, (int)grid->place.stage, world->rank, &grid->group), "MPI_Comm_split");
     status = par_nodes_init(&grid->nodes, grid->group, world->use_shared, world->pretended_node, world->wire, error);

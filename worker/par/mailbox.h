@@ -7,9 +7,9 @@
  *     PAR_TAG_STAGE   stage s to s + 1, same tensor rank: the activations of a micro-batch, n_tokens x d x 4 bytes.
  *     PAR_TAG_RESULT  last stage's tensor rank 0 to every rank of stage 0: about 28 bytes for each sampled token.
  *     PAR_TAG_TEXT    texts and columns to a rank 0, at start-up and inside a tensor group.
- *     PAR_TAG_SUM     pieces of vectors between ranks of a tensor group on different nodes, PAR_TAG_SUMMED their sums (across.h), on
- *                     communicators of their own.
- * Messages with one tag between two ranks arrive in the order sent (MPI's rule); nothing here uses MPI_ANY_SOURCE.
+ *     PAR_TAG_SUM     pieces of vectors between ranks of a tensor group on different nodes, PAR_TAG_SUMMED their sums
+ * (across.h), on communicators of their own. Messages with one tag between two ranks arrive in the order sent (MPI's
+ * rule); nothing here uses MPI_ANY_SOURCE.
  *
  * Why no cycle of waits can form:
  *  1. Every rank runs the same plans in the same order, and inside a plan does: receive from the stage before,

@@ -8,7 +8,7 @@
 
 /* Sums between two looks at the clock, so that a microsecond is fine enough. */
 #define BATCH_BYTES ((size_t)4 << 20)
-#define BATCH_MOST 256u
+#define BATCH_MOST  256u
 
 typedef struct measured {
     par_grid *grid;
@@ -49,7 +49,8 @@ static void sum_mpi(void *context, team_member *me)
     (void)me;
     for (uint32_t i = 0; i < m->batch; i++) {
         renew(m);
-        par_must(MPI_Allreduce(m->values, m->sums, par_count(m->n), MPI_INT64_T, MPI_SUM, m->grid->group), "MPI_Allreduce");
+        par_must(MPI_Allreduce(m->values, m->sums, par_count(m->n), MPI_INT64_T, MPI_SUM, m->grid->group),
+                 "MPI_Allreduce");
     }
 }
 
@@ -90,12 +91,18 @@ static void measure_once(measured *m, team *t, double *own_us, double *mpi_us)
     *mpi_us = time_batch(m, t, sum_mpi) - copy_us;
 }
 
-base_status par_measure_sum(par_grid *grid, size_t bytes, uint32_t repeats, double *own_us, double *mpi_us, base_error *error)
+base_status par_measure_sum(par_grid *grid, size_t bytes, uint32_t repeats, double *own_us, double *mpi_us,
+                            base_error *error)
 {
     size_t n = bytes / sizeof(int64_t);
     uint32_t batch = bytes < BATCH_BYTES / BATCH_MOST ? BATCH_MOST : (uint32_t)(BATCH_BYTES / bytes + 1);
     int64_t *filled = malloc((n + 1) * sizeof *filled);
-    measured m = {.grid = grid, .values = calloc(n + 1, sizeof *m.values), .sums = calloc(n + 1, sizeof *m.sums), .filled = filled, .n = n, .batch = batch};
+    measured m = {.grid = grid,
+                  .values = calloc(n + 1, sizeof *m.values),
+                  .sums = calloc(n + 1, sizeof *m.sums),
+                  .filled = filled,
+                  .n = n,
+                  .batch = batch};
     double *times = calloc(2 * (size_t)repeats + 2, sizeof *times);
     team *t = NULL;
     base_status status = BASE_OK;

@@ -9,9 +9,11 @@ static void split(par_nodes *nodes, MPI_Comm group, bool share_memory, uint32_t 
     int rank;
     par_must(MPI_Comm_rank(group, &rank), "MPI_Comm_rank");
     if (share_memory && pretend == 0)
-        par_must(MPI_Comm_split_type(group, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &nodes->local), "MPI_Comm_split_type");
+        par_must(MPI_Comm_split_type(group, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &nodes->local),
+                 "MPI_Comm_split_type");
     else
-        par_must(MPI_Comm_split(group, share_memory ? rank / (int)pretend : rank, rank, &nodes->local), "MPI_Comm_split");
+        par_must(MPI_Comm_split(group, share_memory ? rank / (int)pretend : rank, rank, &nodes->local),
+                 "MPI_Comm_split");
     par_must(MPI_Comm_rank(nodes->local, &nodes->local_rank), "MPI_Comm_rank");
     par_must(MPI_Comm_size(nodes->local, &nodes->local_size), "MPI_Comm_size");
 }
@@ -50,7 +52,8 @@ static base_status list_local(par_nodes *nodes, MPI_Comm group, base_error *erro
     return BASE_OK;
 }
 
-base_status par_nodes_init(par_nodes *nodes, MPI_Comm group, bool share_memory, uint32_t pretend, par_wire wire, base_error *error)
+base_status par_nodes_init(par_nodes *nodes, MPI_Comm group, bool share_memory, uint32_t pretend, par_wire wire,
+                           base_error *error)
 {
     *nodes = (par_nodes){.local = MPI_COMM_NULL, .rail = MPI_COMM_NULL};
     share(nodes, group, share_memory, pretend);
@@ -60,7 +63,8 @@ base_status par_nodes_init(par_nodes *nodes, MPI_Comm group, bool share_memory, 
     if (nodes->n_nodes == 1)
         return status;
     if (over_group(group, (int)wire, MPI_MAX) != over_group(group, (int)wire, MPI_MIN))
-        return base_fail(error, BASE_EINVAL, "ranks of a tensor group were told different wires; start all with the same --wire");
+        return base_fail(error, BASE_EINVAL,
+                         "ranks of a tensor group were told different wires; start all with the same --wire");
     bool has_rail = nodes->local_rank < nodes->n_rails;
     par_must(MPI_Comm_split(group, has_rail ? nodes->local_rank : MPI_UNDEFINED, 0, &nodes->rail), "MPI_Comm_split");
     if (has_rail)

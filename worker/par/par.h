@@ -46,14 +46,14 @@ base_status par_world_agree(par_world *world, base_status mine, base_error *erro
 void par_world_collect_text(par_world *world, const char *text, void (*line)(void *context, int rank, const char *text),
                             void *context);
 
-/* Every rank's bytes to rank 0, in rank order: calls `taker` there, several times for a rank that has many (piece behind piece), not at all for
- * one that has none.  Collective.  BASE_ENOMEM agreed by all. */
+/* Every rank's bytes to rank 0, in rank order: calls `taker` there, several times for a rank that has many (piece
+ * behind piece), not at all for one that has none.  Collective.  BASE_ENOMEM agreed by all. */
 typedef void par_world_taker(void *context, int rank, const void *bytes, size_t size);
-base_status par_world_gather_bytes(par_world *world, const void *bytes, size_t size, par_world_taker *taker, void *context,
-                                   base_error *error);
+base_status par_world_gather_bytes(par_world *world, const void *bytes, size_t size, par_world_taker *taker,
+                                   void *context, base_error *error);
 
-/* What to add to this rank's base_clock_us to read rank 0's, found out by messages to and fro: right to half a round trip, exactly 0 where the
- * clocks may be the same (ranks of a node).  Collective. */
+/* What to add to this rank's base_clock_us to read rank 0's, found out by messages to and fro: right to half a round
+ * trip, exactly 0 where the clocks may be the same (ranks of a node).  Collective. */
 int64_t par_world_clock_shift_us(par_world *world);
 
 /* Rank 0's bytes to everybody (`buf` is replaced on the others).  Collective.  BASE_ENOMEM agreed by all. */
@@ -62,16 +62,18 @@ base_status par_world_broadcast(par_world *world, base_buf *buf, base_error *err
 /* Largest value over all ranks.  Collective. */
 uint64_t par_world_max(par_world *world, uint64_t value);
 
-/* Grids made from now on may add up through the node's shared memory (they do at first), or send messages only: for tests, and for
- * comparison. */
+/* Grids made from now on may add up through the node's shared memory (they do at first), or send messages only: for
+ * tests, and for comparison. */
 void par_world_use_shared(par_world *world, bool use);
 /* For tests: so many neighbouring ranks of a tensor group count as a node; 0: nodes as they are. */
 void par_world_pretend_nodes(par_world *world, uint32_t n_ranks);
 
-/* How sums travel between nodes, in grids made from now on; the same on all ranks.  Inside a node sums are exact in any case. */
+/* How sums travel between nodes, in grids made from now on; the same on all ranks.  Inside a node sums are exact in any
+ * case. */
 typedef enum par_wire {
     PAR_WIRE_EXACT, /* the default: about five bytes a value, no bit lost */
-    PAR_WIRE_BF16   /* two bytes; gives up that answers do not depend on the layout: the same for one layout, others for another */
+    PAR_WIRE_BF16   /* two bytes; gives up that answers do not depend on the layout: the same for one layout, others for
+                       another */
 } par_wire;
 void par_world_set_wire(par_world *world, par_wire wire);
 par_wire par_world_wire(const par_world *world);
@@ -94,8 +96,8 @@ uint32_t par_grid_n_nodes(const par_grid *grid);
 
 /* --- inside a tensor group --- */
 
-/* These are called by every member of the rank's team with the same arguments; member 0 alone calls MPI.  They begin with a barrier, so
- * that all members' values are there, and end with one, so that all see the result. */
+/* These are called by every member of the rank's team with the same arguments; member 0 alone calls MPI.  They begin
+ * with a barrier, so that all members' values are there, and end with one, so that all see the result. */
 
 /* values[i] = sum over the tensor group, in place, exact.  Collective over the group. */
 void par_sum_i64(par_grid *grid, team_member *me, int64_t *values, size_t n);
@@ -116,23 +118,25 @@ typedef struct par_rows {
     size_t begin, end;
 } par_rows;
 
-/* The rows of n_rows that this rank owns: neighbours; nearly as many as every other rank, or none where a node has more ranks than the smallest
- * (nodes.h).  All rows where the group has one rank. */
+/* The rows of n_rows that this rank owns: neighbours; nearly as many as every other rank, or none where a node has more
+ * ranks than the smallest (nodes.h).  All rows where the group has one rank. */
 par_rows par_rows_mine(const par_grid *grid, size_t n_rows);
 
-/* Does this hold on all stages for the same rows, tensor rank by tensor rank?  Then a rank may pass its rows on to the next stage.  No, where tensor groups
- * lie on nodes in different ways. */
+/* Does this hold on all stages for the same rows, tensor rank by tensor rank?  Then a rank may pass its rows on to the
+ * next stage.  No, where tensor groups lie on nodes in different ways. */
 bool par_rows_alike(const par_grid *grid);
 
-/* Called like par_sum_i64.  sum: matrices of int64, their elements' sums over the tensor group in this rank's rows, exact; what the other rows
- * hold afterwards says nothing.  or: the same with u32 and bitwise or.  share: this rank's rows of each matrix to all others, which bring theirs. */
+/* Called like par_sum_i64.  sum: matrices of int64, their elements' sums over the tensor group in this rank's rows,
+ * exact; what the other rows hold afterwards says nothing.  or: the same with u32 and bitwise or.  share: this rank's
+ * rows of each matrix to all others, which bring theirs. */
 void par_sum_rows_i64(par_grid *grid, team_member *me, const par_matrix *matrices, size_t n_matrices, size_t n_rows);
 void par_or_rows_u32(par_grid *grid, team_member *me, const par_matrix *matrices, size_t n_matrices, size_t n_rows);
 void par_share_rows(par_grid *grid, team_member *me, const par_matrix *matrices, size_t n_matrices, size_t n_rows);
 
-/* Median microseconds over `repeats` of a sum of `bytes` (int64) over the tensor group, by par_sum_i64 with teams of one and by MPI_Allreduce, in turns
- * on the same buffers.  Collective over the world.  BASE_ENOMEM. */
-base_status par_measure_sum(par_grid *grid, size_t bytes, uint32_t repeats, double *own_us, double *mpi_us, base_error *error);
+/* Median microseconds over `repeats` of a sum of `bytes` (int64) over the tensor group, by par_sum_i64 with teams of
+ * one and by MPI_Allreduce, in turns on the same buffers.  Collective over the world.  BASE_ENOMEM. */
+base_status par_measure_sum(par_grid *grid, size_t bytes, uint32_t repeats, double *own_us, double *mpi_us,
+                            base_error *error);
 
 /* Columns of a matrix that the group holds in pieces, to tensor rank 0: row i of `full` [n_rows][sum of columns] is the
  * pieces' rows i side by side in tensor rank order.  `columns[t]` is the width of rank t's piece `local`

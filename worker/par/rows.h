@@ -1,8 +1,9 @@
 /* rows.h - rows of a matrix divided among the ranks of a tensor group: who owns which, and where that lies in memory.
  *
- * Every node serves R rails (nodes.h), so a group over N nodes has N x R owners, each of a share of neighbouring rows; shares differ by one row at most.
- * Owner q = j x N + m is the m-th rank of rail j: the shares of one rail lie beside each other, so a node divides rows among its rails first, and a
- * rail among its nodes.  Ranks of a node behind the first R own nothing. */
+ * Every node serves R rails (nodes.h), so a group over N nodes has N x R owners, each of a share of neighbouring rows;
+ * shares differ by one row at most. Owner q = j x N + m is the m-th rank of rail j: the shares of one rail lie beside
+ * each other, so a node divides rows among its rails first, and a rail among its nodes.  Ranks of a node behind the
+ * first R own nothing. */
 #ifndef PALMGROVE_PAR_ROWS_H
 #define PALMGROVE_PAR_ROWS_H
 
@@ -14,7 +15,8 @@ static inline size_t par_row_begin(size_t n_rows, int q, int n_shares)
     return n_rows * (size_t)q / (size_t)n_shares;
 }
 
-/* The shares of some owners: member i's is share first + i * stride.  Of each only the bytes [at, at + most) are meant. */
+/* The shares of some owners: member i's is share first + i * stride.  Of each only the bytes [at, at + most) are meant.
+ */
 typedef struct par_shares {
     unsigned char *rows; /* [n_rows][row_bytes] */
     size_t row_bytes, n_rows;

@@ -8,10 +8,10 @@
 
 #include "proto/base/log.h"
 
-#define LINE 64u
-#define SLOT_BYTES ((size_t)256 << 10) /* of a rank, all lanes together: two of them stay in a core's cache */
-#define LANES_MAX 16u
-#define LANE_LEAST ((size_t)16 << 10) /* vectors of fewer bytes a lane are not worth another one */
+#define LINE        64u
+#define SLOT_BYTES  ((size_t)256 << 10) /* of a rank, all lanes together: two of them stay in a core's cache */
+#define LANES_MAX   16u
+#define LANE_LEAST  ((size_t)16 << 10) /* vectors of fewer bytes a lane are not worth another one */
 #define DIRECT_MOST ((size_t)16 << 10) /* pieces up to this are added up by everybody */
 
 /* One rank's progress in one lane: numbers of pieces, and which rank's team is how large. */
@@ -30,8 +30,8 @@ typedef struct part {
 struct par_shared {
     MPI_Win window;
     int rank, size;
-    part **parts;                 /* [size] */
-    uint32_t n_lanes;             /* 0: not agreed yet */
+    part **parts;               /* [size] */
+    uint32_t n_lanes;           /* 0: not agreed yet */
     uint64_t pieces[LANES_MAX]; /* so far; like the spins each used by its lane's member only */
     par_spin spins[LANES_MAX];
 };
@@ -54,7 +54,8 @@ static part *aligned_part(char *base)
 static bool map_parts(par_shared *s, MPI_Comm comm)
 {
     char *mine;
-    if (MPI_Win_allocate_shared((MPI_Aint)(sizeof(part) + LINE), 1, MPI_INFO_NULL, comm, &mine, &s->window) != MPI_SUCCESS)
+    if (MPI_Win_allocate_shared((MPI_Aint)(sizeof(part) + LINE), 1, MPI_INFO_NULL, comm, &mine, &s->window) !=
+        MPI_SUCCESS)
         return false;
     for (int r = 0; r < s->size; r++) {
         MPI_Aint bytes;
@@ -153,7 +154,8 @@ static size_t lane_bytes(const par_shared *s)
 
 static unsigned char *slot_of(const par_shared *s, int r, const awaited *at)
 {
-    return s->parts[r]->slots[at->piece % 2] + (at->lane > 0 ? at->lane * lane_bytes(s) : 0); /* collecting may come before lanes */
+    return s->parts[r]->slots[at->piece % 2] +
+           (at->lane > 0 ? at->lane * lane_bytes(s) : 0); /* collecting may come before lanes */
 }
 
 /* The next piece of a lane; its slot is this rank's to fill. */
@@ -180,11 +182,13 @@ static awaited show(par_shared *s, uint32_t lane, const par_waiter *waiter, cons
     return at;
 }
 
-static void combine_shares(par_shared *s, awaited at, const par_waiter *waiter, par_combine how, unsigned char *values, size_t bytes)
+static void combine_shares(par_shared *s, awaited at, const par_waiter *waiter, par_combine how, unsigned char *values,
+                           size_t bytes)
 {
     size_t begin = par_share_begin(bytes, s->rank, s->size), end = par_share_begin(bytes, s->rank + 1, s->size);
     for (int i = 1; i < s->size; i++)
-        par_combine_into(how, slot_of(s, s->rank, &at) + begin, slot_of(s, (s->rank + i) % s->size, &at) + begin, end - begin);
+        par_combine_into(how, slot_of(s, s->rank, &at) + begin, slot_of(s, (s->rank + i) % s->size, &at) + begin,
+                         end - begin);
     atomic_store_explicit(&s->parts[s->rank]->lanes[at.lane].done, at.piece, memory_order_release);
     at.is_done = true;
     wait_for_all(at, waiter);
@@ -194,7 +198,8 @@ static void combine_shares(par_shared *s, awaited at, const par_waiter *waiter, 
     }
 }
 
-static void combine_piece(par_shared *s, uint32_t lane, const par_waiter *waiter, par_combine how, unsigned char *values, size_t bytes)
+static void combine_piece(par_shared *s, uint32_t lane, const par_waiter *waiter, par_combine how,
+                          unsigned char *values, size_t bytes)
 {
     awaited at = show(s, lane, waiter, values, bytes);
     if (s->size > 2 && bytes > DIRECT_MOST) {
@@ -217,7 +222,8 @@ static bool all_have_told(void *context)
     return true;
 }
 
-/* As many lanes as the smallest team has members, but a slot of each holds a cache line for every rank; found out in the first call, by member 0. */
+/* As many lanes as the smallest team has members, but a slot of each holds a cache line for every rank; found out in
+ * the first call, by member 0. */
 static void agree_on_lanes(par_shared *s, const team_member *me, const par_waiter *waiter)
 {
     atomic_store_explicit(&s->parts[s->rank]->team_size, me->count, memory_order_release);
@@ -253,7 +259,8 @@ static par_waiter waiter_of(const team_member *me, const par_waiter *waiter)
     return me->index == 0 ? *waiter : (par_waiter){.crowded = waiter->crowded};
 }
 
-void par_shared_combine(par_shared *s, const team_member *me, const par_waiter *waiter, par_combine how, void *values, size_t bytes)
+void par_shared_combine(par_shared *s, const team_member *me, const par_waiter *waiter, par_combine how, void *values,
+                        size_t bytes)
 {
     size_t n_lanes = lanes_for(s, bytes), piece = lane_bytes(s);
     if (me->index >= n_lanes)
@@ -291,7 +298,8 @@ typedef struct lane_cut {
 /* The lane's part of a share, a piece of it from `done` on. */
 static par_share lane_part(par_share share, const lane_cut *cut, size_t done)
 {
-    size_t begin = par_share_begin(share.bytes, cut->lane, cut->n_lanes), end = par_share_begin(share.bytes, cut->lane + 1, cut->n_lanes);
+    size_t begin = par_share_begin(share.bytes, cut->lane, cut->n_lanes),
+           end = par_share_begin(share.bytes, cut->lane + 1, cut->n_lanes);
     size_t left = begin + done < end ? end - begin - done : 0;
     return (par_share){share.begin + (left > 0 ? begin + done : 0), left < cut->most ? left : cut->most};
 }
@@ -340,12 +348,14 @@ static void spread(par_shared *s, const team_member *me, const par_waiter *waite
         spread_piece(s, all, &cut, &mine, done);
 }
 
-void par_shared_spread(par_shared *s, const team_member *me, const par_waiter *waiter, int n_owners, void *values, size_t bytes)
+void par_shared_spread(par_shared *s, const team_member *me, const par_waiter *waiter, int n_owners, void *values,
+                       size_t bytes)
 {
     spread(s, me, waiter, &(owned){.n_owners = n_owners, .values = values, .bytes = bytes});
 }
 
-void par_shared_spread_rows(par_shared *s, const team_member *me, const par_waiter *waiter, int n_owners, const par_shares *shares)
+void par_shared_spread_rows(par_shared *s, const team_member *me, const par_waiter *waiter, int n_owners,
+                            const par_shares *shares)
 {
     spread(s, me, waiter, &(owned){.n_owners = n_owners, .rows = shares});
 }
@@ -353,7 +363,8 @@ void par_shared_spread_rows(par_shared *s, const team_member *me, const par_wait
 /* --- what all have a part of, for its owner --- */
 
 /* A slot is cut into a part for each owner. */
-static void scatter_piece(par_shared *s, const owned *all, const lane_cut *cut, const par_waiter *waiter, par_combine how, size_t done)
+static void scatter_piece(par_shared *s, const owned *all, const lane_cut *cut, const par_waiter *waiter,
+                          par_combine how, size_t done)
 {
     awaited at = next_piece(s, (uint32_t)cut->lane);
     for (int r = 0; r < all->n_owners; r++) {
@@ -366,14 +377,16 @@ static void scatter_piece(par_shared *s, const owned *all, const lane_cut *cut, 
         return;
     par_share own = lane_part(share_of(all, s->rank), cut, done);
     for (int i = 1; i < s->size; i++)
-        par_combine_into(how, own.begin, slot_of(s, (s->rank + i) % s->size, &at) + (size_t)s->rank * cut->most, own.bytes);
+        par_combine_into(how, own.begin, slot_of(s, (s->rank + i) % s->size, &at) + (size_t)s->rank * cut->most,
+                         own.bytes);
 }
 
-void par_shared_scatter_rows(par_shared *s, const team_member *me, const par_waiter *waiter, int n_owners, par_combine how,
-                             const par_shares *shares)
+void par_shared_scatter_rows(par_shared *s, const team_member *me, const par_waiter *waiter, int n_owners,
+                             par_combine how, const par_shares *shares)
 {
     const owned all = {.n_owners = n_owners, .rows = shares};
-    const lane_cut cut = {(int)me->index, (int)lanes_for(s, bytes_of_all(&all)), lane_bytes(s) / (size_t)n_owners / LINE * LINE};
+    const lane_cut cut = {(int)me->index, (int)lanes_for(s, bytes_of_all(&all)),
+                          lane_bytes(s) / (size_t)n_owners / LINE * LINE};
     if (cut.lane >= cut.n_lanes)
         return;
     const par_waiter mine = waiter_of(me, waiter);
@@ -406,5 +419,6 @@ void par_shared_collect_read(const par_shared *s, const par_shared_collect *c, i
 {
     const awaited at = {.lane = 0, .piece = c->piece};
     if (c->at < bytes)
-        memcpy((unsigned char *)into + c->at, slot_of(s, r, &at), bytes - c->at < c->piece_bytes ? bytes - c->at : c->piece_bytes);
+        memcpy((unsigned char *)into + c->at, slot_of(s, r, &at),
+               bytes - c->at < c->piece_bytes ? bytes - c->at : c->piece_bytes);
 }

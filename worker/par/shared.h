@@ -1,12 +1,13 @@
 /* shared.h - sums over ranks of one node through memory that they share (MPI-3 shared windows).
  *
- * Every rank has two slots of staging memory and flags on cache lines of their own.  A vector goes in pieces, piece i through slot i mod 2:
- *     short pieces, or two ranks: everybody copies its piece in, raises `ready` to the piece's number, and adds up all others'
- *     longer ones: everybody adds up its share of the piece in its own slot, raises `done`, and copies the others' shares from their slots
- *     shares of rows: everybody copies what it has for each owner into that owner's part of its slot, raises `ready`, and adds up its own
- * Who raised `ready` to i + 1 has read all of piece i, and nobody begins piece i + 2 before everybody did so: two slots suffice.
- * The members of the ranks' teams work in lanes: member l of every rank serves lane l, a part of each vector with slots and flags of its own, so
- * lanes wait for each other at the call's end only.
+ * Every rank has two slots of staging memory and flags on cache lines of their own.  A vector goes in pieces, piece i
+ * through slot i mod 2: short pieces, or two ranks: everybody copies its piece in, raises `ready` to the piece's
+ * number, and adds up all others' longer ones: everybody adds up its share of the piece in its own slot, raises `done`,
+ * and copies the others' shares from their slots shares of rows: everybody copies what it has for each owner into that
+ * owner's part of its slot, raises `ready`, and adds up its own Who raised `ready` to i + 1 has read all of piece i,
+ * and nobody begins piece i + 2 before everybody did so: two slots suffice. The members of the ranks' teams work in
+ * lanes: member l of every rank serves lane l, a part of each vector with slots and flags of its own, so lanes wait for
+ * each other at the call's end only.
  *
  * Values are integers or bits: no order of adding leaves a trace. */
 #ifndef PALMGROVE_PAR_SHARED_H
@@ -27,27 +28,32 @@ typedef struct par_shared par_shared;
 /* Where share r of `bytes` begins when `size` ranks divide them: whole cache lines. */
 size_t par_share_begin(size_t bytes, int r, int size);
 
-/* Collective over `comm`, ranks of one node.  NULL when there is one rank only, or shared memory cannot be had (logged by the first rank):
- * messages do the work then. */
+/* Collective over `comm`, ranks of one node.  NULL when there is one rank only, or shared memory cannot be had (logged
+ * by the first rank): messages do the work then. */
 par_shared *par_shared_create(MPI_Comm comm);
 void par_shared_destroy(par_shared **shared);
 
-/* Before the barrier in front of a combination, by every member: the first time member 0 finds out how many lanes the teams have.  A rank's team
- * keeps its size from then on. */
+/* Before the barrier in front of a combination, by every member: the first time member 0 finds out how many lanes the
+ * teams have.  A rank's team keeps its size from then on. */
 void par_shared_begin(par_shared *shared, const team_member *me, const par_waiter *waiter);
 
-/* values[i] = all ranks' values[i] combined, in place.  Called by every member of every rank's team between two barriers.  `waiter` is member
- * 0's. */
-void par_shared_combine(par_shared *shared, const team_member *me, const par_waiter *waiter, par_combine how, void *values, size_t bytes);
+/* values[i] = all ranks' values[i] combined, in place.  Called by every member of every rank's team between two
+ * barriers.  `waiter` is member 0's. */
+void par_shared_combine(par_shared *shared, const team_member *me, const par_waiter *waiter, par_combine how,
+                        void *values, size_t bytes);
 
-/* Ranks r < n_owners have share r (par_share_begin) of the values; afterwards all have all.  Called like par_shared_combine. */
-void par_shared_spread(par_shared *shared, const team_member *me, const par_waiter *waiter, int n_owners, void *values, size_t bytes);
+/* Ranks r < n_owners have share r (par_share_begin) of the values; afterwards all have all.  Called like
+ * par_shared_combine. */
+void par_shared_spread(par_shared *shared, const team_member *me, const par_waiter *waiter, int n_owners, void *values,
+                       size_t bytes);
 
-/* The two halves of a combination for shares of rows (rows.h), member r < n_owners of `shares` being rank r.  Called like par_shared_combine.
- * scatter: every owner's share becomes all ranks' combined; the others' rows stay as they are.  spread: all ranks have the owners' shares. */
-void par_shared_scatter_rows(par_shared *shared, const team_member *me, const par_waiter *waiter, int n_owners, par_combine how,
-                             const par_shares *shares);
-void par_shared_spread_rows(par_shared *shared, const team_member *me, const par_waiter *waiter, int n_owners, const par_shares *shares);
+/* The two halves of a combination for shares of rows (rows.h), member r < n_owners of `shares` being rank r.  Called
+ * like par_shared_combine. scatter: every owner's share becomes all ranks' combined; the others' rows stay as they are.
+ * spread: all ranks have the owners' shares. */
+void par_shared_scatter_rows(par_shared *shared, const team_member *me, const par_waiter *waiter, int n_owners,
+                             par_combine how, const par_shares *shares);
+void par_shared_spread_rows(par_shared *shared, const team_member *me, const par_waiter *waiter, int n_owners,
+                            const par_shares *shares);
 
 /* Bytes from every rank for any other to read, in pieces; by main threads, outside of teams' work.  All ranks alike:
  *     par_shared_collect collect = {.mine = ..., .mine_bytes = ..., .most_bytes = the longest of all ranks'};
@@ -60,6 +66,7 @@ typedef struct par_shared_collect {
     uint64_t piece;
 } par_shared_collect;
 bool par_shared_collect_next(par_shared *shared, const par_waiter *waiter, par_shared_collect *collect);
-void par_shared_collect_read(const par_shared *shared, const par_shared_collect *collect, int r, void *into, size_t bytes);
+void par_shared_collect_read(const par_shared *shared, const par_shared_collect *collect, int r, void *into,
+                             size_t bytes);
 
 #endif

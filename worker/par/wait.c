@@ -14,7 +14,7 @@ enum {
     YIELD_TAKEN_US = 3, /* more than 2 us; a yield to nobody takes 0.3 to 1 */
     YIELD_FOREIGN_US = 1000,
     TURNS_A_ROUND = 8, /* between two looks at the mailboxes while awake */
-    NAP_PART = 16, /* of the time waited */
+    NAP_PART = 16,     /* of the time waited */
     NAP_MAX_US = 1000,
     SLEEP_AFTER_US = 1000000,
     SLEEP_PART = 200,

@@ -33,7 +33,8 @@ size_t par_wire_most(par_combine how, size_t n)
 
 /* --- writing --- */
 
-/* A value and its complement need the same bits beside the sign, so the union of the non-negative of the two shows the widest. */
+/* A value and its complement need the same bits beside the sign, so the union of the non-negative of the two shows the
+ * widest. */
 static unsigned sum_width(const int64_t *values, size_t n)
 {
     uint64_t any = 0, size = 0;
@@ -43,7 +44,8 @@ static unsigned sum_width(const int64_t *values, size_t n)
         size |= v ^ (0 - (v >> 63));
     }
     unsigned width = any == 0 ? 0 : size >> 31 == 0 ? 4 : size >> 39 == 0 ? 5 : size >> 47 == 0 ? 6 : 8;
-    return block_bytes(width, n) < block_bytes(8, n) ? width : 8; /* the planes' padding may eat up what the last block saves */
+    return block_bytes(width, n) < block_bytes(8, n) ? width
+                                                     : 8; /* the planes' padding may eat up what the last block saves */
 }
 
 static unsigned bits_width(const uint32_t *values, size_t n)

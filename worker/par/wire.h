@@ -1,7 +1,8 @@
 /* wire.h - vectors on their way between nodes, in fewer bytes than in memory.
  *
- * Sums are fixed-point int64 (docs/decisions/0001-fixed-point-reductions.md); what they hold rarely needs all eight bytes: 2^-36 x 2^39 is
- * 8.0.  So a message is cut into blocks of 256 values, and each block has the least width that all its values fit:
+ * Sums are fixed-point int64 (docs/decisions/0001-fixed-point-reductions.md); what they hold rarely needs all eight
+ * bytes: 2^-36 x 2^39 is 8.0.  So a message is cut into blocks of 256 values, and each block has the least width that
+ * all its values fit:
  *
  *     [widths: one byte a block, padded to 8][block 0][block 1] ...
  *     width 0     all values are zero: nothing follows

@@ -1,4 +1,5 @@
-/* world_gather.c - what all ranks measured, brought to rank 0: bytes of any size, and how far apart their clocks are. */
+/* world_gather.c - what all ranks measured, brought to rank 0: bytes of any size, and how far apart their clocks are.
+ */
 #include <stdlib.h>
 
 #include "proto/base/clock.h"
@@ -48,12 +49,13 @@ static void take(par_world *world, int rank, void *piece, par_world_taker *taker
     }
 }
 
-base_status par_world_gather_bytes(par_world *world, const void *bytes, size_t size, par_world_taker *taker, void *context,
-                                   base_error *error)
+base_status par_world_gather_bytes(par_world *world, const void *bytes, size_t size, par_world_taker *taker,
+                                   void *context, base_error *error)
 {
     void *piece = world->rank == 0 ? malloc(GATHER_PIECE) : NULL;
     bool has_memory = world->rank != 0 || piece != NULL;
-    base_status status = has_memory ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to gather what the ranks measured");
+    base_status status =
+        has_memory ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to gather what the ranks measured");
     status = par_world_agree(world, status, error);
     if (status == BASE_OK && world->rank != 0)
         give(world, bytes, size);
@@ -69,8 +71,8 @@ base_status par_world_gather_bytes(par_world *world, const void *bytes, size_t s
 
 /* --- clocks --- */
 
-/* Rank 0's side: the other's time is somewhere between sending and answer; the shortest round says it best (Cristian, 1989).  Where the
- * round does not rule out that the clocks are one, they are taken for one, as they are on a node. */
+/* Rank 0's side: the other's time is somewhere between sending and answer; the shortest round says it best (Cristian,
+ * 1989).  Where the round does not rule out that the clocks are one, they are taken for one, as they are on a node. */
 static int64_t shift_of(par_world *world, int rank)
 {
     uint64_t shortest_us = UINT64_MAX;

@@ -78,7 +78,8 @@ static void remark_waiting(const topo_plan *plan, char *remark)
     if (policy != NULL && strcasecmp(policy, "active") == 0)
         snprintf(remark, TOPO_TEXT_MAX, "OMP_WAIT_POLICY=active keeps idle threads from sleeping");
     else if (!chosen && plan->crowded && plan->n_threads > 1)
-        snprintf(remark, TOPO_TEXT_MAX, "more threads than cores: fewer --threads, or at least OMP_WAIT_POLICY=passive, would be faster");
+        snprintf(remark, TOPO_TEXT_MAX,
+                 "more threads than cores: fewer --threads, or at least OMP_WAIT_POLICY=passive, would be faster");
 }
 
 void topo_plan_apply(const topo_plan *plan, bool pin, char *remark)

@@ -74,7 +74,8 @@ bool topo_text_cgroup(const char *text, const char *controller, bool *version1, 
     return false;
 }
 
-void topo_groups_visit(const char *controller, void (*visit)(const char *folder, bool version1, void *context), void *context)
+void topo_groups_visit(const char *controller, void (*visit)(const char *folder, bool version1, void *context),
+                       void *context)
 {
     char text[TOPO_FILE_MAX], path[TOPO_PATH_MAX / 2], folder[TOPO_PATH_MAX];
     bool version1;
@@ -117,9 +118,10 @@ static void visit_quota(const char *folder, bool version1, void *context)
     uint32_t *least = context, milli = 0;
     uint64_t quota, period;
     char text[TOPO_FILE_MAX];
-    bool limited = version1 ? topo_read_number(folder, "cpu.cfs_quota_us", &quota) &&
-                                  topo_read_number(folder, "cpu.cfs_period_us", &period) && milli_of(quota, period, &milli)
-                            : topo_read_entry(folder, "cpu.max", text) && topo_text_quota(text, &milli);
+    bool limited = version1
+                       ? topo_read_number(folder, "cpu.cfs_quota_us", &quota) &&
+                             topo_read_number(folder, "cpu.cfs_period_us", &period) && milli_of(quota, period, &milli)
+                       : topo_read_entry(folder, "cpu.max", text) && topo_text_quota(text, &milli);
     if (limited && (*least == 0 || milli < *least))
         *least = milli;
 }

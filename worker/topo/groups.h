@@ -16,6 +16,7 @@ bool topo_read_entry(const char *folder, const char *name, char *text);
 bool topo_read_number(const char *folder, const char *name, uint64_t *out);
 
 /* Call `visit` with the folder of this process's group of a controller and of every group above it. */
-void topo_groups_visit(const char *controller, void (*visit)(const char *folder, bool version1, void *context), void *context);
+void topo_groups_visit(const char *controller, void (*visit)(const char *folder, bool version1, void *context),
+                       void *context);
 
 #endif

@@ -89,8 +89,9 @@ static base_status list_usable(topo_plan *plan, hwloc_const_bitmap_t allowed, co
         if (hwloc_bitmap_intersects(machine->units[i].cpus, allowed))
             plan->units[plan->n_units++] = &machine->units[i];
     }
-    return plan->n_units > 0 ? BASE_OK
-                             : base_fail(error, BASE_EINVAL, "no usable CPU in '%s'", list != NULL ? list : "the process's own set");
+    return plan->n_units > 0
+               ? BASE_OK
+               : base_fail(error, BASE_EINVAL, "no usable CPU in '%s'", list != NULL ? list : "the process's own set");
 }
 
 static uint32_t count_to_grade(const topo_plan *plan, uint32_t grade)
@@ -200,7 +201,8 @@ static uint32_t threads_wanted(topo_plan *plan, const topo_request *request)
     if (request->quota_milli > 0 && quota < plan->n_units) {
         wanted = quota == 0 ? 1 : wanted < quota ? wanted : quota;
         plan->floating = true;
-        note(plan, ", quota of %u.%u CPUs, threads not bound to single cores", quota, request->quota_milli % 1000u / 100u);
+        note(plan, ", quota of %u.%u CPUs, threads not bound to single cores", quota,
+             request->quota_milli % 1000u / 100u);
     }
     uint32_t n_threads = request->n_threads > 0 ? request->n_threads : wanted;
     plan->crowded = plan->shared || n_threads > n_cpus || (fair > 0 && n_threads > fair) ||
@@ -402,7 +404,7 @@ void topo_plan_describe(const topo_plan *plan, bool pinned, char *text)
     topo_list_text(plan->spare, spare, sizeof spare);
     bool has_cpus = strcmp(cores, cpus) != 0, has_spare = spare[0] != '\0';
     snprintf(text, TOPO_TEXT_MAX, "cores %s%s%s%s%s%s, NUMA %s, %u thread%s%s%s%s", cores, has_cpus ? " (cpus " : "",
-             has_cpus ? cpus : "", has_cpus ? ")" : "", plan->shared ? " shared" : "", pinned ? "" : " not pinned", nodes,
-             plan->n_threads, plan->n_threads == 1 ? "" : "s", has_spare ? ", other threads on cpus " : "", spare,
-             plan->note);
+             has_cpus ? cpus : "", has_cpus ? ")" : "", plan->shared ? " shared" : "", pinned ? "" : " not pinned",
+             nodes, plan->n_threads, plan->n_threads == 1 ? "" : "s", has_spare ? ", other threads on cpus " : "",
+             spare, plan->note);
 }

@@ -44,16 +44,17 @@ typedef enum topo_kinds {
 typedef struct topo_request {
     const char *allowed;   /* list; NULL: what the machine allows this process */
     uint32_t index, count; /* of the ranks that have this same set, this is number `index` of `count` */
-    uint32_t fair_cores;   /* not 0: other ranks' sets overlap this one without being equal; this many cores are its part */
-    uint32_t quota_milli;  /* thousandths of a CPU that this rank may take on average; 0: no limit */
-    uint32_t n_threads;    /* 0: one for each core (or CPU, TOPO_SMT_ALL) of the share */
+    uint32_t
+        fair_cores; /* not 0: other ranks' sets overlap this one without being equal; this many cores are its part */
+    uint32_t quota_milli; /* thousandths of a CPU that this rank may take on average; 0: no limit */
+    uint32_t n_threads;   /* 0: one for each core (or CPU, TOPO_SMT_ALL) of the share */
     topo_smt smt;
     topo_kinds kinds;
     uint32_t spare_cores; /* of the set, left to other threads: the coordinator, MPI's progress */
 } topo_request;
 
-/* Who else is on this rank's cores?  sets [n_ranks][n_words]: the allowed words of the node's ranks, this one's at `me`.
- * Fills in index, count and fair_cores. */
+/* Who else is on this rank's cores?  sets [n_ranks][n_words]: the allowed words of the node's ranks, this one's at
+ * `me`. Fills in index, count and fair_cores. */
 void topo_request_share(const topo_machine *machine, const uint64_t *sets, uint32_t n_words, uint32_t n_ranks,
                         uint32_t me, topo_request *request);
 

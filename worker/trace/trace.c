@@ -1,8 +1,8 @@
 /* trace.c - the ring of spans, their totals, and both as text.
  *
- * A span is 24 bytes and is recorded when it ends, so spans lie in the order of their ends: a step behind its layers.  The totals are summed
- * when a span is recorded, so they stay right when the ring has lost its oldest.  Waiting for the very first plan is no bubble: nothing counts
- * before the first step. */
+ * A span is 24 bytes and is recorded when it ends, so spans lie in the order of their ends: a step behind its layers.
+ * The totals are summed when a span is recorded, so they stay right when the ring has lost its oldest.  Waiting for the
+ * very first plan is no bubble: nothing counts before the first step. */
 #include "worker/trace/trace.h"
 
 #include <inttypes.h>
@@ -32,16 +32,11 @@ trace *trace_active = NULL;
 static const struct {
     const char *name, *argument, *group;
 } kinds[TRACE_N_KINDS] = {
-    [TRACE_STEP] = {"step", "rows", "step"},
-    [TRACE_TOWER] = {"tower", "image", "compute"},
-    [TRACE_LAYER] = {"layer", "layer", "compute"},
-    [TRACE_HEAD] = {"head", "rows", "compute"},
-    [TRACE_REDUCE] = {"reduce", "bytes", "wait"},
-    [TRACE_SEND] = {"send", "bytes", "send"},
-    [TRACE_RECEIVE] = {"receive", "bytes", "wait"},
-    [TRACE_GATHER] = {"gather", "bytes", "wait"},
-    [TRACE_DRAFT] = {"draft", "passes", "step"},
-    [TRACE_IDLE] = {"idle", NULL, "idle"},
+    [TRACE_STEP] = {"step", "rows", "step"},        [TRACE_TOWER] = {"tower", "image", "compute"},
+    [TRACE_LAYER] = {"layer", "layer", "compute"},  [TRACE_HEAD] = {"head", "rows", "compute"},
+    [TRACE_REDUCE] = {"reduce", "bytes", "wait"},   [TRACE_SEND] = {"send", "bytes", "send"},
+    [TRACE_RECEIVE] = {"receive", "bytes", "wait"}, [TRACE_GATHER] = {"gather", "bytes", "wait"},
+    [TRACE_DRAFT] = {"draft", "passes", "step"},    [TRACE_IDLE] = {"idle", NULL, "idle"},
 };
 
 base_status trace_start(uint32_t rank, uint32_t n_spans, base_error *error)
@@ -83,10 +78,11 @@ void trace_record(trace_kind kind, uint64_t begin_us, uint64_t argument)
     add_to_totals(t, kind, begin_us, now_us);
     if (t->n_spans == 0)
         return;
-    t->spans[t->n_recorded++ % t->n_spans] = (span){.begin_us = begin_us,
-                                                     .argument = argument,
-                                                     .length_us = length_us < UINT32_MAX ? (uint32_t)length_us : UINT32_MAX,
-                                                     .kind = (uint32_t)kind};
+    t->spans[t->n_recorded++ % t->n_spans] =
+        (span){.begin_us = begin_us,
+               .argument = argument,
+               .length_us = length_us < UINT32_MAX ? (uint32_t)length_us : UINT32_MAX,
+               .kind = (uint32_t)kind};
 }
 
 trace_totals trace_totals_get(void)
@@ -124,10 +120,11 @@ void trace_encode(int64_t shift_us, const char *where, base_buf *out)
     if (t == NULL)
         return;
     char text[256];
-    int n = snprintf(text, sizeof text,
-                     "{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":%u,\"tid\":0,\"args\":{\"name\":\"rank %u (%.100s)\"}},\n"
-                     "{\"name\":\"process_sort_index\",\"ph\":\"M\",\"pid\":%u,\"tid\":0,\"args\":{\"sort_index\":%u}},\n",
-                     t->rank, t->rank, where, t->rank, t->rank);
+    int n = snprintf(
+        text, sizeof text,
+        "{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":%u,\"tid\":0,\"args\":{\"name\":\"rank %u (%.100s)\"}},\n"
+        "{\"name\":\"process_sort_index\",\"ph\":\"M\",\"pid\":%u,\"tid\":0,\"args\":{\"sort_index\":%u}},\n",
+        t->rank, t->rank, where, t->rank, t->rank);
     base_buf_put(out, text, (size_t)n);
     uint64_t first = t->n_recorded > t->n_spans ? t->n_recorded - t->n_spans : 0;
     for (uint64_t i = first; i < t->n_recorded; i++)

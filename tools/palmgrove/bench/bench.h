@@ -2,11 +2,10 @@
  *
  *     bench_limits.c       what memory and cores can do at most
  *     bench_kernels.c      products and attention alone, held against the limits
- *     bench_engine.c       whole steps of a model: prefill and decode (bench_steps.c runs plans, bench_work.c counts what they cost)
- *     bench_collectives.c  sums over the ranks
- *     bench_report.c       text and JSON; bench_plot.c SVG
- * All ranks measure the same thing at the same time, as they compute at the same time, and the slowest counts.  Rates are those of all ranks
- * together. */
+ *     bench_engine.c       whole steps of a model: prefill and decode (bench_steps.c runs plans, bench_work.c counts
+ * what they cost) bench_collectives.c  sums over the ranks bench_report.c       text and JSON; bench_plot.c SVG All
+ * ranks measure the same thing at the same time, as they compute at the same time, and the slowest counts.  Rates are
+ * those of all ranks together. */
 #ifndef PALMGROVE_BENCH_H
 #define PALMGROVE_BENCH_H
 
@@ -39,7 +38,8 @@ typedef struct bench_rank {
 /* In every byte it is a plain small number in every weight type: f32 0.0115, bf16 0.0115, f16 and the scales 1.06. */
 #define BENCH_FILL 0x3c
 
-/* node_bytes of a node, divided among its ranks (less where memory is short), each thread touching its own part.  Agreed.  BASE_ENOMEM. */
+/* node_bytes of a node, divided among its ranks (less where memory is short), each thread touching its own part.
+ * Agreed.  BASE_ENOMEM. */
 base_status bench_memory_take(bench_rank *rank, size_t node_bytes, base_error *error);
 void bench_memory_release(bench_rank *rank);
 
@@ -60,8 +60,8 @@ typedef struct bench_limits {
         double read_gb_s; /* of all ranks */
     } by_threads[BENCH_THREADS_MAX];
     size_t n_by_threads;
-    uint32_t n_readers;   /* threads that read fastest */
-    size_t n_rounds[2];   /* of the loops of peak.h: f32, int8 */
+    uint32_t n_readers; /* threads that read fastest */
+    size_t n_rounds[2]; /* of the loops of peak.h: f32, int8 */
 } bench_limits;
 
 typedef enum bench_bound { BENCH_READ, BENCH_F32, BENCH_INT8 } bench_bound;
@@ -131,8 +131,8 @@ base_status bench_plot(const bench_results *results, base_buf *out, base_error *
 
 /* --- the parts; collective, agreed --- */
 
-/* These need the rank's memory.  The first takes the best of several tries; the second measures one limit once more and returns what it is now,
- * GB/s or Gop/s of all ranks, raising it in `limits` when that is more. */
+/* These need the rank's memory.  The first takes the best of several tries; the second measures one limit once more and
+ * returns what it is now, GB/s or Gop/s of all ranks, raising it in `limits` when that is more. */
 void bench_limits_measure(bench_rank *rank, bench_limits *out);
 double bench_limit_now(bench_rank *rank, bench_limits *limits, bench_bound bound);
 
@@ -147,15 +147,16 @@ typedef struct bench_engine_options {
     shard_recipe recipe;
     model_numerics numerics;
     model_huge_pages huge_pages;
-    uint32_t tp, pp;                 /* 0: chosen */
-    uint32_t prompt, generate;       /* tokens; 0: not measured */
+    uint32_t tp, pp;           /* 0: chosen */
+    uint32_t prompt, generate; /* tokens; 0: not measured */
     bench_list batches, depths;
-    uint32_t repeats, step_tokens;   /* step_tokens 0: chosen */
+    uint32_t repeats, step_tokens; /* step_tokens 0: chosen */
 } bench_engine_options;
 
-/* With `only_load` nothing else is needed; else the rank's memory and limits.  Load the model, measure prefill and decode (unless only loading is asked for), fill in the machine's model and layout.  Errors: those of
- * opening and loading a model; BASE_ENUMERIC an activation left the range. */
-base_status bench_engine_measure(bench_rank *rank, const bench_engine_options *options, bool only_load, bench_results *results,
-                                 base_error *error);
+/* With `only_load` nothing else is needed; else the rank's memory and limits.  Load the model, measure prefill and
+ * decode (unless only loading is asked for), fill in the machine's model and layout.  Errors: those of opening and
+ * loading a model; BASE_ENUMERIC an activation left the range. */
+base_status bench_engine_measure(bench_rank *rank, const bench_engine_options *options, bool only_load,
+                                 bench_results *results, base_error *error);
 
 #endif

@@ -1,4 +1,5 @@
-/* bench_collectives.c - sums of activations over all ranks, ours against the MPI library's, in turns on the same buffers. */
+/* bench_collectives.c - sums of activations over all ranks, ours against the MPI library's, in turns on the same
+ * buffers. */
 #include "tools/palmgrove/bench/bench.h"
 
 base_status bench_collectives_measure(bench_rank *rank, bench_results *results, base_error *error)

@@ -1,11 +1,13 @@
 /* bench_engine.c - prefill and decode of a real model, as service runs them but without requests.
  *
- * Every pair of a depth and a batch size is one measurement of each kind: the cache is filled to the depth first (what a measurement before has
- * filled stays), then n tokens a sequence are prefilled or decoded, `repeats` times, after a short run that does not count.
+ * Every pair of a depth and a batch size is one measurement of each kind: the cache is filled to the depth first (what
+ * a measurement before has filled stays), then n tokens a sequence are prefilled or decoded, `repeats` times, after a
+ * short run that does not count.
  *
- * Shares.  What a step must read (weights once, keys and values once) and compute is known from the dimensions (bench_work.h).  The time
- * that reading takes at the measured bandwidth, and computing at the measured rates (8-bit products at the 8-bit rate, all else at f32's), over
- * the time that a run took; the limits are measured before and after each run. */
+ * Shares.  What a step must read (weights once, keys and values once) and compute is known from the dimensions
+ * (bench_work.h).  The time that reading takes at the measured bandwidth, and computing at the measured rates (8-bit
+ * products at the 8-bit rate, all else at f32's), over the time that a run took; the limits are measured before and
+ * after each run. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,7 +38,7 @@ typedef struct engine {
     bench_steps *steps;
     worker_trace *trace;
     uint32_t tp, pp, step_tokens, max_seqs;
-    uint32_t *filled; /* [max_seqs] positions that the cache holds */
+    uint32_t *filled;     /* [max_seqs] positions that the cache holds */
     bench_engine_row row; /* being measured */
 } engine;
 
@@ -47,7 +49,8 @@ static base_status read_recipe(engine *e, base_error *error)
     const bench_engine_options *options = e->options;
     e->recipe = options->recipe;
     if (e->checkpoint->shards != NULL && e->recipe.kind != RECIPE_AUTO)
-        return base_fail(error, BASE_EINVAL, "'%s' is packed already; --weights is for `palmgrove shard` then", options->model);
+        return base_fail(error, BASE_EINVAL, "'%s' is packed already; --weights is for `palmgrove shard` then",
+                         options->model);
     if (options->importance == NULL)
         return BASE_OK;
     base_status status = shard_importance_open(options->importance, &e->checkpoint->a, &e->importance, error);
@@ -77,8 +80,9 @@ static base_status check_sizes(engine *e, base_error *error)
     if (e->options->repeats < 1 || e->options->repeats > REPEATS_MAX)
         return base_fail(error, BASE_EINVAL, "--repeat %u: 1 to %u are possible", e->options->repeats, REPEATS_MAX);
     if (positions(e) > allowed)
-        return base_fail(error, BASE_EINVAL, "%u positions are more than the model's %u; lower --depth, --prompt or --generate", positions(e),
-                         allowed);
+        return base_fail(error, BASE_EINVAL,
+                         "%u positions are more than the model's %u; lower --depth, --prompt or --generate",
+                         positions(e), allowed);
     e->max_seqs = bench_list_max(&e->options->batches);
     e->step_tokens = e->options->step_tokens != 0 ? e->options->step_tokens : e->pp == 1 ? STEP_ALONE : STEP_PIPELINED;
     if (e->step_tokens < e->max_seqs)
@@ -109,8 +113,11 @@ static base_status read_model(engine *e, base_error *error)
 static model_options options_of(const engine *e)
 {
     uint32_t n_positions = positions(e), blocks = (n_positions + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS;
-    return (model_options){.limits = {.max_seqs = e->max_seqs, .max_positions = n_positions, .max_step_tokens = e->step_tokens,
-                                      .n_kv_blocks = e->max_seqs * blocks, .n_image_slots = 1},
+    return (model_options){.limits = {.max_seqs = e->max_seqs,
+                                      .max_positions = n_positions,
+                                      .max_step_tokens = e->step_tokens,
+                                      .n_kv_blocks = e->max_seqs * blocks,
+                                      .n_image_slots = 1},
                            .numerics = e->options->numerics,
                            .n_threads = e->rank->n_threads,
                            .crowded = e->rank->crowded,
@@ -149,7 +156,8 @@ static base_status load(engine *e, base_error *error)
         return status;
     e->results->has_load = true;
     e->results->load = (bench_load){.seconds = (double)us * 1e-6};
-    return par_world_gather_bytes(world, &memory.weights_bytes, sizeof memory.weights_bytes, add_bytes, &e->results->load.bytes, error);
+    return par_world_gather_bytes(world, &memory.weights_bytes, sizeof memory.weights_bytes, add_bytes,
+                                  &e->results->load.bytes, error);
 }
 
 static void describe(engine *e)
@@ -158,7 +166,8 @@ static void describe(engine *e)
     const bench_engine_options *options = e->options;
     snprintf(machine->model, sizeof machine->model, "%.200s", options->model);
     snprintf(machine->weights, sizeof machine->weights, "%s", recipe_kind_name(e->recipe.kind));
-    snprintf(machine->activations, sizeof machine->activations, "%s", model_activations_name(options->numerics.activations));
+    snprintf(machine->activations, sizeof machine->activations, "%s",
+             model_activations_name(options->numerics.activations));
     snprintf(machine->kv, sizeof machine->kv, "%s", model_kv_type_name(options->numerics.kv));
     machine->tp = e->tp;
     machine->pp = e->pp;
@@ -217,8 +226,10 @@ static cost cost_of_run(const engine *e)
         head_plans = plans < row->batch ? plans : row->batch;
         kv_reads = plans;
     }
-    return (cost){.bytes = plans * w->layer_bytes + head_plans * w->head_bytes + kv_reads * bench_work_attention_bytes(w, visible),
-                  .f32_ops = n * (w->layer_f32_ops + bench_work_attention_ops(w, visible)) + head_rows * w->head_f32_ops,
+    return (cost){.bytes = plans * w->layer_bytes + head_plans * w->head_bytes +
+                           kv_reads * bench_work_attention_bytes(w, visible),
+                  .f32_ops =
+                      n * (w->layer_f32_ops + bench_work_attention_ops(w, visible)) + head_rows * w->head_f32_ops,
                   .int8_ops = n * w->layer_int8_ops + head_rows * w->head_int8_ops};
 }
 
@@ -231,7 +242,8 @@ static least_us least_now(engine *e, const cost *c)
 {
     bench_limits *limits = &e->results->limits;
     double read = bench_limit_now(e->rank, limits, BENCH_READ) * 1e3;
-    double f32 = bench_limit_now(e->rank, limits, BENCH_F32) * 1e3, int8 = bench_limit_now(e->rank, limits, BENCH_INT8) * 1e3;
+    double f32 = bench_limit_now(e->rank, limits, BENCH_F32) * 1e3,
+           int8 = bench_limit_now(e->rank, limits, BENCH_INT8) * 1e3;
     return (least_us){c->bytes / read, c->f32_ops / f32 + c->int8_ops / int8};
 }
 
@@ -262,7 +274,8 @@ static void measure(engine *e, bool decode, uint32_t n, uint32_t batch, uint32_t
     void (*run)(void *context) = decode ? run_decode : run_prefill;
     bench_say(e->rank, "%s of %u tokens, batch %u, depth %u ...", decode ? "decode" : "prefill", n, batch, depth);
     fill_cache(e, batch, depth);
-    e->row = (bench_engine_row){.decode = decode, .tokens = n < WARM_TOKENS ? n : WARM_TOKENS, .batch = batch, .depth = depth};
+    e->row = (bench_engine_row){
+        .decode = decode, .tokens = n < WARM_TOKENS ? n : WARM_TOKENS, .batch = batch, .depth = depth};
     run(e); /* does not count */
     e->row.tokens = n;
     repeat(e, run);
@@ -287,7 +300,8 @@ static base_status measure_all(engine *e, base_error *error)
                 measure(e, true, options->generate, options->batches.values[b], options->depths.values[d]);
         }
     if (bench_steps_overflowed(e->steps))
-        status = base_fail(error, BASE_ENUMERIC, "an activation left the fixed-point range: these weights cannot be run");
+        status =
+            base_fail(error, BASE_ENUMERIC, "an activation left the fixed-point range: these weights cannot be run");
     return par_world_agree(e->rank->world, status, error);
 }
 
@@ -300,7 +314,8 @@ static void say_line(void *context, int rank, const char *text)
 static base_status run_engine(engine *e, base_error *error)
 {
     par_place place = par_grid_place(e->grid);
-    base_status status = bench_steps_create(e->rank->world, e->grid, e->m, e->checkpoint->a.decoder.stack.d, &e->steps, error);
+    base_status status =
+        bench_steps_create(e->rank->world, e->grid, e->m, e->checkpoint->a.decoder.stack.d, &e->steps, error);
     if (status == BASE_OK)
         status = worker_trace_open(e->rank->world, &place, e->options->trace, &e->trace, error);
     if (status == BASE_OK)
@@ -323,8 +338,8 @@ static void release(engine *e)
     shard_checkpoint_close(&e->checkpoint);
 }
 
-base_status bench_engine_measure(bench_rank *rank, const bench_engine_options *options, bool only_load, bench_results *results,
-                                 base_error *error)
+base_status bench_engine_measure(bench_rank *rank, const bench_engine_options *options, bool only_load,
+                                 bench_results *results, base_error *error)
 {
     engine e = {.rank = rank, .options = options, .results = results};
     base_status status = read_model(&e, error);

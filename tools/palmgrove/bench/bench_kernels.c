@@ -1,12 +1,12 @@
 /* bench_kernels.c - products with packed weights and attention, each alone, against the limit that binds it.
  *
- * Few rows (1, 4: decoding) meet a matrix as large as the rank's memory, so that it comes from memory and not from a cache.  Many rows
- * (512: a prompt) meet a smaller one, because they compute for long on every weight they read: `n` is chosen so that a run takes a
- * tenth of a second at f32's peak.  "linear" are products whose columns no layout divides, "fixed" the sums in fixed point over units of SHARD_MLP_GROUP columns
- * (worker/kernels/linear.h).
+ * Few rows (1, 4: decoding) meet a matrix as large as the rank's memory, so that it comes from memory and not from a
+ * cache.  Many rows (512: a prompt) meet a smaller one, because they compute for long on every weight they read: `n` is
+ * chosen so that a run takes a tenth of a second at f32's peak.  "linear" are products whose columns no layout divides,
+ * "fixed" the sums in fixed point over units of SHARD_MLP_GROUP columns (worker/kernels/linear.h).
  *
- * Attention: the query heads of one token (decoding), or of as many as a call takes (a prompt), over one sequence whose keys and values of one
- * KV head fill the memory. */
+ * Attention: the query heads of one token (decoding), or of as many as a call takes (a prompt), over one sequence whose
+ * keys and values of one KV head fill the memory. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,13 +26,14 @@
 typedef struct lab {
     bench_rank *rank;
     bench_limits *limits;
-    float *x;          /* [PROMPT_ROWS][COLUMNS] */
-    float *y;          /* output_values, and the same as int64 */
+    float *x; /* [PROMPT_ROWS][COLUMNS] */
+    float *y; /* output_values, and the same as int64 */
     size_t output_values;
-    size_t prompt_panels; /* of a matrix that PROMPT_ROWS meet; chosen once, for limits may rise while kernels are measured */
-    int64_t *overflow; /* [PROMPT_ROWS] */
+    size_t prompt_panels; /* of a matrix that PROMPT_ROWS meet; chosen once, for limits may rise while kernels are
+                             measured */
+    int64_t *overflow;    /* [PROMPT_ROWS] */
     kern_codes codes;
-    char *scratch;     /* a member's share: scratch_stride */
+    char *scratch; /* a member's share: scratch_stride */
     size_t scratch_stride;
     /* what is running */
     pack_matrix matrix;
@@ -89,10 +90,12 @@ static base_status take_memory(lab *l, base_error *error)
     l->y = lines(l->output_values, sizeof(int64_t));
     l->overflow = lines(PROMPT_ROWS, sizeof *l->overflow);
     l->scratch = lines(l->rank->n_threads, l->scratch_stride);
-    l->codes = (kern_codes){.codes = lines(PROMPT_ROWS * n_groups, PACK_GROUP), .scales = lines(PROMPT_ROWS * n_groups, sizeof(float)),
-                            .offsets = lines(PROMPT_ROWS * n_groups, sizeof(int32_t)), .n_groups = n_groups};
-    bool ok = l->x != NULL && l->y != NULL && l->overflow != NULL && l->scratch != NULL && l->codes.codes != NULL && l->codes.scales != NULL &&
-              l->codes.offsets != NULL;
+    l->codes = (kern_codes){.codes = lines(PROMPT_ROWS * n_groups, PACK_GROUP),
+                            .scales = lines(PROMPT_ROWS * n_groups, sizeof(float)),
+                            .offsets = lines(PROMPT_ROWS * n_groups, sizeof(int32_t)),
+                            .n_groups = n_groups};
+    bool ok = l->x != NULL && l->y != NULL && l->overflow != NULL && l->scratch != NULL && l->codes.codes != NULL &&
+              l->codes.scales != NULL && l->codes.offsets != NULL;
     base_status status = ok ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to measure kernels");
     for (size_t i = 0; ok && i < (size_t)PROMPT_ROWS * COLUMNS; i++)
         l->x[i] = (float)(i % 17) * 1e-4f;
@@ -124,7 +127,11 @@ static void quantise_rows(lab *l)
 static void multiply(void *context, team_member *me)
 {
     lab *l = context;
-    const kern_rows rows = {.x = l->x, .ldx = COLUMNS, .m = l->m, .codes = l->has_codes ? &l->codes : NULL, .scratch = l->scratch,
+    const kern_rows rows = {.x = l->x,
+                            .ldx = COLUMNS,
+                            .m = l->m,
+                            .codes = l->has_codes ? &l->codes : NULL,
+                            .scratch = l->scratch,
                             .scratch_stride = l->scratch_stride};
     const kern_product product = {.w = &l->matrix, .y = l->y, .ldy = l->matrix.n};
     const kern_term term = {.rows = &rows, .w = &l->matrix};
@@ -142,7 +149,8 @@ static void run_multiply(void *context)
 }
 
 /* Time what takes `bytes` and `ops` on this rank, in turns with the limit that binds it. */
-static bench_kernel_row hold_against(lab *l, void (*run)(void *context), double bytes, double ops, bench_bound arithmetic)
+static bench_kernel_row hold_against(lab *l, void (*run)(void *context), double bytes, double ops,
+                                     bench_bound arithmetic)
 {
     double times[RUNS_MAX], shares[RUNS_MAX], sum_us = 0.0, n_ranks = par_world_size(l->rank->world);
     bool reads = bytes / bench_limit_of(l->limits, BENCH_READ) > ops / bench_limit_of(l->limits, arithmetic);
@@ -150,7 +158,8 @@ static bench_kernel_row hold_against(lab *l, void (*run)(void *context), double 
     size_t n = 0;
     run(l);
     double before = bench_limit_now(l->rank, l->limits, row.bound);
-    for (; n < RUNS_MAX && (n < 3 || sum_us < RUNS_US); n++) { /* times are the same on every rank, so all leave together */
+    for (; n < RUNS_MAX && (n < 3 || sum_us < RUNS_US);
+         n++) { /* times are the same on every rank, so all leave together */
         times[n] = bench_time_us(l->rank, run, l);
         double after = bench_limit_now(l->rank, l->limits, row.bound);
         shares[n] = (reads ? bytes : ops) * n_ranks / (times[n] * 1e3) / (0.5 * (before + after));
@@ -196,7 +205,9 @@ static void measure_type(lab *l, pack_type type, bool has_codes, bench_results *
 
 static size_t split_scratch(void)
 {
-    return base_size_round_up((kern_attention_scratch(HEAD_DIM) + KERN_ATTENTION_ROWS * kern_part_floats(HEAD_DIM)) * sizeof(float), KERN_ALIGN);
+    return base_size_round_up((kern_attention_scratch(HEAD_DIM) + KERN_ATTENTION_ROWS * kern_part_floats(HEAD_DIM)) *
+                                  sizeof(float),
+                              KERN_ALIGN);
 }
 
 /* A member's scratch, and behind it the parts of a split. */
@@ -217,13 +228,23 @@ static void run_attend(void *context)
     team_run(l->rank->team, attend, context);
 }
 
-static void measure_cache(lab *l, pack_type type, uint32_t n_tokens, const uint32_t *blocks, const uint32_t *visible, bench_results *results)
+static void measure_cache(lab *l, pack_type type, uint32_t n_tokens, const uint32_t *blocks, const uint32_t *visible,
+                          bench_results *results)
 {
     size_t block_bytes = kern_block_bytes(type, HEAD_DIM), blocks_per_split = KERN_SPLIT / KERN_PANEL;
     float *scratch = l->attention.scratch;
     l->n_splits = l->rank->memory_bytes / (block_bytes * blocks_per_split);
-    l->attention = (kern_attention){.type = type, .base = l->rank->memory.base, .blocks = blocks, .dh = HEAD_DIM, .scale = 0.088f, .q = l->x,
-                                    .ldq = COLUMNS, .n_tokens = n_tokens, .n_heads = HEADS, .n_visible = visible, .scratch = scratch};
+    l->attention = (kern_attention){.type = type,
+                                    .base = l->rank->memory.base,
+                                    .blocks = blocks,
+                                    .dh = HEAD_DIM,
+                                    .scale = 0.088f,
+                                    .q = l->x,
+                                    .ldq = COLUMNS,
+                                    .n_tokens = n_tokens,
+                                    .n_heads = HEADS,
+                                    .n_visible = visible,
+                                    .scratch = scratch};
     double bytes = (double)(l->n_splits * blocks_per_split * block_bytes);
     double ops = 4.0 * HEAD_DIM * HEADS * n_tokens * (double)l->n_splits * KERN_SPLIT;
     bench_kernel_row row = hold_against(l, run_attend, bytes, ops, BENCH_F32);
@@ -240,7 +261,9 @@ static base_status measure_attention(lab *l, bench_results *results, base_error 
     size_t n_blocks = l->rank->memory_bytes / kern_block_bytes(PACK_INT8, HEAD_DIM); /* the smallest */
     uint32_t *blocks = calloc(n_blocks + 1, sizeof *blocks), visible[KERN_ATTENTION_ROWS / HEADS];
     l->attention.scratch = lines(l->rank->n_threads, split_scratch());
-    base_status status = blocks != NULL && l->attention.scratch != NULL ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to measure attention");
+    base_status status = blocks != NULL && l->attention.scratch != NULL
+                             ? BASE_OK
+                             : base_fail(error, BASE_ENOMEM, "no memory to measure attention");
     status = par_world_agree(l->rank->world, status, error);
     for (size_t i = 0; status == BASE_OK && i < n_blocks; i++)
         blocks[i] = (uint32_t)i;

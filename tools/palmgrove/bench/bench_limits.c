@@ -1,7 +1,8 @@
 /* bench_limits.c - the measured limits: memory bandwidth by threads, f32 and int8 rates of all cores at once.
  *
- * A limit is the best of all tries: whatever makes one slower is not the machine's limit.  Shares are another matter: on a machine that others
- * use too what is measured now has to be held against what the machine gives now, so limits are measured again between the runs. */
+ * A limit is the best of all tries: whatever makes one slower is not the machine's limit.  Shares are another matter:
+ * on a machine that others use too what is measured now has to be held against what the machine gives now, so limits
+ * are measured again between the runs. */
 #include <stdarg.h>
 #include <string.h>
 
@@ -190,7 +191,10 @@ double bench_limit_of(const bench_limits *limits, bench_bound bound)
 
 double bench_limit_now(bench_rank *rank, bench_limits *limits, bench_bound bound)
 {
-    loops l = {.rank = rank, .peak = peak_active(), .n_readers = limits->n_readers, .is_int8 = bound == BENCH_INT8,
+    loops l = {.rank = rank,
+               .peak = peak_active(),
+               .n_readers = limits->n_readers,
+               .is_int8 = bound == BENCH_INT8,
                .n_rounds = limits->n_rounds[bound == BENCH_INT8]};
     double us = bench_time_us(rank, bound == BENCH_READ ? run_read : run_compute, &l);
     double now = bound == BENCH_READ ? read_rate(&l, us) : compute_rate(&l, us);

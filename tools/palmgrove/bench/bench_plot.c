@@ -1,7 +1,7 @@
 /* bench_plot.c - the results as a picture: a roofline for the kernels, bars for the engine, one under the other.
  *
- * Roofline (Williams, Waterman, Patterson 2009): operations a second over operations a byte, both on a logarithmic scale.  Left of the bend
- * memory bounds (the slope), right of it the cores (a line each for f32 and int8). */
+ * Roofline (Williams, Waterman, Patterson 2009): operations a second over operations a byte, both on a logarithmic
+ * scale.  Left of the bend memory bounds (the slope), right of it the cores (a line each for f32 and int8). */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,14 +9,14 @@
 #include "tools/palmgrove/bench/bench.h"
 #include "tools/output/svg.h"
 
-#define WIDTH      860.0
-#define LEFT       70.0
-#define RIGHT      190.0 /* of the legend */
-#define HEAD       64.0
-#define ROOF       420.0
-#define BAR        22.0
-#define INK        "#222222"
-#define FAINT      "#dddddd"
+#define WIDTH 860.0
+#define LEFT  70.0
+#define RIGHT 190.0 /* of the legend */
+#define HEAD  64.0
+#define ROOF  420.0
+#define BAR   22.0
+#define INK   "#222222"
+#define FAINT "#dddddd"
 
 static const char *const type_colours[] = {"#7f7f7f", "#9467bd", "#1f77b4", "#2ca02c", "#d62728", "#ff7f0e", "#17becf"};
 
@@ -45,7 +45,8 @@ static void draw_grid(base_buf *out, const scale *x, const scale *y)
         snprintf(label, sizeof label, "%g", v);
         svg_text(out, x->from - 6, place(y, v) + 4, 11, SVG_RIGHT, INK, label);
     }
-    svg_text(out, (x->from + x->to) / 2, y->from + 34, 12, SVG_MIDDLE, INK, "operations for each byte of weights or cache");
+    svg_text(out, (x->from + x->to) / 2, y->from + 34, 12, SVG_MIDDLE, INK,
+             "operations for each byte of weights or cache");
     svg_text(out, x->from, y->to - 8, 12, SVG_LEFT, INK, "Gop/s");
 }
 
@@ -76,7 +77,8 @@ static void draw_kernels(const bench_results *r, const scale *x, const scale *y,
         const bench_kernel_row *row = &r->kernels[i];
         size_t series = series_of(row);
         const char *colour = type_colours[series];
-        svg_dot(out, place(x, fmin(fmax(row->gop_s / row->gb_s, x->low), x->high)), place(y, fmax(row->gop_s, y->low)), 4, colour);
+        svg_dot(out, place(x, fmin(fmax(row->gop_s / row->gb_s, x->low), x->high)), place(y, fmax(row->gop_s, y->low)),
+                4, colour);
         if (named[series])
             continue;
         char label[64];
@@ -115,10 +117,12 @@ static double draw_bars(const bench_results *r, double top, base_buf *out)
         const bench_engine_row *row = &r->engine[i];
         double each = (to - from) / most[row->decode], middle = top + BAR / 2;
         char label[96];
-        snprintf(label, sizeof label, "%s %u, batch %u, depth %u", row->decode ? "decode" : "prefill", row->tokens, row->batch, row->depth);
+        snprintf(label, sizeof label, "%s %u, batch %u, depth %u", row->decode ? "decode" : "prefill", row->tokens,
+                 row->batch, row->depth);
         svg_text(out, from - 8, middle + 4, 11, SVG_RIGHT, INK, label);
         svg_box(out, from, top + 3, row->tokens_per_s.median * each, BAR - 6, colours[row->decode]);
-        svg_line(out, from + row->tokens_per_s.low * each, middle, from + row->tokens_per_s.high * each, middle, INK, 2);
+        svg_line(out, from + row->tokens_per_s.low * each, middle, from + row->tokens_per_s.high * each, middle, INK,
+                 2);
         snprintf(label, sizeof label, "%.1f tokens/s, %.0f %% of %s", row->tokens_per_s.median,
                  100.0 * fmax(row->read_share, row->peak_share), row->read_share > row->peak_share ? "read" : "peak");
         svg_text(out, to + 8, middle + 4, 11, SVG_LEFT, INK, label);
@@ -132,12 +136,12 @@ base_status bench_plot(const bench_results *r, base_buf *out, base_error *error)
     double height = HEAD + (r->n_kernels > 0 ? ROOF + 60 : 0) + (r->n_engine > 0 ? (double)r->n_engine * BAR + 20 : 0);
     char line[512];
     svg_begin(out, WIDTH, height);
-    snprintf(line, sizeof line, "palmgrove %s bench: %s, %u rank%s of %u thread%s, %s kernels", m->version, m->cpu, m->ranks,
-             m->ranks == 1 ? "" : "s", m->threads, m->threads == 1 ? "" : "s", m->isa);
+    snprintf(line, sizeof line, "palmgrove %s bench: %s, %u rank%s of %u thread%s, %s kernels", m->version, m->cpu,
+             m->ranks, m->ranks == 1 ? "" : "s", m->threads, m->threads == 1 ? "" : "s", m->isa);
     svg_text(out, 16, 24, 15, SVG_LEFT, INK, line);
     if (m->billions > 0.0)
-        snprintf(line, sizeof line, "%s, weights %s, activations %s, tp %u x pp %u; %s", m->model, m->weights, m->activations, m->tp, m->pp,
-                 m->date);
+        snprintf(line, sizeof line, "%s, weights %s, activations %s, tp %u x pp %u; %s", m->model, m->weights,
+                 m->activations, m->tp, m->pp, m->date);
     else
         snprintf(line, sizeof line, "%s", m->date);
     svg_text(out, 16, 44, 12, SVG_LEFT, INK, line);

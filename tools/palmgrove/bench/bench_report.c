@@ -1,4 +1,5 @@
-/* bench_report.c - the results for people and for programs.  The JSON's fields are documented in docs/PERFORMANCE.md; programs rely on them. */
+/* bench_report.c - the results for people and for programs.  The JSON's fields are documented in docs/PERFORMANCE.md;
+ * programs rely on them. */
 #include <string.h>
 
 #include "tools/palmgrove/bench/bench.h"
@@ -15,33 +16,37 @@ static void print_machine(const bench_machine *m, FILE *out)
 {
     fprintf(out, "palmgrove %s bench, %s\n", m->version, m->date);
     fprintf(out, "  machine   %s, %s\n", m->cpu, m->system);
-    fprintf(out, "  ranks     %u on %u node%s, %u thread%s each%s; rank 0: %s\n", m->ranks, m->nodes, m->nodes == 1 ? "" : "s", m->threads,
-            m->threads == 1 ? "" : "s", m->pinned ? ", pinned" : ", not pinned", m->places);
+    fprintf(out, "  ranks     %u on %u node%s, %u thread%s each%s; rank 0: %s\n", m->ranks, m->nodes,
+            m->nodes == 1 ? "" : "s", m->threads, m->threads == 1 ? "" : "s", m->pinned ? ", pinned" : ", not pinned",
+            m->places);
     fprintf(out, "  kernels   %s\n", m->isa);
     if (m->billions > 0.0)
-        fprintf(out, "  model     %s: %.3f billion parameters; weights %s, activations %s, KV cache %s; tp %u x pp %u\n", m->model, m->billions,
-                m->weights, m->activations, m->kv, m->tp, m->pp);
+        fprintf(out,
+                "  model     %s: %.3f billion parameters; weights %s, activations %s, KV cache %s; tp %u x pp %u\n",
+                m->model, m->billions, m->weights, m->activations, m->kv, m->tp, m->pp);
 }
 
 static void print_limits(const bench_limits *l, FILE *out)
 {
     fprintf(out, "  limits    read %.1f GB/s (", l->read_gb_s);
     for (size_t i = 0; i < l->n_by_threads; i++)
-        fprintf(out, "%s%u thread%s %.1f", i == 0 ? "" : ", ", l->by_threads[i].threads, l->by_threads[i].threads == 1 ? "" : "s",
-                l->by_threads[i].read_gb_s);
+        fprintf(out, "%s%u thread%s %.1f", i == 0 ? "" : ", ", l->by_threads[i].threads,
+                l->by_threads[i].threads == 1 ? "" : "s", l->by_threads[i].read_gb_s);
     fprintf(out, "), f32 %.0f Gop/s, int8 %.0f Gop/s (%s)\n", l->f32_gop_s, l->int8_gop_s, l->int8_name);
 }
 
 static void print_engine(const bench_results *r, FILE *out)
 {
-    fprintf(out, "\n  engine     tokens  batch  depth   tokens/s  (quartiles)            MB/token  of read   Gop/token  of peak\n");
+    fprintf(out, "\n  engine     tokens  batch  depth   tokens/s  (quartiles)            MB/token  of read   Gop/token "
+                 " of peak\n");
     for (size_t i = 0; i < r->n_engine; i++) {
         const bench_engine_row *row = &r->engine[i];
         char spread[48];
         snprintf(spread, sizeof spread, "(%.1f to %.1f)", row->tokens_per_s.low, row->tokens_per_s.high);
-        fprintf(out, "  %-9s %7u %6u %6u %10.1f  %-20s %10.1f %6.1f %% %11.3f %6.1f %%\n", row->decode ? "decode" : "prefill", row->tokens,
-                row->batch, row->depth, row->tokens_per_s.median, spread, row->bytes_per_token * 1e-6, percent(row->read_share),
-                row->ops_per_token * 1e-9, percent(row->peak_share));
+        fprintf(out, "  %-9s %7u %6u %6u %10.1f  %-20s %10.1f %6.1f %% %11.3f %6.1f %%\n",
+                row->decode ? "decode" : "prefill", row->tokens, row->batch, row->depth, row->tokens_per_s.median,
+                spread, row->bytes_per_token * 1e-6, percent(row->read_share), row->ops_per_token * 1e-9,
+                percent(row->peak_share));
     }
 }
 
@@ -50,8 +55,8 @@ static void print_kernels(const bench_results *r, FILE *out)
     fprintf(out, "\n  kernels    weights  activations   rows      GB/s     Gop/s   share of\n");
     for (size_t i = 0; i < r->n_kernels; i++) {
         const bench_kernel_row *row = &r->kernels[i];
-        fprintf(out, "  %-10s %-8s %-11s %6u %9.1f %9.1f %6.1f %% %s\n", row->what, row->type, row->activations, row->rows, row->gb_s, row->gop_s,
-                percent(row->share), bench_bound_name(row->bound));
+        fprintf(out, "  %-10s %-8s %-11s %6u %9.1f %9.1f %6.1f %% %s\n", row->what, row->type, row->activations,
+                row->rows, row->gb_s, row->gop_s, percent(row->share), bench_bound_name(row->bound));
     }
 }
 
@@ -60,7 +65,8 @@ static void print_collectives(const bench_results *r, FILE *out)
     fprintf(out, "\n  sums            bytes  ranks     ours us      MPI us   times\n");
     for (size_t i = 0; i < r->n_collectives; i++) {
         const bench_collective_row *row = &r->collectives[i];
-        fprintf(out, "  %19zu %6u %11.1f %11.1f %7.2f\n", row->bytes, row->ranks, row->own_us, row->mpi_us, row->mpi_us / row->own_us);
+        fprintf(out, "  %19zu %6u %11.1f %11.1f %7.2f\n", row->bytes, row->ranks, row->own_us, row->mpi_us,
+                row->mpi_us / row->own_us);
     }
 }
 
@@ -70,8 +76,8 @@ void bench_print(const bench_results *r, FILE *out)
     if (r->has_limits)
         print_limits(&r->limits, out);
     if (r->has_load)
-        fprintf(out, "  load      %.2f GB of weights in %.2f s: %.2f GB/s\n", (double)r->load.bytes * 1e-9, r->load.seconds,
-                (double)r->load.bytes * 1e-9 / r->load.seconds);
+        fprintf(out, "  load      %.2f GB of weights in %.2f s: %.2f GB/s\n", (double)r->load.bytes * 1e-9,
+                r->load.seconds, (double)r->load.bytes * 1e-9 / r->load.seconds);
     if (r->n_engine > 0)
         print_engine(r, out);
     if (r->n_kernels > 0)

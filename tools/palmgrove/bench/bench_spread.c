@@ -22,10 +22,12 @@ static double quantile(const double *sorted, size_t n, double part)
 bench_spread bench_spread_of(double *values, size_t n)
 {
     qsort(values, n, sizeof *values, by_size);
-    return (bench_spread){.median = quantile(values, n, 0.5), .low = quantile(values, n, 0.25), .high = quantile(values, n, 0.75)};
+    return (bench_spread){
+        .median = quantile(values, n, 0.5), .low = quantile(values, n, 0.25), .high = quantile(values, n, 0.75)};
 }
 
-base_status bench_list_read(const char *option, const char *text, uint32_t least, uint32_t most, bench_list *out, base_error *error)
+base_status bench_list_read(const char *option, const char *text, uint32_t least, uint32_t most, bench_list *out,
+                            base_error *error)
 {
     out->n = 0;
     for (const char *at = text;; at++) {
@@ -41,7 +43,8 @@ base_status bench_list_read(const char *option, const char *text, uint32_t least
         if (*at != ',')
             break;
     }
-    return base_fail(error, BASE_EINVAL, "%s '%.60s': up to %u numbers from %u to %u with commas between, such as 1,4,16", option, text,
+    return base_fail(error, BASE_EINVAL,
+                     "%s '%.60s': up to %u numbers from %u to %u with commas between, such as 1,4,16", option, text,
                      BENCH_LIST_MAX, least, most);
 }
 

@@ -22,7 +22,8 @@ typedef struct bench_list {
 } bench_list;
 
 /* Numbers with commas between, each from `least` to `most`.  BASE_EINVAL names `option`. */
-base_status bench_list_read(const char *option, const char *text, uint32_t least, uint32_t most, bench_list *out, base_error *error);
+base_status bench_list_read(const char *option, const char *text, uint32_t least, uint32_t most, bench_list *out,
+                            base_error *error);
 uint32_t bench_list_max(const bench_list *list);
 
 #endif

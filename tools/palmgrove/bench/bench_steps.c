@@ -35,12 +35,13 @@ static base_status take_memory(bench_steps *s, base_error *error)
     s->blocks = calloc(limits->n_kv_blocks, sizeof *s->blocks);
     s->sampled_by = calloc(limits->max_seqs, sizeof *s->sampled_by);
     s->sampled = calloc(limits->max_seqs, sizeof *s->sampled);
-    bool ok = s->slices != NULL && s->tokens != NULL && s->blocks != NULL && s->sampled_by != NULL && s->sampled != NULL &&
-              base_buf_reserve(&s->message, 1 + limits->max_seqs * sizeof(link_token));
+    bool ok = s->slices != NULL && s->tokens != NULL && s->blocks != NULL && s->sampled_by != NULL &&
+              s->sampled != NULL && base_buf_reserve(&s->message, 1 + limits->max_seqs * sizeof(link_token));
     return ok ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory for plans of %u sequences", limits->max_seqs);
 }
 
-base_status bench_steps_create(par_world *world, par_grid *grid, model *m, size_t d, bench_steps **out, base_error *error)
+base_status bench_steps_create(par_world *world, par_grid *grid, model *m, size_t d, bench_steps **out,
+                               base_error *error)
 {
     bench_steps *s = calloc(1, sizeof *s);
     base_status status = s != NULL ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory for plans");
@@ -90,8 +91,13 @@ static int32_t token_at(const bench_steps *s, uint32_t seq, uint32_t pos)
 static void add_slice(bench_steps *s, uint32_t seq, uint32_t pos, uint32_t n, uint32_t n_sampled, uint32_t flags)
 {
     link_plan *plan = &s->plan;
-    plan->slices[plan->n_slices++] = (link_slice){.seq = seq, .pos = pos, .n_tokens = n, .first_token = plan->n_tokens,
-                                                  .first_block = plan->n_blocks, .n_sampled = n_sampled, .flags = flags,
+    plan->slices[plan->n_slices++] = (link_slice){.seq = seq,
+                                                  .pos = pos,
+                                                  .n_tokens = n,
+                                                  .first_token = plan->n_tokens,
+                                                  .first_block = plan->n_blocks,
+                                                  .n_sampled = n_sampled,
+                                                  .flags = flags,
                                                   .sampling = {.top_p = 1.0f}};
     for (uint32_t i = 0; i < n; i++)
         plan->tokens[plan->n_tokens++] = token_at(s, seq, pos + i);

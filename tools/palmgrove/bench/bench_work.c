@@ -35,15 +35,17 @@ static base_status count(void *context, const shard_slice *slice, base_error *er
     return BASE_OK;
 }
 
-base_status bench_work_of(const plan_model *model, uint32_t tp, uint32_t pp, const model_numerics *numerics, bench_work *out,
-                          base_error *error)
+base_status bench_work_of(const plan_model *model, uint32_t tp, uint32_t pp, const model_numerics *numerics,
+                          bench_work *out, base_error *error)
 {
     static const double kv_bytes[MODEL_N_KV_TYPES] = {[MODEL_KV_F32] = 4, [MODEL_KV_BF16] = 2, [MODEL_KV_INT8] = 1};
     bench_work work = {.stack = &model->a->decoder.stack, .kv_bytes = kv_bytes[numerics->kv]};
     base_status status = BASE_OK;
     for (uint32_t rank = 0; status == BASE_OK && rank < tp * pp; rank++) {
         shard_split split;
-        counting c = {.model = model, .is_last_stage = rank / tp + 1 == pp, .has_codes = numerics->activations == MODEL_ACTIVATIONS_INT8,
+        counting c = {.model = model,
+                      .is_last_stage = rank / tp + 1 == pp,
+                      .has_codes = numerics->activations == MODEL_ACTIVATIONS_INT8,
                       .work = &work};
         status = shard_split_of(model->a, tp, pp, rank % tp, rank / tp, &split, error);
         if (status == BASE_OK)

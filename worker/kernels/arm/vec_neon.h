@@ -1,5 +1,5 @@
-/* vec_neon.h - the vector vocabulary with 4 lanes: Armv8-A, with the dot product of Armv8.2-A where the compiler is told of it.  See
- * ref/vec_ref.h for the meaning of each word. */
+/* vec_neon.h - the vector vocabulary with 4 lanes: Armv8-A, with the dot product of Armv8.2-A where the compiler is
+ * told of it.  See ref/vec_ref.h for the meaning of each word. */
 #ifndef PALMGROVE_VEC_NEON_H
 #define PALMGROVE_VEC_NEON_H
 
@@ -7,16 +7,16 @@
 #include <stdint.h>
 #include <string.h>
 
-#define VEC_LANES 4
-#define VEC_REGISTERS 32
-#define VEC_KEEP(sum) ((void)0)
-#define VEC_TILE_ROWS 2  /* x 8 vectors of a panel: 16 accumulators of 32 registers */
-#define VEC_SUMS 16
+#define VEC_LANES      4
+#define VEC_REGISTERS  32
+#define VEC_KEEP(sum)  ((void)0)
+#define VEC_TILE_ROWS  2 /* x 8 vectors of a panel: 16 accumulators of 32 registers */
+#define VEC_SUMS       16
 #define VEC_BLOCK_ROWS 2
-#define VEC_PIECE SIZE_MAX
+#define VEC_PIECE      SIZE_MAX
 #define VEC_CODES_ROWS 2 /* x 8 vectors: 16 integer accumulators */
-#define VEC_STEP_int8 8
-#define VEC_STEP_int4 8
+#define VEC_STEP_int8  8
+#define VEC_STEP_int4  8
 
 typedef float32x4_t vec;
 
@@ -178,7 +178,8 @@ static inline vec_sums vec_sums_int4(int32_t offset)
     return vdupq_n_s32(offset);
 }
 
-/* Both forms of codes are signed bytes here.  Without the instruction: products of 16 bits (at most 128 * 127), added in pairs twice. */
+/* Both forms of codes are signed bytes here.  Without the instruction: products of 16 bits (at most 128 * 127), added
+ * in pairs twice. */
 static inline vec_sums vec_dot_int8(vec_sums s, vec_codes w, vec_quad x)
 {
 #if defined(__ARM_FEATURE_DOTPROD)

@@ -12,7 +12,8 @@ typedef int32_t ints __attribute__((vector_size(PEAK_BYTES)));
 static inline ints peak_dot(ints acc, ints u, ints s)
 {
     for (int byte = 0; byte < 4; byte++)
-        acc += ((u ^ acc) >> 8 * byte & 0xff) * (s >> 8 * byte & 0xff); /* u ^ acc: or the product would leave the loop */
+        acc +=
+            ((u ^ acc) >> 8 * byte & 0xff) * (s >> 8 * byte & 0xff); /* u ^ acc: or the product would leave the loop */
     return acc & 0x7fffff;
 }
 

@@ -1,8 +1,8 @@
 /* vec_ref.h - the vector vocabulary with one lane: the portable reference.  fmaf is exact by the C standard.
  *
- * Here stands what every word means; the other vec_*.h say the same with more lanes.  `vec` is VEC_LANES floats.  Packed weights come in quads
- * (sharding/pack/pack.h): four neighbouring columns of a lane in four neighbouring bytes, lanes one after the other, so VEC_LANES lanes are
- * 4 * VEC_LANES bytes, aligned to as many. */
+ * Here stands what every word means; the other vec_*.h say the same with more lanes.  `vec` is VEC_LANES floats. Packed
+ * weights come in quads (sharding/pack/pack.h): four neighbouring columns of a lane in four neighbouring bytes, lanes
+ * one after the other, so VEC_LANES lanes are 4 * VEC_LANES bytes, aligned to as many. */
 #ifndef PALMGROVE_VEC_REF_H
 #define PALMGROVE_VEC_REF_H
 
@@ -13,21 +13,23 @@
 #include "sharding/pack/half.h"
 
 #define VEC_LANES 1
-#define VEC_REGISTERS 32 /* below that many, kernels are written to keep the compiler from storing sums (kern_body.h) */
+#define VEC_REGISTERS                                                                               \
+    32 /* below that many, kernels are written to keep the compiler from storing sums (kern_body.h) \
+        */
 #define VEC_KEEP(sum) ((void)0) /* the sum stands in its register now; where registers are few */
 
-/* f32 and bf16 activations: rows of a tile, 1 to 8; sums that registers hold beside a column of weights, if not for all vectors of a panel then for
- * half of them. */
+/* f32 and bf16 activations: rows of a tile, 1 to 8; sums that registers hold beside a column of weights, if not for all
+ * vectors of a panel then for half of them. */
 #define VEC_TILE_ROWS 1
-#define VEC_SUMS 32
-/* Rows that meet a piece of a panel before the next piece, and a piece's columns (even): what the first cache holds.  A whole panel where
- * a tile alone keeps its sums in registers all the way. */
+#define VEC_SUMS      32
+/* Rows that meet a piece of a panel before the next piece, and a piece's columns (even): what the first cache holds.  A
+ * whole panel where a tile alone keeps its sums in registers all the way. */
 #define VEC_BLOCK_ROWS 1
-#define VEC_PIECE SIZE_MAX
+#define VEC_PIECE      SIZE_MAX
 /* 8-bit activations: rows of a tile, 1 to 8; vectors of a panel whose sums registers hold for all of them. */
 #define VEC_CODES_ROWS 1
-#define VEC_STEP_int8 32
-#define VEC_STEP_int4 32
+#define VEC_STEP_int8  32
+#define VEC_STEP_int4  32
 
 typedef float vec;
 
@@ -68,7 +70,8 @@ static inline vec vec_set(float a)
     return a;
 }
 
-/* The first or the `second` column (a constant) of a pair of a row rounded to bf16 (kern.h): the first stands behind the second. */
+/* The first or the `second` column (a constant) of a pair of a row rounded to bf16 (kern.h): the first stands behind
+ * the second. */
 static inline vec vec_set_bf16(const uint16_t *pair, int second)
 {
     return half_from_bf16(pair[second ? 0 : 1]);
@@ -152,8 +155,8 @@ static inline float vec_flushed(float a)
     return fabsf(a) < 0x1p-126f ? copysignf(0.0f, a) : a;
 }
 
-/* vec_fma with denormal operands as zeros, and zero of its sign for a result that, rounded to 24 bits, is below 2^-126.  fmaf rounds such
- * a one to fewer bits, which may bring it up to 2^-126: there the same 2^60 times as large tells. */
+/* vec_fma with denormal operands as zeros, and zero of its sign for a result that, rounded to 24 bits, is below 2^-126.
+ * fmaf rounds such a one to fewer bits, which may bring it up to 2^-126: there the same 2^60 times as large tells. */
 static inline vec vec_fma_flush(vec a, vec b, vec c)
 {
     a = vec_flushed(a), b = vec_flushed(b), c = vec_flushed(c);
@@ -165,7 +168,7 @@ static inline vec vec_fma_flush(vec a, vec b, vec c)
 
 /* --- 8-bit products: weights in quads times four codes of a row, summed exactly in int32 --- */
 
-typedef int32_t vec_sums; /* VEC_LANES sums */
+typedef int32_t vec_sums;  /* VEC_LANES sums */
 typedef struct vec_codes { /* quads of weights in the form the dot product takes; the caller never looks inside */
     int16_t q[4];
 } vec_codes;
@@ -188,7 +191,8 @@ static inline vec_codes vec_codes_int8(const uint8_t *quads)
 static inline vec_codes vec_codes_int4(const uint8_t *quads, int high)
 {
     int shift = high ? 4 : 0;
-    return (vec_codes){{quads[0] >> shift & 0x0f, quads[1] >> shift & 0x0f, quads[2] >> shift & 0x0f, quads[3] >> shift & 0x0f}};
+    return (vec_codes){
+        {quads[0] >> shift & 0x0f, quads[1] >> shift & 0x0f, quads[2] >> shift & 0x0f, quads[3] >> shift & 0x0f}};
 }
 
 /* Lay int4 codes down as quads of bytes 0 to 15 at `to` (4 * VEC_LANES bytes), and take them up again. */
@@ -203,9 +207,9 @@ static inline vec_codes vec_codes_wide4(const uint8_t *quads)
     return vec_codes_int8(quads);
 }
 
-/* Where the sums of a group begin, and their end, exact: it is below 2^24.  `offset` is -8 times the sum of the row's codes in the group.  A variant
- * whose dot product keeps the bias of the packed codes adds -bias times that sum at one end or the other, one that takes the bias off the codes
- * does not. */
+/* Where the sums of a group begin, and their end, exact: it is below 2^24.  `offset` is -8 times the sum of the row's
+ * codes in the group.  A variant whose dot product keeps the bias of the packed codes adds -bias times that sum at one
+ * end or the other, one that takes the bias off the codes does not. */
 static inline vec_sums vec_sums_int8(int32_t offset)
 {
     return 16 * offset;
@@ -253,8 +257,8 @@ static inline void vec_store_bytes(int8_t *to, vec a)
 
 /* --- fixed point --- */
 
-/* acc[lane] += a[lane] rounded to the nearest integer, ties to even, and VEC_FIXED_BIAS more, modulo 2^64; anything when a lane is not below 2^62 in
- * size. */
+/* acc[lane] += a[lane] rounded to the nearest integer, ties to even, and VEC_FIXED_BIAS more, modulo 2^64; anything
+ * when a lane is not below 2^62 in size. */
 #define VEC_FIXED_BIAS 0u
 
 static inline void vec_add_fixed(int64_t *acc, const vec *a)
@@ -262,7 +266,8 @@ static inline void vec_add_fixed(int64_t *acc, const vec *a)
     *acc = (int64_t)((uint64_t)*acc + (uint64_t)llrintf(*a));
 }
 
-/* Per lane the largest |a| so far as an unsigned integer, its float bits without the sign: a NaN is above every number. */
+/* Per lane the largest |a| so far as an unsigned integer, its float bits without the sign: a NaN is above every number.
+ */
 typedef uint32_t vec_peak;
 
 static inline vec_peak vec_peak_zero(void)
@@ -278,7 +283,8 @@ static inline vec_peak vec_peak_of(vec_peak peak, vec a)
     return bits > peak ? bits : peak;
 }
 
-/* All sizes seen are below 2^51; false wherever vec_add_fixed is as fast.  vec_add_small_fixed is vec_add_fixed for such lanes. */
+/* All sizes seen are below 2^51; false wherever vec_add_fixed is as fast.  vec_add_small_fixed is vec_add_fixed for
+ * such lanes. */
 static inline int vec_peak_is_small(vec_peak peak)
 {
     (void)peak;

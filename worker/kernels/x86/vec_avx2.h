@@ -6,15 +6,16 @@
 #include <stdint.h>
 #include <string.h>
 
-#define VEC_LANES 8
-#define VEC_REGISTERS 16
-#define VEC_KEEP(sum) __asm__("" : "+x"(sum))
-#define VEC_TILE_ROWS 6 /* x 2 vectors: 12 sums, 2 vectors of weights, one of x */
-#define VEC_SUMS 8      /* 2 rows x 4 vectors */
+#define VEC_LANES      8
+#define VEC_REGISTERS  16
+#define VEC_KEEP(sum)  __asm__("" : "+x"(sum))
+#define VEC_TILE_ROWS  6 /* x 2 vectors: 12 sums, 2 vectors of weights, one of x */
+#define VEC_SUMS       8 /* 2 rows x 4 vectors */
 #define VEC_BLOCK_ROWS 60
-#define VEC_PIECE 128u  /* 16 KiB of f32, 8 of bf16, of 32 */
+#define VEC_PIECE      128u /* 16 KiB of f32, 8 of bf16, of 32 */
 #define VEC_CODES_ROWS 6
-#define VEC_STEP_int8 1 /* 6 sums; the fewer vectors a step has, the more rows share taking a weight's sign and size apart */
+#define VEC_STEP_int8 \
+    1 /* 6 sums; the fewer vectors a step has, the more rows share taking a weight's sign and size apart */
 #define VEC_STEP_int4 2 /* 12 sums */
 
 typedef __m256 vec;
@@ -45,7 +46,8 @@ static inline vec vec_column_int8(const uint8_t *quads, int j)
 
 static inline vec vec_column_int4(const uint8_t *quads, int j, int high)
 {
-    __m256i column = _mm256_srli_epi32(_mm256_loadu_si256((const __m256i *)(const void *)quads), 8 * j + (high ? 4 : 0));
+    __m256i column =
+        _mm256_srli_epi32(_mm256_loadu_si256((const __m256i *)(const void *)quads), 8 * j + (high ? 4 : 0));
     __m256i bits = _mm256_or_si256(_mm256_and_si256(column, _mm256_set1_epi32(0x0f)), _mm256_set1_epi32(0x4b000000));
     return _mm256_sub_ps(_mm256_castsi256_ps(bits), _mm256_set1_ps(8388616.0f));
 }
@@ -65,7 +67,8 @@ static inline vec vec_set_bf16(const uint16_t *pair, int second)
     int32_t bits;
     memcpy(&bits, pair, sizeof bits);
     __m256i both = _mm256_set1_epi32(bits);
-    return _mm256_castsi256_ps(second ? _mm256_slli_epi32(both, 16) : _mm256_and_si256(both, _mm256_set1_epi32((int)0xffff0000u)));
+    return _mm256_castsi256_ps(second ? _mm256_slli_epi32(both, 16)
+                                      : _mm256_and_si256(both, _mm256_set1_epi32((int)0xffff0000u)));
 }
 
 static inline vec vec_add(vec a, vec b)
@@ -220,18 +223,19 @@ static inline void vec_store_bytes(int8_t *to, vec a)
     memcpy(to + 4, &second, sizeof second);
 }
 
-/* AVX2 has no conversion to int64.  For a below 2^62, a = 2^32 h + l with |l| <= 2^31: adding 1.5 * 2^52 rounds h and l to integers, which then
- * stand in the low bits.  2^32 h is even, so l's tie is a's.  The bits that 1.5 * 2^52 leaves in the result are taken off in the end, for all
- * terms of a sum at once. */
+/* AVX2 has no conversion to int64.  For a below 2^62, a = 2^32 h + l with |l| <= 2^31: adding 1.5 * 2^52 rounds h and l
+ * to integers, which then stand in the low bits.  2^32 h is even, so l's tie is a's.  The bits that 1.5 * 2^52 leaves
+ * in the result are taken off in the end, for all terms of a sum at once. */
 #define VEC_FIXED_BIAS 0x4338000000000000u
-#define FIXED_ROUND 6755399441055744.0
+#define FIXED_ROUND    6755399441055744.0
 
 static inline __m256i fixed_of_doubles(__m256d a)
 {
     const __m256d round = _mm256_set1_pd(FIXED_ROUND);
     __m256d high = _mm256_fmadd_pd(a, _mm256_set1_pd(0x1p-32), round);
     __m256d low = _mm256_fnmadd_pd(_mm256_sub_pd(high, round), _mm256_set1_pd(0x1p32), a);
-    return _mm256_add_epi64(_mm256_slli_epi64(_mm256_castpd_si256(high), 32), _mm256_castpd_si256(_mm256_add_pd(low, round)));
+    return _mm256_add_epi64(_mm256_slli_epi64(_mm256_castpd_si256(high), 32),
+                            _mm256_castpd_si256(_mm256_add_pd(low, round)));
 }
 
 /* Below 2^51 one addition does. */

@@ -1,4 +1,5 @@
-/* vec_avx512.h - the vector vocabulary with 16 lanes: AVX-512 F, DQ, BW, VL, VNNI.  See ref/vec_ref.h for the meaning of each word. */
+/* vec_avx512.h - the vector vocabulary with 16 lanes: AVX-512 F, DQ, BW, VL, VNNI.  See ref/vec_ref.h for the meaning
+ * of each word. */
 #ifndef PALMGROVE_VEC_AVX512_H
 #define PALMGROVE_VEC_AVX512_H
 
@@ -6,16 +7,16 @@
 #include <stdint.h>
 #include <string.h>
 
-#define VEC_LANES 16
-#define VEC_REGISTERS 32
-#define VEC_KEEP(sum) ((void)0)
-#define VEC_TILE_ROWS 8  /* x 2 vectors of a panel: 16 accumulators of 32 registers */
-#define VEC_SUMS 16
+#define VEC_LANES      16
+#define VEC_REGISTERS  32
+#define VEC_KEEP(sum)  ((void)0)
+#define VEC_TILE_ROWS  8 /* x 2 vectors of a panel: 16 accumulators of 32 registers */
+#define VEC_SUMS       16
 #define VEC_BLOCK_ROWS 8
-#define VEC_PIECE SIZE_MAX
+#define VEC_PIECE      SIZE_MAX
 #define VEC_CODES_ROWS 6 /* x 2 vectors, integer and float: 24 accumulators */
-#define VEC_STEP_int8 2
-#define VEC_STEP_int4 2
+#define VEC_STEP_int8  2
+#define VEC_STEP_int4  2
 
 typedef __m512 vec;
 
@@ -66,7 +67,8 @@ static inline vec vec_set_bf16(const uint16_t *pair, int second)
     int32_t bits;
     memcpy(&bits, pair, sizeof bits);
     __m512i both = _mm512_set1_epi32(bits);
-    return _mm512_castsi512_ps(second ? _mm512_slli_epi32(both, 16) : _mm512_and_si512(both, _mm512_set1_epi32((int)0xffff0000u)));
+    return _mm512_castsi512_ps(second ? _mm512_slli_epi32(both, 16)
+                                      : _mm512_and_si512(both, _mm512_set1_epi32((int)0xffff0000u)));
 }
 
 static inline vec vec_add(vec a, vec b)

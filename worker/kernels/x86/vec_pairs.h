@@ -1,5 +1,5 @@
-/* vec_pairs.h - two words for vec_avx512.h: products of pairs of bf16 columns by vdpbf16ps.  body_rounded.h is written over them where
- * VEC_HAS_PAIRS is defined, and over vec_fma_flush elsewhere. */
+/* vec_pairs.h - two words for vec_avx512.h: products of pairs of bf16 columns by vdpbf16ps.  body_rounded.h is written
+ * over them where VEC_HAS_PAIRS is defined, and over vec_fma_flush elsewhere. */
 #ifndef PALMGROVE_VEC_PAIRS_H
 #define PALMGROVE_VEC_PAIRS_H
 
@@ -16,7 +16,8 @@ static inline vec_pairs vec_pairs_set(const uint16_t *x)
     return _mm512_set1_epi32(pair);
 }
 
-/* Two columns of 32 outputs.  Interleaving works on quarters of a vector, so outputs come as 0-3, 8-11, 16-19, 24-27 and 4-7, 12-15, 20-23, 28-31. */
+/* Two columns of 32 outputs.  Interleaving works on quarters of a vector, so outputs come as 0-3, 8-11, 16-19, 24-27
+ * and 4-7, 12-15, 20-23, 28-31. */
 static inline void vec_pairs_load(const uint16_t *first, const uint16_t *second, vec_pairs out[2])
 {
     __m512i high = _mm512_loadu_si512(first), low = _mm512_loadu_si512(second);
