@@ -8,7 +8,7 @@ Every text of their headers, asked for by its tag, is the string that pydicom ha
 Then N_MUTATED damaged files: the tool must live through each.
 
 `tests/conformance/run dicom -- --corpus FOLDER` writes instead the small files of tests/fuzz/corpus/dicom, which
-tests/unit/test_dicom.c decodes as well (picture: 3 x + 3 y, 48 x 32; times 16 in 12 bits)."""
+tests/unit/coordinator/image/test_dicom.c decodes as well (picture: 3 x + 3 y, 48 x 32; times 16 in 12 bits)."""
 
 import argparse
 import importlib.util

@@ -5,7 +5,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-/* The model of the unit test (tests/unit/test_link.c): small, so that the bounds are near. */
+/* The model of the unit test (tests/unit/proto/test_link.c): small, so that the bounds are near. */
 static const link_limits limits = {
     .max_seqs = 4,
     .max_positions = 128,

@@ -1,7 +1,7 @@
 /* body_rounded.h - part of kern_body.h: bf16 weights with rows rounded to bf16, in the arithmetic of x86's vdpbf16ps.
  *
  * For each pair of columns that instruction does two fused multiply-adds into an f32 lane, the high halves first, each
- * rounded to nearest even with denormals taken and given as zeros (tests/unit/test_kern_bf16.c holds it against that,
+ * rounded to nearest even with denormals taken and given as zeros (tests/unit/worker/test_kern_bf16.c holds it against that,
  * on the hardware).  Rows keep the first column of a pair in the high half, so columns go in ascending order, and a
  * machine without the instruction does the same with plain fused multiply-adds. */
 

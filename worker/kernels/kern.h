@@ -3,7 +3,7 @@
  * Every kernel is written once (kern_body.h) over a small vector vocabulary (ref/vec_ref.h, x86/vec_*.h) and compiled
  * per instruction set.  Each output element is a fixed sequence of IEEE operations that no vector width, row count or
  * thread count changes, and every fused multiply-add is written as one, so all variants give the same bits
- * (tests/unit/test_kern.c).
+ * (tests/unit/worker/test_kern.c).
  *
  * Packed weights: sharding/pack/pack.h.  The outputs of a panel sit in vector lanes and each accumulates alone along k,
  * k ascending: f32, f16, bf16:  acc = fma(w, x, acc) from 0 int8, int4:      per group: sum = fma(q, x, sum) from 0;

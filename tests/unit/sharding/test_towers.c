@@ -15,7 +15,7 @@
 #include "sharding/families.h"
 #include "sharding/slices.h"
 #include "sharding/split.h"
-#include "tests/unit/config_edits.h"
+#include "tests/helpers/config_edits.h"
 
 static const char llava_med[] = "llava-med-v1.5-mistral-7b.json", llava[] = "llava-1.5-7b-hf.json",
                   gemma[] = "gemma-3-4b-it.json";

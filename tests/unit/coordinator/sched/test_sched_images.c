@@ -1,5 +1,5 @@
 /* Rule 6 of sched.h: where the rows of an image see each other, no chunk divides them. */
-#include "tests/unit/sched_rig.h"
+#include "tests/helpers/sched_rig.h"
 
 static link_limits whole(void)
 {

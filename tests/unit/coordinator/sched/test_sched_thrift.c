@@ -1,6 +1,6 @@
 /* What the scheduler spares its ranks: lent blocks (prefix.h), guesses (draft.h, gain.h), answers gone on with.  None
  * of it may show in an answer, and all of it must happen where it can. */
-#include "tests/unit/sched_rig.h"
+#include "tests/helpers/sched_rig.h"
 
 static const thrift LENDS = {.keep_prefixes = true}, GUESSES = {.speculate = 4};
 

@@ -16,7 +16,7 @@
 #include <zlib.h>
 
 #include "coordinator/image/dicom.h"
-#include "tests/unit/dicom_maker.h"
+#include "tests/helpers/dicom_maker.h"
 
 enum { LIMIT = 1 << 16 };
 

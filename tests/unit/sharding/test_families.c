@@ -14,7 +14,7 @@
 #include "proto/base/buf.h"
 #include "sharding/arch_json.h"
 #include "sharding/families.h"
-#include "tests/unit/config_edits.h"
+#include "tests/helpers/config_edits.h"
 
 /* --- published configurations --- */
 

@@ -1,6 +1,6 @@
 /* Answers that are given to be scored: their tokens and nothing else come back, with the likelihood of each where it
  * stands, whatever runs beside them and however often they are thrown out. */
-#include "tests/unit/sched_rig.h"
+#include "tests/helpers/sched_rig.h"
 
 static const thrift PLAIN = {0}, ALL = {.keep_prefixes = true, .speculate = SCHED_SPECULATE_AUTO};
 

@@ -1,6 +1,6 @@
 /* The scheduler's rules: budgets, turns, order, preemption, ends, refusals (sched_rig.h checks every answer and the
  * books). */
-#include "tests/unit/sched_rig.h"
+#include "tests/helpers/sched_rig.h"
 
 /* ---- cases ---- */
 

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "coordinator/image/dicom_text.h"
-#include "tests/unit/dicom_maker.h"
+#include "tests/helpers/dicom_maker.h"
 
 enum {
     CHARACTERS = 0x00080005,

@@ -1,6 +1,6 @@
 /* The draft model's side of the scheduler (draft_text.h, gain.h): what it reads and when, whose guesses count, and when
  * it is not asked. */
-#include "tests/unit/sched_rig.h"
+#include "tests/helpers/sched_rig.h"
 
 static const thrift GUESSES = {.speculate = 4, .n_draft_blocks = 60};
 
