@@ -23,11 +23,11 @@ typedef struct coord_options {
     const char *draft_model; /* the ranks' draft model, or NULL: its vocabulary must be that of model_dir */
     const char *link;        /* link endpoint to bind */
     const char *task_dir;    /* a site's own tasks (task/task.h); NULL: none */
-    const char *chat;        /* template of chat requests by name (session/chat.h); NULL or "auto": the model's */
-    bool insecure;           /* allow a non-loopback tcp address without CURVE */
-    uint32_t max_queue;      /* requests admitted but not yet running; further ones are refused BASE_EBUSY */
-    uint32_t max_plans;      /* plans in flight; 0: stages + 1 */
-    uint32_t step_tokens;    /* token budget of one plan; at most the replica's max_step_tokens */
+    const char *chat;     /* template of chat requests by name (session/chat_template.h); NULL or "auto": the model's */
+    bool insecure;        /* allow a non-loopback tcp address without CURVE */
+    uint32_t max_queue;   /* requests admitted but not yet running; further ones are refused BASE_EBUSY */
+    uint32_t max_plans;   /* plans in flight; 0: stages + 1 */
+    uint32_t step_tokens; /* token budget of one plan; at most the replica's max_step_tokens */
     uint32_t max_message_bytes;
     uint64_t max_image_pixels;
     uint32_t intake_threads;

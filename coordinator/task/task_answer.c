@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "coordinator/task/task_parts.h"
+#include "coordinator/task/task_int.h"
 
 static const char *const forms[] = {"text", "class", "labels", "choice", "genotype", NULL};
 static const char *const matches[] = {"exact", "normalised", "leading", NULL};
@@ -88,7 +88,7 @@ static base_status read_classes(task_reader *r, json_t *object, task_answer *out
 {
     json_t *array = json_object_get(object, "classes");
     size_t n = json_array_size(array);
-    out->classes = task_reader_take(r, n, sizeof *out->classes);
+    out->classes = task_reader_alloc(r, n, sizeof *out->classes);
     if (out->classes == NULL)
         return task_reader_no_memory(r);
     task_reader_enter(r, object, "classes");
@@ -349,7 +349,7 @@ static base_status read_published(task_reader *r, json_t *root)
     json_t *array = json_object_get(root, "published");
     size_t n = json_array_size(array);
     task *t = r->task;
-    t->published = task_reader_take(r, n, sizeof *t->published);
+    t->published = task_reader_alloc(r, n, sizeof *t->published);
     if (t->published == NULL)
         return task_reader_no_memory(r);
     task_reader_enter(r, root, "published");

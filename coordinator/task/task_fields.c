@@ -4,21 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/task/task_parts.h"
+#include "coordinator/task/task_int.h"
 
 static const char *const kinds[] = {"text", "choice", "number", "options", NULL};
 
 const char *task_kind_name(task_field_kind kind)
 {
     return kinds[kind];
-}
-
-const task_field_spec *task_field_find(const task *t, const char *name, size_t length)
-{
-    for (size_t i = 0; i < t->n_fields; i++)
-        if (strlen(t->fields[i].name) == length && memcmp(t->fields[i].name, name, length) == 0)
-            return &t->fields[i];
-    return NULL;
 }
 
 /* ---- fields ---- */
@@ -119,7 +111,7 @@ base_status task_read_fields(task_reader *r, json_t *root)
     json_t *object = json_object_get(root, "fields");
     size_t n = json_object_size(object);
     task *t = r->task;
-    t->fields = task_reader_take(r, n, sizeof *t->fields);
+    t->fields = task_reader_alloc(r, n, sizeof *t->fields);
     if (t->fields == NULL)
         return task_reader_no_memory(r);
     if (object == NULL)
@@ -159,7 +151,7 @@ static size_t count_values(json_t *fields)
 
 static base_status fill_fields(task_reader *r, json_t *fields, task_exemplar *out)
 {
-    out->fields = task_reader_take(r, count_values(fields), sizeof *out->fields);
+    out->fields = task_reader_alloc(r, count_values(fields), sizeof *out->fields);
     if (out->fields == NULL)
         return task_reader_no_memory(r);
     const char *name;
@@ -201,7 +193,7 @@ base_status task_read_exemplars(task_reader *r, json_t *root)
     json_t *array = json_object_get(root, "exemplars");
     size_t n = json_array_size(array);
     task *t = r->task;
-    t->exemplars = task_reader_take(r, n, sizeof *t->exemplars);
+    t->exemplars = task_reader_alloc(r, n, sizeof *t->exemplars);
     if (t->exemplars == NULL)
         return task_reader_no_memory(r);
     if (array == NULL)

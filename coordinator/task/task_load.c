@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/task/task_parts.h"
+#include "coordinator/task/task_int.h"
 
-/* What a request's task part takes for itself (session/chat.h). */
+/* What a request's task part takes for itself (session/chat_template.h). */
 #define RESERVED_NAME "chat"
 
 /* ---- the top object ---- */

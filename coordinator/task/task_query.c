@@ -7,7 +7,7 @@
  *     {{ and }}        braces */
 #include <string.h>
 
-#include "coordinator/task/task_parts.h"
+#include "coordinator/task/task_int.h"
 
 #define IMAGE_MARK "<img>"
 
@@ -154,7 +154,7 @@ base_status task_read_query(task_reader *r, json_t *root)
     task *t = r->task;
     size_t length = strlen(t->query);
     query_parser p = {.r = r, .t = t, .at = t->query, .end = t->query + length};
-    t->steps = task_reader_take(r, length + 1, sizeof *t->steps); /* a step takes a character at least */
+    t->steps = task_reader_alloc(r, length + 1, sizeof *t->steps); /* a step takes a character at least */
     if (t->steps == NULL)
         return task_reader_no_memory(r);
     task_reader_enter(r, root, "query");

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/task/task_parts.h"
+#include "coordinator/task/task_int.h"
 #include "proto/base/nearest.h"
 #include "proto/base/size.h"
 
@@ -23,7 +23,7 @@ static base_status fail_here(task_reader *r, task_fault_at at, const char *forma
 {
     char cause[SHOWN_CAUSE];
     vsnprintf(cause, sizeof cause, format, arguments);
-    task_place place = task_place_find(r->text, r->size, &r->path, at == TASK_AT_KEY);
+    task_location place = task_location_find(r->text, r->size, &r->path, at == TASK_AT_KEY);
     return base_fail(r->error, BASE_EFORMAT, "%s:%zu:%zu: %s", shown_file(r->file), place.line, place.column, cause);
 }
 
@@ -58,7 +58,7 @@ base_status task_reader_no_memory(task_reader *r)
     return base_fail(r->error, BASE_ENOMEM, "no memory for the task in '%s'", shown_file(r->file));
 }
 
-void *task_reader_take(task_reader *r, size_t n, size_t size)
+void *task_reader_alloc(task_reader *r, size_t n, size_t size)
 {
     size_t bytes;
     if (!base_size_mul(n == 0 ? 1 : n, size, &bytes) || bytes > SIZE_MAX - sizeof(task_block))
@@ -203,7 +203,7 @@ base_status task_reader_strings(task_reader *r, json_t *object, const char *key,
 {
     json_t *array = json_object_get(object, key);
     size_t count = json_array_size(array);
-    const char **strings = task_reader_take(r, count, sizeof *strings);
+    const char **strings = task_reader_alloc(r, count, sizeof *strings);
     if (strings == NULL)
         return task_reader_no_memory(r);
     for (size_t i = 0; i < count; i++)

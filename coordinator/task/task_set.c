@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/task/task_builtin.h"
-#include "coordinator/task/task_parts.h"
+#include "coordinator/task/task_builtin_int.h"
+#include "coordinator/task/task_int.h"
 
 enum { PATH_BYTES_MAX = 4096 };
 

@@ -1,12 +1,12 @@
-#include "coordinator/text/bpe.h"
+#include "coordinator/text/bpe_int.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
-#include "coordinator/text/bpe_tables.h"
-#include "coordinator/text/byte_level.h"
-#include "coordinator/text/pretokenize.h"
+#include "coordinator/text/bpe_tables_int.h"
+#include "coordinator/text/byte_level_int.h"
+#include "coordinator/text/pretokenize_int.h"
 #include "proto/base/size.h"
 
 #define NONE UINT32_MAX
@@ -45,11 +45,11 @@ static void put_token(text_tokenizer *t, const vocab *v, const vocab_token *toke
     if (token->kind == VOCAB_BYTE && value >= 0) {
         p->is_raw = true;
         base_buf_put_u8(&t->bytes, (uint8_t)value);
-    } else if (v->model == VOCAB_CHARACTERS) {
-        p->has_blank = text_begins_blank(token->text.text, token->text.size);
-        text_put_blanks(&t->bytes, token->text.text, token->text.size);
+    } else if (v->model == VOCAB_CHARACTER_BPE) {
+        p->has_leading_space = text_begins_with_space(token->text.text, token->text.size);
+        text_put_spaces(&t->bytes, token->text.text, token->text.size);
     } else {
-        bool is_written = token->kind == VOCAB_PLAIN && byte_level_read(token->text.text, token->text.size, &t->bytes);
+        bool is_written = token->kind == VOCAB_NORMAL && byte_level_read(token->text.text, token->text.size, &t->bytes);
         if (!is_written)
             base_buf_put(&t->bytes, token->text.text, token->text.size);
         p->is_raw = true;
@@ -63,8 +63,8 @@ static base_status add_token(text_tokenizer *t, const vocab *v, uint32_t id, bas
     base_status status = BASE_OK;
     if (token->kind == VOCAB_CONTROL)
         status = specials_add(&t->controls, token->text.text, token->text.size, (int32_t)id, v->name, error);
-    else if (token->kind == VOCAB_WORD)
-        status = specials_add(&t->words, token->text.text, token->text.size, (int32_t)id, v->name, error);
+    else if (token->kind == VOCAB_USER_DEFINED)
+        status = specials_add(&t->user_defined, token->text.text, token->text.size, (int32_t)id, v->name, error);
     if (token->kind != VOCAB_CONTROL && token->kind != VOCAB_UNUSED)
         put_token(t, v, token, p);
     text_piece_end(t, id);
@@ -81,11 +81,11 @@ static base_status add_tokens(text_tokenizer *t, bpe *b, const vocab *v, base_er
     if (t->bytes.failed || !piece_index_init(&b->index, v->n))
         return no_memory(v, error);
     specials_sort(&t->controls);
-    specials_sort(&t->words);
+    specials_sort(&t->user_defined);
     for (size_t i = 0; i < t->controls.n; i++)
         t->longest = t->controls.rows[i].size > t->longest ? t->controls.rows[i].size : t->longest;
     for (uint32_t id = 0; id < v->n; id++)
-        if (v->tokens[id].kind == VOCAB_PLAIN && t->pieces[id].size > 0)
+        if (v->tokens[id].kind == VOCAB_NORMAL && t->pieces[id].size > 0)
             piece_index_add(&b->index, t, id);
     return BASE_OK;
 }
@@ -97,7 +97,7 @@ static void find_bytes(const text_tokenizer *t, bpe *b, const vocab *v)
     for (int byte = 0; byte < 256; byte++)
         b->byte_ids[byte] = -1;
     for (uint32_t id = 0; id < v->n; id++) {
-        bool is_byte = b->is_byte_level ? v->tokens[id].kind == VOCAB_PLAIN && t->pieces[id].size == 1
+        bool is_byte = b->is_byte_level ? v->tokens[id].kind == VOCAB_NORMAL && t->pieces[id].size == 1
                                         : v->tokens[id].kind == VOCAB_BYTE;
         if (is_byte && t->pieces[id].size == 1 && b->byte_ids[t->bytes.data[t->pieces[id].offset]] < 0)
             b->byte_ids[t->bytes.data[t->pieces[id].offset]] = (int32_t)id;
@@ -109,8 +109,8 @@ static void find_bytes(const text_tokenizer *t, bpe *b, const vocab *v)
 /* Append the bytes that a half of a merge stands for. */
 static void put_half(const vocab *v, vocab_string half, base_buf *out)
 {
-    if (v->model == VOCAB_CHARACTERS)
-        text_put_blanks(out, half.text, half.size);
+    if (v->model == VOCAB_CHARACTER_BPE)
+        text_put_spaces(out, half.text, half.size);
     else if (!byte_level_read(half.text, half.size, out))
         base_buf_put(out, half.text, half.size);
 }
@@ -155,7 +155,7 @@ base_status bpe_open(text_tokenizer *tokenizer, const vocab *v, base_error *erro
     if (b == NULL)
         return no_memory(v, error);
     *b = (bpe){.t = tokenizer,
-               .is_byte_level = v->model == VOCAB_BYTES,
+               .is_byte_level = v->model == VOCAB_BYTE_BPE,
                .ignore_merges = v->ignore_merges,
                .nfc = v->nfc,
                .fuse_unknown = v->fuse_unknown,
@@ -318,7 +318,7 @@ static void add_fallback(work *w, const char *character, size_t size)
     if (!w->b->has_all_bytes)
         add_unknown(w);
     else if (character[0] == ' ')
-        add_bytes(w, TEXT_BLANK, sizeof TEXT_BLANK - 1);
+        add_bytes(w, TEXT_METASPACE, sizeof TEXT_METASPACE - 1);
     else
         add_bytes(w, character, size);
 }
@@ -388,10 +388,10 @@ static base_status encode_composed(work *w, const char *text, size_t size, base_
 static base_status encode_blanks(work *w, const char *text, size_t size, base_error *error)
 {
     base_buf shown = {0};
-    bool has_blank = text[0] == ' ' || text_begins_blank(text, size);
-    if (w->b->prefix == VOCAB_PREFIX_BLANK || (w->b->prefix == VOCAB_PREFIX_UNLESS_BLANK && !has_blank))
+    bool has_leading_space = text[0] == ' ' || text_begins_with_space(text, size);
+    if (w->b->prefix == VOCAB_PREFIX_SPACE || (w->b->prefix == VOCAB_PREFIX_UNLESS_SPACE && !has_leading_space))
         base_buf_put_u8(&shown, ' ');
-    text_put_blanks(&shown, text, size);
+    text_put_spaces(&shown, text, size);
     base_status status =
         shown.failed ? base_fail(error, BASE_ENOMEM, "no memory to tokenize a text of %zu bytes", size)
                      : pretokenizer_cut(w->b->words, (const char *)shown.data, shown.size, encode_word, w, error);

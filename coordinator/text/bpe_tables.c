@@ -1,4 +1,4 @@
-#include "coordinator/text/bpe_tables.h"
+#include "coordinator/text/bpe_tables_int.h"
 
 #include <stdlib.h>
 #include <string.h>

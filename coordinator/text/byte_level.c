@@ -1,4 +1,4 @@
-#include "coordinator/text/byte_level.h"
+#include "coordinator/text/byte_level_int.h"
 
 /* The bytes that are not printable: 0..0x20, 0x7F..0xA0, 0xAD. */
 static int shifted_byte(unsigned place)

@@ -1,4 +1,4 @@
-#include "coordinator/text/pretokenize.h"
+#include "coordinator/text/pretokenize_int.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>

@@ -2,12 +2,12 @@
  *
  * That our way back (ids to text) and the library's agree is checked at open for every piece, so a model whose decoder
  * does more than join pieces (a denormaliser, say) is refused instead of read wrongly. */
-#include "coordinator/text/spm.h"
+#include "coordinator/text/spm_int.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/text/spm_shim.h"
+#include "coordinator/text/spm_shim_int.h"
 #include "proto/base/utf8.h"
 
 /* What the library shows for an unknown piece. */
@@ -39,8 +39,8 @@ static bool put_piece(text_tokenizer *t, const spm_model *model, int32_t id, tex
         base_buf_put_u8(&t->bytes, (uint8_t)value);
         return value >= 0;
     case SPM_TEXT:
-        out->has_blank = text_begins_blank(text, size);
-        text_put_blanks(&t->bytes, text, size);
+        out->has_leading_space = text_begins_with_space(text, size);
+        text_put_spaces(&t->bytes, text, size);
         return size > 0 && base_utf8_is_valid(text, size);
     }
     return false;
@@ -73,7 +73,7 @@ static int32_t find_blank(const text_tokenizer *t)
     int32_t found = -1;
     for (uint32_t id = 0; id < t->vocab_size; id++) {
         const text_piece *p = &t->pieces[id];
-        if (!p->has_blank)
+        if (!p->has_leading_space)
             continue;
         if (p->size == 1)
             return (int32_t)id;

@@ -1,4 +1,4 @@
-#include "coordinator/text/spm_shim.h"
+#include "coordinator/text/spm_shim_int.h"
 
 #include <sentencepiece_processor.h>
 

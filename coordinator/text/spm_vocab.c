@@ -8,7 +8,7 @@
  * the unknown token may be listed as a control token; and the library knows BOS and EOS by their spelling. */
 #include <string.h>
 
-#include "coordinator/text/spm.h"
+#include "coordinator/text/spm_int.h"
 
 enum { MODEL_TYPE_BPE = 2 };
 
@@ -42,7 +42,7 @@ static void put_escaped(base_buf *out, vocab_string text)
 {
     for (size_t i = 0; i < text.size; i++) {
         if (text.text[i] == ' ')
-            base_buf_put(out, TEXT_BLANK, sizeof TEXT_BLANK - 1);
+            base_buf_put(out, TEXT_METASPACE, sizeof TEXT_METASPACE - 1);
         else
             base_buf_put_u8(out, (uint8_t)text.text[i]);
     }
@@ -62,7 +62,7 @@ static void put_pieces(const vocab *v, base_buf *out, base_buf *piece, base_buf 
         vocab_kind kind = kind_of(v, id);
         base_buf_clear(piece);
         base_buf_clear(text);
-        if (kind == VOCAB_WORD)
+        if (kind == VOCAB_USER_DEFINED)
             put_escaped(text, v->tokens[id].text);
         else
             base_buf_put(text, v->tokens[id].text.text, v->tokens[id].text.size);

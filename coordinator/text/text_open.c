@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "coordinator/text/bpe.h"
-#include "coordinator/text/spm.h"
+#include "coordinator/text/bpe_int.h"
+#include "coordinator/text/spm_int.h"
 #include "sharding/json_read.h"
 #include "sharding/model_file.h"
 

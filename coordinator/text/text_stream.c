@@ -1,7 +1,7 @@
 /* text_stream.c - ids to text, one at a time, never half a character. */
 #include <string.h>
 
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/text/tokenizer_int.h"
 
 void text_stream_init(text_stream *stream, const text_tokenizer *tokenizer)
 {
@@ -15,7 +15,7 @@ void text_stream_finish(text_stream *stream, base_buf *delta)
 
 static bool begins_with_blank(const text_tokenizer *t, int32_t id)
 {
-    return id >= 0 && (uint32_t)id < t->vocab_size && t->pieces[id].has_blank;
+    return id >= 0 && (uint32_t)id < t->vocab_size && t->pieces[id].has_leading_space;
 }
 
 static void push_text(text_stream *stream, int32_t id, const char *text, size_t size, base_buf *delta)

@@ -3,7 +3,7 @@
  * A text reaches the backend in stretches: what stands between two control tokens (trusted parts only) is joined first,
  * then cut at the words that are matched by their spelling, then tokenized.  The table of pieces makes the way back
  * (ids to text) ours: it is used byte by byte while a text streams, which no library does. */
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/text/tokenizer_int.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "proto/base/size.h"
 #include "proto/base/utf8.h"
 
-enum { BLANK_BYTES = sizeof TEXT_BLANK - 1 };
+enum { BLANK_BYTES = sizeof TEXT_METASPACE - 1 };
 
 void text_tokenizer_close(text_tokenizer **tokenizer)
 {
@@ -24,7 +24,7 @@ void text_tokenizer_close(text_tokenizer **tokenizer)
     base_buf_release(&t->bytes);
     base_buf_release(&t->chat_template);
     specials_release(&t->controls);
-    specials_release(&t->words);
+    specials_release(&t->user_defined);
     free(t);
     *tokenizer = NULL;
 }
@@ -70,15 +70,15 @@ int text_byte_value(const char *text, size_t size)
     return high == NULL || low == NULL ? -1 : (int)((high - digits) * 16 + (low - digits));
 }
 
-bool text_begins_blank(const char *text, size_t size)
+bool text_begins_with_space(const char *text, size_t size)
 {
-    return size >= BLANK_BYTES && memcmp(text, TEXT_BLANK, BLANK_BYTES) == 0;
+    return size >= BLANK_BYTES && memcmp(text, TEXT_METASPACE, BLANK_BYTES) == 0;
 }
 
-void text_put_blanks(base_buf *out, const char *text, size_t size)
+void text_put_spaces(base_buf *out, const char *text, size_t size)
 {
     for (size_t i = 0; i < size;) {
-        bool is_blank = text_begins_blank(text + i, size - i);
+        bool is_blank = text_begins_with_space(text + i, size - i);
         base_buf_put_u8(out, is_blank ? ' ' : (uint8_t)text[i]);
         i += is_blank ? BLANK_BYTES : 1;
     }
@@ -187,7 +187,7 @@ static base_status encode_stretch(const text_tokenizer *t, const char *text, siz
     base_status status = BASE_OK;
     for (size_t at = 0; at < size && status == BASE_OK;) {
         size_t begin = size, bytes = 0;
-        int32_t id = specials_find(&t->words, text, size, at, &begin, &bytes);
+        int32_t id = specials_find(&t->user_defined, text, size, at, &begin, &bytes);
         if (begin > at)
             status = t->encode(t->backend, text + at, begin - at, ids, error);
         if (status == BASE_OK && id >= 0 && !text_ids_push(ids, id))

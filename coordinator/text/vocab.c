@@ -1,9 +1,9 @@
-#include "coordinator/text/vocab.h"
+#include "coordinator/text/vocab_int.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/text/tokenizer_int.h"
 
 /* Merges of the largest vocabularies of today: 580,000 (Gemma's tokenizer.json). */
 enum { MERGES_MAX = 4 << 20 };

@@ -2,8 +2,8 @@
  */
 #include <string.h>
 
-#include "coordinator/text/pretokenize.h"
-#include "coordinator/text/vocab.h"
+#include "coordinator/text/pretokenize_int.h"
+#include "coordinator/text/vocab_int.h"
 #include "proto/base/utf8.h"
 
 #define KEY(name) "tokenizer.ggml." name
@@ -20,14 +20,14 @@ static int32_t read_id(const vocab *v, const gguf_file *file, const char *key, i
 static base_status read_token(const gguf_file *file, uint32_t id, vocab *v, base_error *error)
 {
     gguf_string text;
-    int64_t kind = VOCAB_PLAIN;
+    int64_t kind = VOCAB_NORMAL;
     double score = 0.0;
     bool has_text = gguf_array_string(file, KEY("tokens"), id, &text);
     gguf_array_i64(file, KEY("token_type"), id, &kind);
     gguf_array_f64(file, KEY("scores"), id, &score);
     if (!has_text || !base_utf8_is_valid(text.bytes, text.size))
         return base_fail(error, BASE_EFORMAT, "'%s': token %u is not text", v->name, id);
-    if (kind < VOCAB_PLAIN || kind > VOCAB_BYTE)
+    if (kind < VOCAB_NORMAL || kind > VOCAB_BYTE)
         return base_fail(error, BASE_EFORMAT, "'%s': token %u is of kind %lld; 1 to %d are known", v->name, id,
                          (long long)kind, VOCAB_BYTE);
     v->tokens[id] = (vocab_token){.text = {text.bytes, text.size}, .score = (float)score, .kind = (vocab_kind)kind};
@@ -51,7 +51,7 @@ static base_status read_merge(const gguf_file *file, uint32_t i, vocab *v, base_
 static base_status read_lists(const gguf_file *file, vocab *v, base_error *error)
 {
     size_t n = gguf_array_size(file, KEY("tokens")),
-           m = v->model == VOCAB_BYTES ? gguf_array_size(file, KEY("merges")) : 0;
+           m = v->model == VOCAB_BYTE_BPE ? gguf_array_size(file, KEY("merges")) : 0;
     base_status status = vocab_reserve(v, n, m, error);
     for (uint32_t id = 0; id < v->n && status == BASE_OK; id++)
         status = read_token(file, id, v, error);
@@ -76,7 +76,7 @@ static base_status read_sentencepiece(const gguf_file *file, vocab *v)
 {
     bool has_prefix = true;
     gguf_get_bool(file, KEY("add_space_prefix"), &has_prefix);
-    v->prefix = has_prefix ? VOCAB_PREFIX_BLANK : VOCAB_PREFIX_NONE;
+    v->prefix = has_prefix ? VOCAB_PREFIX_SPACE : VOCAB_PREFIX_NONE;
     v->unknown_id = read_id(v, file, KEY("unknown_token_id"), 0);
     v->bos_id = read_id(v, file, KEY("bos_token_id"), 1);
     v->eos_id = read_id(v, file, KEY("eos_token_id"), 2);
@@ -93,7 +93,7 @@ static base_status read_model(const gguf_file *file, vocab *v, base_error *error
     if (!is_bytes && (model.size != 5 || memcmp(model.bytes, "llama", 5) != 0))
         return base_fail(error, BASE_EUNSUPPORTED, "'%s' has a tokenizer of kind '%.*s'; known are llama and gpt2",
                          v->name, (int)(model.size < 32 ? model.size : 32), model.bytes);
-    v->model = is_bytes ? VOCAB_BYTES : VOCAB_SENTENCEPIECE;
+    v->model = is_bytes ? VOCAB_BYTE_BPE : VOCAB_SENTENCEPIECE;
     base_status status = read_lists(file, v, error);
     if (status == BASE_OK)
         status = is_bytes ? read_words(file, v, error) : read_sentencepiece(file, v);

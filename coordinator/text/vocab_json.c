@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/text/pretokenize.h"
-#include "coordinator/text/tokenizer.h"
-#include "coordinator/text/vocab.h"
+#include "coordinator/text/pretokenize_int.h"
+#include "coordinator/text/tokenizer_int.h"
+#include "coordinator/text/vocab_int.h"
 
 enum { NESTING_MAX = 4 };
 
@@ -94,9 +94,10 @@ static base_status put_added(vocab *v, const json_t *added, base_error *error)
                 "'%s': added_tokens[%zu] is a single word, or takes the blanks beside it; that is not known here",
                 v->name, i);
         if (status == BASE_OK)
-            status = put_token(v, (uint32_t)json_integer_value(json_object_get(entry, "id")),
-                               string_of(json_object_get(entry, "content")),
-                               json_is_true(json_object_get(entry, "special")) ? VOCAB_CONTROL : VOCAB_WORD, error);
+            status =
+                put_token(v, (uint32_t)json_integer_value(json_object_get(entry, "id")),
+                          string_of(json_object_get(entry, "content")),
+                          json_is_true(json_object_get(entry, "special")) ? VOCAB_CONTROL : VOCAB_USER_DEFINED, error);
         if (status != BASE_OK)
             return status;
     }
@@ -113,7 +114,7 @@ static base_status put_tokens(vocab *v, const json_t *tokens, const json_t *adde
     {
         bool is_byte = has_bytes && text_byte_value(text, size) >= 0;
         status = put_token(v, (uint32_t)json_integer_value(value), (vocab_string){text, size},
-                           is_byte ? VOCAB_BYTE : VOCAB_PLAIN, error);
+                           is_byte ? VOCAB_BYTE : VOCAB_NORMAL, error);
         if (status != BASE_OK)
             return status;
     }
@@ -223,7 +224,7 @@ static base_status add_split(vocab *v, const json_t *step, base_error *error)
         !json_is_true(json_object_get(step, "invert")))
         return add_pattern(v, string_of(regex), error);
     /* Gemma's: nothing to split at once every blank is U+2581 */
-    if (v->model == VOCAB_CHARACTERS && strcmp(text_of(pattern, "String"), " ") == 0)
+    if (v->model == VOCAB_CHARACTER_BPE && strcmp(text_of(pattern, "String"), " ") == 0)
         return BASE_OK;
     return unsupported(v, "pre-tokenizer", "Split with this pattern and behaviour", error);
 }
@@ -236,28 +237,29 @@ static base_status add_words(vocab *v, const json_t *step, base_error *error)
         return add_literal(v, json_is_true(json_object_get(step, "individual_digits")) ? "\\p{N}" : "\\p{N}+", error);
     if (is_type(step, "ByteLevel") && !json_is_true(json_object_get(step, "add_prefix_space")))
         return json_is_false(json_object_get(step, "use_regex")) ? BASE_OK : add_literal(v, pretokenize_gpt2, error);
-    bool is_whole = v->model == VOCAB_CHARACTERS && is_type(step, "Metaspace") &&
+    bool is_whole = v->model == VOCAB_CHARACTER_BPE && is_type(step, "Metaspace") &&
                     json_is_false(json_object_get(step, "split")) &&
-                    strcmp(text_of(step, "replacement"), TEXT_BLANK) == 0;
+                    strcmp(text_of(step, "replacement"), TEXT_METASPACE) == 0;
     if (!is_whole)
         return unsupported(v, "pre-tokenizer",
                            is_type(step, "ByteLevel") ? "ByteLevel with add_prefix_space" : text_of(step, "type"),
                            error);
     if (strcmp(text_of(step, "prepend_scheme"), "never") != 0)
-        v->prefix = VOCAB_PREFIX_UNLESS_BLANK;
+        v->prefix = VOCAB_PREFIX_UNLESS_SPACE;
     return BASE_OK;
 }
 
 static base_status add_normalizer(vocab *v, const json_t *step, base_error *error)
 {
-    bool is_blanks = v->model == VOCAB_CHARACTERS && is_type(step, "Replace") &&
-                     strcmp(text_of(step, "content"), TEXT_BLANK) == 0 &&
+    bool is_blanks = v->model == VOCAB_CHARACTER_BPE && is_type(step, "Replace") &&
+                     strcmp(text_of(step, "content"), TEXT_METASPACE) == 0 &&
                      strcmp(text_of(json_object_get(step, "pattern"), "String"), " ") == 0;
     if (is_blanks)
         return BASE_OK;
-    if (v->model == VOCAB_CHARACTERS && is_type(step, "Prepend") && strcmp(text_of(step, "prepend"), TEXT_BLANK) == 0)
-        v->prefix = VOCAB_PREFIX_BLANK;
-    else if (v->model == VOCAB_BYTES && is_type(step, "NFC"))
+    if (v->model == VOCAB_CHARACTER_BPE && is_type(step, "Prepend") &&
+        strcmp(text_of(step, "prepend"), TEXT_METASPACE) == 0)
+        v->prefix = VOCAB_PREFIX_SPACE;
+    else if (v->model == VOCAB_BYTE_BPE && is_type(step, "NFC"))
         v->nfc = true;
     else
         return unsupported(v, "normaliser", text_of(step, "type"), error);
@@ -292,9 +294,9 @@ static base_status read_all(vocab *v, const json_t *root, base_error *error)
 {
     const json_t *words = json_object_get(root, "pre_tokenizer"), *model = json_object_get(root, "model");
     if (has_step(words, "pretokenizers", "ByteLevel", 0))
-        v->model = VOCAB_BYTES;
+        v->model = VOCAB_BYTE_BPE;
     else if (json_is_true(json_object_get(model, "byte_fallback")))
-        v->model = VOCAB_CHARACTERS;
+        v->model = VOCAB_CHARACTER_BPE;
     else
         return unsupported(v, "model", "neither byte-level BPE nor BPE with byte_fallback", error);
     base_status status = read_model(v, root, error);

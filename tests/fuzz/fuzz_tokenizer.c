@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/text/tokenizer_int.h"
 #include "proto/base/utf8.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "coordinator/task/task.h"
-#include "coordinator/task/task_place.h"
+#include "coordinator/task/task_location_int.h"
 
 /* A task that has everything, one key a line, so that a fault can be put into a line of it. */
 static const char *const good[] = {
@@ -240,7 +240,7 @@ static void places_are_found(void **state)
     const struct {
         task_path path;
         bool at_key;
-        task_place place;
+        task_location place;
     } rows[] = {
         {{{0}, 0}, false, {1, 1}},        {{{0}, 1}, true, {1, 2}},         {{{0}, 1}, false, {1, 10}},
         {{{0, 0}, 2}, false, {1, 11}},    {{{0, 1}, 2}, false, {1, 14}},    {{{0, 1, 0}, 3}, true, {1, 15}},
@@ -249,7 +249,7 @@ static void places_are_found(void **state)
         {{{1, 1}, 2}, false, {2, 27}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        task_place place = task_place_find(text, sizeof text - 1, &rows[i].path, rows[i].at_key);
+        task_location place = task_location_find(text, sizeof text - 1, &rows[i].path, rows[i].at_key);
         if (place.line != rows[i].place.line || place.column != rows[i].place.column)
             fail_msg("row %zu: %zu:%zu instead of %zu:%zu", i, place.line, place.column, rows[i].place.line,
                      rows[i].place.column);

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "coordinator/text/pretokenize.h"
+#include "coordinator/text/pretokenize_int.h"
 #include "coordinator/text/text.h"
 #include "proto/base/utf8.h"
 #include "sharding/model_file.h"

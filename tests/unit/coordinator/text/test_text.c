@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
-#include "coordinator/text/spm.h"
-#include "coordinator/text/spm_shim.h"
+#include "coordinator/text/spm_int.h"
+#include "coordinator/text/spm_shim_int.h"
 #include "coordinator/text/text.h"
 #include "proto/base/utf8.h"
 #include "sharding/model_file.h"
@@ -193,7 +193,7 @@ static void broken_models_are_refused(void **state)
  * numbers them. */
 static void list_pieces(const spm_model *oracle, bool has_prefix, vocab *v)
 {
-    static const vocab_kind kinds[] = {[SPM_TEXT] = VOCAB_PLAIN,
+    static const vocab_kind kinds[] = {[SPM_TEXT] = VOCAB_NORMAL,
                                        [SPM_BYTE] = VOCAB_BYTE,
                                        [SPM_CONTROL] = VOCAB_CONTROL,
                                        [SPM_UNKNOWN] = VOCAB_CONTROL};
@@ -203,7 +203,7 @@ static void list_pieces(const spm_model *oracle, bool has_prefix, vocab *v)
                  .eos_id = 2,
                  .unknown_id = 0,
                  .start_id = -1,
-                 .prefix = has_prefix ? VOCAB_PREFIX_BLANK : VOCAB_PREFIX_NONE};
+                 .prefix = has_prefix ? VOCAB_PREFIX_SPACE : VOCAB_PREFIX_NONE};
     assert_int_equal(vocab_reserve(v, n + 1u, 0, NULL), BASE_OK);
     for (uint32_t id = 0; id < n; id++) {
         vocab_token *token = &v->tokens[id];
@@ -211,7 +211,7 @@ static void list_pieces(const spm_model *oracle, bool has_prefix, vocab *v)
         token->kind = kinds[spm_piece_kind(oracle, (int32_t)id)];
         token->score = -(float)id;
     }
-    v->tokens[n] = (vocab_token){.text = {"zz  ", 4}, .kind = VOCAB_WORD}; /* blanks as GGUF writes them */
+    v->tokens[n] = (vocab_token){.text = {"zz  ", 4}, .kind = VOCAB_USER_DEFINED}; /* blanks as GGUF writes them */
 }
 
 static void a_listed_vocabulary_equals_the_model(void **state)

@@ -1,4 +1,4 @@
-/* text_stop.c - the stop-string matcher.
+/* stop_strings.c - the stop-string matcher.
  *
  * `held` is the tail of the text that may still become a stop string; it is shorter than the longest of them after
  * every push.  A match can only begin in it or in the new bytes, so looking at both together finds every one, wherever

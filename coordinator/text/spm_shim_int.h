@@ -1,4 +1,4 @@
-/* spm_shim.h - the few calls of SentencePiece's C++ library that the tokenizer needs, as C.  For tokenizer.c only.
+/* spm_shim_int.h - the few calls of SentencePiece's C++ library that the tokenizer needs, as C.  For tokenizer.c only.
  *
  * No exception leaves the shim.  Calls on a const model are safe from any thread. */
 #ifndef PALMGROVE_TEXT_SPM_SHIM_H

@@ -1,4 +1,4 @@
-#include "coordinator/session/chat.h"
+#include "coordinator/session/chat_template.h"
 
 #include <stdlib.h>
 #include <string.h>

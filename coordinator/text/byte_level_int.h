@@ -1,4 +1,4 @@
-/* byte_level.h - inside coordinator/text: GPT-2's way to write any bytes as printable characters, used in the
+/* byte_level_int.h - inside coordinator/text: GPT-2's way to write any bytes as printable characters, used in the
  * vocabulary and the merges of every byte-level BPE (openai/gpt-2, encoder.py, bytes_to_unicode).
  *
  * Bytes that are printable Latin-1 characters ('!'..'~', U+00A1..U+00AC, U+00AE..U+00FF) stand for themselves, the

@@ -1,4 +1,4 @@
-/* task_parts.h - what the files of coordinator/task share: reading a task's JSON with errors that say where, and the
+/* task_int.h - what the files of coordinator/task share: reading a task's JSON with errors that say where, and the
  * query taken apart.
  *
  * A reader walks down the JSON and keeps its path, so that a fault can be placed at any time.  Strings of a task are
@@ -9,7 +9,7 @@
 #include <jansson.h>
 
 #include "coordinator/task/task.h"
-#include "coordinator/task/task_place.h"
+#include "coordinator/task/task_location_int.h"
 
 /* ---- memory of a task ---- */
 
@@ -48,7 +48,7 @@ base_status task_reader_fail_at(task_reader *r, int line, int column, const char
 base_status task_reader_no_memory(task_reader *r);
 
 /* Zeroed memory that lives as long as the task; NULL when memory is out.  n 0 gives one item. */
-void *task_reader_take(task_reader *r, size_t n, size_t size);
+void *task_reader_alloc(task_reader *r, size_t n, size_t size);
 
 typedef enum task_member_type {
     TASK_STRING,
@@ -100,6 +100,17 @@ base_status task_read_query(task_reader *r, json_t *root);
 
 /* The field of that name [length]; NULL: there is none. */
 const task_field_spec *task_field_find(const task *t, const char *name, size_t length);
+
+/* The fields of a request or an exemplar; borrowed. */
+typedef struct task_values {
+    const task_field *fields;
+    size_t n_fields;
+} task_values;
+
+/* Value `i` of a field, or its default when fewer were given; NULL: neither. */
+const char *task_value_at(const task_values *v, const task_field_spec *spec, size_t i);
+/* How many values of a field were given. */
+size_t task_value_count(const task_values *v, const task_field_spec *spec);
 
 /* Do two texts name the same class under the normalised rule? */
 bool task_same_words(const char *a, const char *b);

@@ -1,4 +1,5 @@
-/* chat.h - chat prompts: the frames that models were trained to see around the words of a conversation, by name.
+/* chat_template.h - chat prompts: the frames that models were trained to see around the words of a conversation, by
+ * name.
  *
  * A model brings its frame as a Jinja program.  There is no interpreter for it here: the program is recognised by
  * telltale marks, and the frame comes from a table.  Frames are trusted text, whose control tokens count; what people

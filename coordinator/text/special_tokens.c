@@ -1,4 +1,4 @@
-#include "coordinator/text/specials.h"
+#include "coordinator/text/special_tokens_int.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* task_builtin.h - the files of tasks/ as they were when this was compiled (embed.cmake).  Private to coordinator/task.
+/* task_builtin_int.h - the files of tasks/ as they were when this was compiled (embed.cmake).  Private to
+ * coordinator/task.
  */
 #ifndef PALMGROVE_TASK_BUILTIN_H
 #define PALMGROVE_TASK_BUILTIN_H

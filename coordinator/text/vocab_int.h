@@ -1,4 +1,4 @@
-/* vocab.h - inside coordinator/text: a vocabulary as a file has it, before a backend makes a tokenizer of it.
+/* vocab_int.h - inside coordinator/text: a vocabulary as a file has it, before a backend makes a tokenizer of it.
  *
  * Strings are borrowed from the file (the JSON tree or the mapped GGUF), which outlives the vocab.  Nothing is checked
  * here but what the reader's types need: kinds are in range, ids below n. */
@@ -15,10 +15,10 @@
 
 /* The numbers of SentencePiece's ModelProto.SentencePiece.Type and of GGUF's tokenizer.ggml.token_type. */
 typedef enum vocab_kind {
-    VOCAB_PLAIN = 1,
+    VOCAB_NORMAL = 1,
     VOCAB_UNKNOWN = 2,
     VOCAB_CONTROL = 3,
-    VOCAB_WORD = 4, /* matched in any text by its spelling ("user defined") */
+    VOCAB_USER_DEFINED = 4, /* matched in any text by its spelling ("user defined") */
     VOCAB_UNUSED = 5,
     VOCAB_BYTE = 6,
 } vocab_kind;
@@ -42,12 +42,12 @@ typedef struct vocab_merge {
 #define VOCAB_PATTERNS_MAX 8u
 
 /* What a vocabulary of characters puts in front of a text. */
-typedef enum vocab_prefix { VOCAB_PREFIX_NONE, VOCAB_PREFIX_BLANK, VOCAB_PREFIX_UNLESS_BLANK } vocab_prefix;
+typedef enum vocab_prefix { VOCAB_PREFIX_NONE, VOCAB_PREFIX_SPACE, VOCAB_PREFIX_UNLESS_SPACE } vocab_prefix;
 
 typedef enum vocab_model {
     VOCAB_SENTENCEPIECE, /* scores decide */
-    VOCAB_BYTES,         /* merges of bytes */
-    VOCAB_CHARACTERS,    /* merges of characters, bytes for those that are no piece */
+    VOCAB_BYTE_BPE,      /* merges of bytes */
+    VOCAB_CHARACTER_BPE, /* merges of characters, bytes for those that are no piece */
 } vocab_model;
 
 typedef struct vocab {

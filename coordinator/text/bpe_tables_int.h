@@ -1,11 +1,11 @@
-/* bpe_tables.h - inside coordinator/text: the two hash tables of a BPE, both open addressing, filled once and then only
- * read.
+/* bpe_tables_int.h - inside coordinator/text: the two hash tables of a BPE, both open addressing, filled once and then
+ * only read.
  *
  * piece_index: bytes of a plain piece -> id.  merge_table: a pair of ids -> which merge joins them, and into what. */
 #ifndef PALMGROVE_TEXT_BPE_TABLES_H
 #define PALMGROVE_TEXT_BPE_TABLES_H
 
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/text/tokenizer_int.h"
 
 typedef struct piece_index {
     uint32_t *slots; /* [mask + 1] id + 1; 0: free */

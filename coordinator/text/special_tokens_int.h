@@ -1,5 +1,5 @@
-/* specials.h - inside coordinator/text: tokens that are found in a text by their spelling, the longest at the leftmost
- * place.
+/* special_tokens_int.h - inside coordinator/text: tokens that are found in a text by their spelling, the longest at the
+ * leftmost place.
  *
  * The spellings are kept sorted, and a match narrows the range that still fits byte by byte: a look costs the length of
  * the match times the logarithm of their number, whatever the spellings are. */

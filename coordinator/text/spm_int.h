@@ -1,9 +1,9 @@
-/* spm.h - inside coordinator/text: tokenizers that the SentencePiece library runs. */
+/* spm_int.h - inside coordinator/text: tokenizers that the SentencePiece library runs. */
 #ifndef PALMGROVE_TEXT_SPM_H
 #define PALMGROVE_TEXT_SPM_H
 
-#include "coordinator/text/tokenizer.h"
-#include "coordinator/text/vocab.h"
+#include "coordinator/text/tokenizer_int.h"
+#include "coordinator/text/vocab_int.h"
 
 /* Fill an empty tokenizer from a serialised SentencePiece model; errors call it `name`.  On failure the tokenizer is to
  * be closed. Errors: BASE_EFORMAT not such a model, or one with pieces that are not text; BASE_EUNSUPPORTED it decodes

@@ -1,4 +1,4 @@
-/* pretokenize.h - inside coordinator/text: a text cut into words, which merges of a BPE never cross.
+/* pretokenize_int.h - inside coordinator/text: a text cut into words, which merges of a BPE never cross.
  *
  * Patterns are applied one after the other, each inside the pieces that the one before left (so "end of text" and
  * lookahead mean the piece); matches and what lies between them both stay.  That is Hugging Face's Split with behaviour
@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "coordinator/text/vocab.h"
+#include "coordinator/text/vocab_int.h"
 #include "proto/base/status.h"
 
 typedef struct pretokenizer pretokenizer;

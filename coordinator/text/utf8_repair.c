@@ -1,11 +1,11 @@
-/* text_repair.c - characters out of bytes that come one at a time, and text out of bytes that may be none.
+/* utf8_repair.c - characters out of bytes that come one at a time, and text out of bytes that may be none.
  *
  * Two rules are in use for bytes that no character is made of.  SentencePiece shows U+FFFD for each byte.  Byte-level
  * tokenizers, Python and the Unicode standard show one for each maximal subpart: the longest beginning of a character,
  * or a single byte that begins none. */
 #include <string.h>
 
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/text/tokenizer_int.h"
 #include "proto/base/utf8.h"
 
 /* U+FFFD */

@@ -1,4 +1,4 @@
-#include "coordinator/task/task_place.h"
+#include "coordinator/task/task_location_int.h"
 
 typedef struct scan {
     const char *at, *end;
@@ -83,14 +83,14 @@ static bool descend(scan *s, size_t number, bool to_key)
     return true;
 }
 
-task_place task_place_find(const char *text, size_t size, const task_path *path, bool at_key)
+task_location task_location_find(const char *text, size_t size, const task_path *path, bool at_key)
 {
     scan s = {text, text + size};
     skip_blanks(&s);
     for (size_t i = 0; i < path->n && i < TASK_PATH_MAX; i++)
         if (!descend(&s, path->steps[i], at_key && i + 1 == path->n))
             break;
-    task_place place = {1, 1};
+    task_location place = {1, 1};
     for (const char *c = text; c < s.at; c++) {
         bool is_begin = ((unsigned char)*c & 0xC0) != 0x80; /* of a UTF-8 character */
         place.line += *c == '\n';

@@ -1,10 +1,10 @@
-/* task_place.h - where a value of a JSON text stands.  Private to coordinator/task.
+/* task_location_int.h - where a value of a JSON text stands.  Private to coordinator/task.
  *
  * jansson says where a text stops being JSON, but not where a value came from.  A value is named by its path: at each
  * level the number of the member or element, which for an object is its place in the text too (jansson keeps the order,
  * and keys that stand twice are refused). */
-#ifndef PALMGROVE_TASK_PLACE_H
-#define PALMGROVE_TASK_PLACE_H
+#ifndef PALMGROVE_TASK_LOCATION_H
+#define PALMGROVE_TASK_LOCATION_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,12 +16,12 @@ typedef struct task_path {
     size_t n;
 } task_path;
 
-typedef struct task_place {
+typedef struct task_location {
     size_t line, column; /* from 1; columns count characters */
-} task_place;
+} task_location;
 
 /* Where the value at `path` begins, or its key when `at_key`, in a text [size] that is JSON.  For a path that the text
  * does not have: where the search ended.  Never reads beyond the text, whatever it is. */
-task_place task_place_find(const char *text, size_t size, const task_path *path, bool at_key);
+task_location task_location_find(const char *text, size_t size, const task_path *path, bool at_key);
 
 #endif

@@ -1,11 +1,11 @@
-/* task_judge.c - which class an answer says.
+/* task_answer_match.c - which class an answer says.
  *
  * Texts are compared as they are read: lower case (of ASCII letters), blanks collapsed, ends trimmed, a final period
  * dropped. Nothing is copied, so an answer of any length is judged without memory. */
 #include <ctype.h>
 #include <string.h>
 
-#include "coordinator/task/task_parts.h"
+#include "coordinator/task/task_int.h"
 
 /* ---- words ---- */
 

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "coordinator/session/chat.h"
+#include "coordinator/session/chat_template.h"
 #include "coordinator/session/prompt.h"
 #include "sharding/model_file.h"
 

@@ -1,5 +1,5 @@
-/* tokenizer.h - inside coordinator/text: a tokenizer's table of pieces, its control tokens, and the backend that makes
- * ids of text.
+/* tokenizer_int.h - inside coordinator/text: a tokenizer's table of pieces, its control tokens, and the backend that
+ * makes ids of text.
  *
  *     file (tokenizer.model, tokenizer.json, GGUF)
  *       -> vocab        tokens and merges as the file has them          vocab_json.c, vocab_gguf.c
@@ -8,14 +8,14 @@
 #ifndef PALMGROVE_TEXT_TOKENIZER_H
 #define PALMGROVE_TEXT_TOKENIZER_H
 
-#include "coordinator/text/specials.h"
+#include "coordinator/text/special_tokens_int.h"
 #include "coordinator/text/text.h"
 
 /* Larger vocabularies are refused before memory is taken; the largest of today have 262,144 pieces. */
 #define TEXT_VOCAB_MAX (1u << 20)
 
 /* U+2581, the blank inside pieces of SentencePiece and its kin. */
-#define TEXT_BLANK "\xe2\x96\x81"
+#define TEXT_METASPACE "\xe2\x96\x81"
 
 /* What happens to the blank that a model puts in front of a text when it tokenizes. */
 typedef enum text_leading {
@@ -27,7 +27,7 @@ typedef enum text_leading {
 typedef struct text_piece {
     uint32_t offset, size; /* into bytes */
     bool is_raw;
-    bool has_blank; /* begins with a blank that may be dropped at the start of a text */
+    bool has_leading_space; /* begins with a blank that may be dropped at the start of a text */
 } text_piece;
 
 /* Append the ids of a stretch of valid UTF-8 to `ids`, without a bound (the caller has one).
@@ -44,9 +44,9 @@ struct text_tokenizer {
     base_buf bytes;     /* of all pieces, one behind the other */
     size_t longest;     /* bytes of text that one id can stand for, at least 1 */
     text_leading leading;
-    bool is_byte_level; /* how broken characters are shown: see text_stream */
-    specials controls;  /* by their spelling */
-    specials words;     /* tokens that text spells and that no merge makes, matched before the backend sees it */
+    bool is_byte_level;    /* how broken characters are shown: see text_stream */
+    specials controls;     /* by their spelling */
+    specials user_defined; /* tokens matched in any text by their spelling, before the backend sees it */
     int32_t bos_id, eos_id, start_id;
     base_buf chat_template;
 };
@@ -67,9 +67,9 @@ void text_piece_end(text_tokenizer *tokenizer, uint32_t id);
 /* The value of "<0xE2>", a byte piece of SentencePiece, or -1. */
 int text_byte_value(const char *text, size_t size);
 /* Append with every U+2581 as a blank. */
-void text_put_blanks(base_buf *out, const char *text, size_t size);
+void text_put_spaces(base_buf *out, const char *text, size_t size);
 /* Does it begin with U+2581? */
-bool text_begins_blank(const char *text, size_t size);
+bool text_begins_with_space(const char *text, size_t size);
 
 /* Make room for `extra` more ids; false when memory is out. */
 bool text_ids_reserve(text_ids *ids, size_t extra);
