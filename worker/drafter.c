@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "worker/par/collectives.h"
 #include "worker/team/team.h"
 #include "worker/trace/trace.h"
 
@@ -119,7 +120,7 @@ static void fill_pass(drafter *d, link_plan *pass, const link_plan *plan, uint32
 static void share_picks(void *context, team_member *me)
 {
     drafter *d = context;
-    par_or_u32(d->grid, me, d->picks, d->max_seqs);
+    par_allreduce_or_u32(d->grid, me, d->picks, d->max_seqs);
 }
 
 /* What the root picked, to every rank.  An overflow, or a token that the target does not have, is as good a guess as

@@ -14,7 +14,7 @@
 
 #include "proto/link/plan.h"
 #include "worker/model/model.h"
-#include "worker/par/par.h"
+#include "worker/par/grid.h"
 
 typedef struct drafter drafter;
 

@@ -3,7 +3,7 @@
 #define PALMGROVE_WORKER_PLACE_H
 
 #include "proto/base/status.h"
-#include "worker/par/par.h"
+#include "worker/par/world.h"
 #include "worker/topo/topo.h"
 
 /* Divide the allowed cores among the ranks that share them, set the OpenMP team and, when `pin`, bind it.  Collective.

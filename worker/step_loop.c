@@ -12,8 +12,8 @@
  * Feedback: a slice marked LINK_SLICE_FEEDBACK needs the token of the latest earlier plan that sampled for its sequence
  * slot.  When a plan is queued, that plan's number goes into `needs`; stage 0 runs the plan once so many results have
  * arrived.
- * Window: at most par_grid_plans_max plans are under way (par/mailbox.h says why); further ones stay in the link's
- * queue.
+ * Window: at most par_grid_plans_max plans are under way (par/rank_queue_int.h says why); further ones stay in the
+ * link's queue.
  *
  * Leaving, so that no rank leaves a collective alone: rank 0 stops taking plans (on STOP, or on a failure of its own:
  * link lost, bad plan), all plans at hand run and all results are delivered, then STOP or FAILED goes down the tree
@@ -29,6 +29,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/size.h"
+#include "worker/par/channels.h"
 #include "worker/trace/trace.h"
 
 /* Bytes of the fixed fields of messages, generously (a failure's text counts as header): they bound the buffers, and
@@ -392,10 +393,10 @@ static void close_tree(step_loop *loop)
     loop->closed = true;
 }
 
-/* Nothing to do: rest as par/wait.h says, rank 0 with its ear on the link.  True when that brought something. */
+/* Nothing to do: rest as par/wait_int.h says, rank 0 with its ear on the link.  True when that brought something. */
 static bool rest(step_loop *loop)
 {
-    uint32_t rest_us = par_idle_turn(loop->grid);
+    uint32_t rest_us = par_idle_poll(loop->grid);
     if (rest_us == 0)
         return false;
     if (loop->place.rank == 0 && !loop->stopping && is_drained(loop))

@@ -75,7 +75,7 @@ static base_status write_spans(worker_trace *t, base_error *error)
     char where[64];
     base_buf text = {0};
     snprintf(where, sizeof where, "stage %u, tensor %u", t->place.stage, t->place.tp_rank);
-    trace_encode(par_world_clock_shift_us(t->world), where, &text);
+    trace_encode(par_world_clock_offset_us(t->world), where, &text);
     base_status status = text.failed ? base_fail(error, BASE_ENOMEM, "no memory to write the trace") : BASE_OK;
     status = par_world_agree(t->world, status, error);
     if (t->file != NULL)

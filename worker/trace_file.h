@@ -3,7 +3,7 @@
 #define PALMGROVE_WORKER_TRACE_FILE_H
 
 #include "proto/base/status.h"
-#include "worker/par/par.h"
+#include "worker/par/grid.h"
 
 typedef struct worker_trace worker_trace;
 

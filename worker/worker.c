@@ -136,7 +136,7 @@ static base_status read_recipe(worker *w, base_error *error)
     return status;
 }
 
-/* The places of ranks are known before the grid is (par.h). */
+/* The places of ranks are known before the grid is (grid.h). */
 static base_status read_draft(worker *w, base_error *error)
 {
     uint32_t rank = (uint32_t)par_world_rank(w->world);

@@ -9,7 +9,7 @@
 #include "sharding/recipe.h"
 #include "worker/model/arena.h"
 #include "worker/model/numerics.h"
-#include "worker/par/par.h"
+#include "worker/par/world.h"
 
 /* Bounds of the options below. */
 #define WORKER_SEQS_MAX        4096u

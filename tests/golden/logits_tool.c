@@ -20,6 +20,7 @@
 #include "sharding/recipe.h"
 #include "worker/kernels/kern.h"
 #include "worker/model/model.h"
+#include "worker/par/channels.h"
 
 enum {
     MAX_TOKENS = 1 << 20,

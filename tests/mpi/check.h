@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "worker/par/par.h"
+#include "worker/par/grid.h"
 
 static int check_failures;
 

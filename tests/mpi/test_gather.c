@@ -63,7 +63,7 @@ static void case_bytes(par_world *world)
 static void case_clocks(par_world *world)
 {
     for (int repeat = 0; repeat < 3; repeat++)
-        CHECK(par_world_clock_shift_us(world) == 0);
+        CHECK(par_world_clock_offset_us(world) == 0);
 }
 
 int main(int argc, char **argv)

@@ -13,6 +13,9 @@
 #include "worker/kernels/kern.h"
 #include "worker/model/model.h"
 #include "worker/model/stack.h"
+#include "worker/par/channels.h"
+#include "worker/par/collectives.h"
+#include "worker/par/par_testing.h"
 
 enum { N_TEXT_BEFORE = 5, N_IMAGE = 49, N_VECTORS = 4, N_TEXT_AFTER = 3, N_DECODED = 12 };
 enum { VECTORS_AT = N_TEXT_BEFORE + N_IMAGE, TEXT_AT = VECTORS_AT + N_VECTORS, N_PROMPT = TEXT_AT + N_TEXT_AFTER };
@@ -348,7 +351,7 @@ static bool divide_alike(par_world *world, uint32_t tp)
     base_error error = {0};
     par_grid *grid = NULL;
     CHECK(par_grid_create(world, tp, (uint32_t)par_world_size(world) / tp, &grid, &error) == BASE_OK);
-    bool alike = par_rows_alike(grid);
+    bool alike = par_rows_same_on_all_stages(grid);
     par_grid_destroy(&grid);
     return alike;
 }

@@ -5,7 +5,10 @@
 #include <stdlib.h>
 
 #include "proto/base/clock.h"
-#include "worker/par/wait.h"
+#include "worker/par/channels.h"
+#include "worker/par/collectives.h"
+#include "worker/par/par_testing.h"
+#include "worker/par/wait_int.h"
 
 static int64_t hash_of(uint64_t a, uint64_t b)
 {
@@ -182,8 +185,8 @@ typedef struct vectors {
 static void combine(void *context, team_member *me)
 {
     vectors *v = context;
-    par_sum_i64(v->grid, me, v->sums, v->n);
-    par_or_u32(v->grid, me, v->bits, v->n);
+    par_allreduce_sum_i64(v->grid, me, v->sums, v->n);
+    par_allreduce_or_u32(v->grid, me, v->bits, v->n);
 }
 
 static void sum_and_or(par_grid *grid, team *t, size_t n)
@@ -436,7 +439,7 @@ typedef struct few {
 static void combine_few(void *context, team_member *me)
 {
     few *f = context;
-    par_sum_i64(f->grid, me, f->sums, 64);
+    par_allreduce_sum_i64(f->grid, me, f->sums, 64);
 }
 
 static void pipeline_step(pipeline *p)

@@ -3,6 +3,7 @@
 
 #include "proto/base/clock.h"
 #include "tests/mpi/check.h"
+#include "worker/par/channels.h"
 #include "worker/team/team.h"
 
 static double cpu_seconds(void)

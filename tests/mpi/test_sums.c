@@ -1,6 +1,8 @@
 /* Sums over tensor groups that lie on several nodes: neighbouring ranks play a node, evenly and not, so all that
  * messages do between nodes is done here on one machine; exact bytes on the wire, or bf16. */
 #include "tests/mpi/check.h"
+#include "worker/par/collectives.h"
+#include "worker/par/par_testing.h"
 
 #include <stdlib.h>
 
@@ -37,8 +39,8 @@ typedef struct job {
 static void run_job(void *context, team_member *me)
 {
     job *j = context;
-    par_sum_i64(j->grid, me, j->sums, j->n);
-    par_or_u32(j->grid, me, j->bits, j->n);
+    par_allreduce_sum_i64(j->grid, me, j->sums, j->n);
+    par_allreduce_or_u32(j->grid, me, j->bits, j->n);
 }
 
 static void combine_exactly(par_grid *grid, team *t, size_t n, uint64_t round)
@@ -160,23 +162,23 @@ static uint8_t part_byte(size_t part, size_t i, uint64_t round)
 static void divide(void *context, team_member *me)
 {
     division *v = context;
-    par_sum_rows_i64(v->grid, me, v->sums, 2, v->n_rows);
-    par_or_rows_u32(v->grid, me, &v->bits, 1, v->n_rows);
-    par_rows own = par_rows_mine(v->grid, v->n_rows);
+    par_reduce_scatter_sum_i64(v->grid, me, v->sums, 2, v->n_rows);
+    par_reduce_scatter_or_u32(v->grid, me, &v->bits, 1, v->n_rows);
+    par_rows own = par_rows_owned(v->grid, v->n_rows);
     for (size_t p = 0; p < N_PARTS; p++) { /* the owner of a row alone knows what it becomes */
         uint8_t *bytes = v->parts[p].rows;
         for (size_t i = own.begin * part_bytes[p]; me->index == 0 && i < own.end * part_bytes[p]; i++)
             bytes[i] = part_byte(p, i, v->round);
     }
-    par_share_rows(v->grid, me, v->parts, N_PARTS, v->n_rows);
-    par_sum_i64(v->grid, me, v->owners, v->n_rows);
+    par_all_gather_rows(v->grid, me, v->parts, N_PARTS, v->n_rows);
+    par_allreduce_sum_i64(v->grid, me, v->owners, v->n_rows);
 }
 
 /* Row by row the vectors of combine_exactly, the marks behind them. */
 static void fill_division(division *v)
 {
     uint32_t rank = par_grid_place(v->grid).tp_rank;
-    par_rows own = par_rows_mine(v->grid, v->n_rows);
+    par_rows own = par_rows_owned(v->grid, v->n_rows);
     size_t n = v->n_rows * v->width;
     int64_t *sums = malloc((n + v->n_rows + 1) * sizeof *sums);
     for (size_t i = 0; i < n + v->n_rows; i++)
@@ -198,7 +200,7 @@ static void fill_division(division *v)
 /* Own rows' sums, everybody's parts, one owner for each row, and nothing written behind. */
 static size_t count_wrong(const division *v)
 {
-    par_rows own = par_rows_mine(v->grid, v->n_rows);
+    par_rows own = par_rows_owned(v->grid, v->n_rows);
     const int64_t *sums = v->sums[0].rows;
     size_t wrong = 0, n = v->n_rows * v->width;
     for (size_t i = 0; i < n + v->n_rows; i++) {
@@ -334,7 +336,7 @@ static void divide_rounded(void *context, team_member *me)
 {
     job *j = context;
     const par_matrix row = {j->sums, sizeof *j->sums};
-    par_sum_rows_i64(j->grid, me, &row, 1, j->n);
+    par_reduce_scatter_sum_i64(j->grid, me, &row, 1, j->n);
 }
 
 /* Between two nodes a rounded sum has the same bits whether rows are divided or not: a prompt's chunks must not show.
@@ -347,7 +349,7 @@ static void compare_rounded(par_grid *grid, team *t, size_t n)
         whole.sums[i] = divided.sums[i] = value_of(i, par_grid_place(grid).tp_rank, 3);
     team_run(t, run_job, &whole);
     team_run(t, divide_rounded, &divided);
-    par_rows own = par_rows_mine(grid, n);
+    par_rows own = par_rows_owned(grid, n);
     CHECK(par_grid_n_nodes(grid) > 2 ||
           memcmp(whole.sums + own.begin, divided.sums + own.begin, (own.end - own.begin) * sizeof *whole.sums) == 0);
     free(divided.sums);

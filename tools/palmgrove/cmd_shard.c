@@ -13,7 +13,7 @@
 #include "tools/palmgrove/build_info.h"
 #include "tools/palmgrove/command.h"
 #include "tools/palmgrove/launch.h"
-#include "worker/par/par.h"
+#include "worker/par/world.h"
 
 typedef struct shard_values {
     const char *model, *mmproj, *output, *weights, *importance, *max_memory;

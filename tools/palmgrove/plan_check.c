@@ -8,6 +8,7 @@
 #include "sharding/shards/shard_set.h"
 #include "tools/palmgrove/plan_measure.h"
 #include "worker/model/model.h"
+#include "worker/par/channels.h"
 
 #define PROMPT_ROWS 64u
 #define RUNS        5

@@ -4,7 +4,7 @@
 
 #include "sharding/planner/plan_cluster.h"
 #include "sharding/recipe.h"
-#include "worker/par/par.h"
+#include "worker/par/world.h"
 #include "worker/model/numerics.h"
 
 typedef struct plan_check_options {

@@ -11,6 +11,7 @@
 #include "sharding/planner/estimate.h"
 #include "worker/kernels/linear.h"
 #include "worker/model/arena.h"
+#include "worker/par/collectives.h"
 #include "worker/team/team.h"
 #include "worker/topo/topo.h"
 
@@ -227,14 +228,14 @@ static void measure_kernels(bench *b, plan_cluster *out)
 /* --- messages --- */
 
 #define SMALL_VALUES 128u
-#define LARGE_VALUES ((size_t)128 << 10) /* one piece of par_sum_i64 */
+#define LARGE_VALUES ((size_t)128 << 10) /* one piece of par_allreduce_sum_i64 */
 #define SUMS         32
 
 static void run_sums(void *context, team_member *me)
 {
     bench *b = context;
     for (int i = 0; i < SUMS; i++)
-        par_sum_i64(b->grid, me, b->values, b->n_values);
+        par_allreduce_sum_i64(b->grid, me, b->values, b->n_values);
 }
 
 /* Microseconds of one reduction of n values over groups of `tp` ranks. */
@@ -252,14 +253,14 @@ static base_status time_sum(bench *b, uint32_t tp, size_t n, double *us, base_er
 }
 
 /* The same over all ranks, of values like activations: between nodes zeros would travel as next to nothing
- * (worker/par/wire.h). */
+ * (worker/par/wire_codec_int.h). */
 static base_status time_sum_of_all(bench *b, size_t n, double *us, base_error *error)
 {
     double mpi_us;
     base_status status = par_grid_create(b->world, (uint32_t)par_world_size(b->world), 1, &b->grid, error);
     if (status != BASE_OK)
         return status;
-    status = par_measure_sum(b->grid, n * sizeof(int64_t), REPEATS, us, &mpi_us, error);
+    status = par_measure_allreduce(b->grid, n * sizeof(int64_t), REPEATS, us, &mpi_us, error);
     par_grid_destroy(&b->grid);
     return status;
 }

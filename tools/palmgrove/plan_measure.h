@@ -4,7 +4,7 @@
 #define PALMGROVE_PLAN_MEASURE_H
 
 #include "sharding/planner/plan_cluster.h"
-#include "worker/par/par.h"
+#include "worker/par/world.h"
 
 /* Measure with teams of `n_threads` (already placed, kernels selected): memory bandwidth, kernels, all-reduces inside a
  * node and over all.  Collective; the same result on every rank: the slowest rank's rates, a node's memory.  What

@@ -10,6 +10,7 @@
 #include "sharding/shards/shard_set.h"
 #include "tools/palmgrove/command.h"
 #include "worker/kernels/kern.h"
+#include "worker/par/channels.h"
 #include "worker/topo/topo.h"
 
 #define CONTEXT_MAX (1u << 20)

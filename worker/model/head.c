@@ -1,5 +1,6 @@
 #include "worker/model/head.h"
 
+#include "worker/par/collectives.h"
 #include "worker/trace/trace.h"
 
 void model_head_layout(model_head *h, uint32_t tp, model_arena *arena)

@@ -13,7 +13,7 @@
 #include "sharding/split.h"
 #include "worker/model/numerics.h"
 #include "worker/model/arena.h"
-#include "worker/par/par.h"
+#include "worker/par/grid.h"
 
 typedef struct model model;
 

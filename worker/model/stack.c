@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "worker/par/channels.h"
+#include "worker/par/collectives.h"
 #include "worker/trace/trace.h"
 
 void model_stack_init(model_stack *s, const arch_stack *a, const shard_stack_split *split,
@@ -219,14 +221,14 @@ static bool is_divided(const model_stack *s)
 /* The rows that this rank settles and norms. */
 static par_rows own_rows(const model_stack *s)
 {
-    return is_divided(s) ? par_rows_mine(s->grid, s->batch.n_rows) : (par_rows){0, s->batch.n_rows};
+    return is_divided(s) ? par_rows_owned(s->grid, s->batch.n_rows) : (par_rows){0, s->batch.n_rows};
 }
 
 /* Own rows of y to all ranks, and theirs, in the forms that are wanted. */
 static void share_rows(team_member *me, model_stack *s, unsigned forms)
 {
     const kern_codes *codes = &s->y_codes;
-    par_matrix matrices[PAR_MATRICES];
+    par_matrix matrices[PAR_MATRICES_MAX];
     size_t n = 0;
     if (forms & FORM_VALUES)
         matrices[n++] = (par_matrix){s->y, s->arch->d * sizeof *s->y};
@@ -237,7 +239,7 @@ static void share_rows(team_member *me, model_stack *s, unsigned forms)
         matrices[n++] = (par_matrix){codes->scales, codes->n_groups * sizeof *codes->scales};
         matrices[n++] = (par_matrix){codes->offsets, codes->n_groups * sizeof *codes->offsets};
     }
-    par_share_rows(s->grid, me, matrices, n, s->batch.n_rows);
+    par_all_gather_rows(s->grid, me, matrices, n, s->batch.n_rows);
 }
 
 static par_matrix marks_of(model_stack *s)
@@ -250,16 +252,16 @@ void model_stack_unite(team_member *me, model_stack *s)
     size_t n = s->batch.n_rows, d = s->arch->d;
     const par_matrix rows = {s->x, d * sizeof *s->x};
     if (is_divided(s))
-        par_or_rows_u32(s->grid, me, &rows, 1, n);
+        par_reduce_scatter_or_u32(s->grid, me, &rows, 1, n);
     else
-        par_or_u32(s->grid, me, (uint32_t *)(void *)s->x, n * d);
+        par_allreduce_or_u32(s->grid, me, (uint32_t *)(void *)s->x, n * d);
 }
 
 void model_stack_collect(team_member *me, model_stack *s)
 {
     const par_matrix matrices[] = {{s->x, s->arch->d * sizeof *s->x}, marks_of(s)};
     if (is_divided(s))
-        par_share_rows(s->grid, me, matrices, 2, s->batch.n_rows);
+        par_all_gather_rows(s->grid, me, matrices, 2, s->batch.n_rows);
 }
 
 /* Few rows: side by side in y, zero where they are not this rank's, so that a union of bits moves them. */
@@ -273,7 +275,7 @@ static void unite_rows(team_member *me, model_stack *s, const uint32_t *rows, si
         else
             memset(s->y + i * d, 0, d * sizeof *s->y);
     }
-    par_or_u32(s->grid, me, (uint32_t *)(void *)s->y, n * d);
+    par_allreduce_or_u32(s->grid, me, (uint32_t *)(void *)s->y, n * d);
     for (size_t i; team_take(me, n, &i);)
         memcpy(s->x + rows[i] * d, s->y + i * d, d * sizeof *s->x);
     team_barrier(me);
@@ -286,7 +288,7 @@ void model_stack_collect_rows(team_member *me, model_stack *s, const uint32_t *r
         model_stack_collect(me, s);
     } else if (is_divided(s)) {
         unite_rows(me, s, rows, n);
-        par_share_rows(s->grid, me, &marks, 1, s->batch.n_rows);
+        par_all_gather_rows(s->grid, me, &marks, 1, s->batch.n_rows);
     }
 }
 
@@ -294,7 +296,7 @@ void model_stack_collect_rows(team_member *me, model_stack *s, const uint32_t *r
  * marks are moved to its end, where another rank's row or other marks lay, which nobody reads. */
 static bool hops_divided(const model_stack *s)
 {
-    return is_divided(s) && par_rows_alike(s->grid);
+    return is_divided(s) && par_rows_same_on_all_stages(s->grid);
 }
 
 static par_rows hop_rows(const model_stack *s)
@@ -469,9 +471,9 @@ static void sum_group(team_member *me, model_stack *s)
     size_t d = s->arch->d, n = s->batch.n_rows;
     const par_matrix sums[] = {{s->acc, d * sizeof *s->acc}, {s->acc + n * d, sizeof *s->acc}};
     if (is_divided(s))
-        par_sum_rows_i64(s->grid, me, sums, 2, n);
+        par_reduce_scatter_sum_i64(s->grid, me, sums, 2, n);
     else
-        par_sum_i64(s->grid, me, s->acc, n * (d + 1));
+        par_allreduce_sum_i64(s->grid, me, s->acc, n * (d + 1));
 }
 
 /* acc += this rank's part of the contractions of attention's output, the MLP's activations, or both; then over the

@@ -36,7 +36,7 @@
 #include "worker/model/numerics.h"
 #include "worker/model/rope.h"
 #include "worker/model/weights.h"
-#include "worker/par/par.h"
+#include "worker/par/grid.h"
 #include "worker/team/team.h"
 
 /* Working memory of the team's integer kernels; one for all stacks of a model. */

@@ -1,16 +1,23 @@
-/* grid.c - the grid of tensor groups and stages, what flows between stages, and plans.  mailbox.h tells how stages,
- * plans and results flow and why they cannot lock up. */
-#include "worker/par/par.h"
+/* grid.c - the grid of tensor groups and stages: communicators, nodes, and what every collective of a team begins with.
+ */
+#include "worker/par/grid_int.h"
 
-#include <sched.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "proto/base/clock.h"
-#include "worker/par/grid_impl.h"
-#include "worker/trace/trace.h"
-
-enum { TREE_CHILDREN_MAX = 31, STAGE_SLOTS = 2 };
+/* Stage s against s + 1, tensor rank by tensor rank, is every stage against the first. */
+static void compare_row_owners(par_grid *grid)
+{
+    uint32_t tp = grid->place.tp, pp = grid->place.pp;
+    int mine[2] = {par_nodes_owner(&grid->nodes), par_nodes_owners(&grid->nodes)}, theirs[2], alike,
+        rank = (int)grid->place.rank, size = (int)(tp * pp);
+    int to = (rank + (int)tp) % size, from = (rank + size - (int)tp) % size;
+    par_must(MPI_Sendrecv(mine, 2, MPI_INT, to, PAR_TAG_TEXT, theirs, 2, MPI_INT, from, PAR_TAG_TEXT, grid->comm,
+                          MPI_STATUS_IGNORE),
+             "MPI_Sendrecv");
+    alike = mine[0] == theirs[0] && mine[1] == theirs[1];
+    par_must(MPI_Allreduce(MPI_IN_PLACE, &alike, 1, MPI_INT, MPI_LAND, grid->comm), "MPI_Allreduce");
+    grid->rows_same_on_all_stages = alike != 0;
+}
 
 base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid **out, base_error *error)
 {
@@ -45,7 +52,7 @@ base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid
     grid->place = (par_place){.rank = rank, .tp = tp, .pp = pp, .tp_rank = rank % tp, .stage = rank / tp};
     grid->spin = (par_spin){PAR_SPIN_MESSAGES, PAR_SPIN_MESSAGES, world->test_yields};
     grid->waiter = (par_waiter){
-        .crowded = world->waiter.crowded, .spin = &grid->spin, .service = par_grid_service, .context = grid};
+        .crowded = world->waiter.crowded, .spin = &grid->spin, .progress = par_grid_progress, .context = grid};
     par_must(MPI_Comm_dup(world->comm, &grid->comm), "MPI_Comm_dup");
     par_must(MPI_Comm_split(world->comm, (int)grid->place.stage, world->rank, &grid->group), "MPI_Comm_split");
     status = par_nodes_init(&grid->nodes, grid->group, world->use_shared, world->pretended_node, world->wire, error);
@@ -54,7 +61,7 @@ base_status par_grid_create(par_world *world, uint32_t tp, uint32_t pp, par_grid
         par_grid_destroy(&grid);
         return status;
     }
-    par_rows_compare(grid);
+    compare_row_owners(grid);
     *out = grid;
     return status;
 }
@@ -64,13 +71,7 @@ void par_grid_destroy(par_grid **grid)
     par_grid *g = *grid;
     if (g == NULL)
         return;
-    if (g->reserved) {
-        par_outbox_release(&g->stage_out, &g->waiter);
-        par_outbox_release(&g->results_out, &g->waiter);
-        par_outbox_release(&g->plans_out, &g->waiter);
-        par_inbox_release(&g->results_in);
-        par_inbox_release(&g->plans_in);
-    }
+    par_channels_release(g);
     par_nodes_release(&g->nodes);
     par_must(MPI_Comm_free(&g->group), "MPI_Comm_free");
     par_must(MPI_Comm_free(&g->comm), "MPI_Comm_free");
@@ -89,189 +90,30 @@ uint32_t par_grid_n_nodes(const par_grid *grid)
     return (uint32_t)grid->nodes.n_nodes;
 }
 
-uint32_t par_grid_plans_max(const par_grid *grid)
+bool par_rows_same_on_all_stages(const par_grid *grid)
 {
-    return 2 * grid->place.pp + 8;
+    return grid->rows_same_on_all_stages;
 }
 
-/* --- mailboxes --- */
+/* --- collectives of a team --- */
 
-static bool is_last_stage_root(const par_place *place)
-{
-    return place->stage == place->pp - 1 && place->tp_rank == 0;
-}
-
-/* The ranks below `rank` in the binomial tree over n ranks, the largest subtree first. */
-static size_t tree_children(int rank, int n, int children[TREE_CHILDREN_MAX])
-{
-    int reach = 1;
-    while (reach < n && (rank & reach) == 0)
-        reach <<= 1;
-    size_t count = 0;
-    for (reach >>= 1; reach > 0; reach >>= 1) {
-        if (rank + reach < n)
-            children[count++] = rank + reach;
-    }
-    return count;
-}
-
-static base_status plans_reserve(par_grid *grid, size_t bytes, base_error *error)
-{
-    int children[TREE_CHILDREN_MAX];
-    int rank = (int)grid->place.rank;
-    size_t n_children = tree_children(rank, grid->world->size, children);
-    size_t slots = par_grid_plans_max(grid);
-    base_status status =
-        par_outbox_init(&grid->plans_out, grid->comm, PAR_TAG_PLAN, children, n_children, slots, bytes, error);
-    if (status != BASE_OK)
-        return status;
-    return par_inbox_init(&grid->plans_in, grid->comm, PAR_TAG_PLAN, rank & (rank - 1), slots, bytes, error);
-}
-
-/* Results go to all of stage 0; a sender that is itself in stage 0 (one stage) puts its own copy into its inbox. */
-static base_status results_reserve(par_grid *grid, size_t bytes, base_error *error)
-{
-    const par_place *place = &grid->place;
-    size_t slots = par_grid_plans_max(grid);
-    int source = (int)((place->pp - 1) * place->tp);
-    size_t n_dests = 0;
-    int *dests = malloc(place->tp * sizeof *dests);
-    if (dests == NULL)
-        return base_fail(error, BASE_ENOMEM, "no memory for the rank grid");
-    for (int rank = 0; is_last_stage_root(place) && rank < (int)place->tp; rank++) {
-        if (rank != (int)place->rank)
-            dests[n_dests++] = rank;
-    }
-    base_status status =
-        par_outbox_init(&grid->results_out, grid->comm, PAR_TAG_RESULT, dests, n_dests, slots, bytes, error);
-    free(dests);
-    if (status != BASE_OK)
-        return status;
-    return par_inbox_init(&grid->results_in, grid->comm, PAR_TAG_RESULT, source, slots, bytes, error);
-}
-
-static base_status stages_reserve(par_grid *grid, size_t floats, base_error *error)
-{
-    const par_place *place = &grid->place;
-    if (floats > PAR_COUNT_MAX / sizeof(float))
-        return base_fail(error, BASE_ETOOBIG,
-                         "a stage would send %zu floats, the limit is %zu; lower the tokens of a step", floats,
-                         PAR_COUNT_MAX / sizeof(float));
-    int next = (int)(place->rank + place->tp);
-    size_t n_dests = place->stage + 1 < place->pp ? 1 : 0;
-    return par_outbox_init(&grid->stage_out, grid->comm, PAR_TAG_STAGE, &next, n_dests, STAGE_SLOTS,
-                           floats * sizeof(float), error);
-}
-
-base_status par_grid_reserve(par_grid *grid, size_t stage_floats, size_t plan_bytes, size_t result_bytes,
-                             base_error *error)
-{
-    base_status status = plans_reserve(grid, plan_bytes, error);
-    if (status == BASE_OK)
-        status = results_reserve(grid, result_bytes, error);
-    if (status == BASE_OK)
-        status = stages_reserve(grid, stage_floats, error);
-    grid->reserved = true; /* boxes that were not reached are empty and may be released */
-    return par_world_agree(grid->world, status, error);
-}
-
-/* Take in what has arrived and pass plans on.  Runs inside every wait, so it must not wait itself: a plan is only
- * received while there is room to pass it on. */
-void par_grid_service(void *context)
+/* While a rank waits in shared memory MPI has to be called all the same: what its partner waits for may be a message
+ * that this rank has begun to send. */
+static void progress_all(void *context)
 {
     par_grid *grid = context;
-    if (!grid->reserved)
-        return;
-    if (grid->place.rank != 0 && par_outbox_has_room(&grid->plans_out) && par_inbox_service(&grid->plans_in)) {
-        size_t size;
-        const uint8_t *plan = par_inbox_newest(&grid->plans_in, &size);
-        par_outbox_send(&grid->plans_out, &grid->waiter, plan, size);
-    }
-    if (grid->place.stage == 0 && !is_last_stage_root(&grid->place))
-        par_inbox_service(&grid->results_in);
+    int present;
+    par_grid_progress(grid);
+    par_must(MPI_Iprobe(MPI_ANY_SOURCE, PAR_TAG_TEXT, grid->comm, &present, MPI_STATUS_IGNORE), "MPI_Iprobe");
 }
 
-void par_plan_send(par_grid *grid, const void *bytes, size_t size)
+par_waiter par_group_begin(par_grid *grid, team_member *me)
 {
-    par_outbox_send(&grid->plans_out, &grid->waiter, bytes, size);
-}
-
-bool par_plan_poll(par_grid *grid, base_buf *plan)
-{
-    par_grid_service(grid);
-    return par_inbox_take(&grid->plans_in, plan);
-}
-
-void par_result_send(par_grid *grid, const void *bytes, size_t size)
-{
-    par_outbox_send(&grid->results_out, &grid->waiter, bytes, size);
-    if (grid->place.stage == 0)
-        par_inbox_push(&grid->results_in, bytes, size);
-}
-
-bool par_result_poll(par_grid *grid, base_buf *result)
-{
-    par_grid_service(grid);
-    return par_inbox_take(&grid->results_in, result);
-}
-
-void par_stage_send(par_grid *grid, const float *values, size_t n)
-{
-    uint64_t begin_us = trace_begin();
-    par_outbox_send(&grid->stage_out, &grid->waiter, values, n * sizeof *values);
-    trace_end(TRACE_SEND, begin_us, n * sizeof *values);
-}
-
-/* Wait for the message to be announced, with naps; then for its bytes, without. */
-typedef struct announcement {
-    MPI_Comm comm;
-    int source;
-    MPI_Message message;
-} announcement;
-
-static bool is_announced(void *context)
-{
-    announcement *a = context;
-    int present = 0;
-    par_must(MPI_Improbe(a->source, PAR_TAG_STAGE, a->comm, &present, &a->message, MPI_STATUS_IGNORE), "MPI_Improbe");
-    return present != 0;
-}
-
-void par_stage_receive(par_grid *grid, float *values, size_t n)
-{
-    announcement a = {.comm = grid->comm, .source = (int)(grid->place.rank - grid->place.tp)};
-    MPI_Request request;
-    uint64_t begin_us = trace_begin();
-    par_wait_until(&grid->waiter, is_announced, &a, PAR_AWAKE_US);
-    par_must(MPI_Imrecv(values, par_count(n * sizeof *values), MPI_BYTE, &a.message, &request), "MPI_Imrecv");
-    par_wait_transfer(&grid->waiter, &request, 1);
-    trace_end(TRACE_RECEIVE, begin_us, n * sizeof *values);
-}
-
-/* --- idling --- */
-
-uint32_t par_idle_turn(par_grid *grid)
-{
-    par_grid_service(grid);
-    uint64_t now_us = base_clock_us();
-    bool receiving =
-        grid->reserved && (par_inbox_is_receiving(&grid->plans_in) || par_inbox_is_receiving(&grid->results_in));
-    if (grid->idle_since_us == 0 || receiving)
-        grid->idle_since_us = now_us;
-    uint32_t rest_us = par_rest_us(now_us - grid->idle_since_us);
-    if (rest_us == 0 && (grid->waiter.crowded || now_us - grid->idle_since_us >= PAR_SPIN_US))
-        sched_yield();
-    return rest_us;
-}
-
-void par_idle(par_grid *grid)
-{
-    uint32_t rest_us = par_idle_turn(grid);
-    if (rest_us > 0)
-        base_clock_nap(rest_us);
-}
-
-void par_idle_reset(par_grid *grid)
-{
-    grid->idle_since_us = 0;
+    const par_waiter waiter = {.crowded = grid->waiter.crowded, .progress = progress_all, .context = grid};
+    if (grid->nodes.intra != NULL)
+        par_intra_node_begin(grid->nodes.intra, me, &waiter);
+    team_barrier(me);
+    if (me->index == 0 && grid->place.pp > 1) /* messages between stages move only while both ends call MPI */
+        par_grid_progress(grid);
+    return waiter;
 }

@@ -1,4 +1,4 @@
-#include "worker/par/nodes.h"
+#include "worker/par/nodes_int.h"
 
 #include <stdlib.h>
 
@@ -31,10 +31,10 @@ static void share(par_nodes *nodes, MPI_Comm group, bool share_memory, uint32_t 
     split(nodes, group, share_memory, pretend);
     if (!share_memory)
         return;
-    nodes->shared = par_shared_create(nodes->local);
-    if (over_group(group, nodes->shared != NULL || nodes->local_size == 1, MPI_LAND))
+    nodes->intra = par_intra_node_create(nodes->local);
+    if (over_group(group, nodes->intra != NULL || nodes->local_size == 1, MPI_LAND))
         return;
-    par_shared_destroy(&nodes->shared);
+    par_intra_node_destroy(&nodes->intra);
     par_must(MPI_Comm_free(&nodes->local), "MPI_Comm_free");
     split(nodes, group, false, 0);
 }
@@ -70,18 +70,31 @@ base_status par_nodes_init(par_nodes *nodes, MPI_Comm group, bool share_memory, 
     if (has_rail)
         par_must(MPI_Comm_rank(nodes->rail, &nodes->rail_rank), "MPI_Comm_rank");
     if (status == BASE_OK && has_rail)
-        status = par_across_create(nodes->rail, PAR_PIECE_BYTES, wire, &nodes->across, error);
+        status = par_inter_node_create(nodes->rail, PAR_PIECE_BYTES, wire, &nodes->inter, error);
     return status;
 }
 
 void par_nodes_release(par_nodes *nodes)
 {
-    par_across_destroy(&nodes->across);
-    par_shared_destroy(&nodes->shared);
+    par_inter_node_destroy(&nodes->inter);
+    par_intra_node_destroy(&nodes->intra);
     if (nodes->rail != MPI_COMM_NULL)
         par_must(MPI_Comm_free(&nodes->rail), "MPI_Comm_free");
     if (nodes->local != MPI_COMM_NULL)
         par_must(MPI_Comm_free(&nodes->local), "MPI_Comm_free");
     free(nodes->tp_ranks);
     *nodes = (par_nodes){.local = MPI_COMM_NULL, .rail = MPI_COMM_NULL};
+}
+
+/* --- sequence parallelism: which rank owns rows --- */
+
+int par_nodes_owners(const par_nodes *nodes)
+{
+    return nodes->n_nodes * nodes->n_rails;
+}
+
+int par_nodes_owner(const par_nodes *nodes)
+{
+    return nodes->local_rank < nodes->n_rails ? nodes->local_rank * nodes->n_nodes + nodes->rail_rank
+                                              : par_nodes_owners(nodes);
 }

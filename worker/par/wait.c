@@ -1,4 +1,4 @@
-#include "worker/par/wait.h"
+#include "worker/par/wait_int.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -104,8 +104,8 @@ void par_wait_until(const par_waiter *waiter, bool (*is_done)(void *context), vo
         else if (!test_yields || turn % TURNS_A_ROUND == 0)
             yield_core(&seen);
         waited_us = base_clock_us() - start_us;
-        if (waiter->service != NULL && (turn % TURNS_A_ROUND == 0 || waited_us >= awake_us))
-            waiter->service(waiter->context);
+        if (waiter->progress != NULL && (turn % TURNS_A_ROUND == 0 || waited_us >= awake_us))
+            waiter->progress(waiter->context);
     }
     if (waiter->spin != NULL && waited_us < awake_us) /* after a nap nothing is known of the core */
         learn(waiter->spin, seen);

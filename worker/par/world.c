@@ -4,14 +4,15 @@
  * still loads.
  * Exceptions, because MPI has no non-blocking form: starting, making communicators, and stopping (which a
  * waited-for barrier precedes, so that nobody sits in it for long). */
-#include "worker/par/world.h"
+#include "worker/par/world_int.h"
 
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "worker/par/mailbox.h"
+#include "worker/par/par_testing.h"
+#include "worker/par/rank_queue_int.h"
 
 /* Pieces of a broadcast: bounds what MPI buffers inside. */
 #define BROADCAST_PIECE ((size_t)16 << 20)

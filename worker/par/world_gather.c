@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "proto/base/clock.h"
-#include "worker/par/mailbox.h"
-#include "worker/par/world.h"
+#include "worker/par/rank_queue_int.h"
+#include "worker/par/world_int.h"
 
 /* Bytes go in pieces, so that rank 0 needs little memory whatever the others have. */
 #define GATHER_PIECE ((size_t)1 << 20)
@@ -39,7 +39,7 @@ static void give(par_world *world, const void *bytes, uint64_t size)
         send_to(world, 0, (const char *)bytes + at, piece_at(at, size));
 }
 
-static void take(par_world *world, int rank, void *piece, par_world_taker *taker, void *context)
+static void take(par_world *world, int rank, void *piece, par_world_chunk_fn *taker, void *context)
 {
     uint64_t size = 0;
     receive_from(world, rank, &size, sizeof size);
@@ -49,7 +49,7 @@ static void take(par_world *world, int rank, void *piece, par_world_taker *taker
     }
 }
 
-base_status par_world_gather_bytes(par_world *world, const void *bytes, size_t size, par_world_taker *taker,
+base_status par_world_gather_bytes(par_world *world, const void *bytes, size_t size, par_world_chunk_fn *taker,
                                    void *context, base_error *error)
 {
     void *piece = world->rank == 0 ? malloc(GATHER_PIECE) : NULL;
@@ -91,7 +91,7 @@ static int64_t shift_of(par_world *world, int rank)
     return shift_us;
 }
 
-int64_t par_world_clock_shift_us(par_world *world)
+int64_t par_world_clock_offset_us(par_world *world)
 {
     int64_t shift_us = 0;
     for (int rank = 1; rank < world->size; rank++) {

@@ -53,7 +53,7 @@ static inline void trace_end(trace_kind kind, uint64_t begin_us, uint64_t argume
 }
 
 /* This rank's spans, oldest first, as JSON objects with a comma behind each, appended to `out`.  Times are shifted by
- * `shift_us`, which brings this rank's clock to rank 0's (par_world_clock_shift_us).  The first object names the
+ * `shift_us`, which brings this rank's clock to rank 0's (par_world_clock_offset_us).  The first object names the
  * process: "rank 2 (`where`)"; `where` needs no escaping.  Nothing while tracing is off. */
 void trace_encode(int64_t shift_us, const char *where, base_buf *out);
 

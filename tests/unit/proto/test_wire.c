@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "worker/par/wire.h"
+#include "worker/par/wire_codec_int.h"
 
 enum { MOST = 1100 };
 
@@ -33,11 +33,11 @@ static void fill(size_t n, unsigned bits, uint64_t seed)
 static size_t there_and_back(par_wire wire, size_t n)
 {
     memset(message, 0xee, sizeof message);
-    size_t bytes = par_wire_put(wire, PAR_SUM_I64, values, n, message);
-    assert_true(bytes <= par_wire_most(PAR_SUM_I64, n));
+    size_t bytes = par_wire_encode(wire, PAR_SUM_I64, values, n, message);
+    assert_true(bytes <= par_wire_bytes_max(PAR_SUM_I64, n));
     assert_int_equal(message[bytes], 0xee);
     memset(back, 0x55, sizeof back);
-    par_wire_take(PAR_SUM_I64, message, n, back);
+    par_wire_decode(PAR_SUM_I64, message, n, back);
     return bytes;
 }
 
@@ -73,11 +73,11 @@ static void adding_adds(void **state)
     (void)state;
     fill(777, 39, 3);
     values[5] = INT64_MAX;
-    par_wire_put(PAR_WIRE_EXACT, PAR_SUM_I64, values, 777, message);
+    par_wire_encode(PAR_WIRE_EXACT, PAR_SUM_I64, values, 777, message);
     for (size_t i = 0; i < 777; i++)
         back[i] = (int64_t)i - 300;
     back[5] = 1; /* wraps, like the sums in memory */
-    par_wire_combine(PAR_SUM_I64, message, 777, back);
+    par_wire_accumulate(PAR_SUM_I64, message, 777, back);
     for (size_t i = 0; i < 777; i++)
         assert_true(back[i] == (i == 5 ? INT64_MIN : values[i] + (int64_t)i - 300));
 }
@@ -88,14 +88,14 @@ static void bits_are_united(void **state)
     static uint32_t bits[MOST], united[MOST];
     for (size_t i = 0; i < 600; i++)
         bits[i] = i < 256 ? 0 : (uint32_t)i * 2654435761u;
-    size_t bytes = par_wire_put(PAR_WIRE_BF16, PAR_OR_U32, bits, 600, message); /* exact on any wire */
+    size_t bytes = par_wire_encode(PAR_WIRE_BF16, PAR_OR_U32, bits, 600, message); /* exact on any wire */
     assert_int_equal(bytes, 8 + (600 - 256) * 4);
     for (size_t i = 0; i < 600; i++)
         united[i] = 0x80000001u;
-    par_wire_combine(PAR_OR_U32, message, 600, united);
+    par_wire_accumulate(PAR_OR_U32, message, 600, united);
     for (size_t i = 0; i < 600; i++)
         assert_int_equal(united[i], bits[i] | 0x80000001u);
-    par_wire_take(PAR_OR_U32, message, 600, united);
+    par_wire_decode(PAR_OR_U32, message, 600, united);
     assert_memory_equal(united, bits, 600 * sizeof *bits);
 }
 

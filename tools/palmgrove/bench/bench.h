@@ -19,7 +19,7 @@
 #include "tools/palmgrove/bench/bench_spread.h"
 #include "worker/model/arena.h"
 #include "worker/model/numerics.h"
-#include "worker/par/par.h"
+#include "worker/par/world.h"
 #include "worker/team/team.h"
 
 /* --- the rank that measures --- */

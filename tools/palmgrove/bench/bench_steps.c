@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "worker/trace/trace.h"
+#include "worker/par/channels.h"
 
 struct bench_steps {
     par_grid *grid;

@@ -1,6 +1,6 @@
-/* columns.c - columns of a matrix to tensor rank 0: its neighbours' through shared memory, other nodes' by messages,
- * row by row straight into their place. */
-#include "worker/par/grid_impl.h"
+/* gather_columns.c - columns of a matrix to tensor rank 0: its neighbours' through shared memory, other nodes' by
+ * messages, row by row straight into their place. */
+#include "worker/par/grid_int.h"
 
 #include <string.h>
 
@@ -16,15 +16,15 @@ static size_t column_begin(const uint32_t *columns, uint32_t tp_rank)
 static void gather_node(par_grid *grid, const uint32_t *columns, const float *piece, float *row)
 {
     const par_nodes *nodes = &grid->nodes;
-    par_shared_collect collect = {.mine = piece, .mine_bytes = columns[grid->place.tp_rank] * sizeof *piece};
+    par_intra_node_gather gather = {.mine = piece, .mine_bytes = columns[grid->place.tp_rank] * sizeof *piece};
     for (int i = 0; i < nodes->local_size; i++) {
         size_t bytes = columns[nodes->tp_ranks[i]] * sizeof *piece;
-        collect.most_bytes = bytes > collect.most_bytes ? bytes : collect.most_bytes;
+        gather.most_bytes = bytes > gather.most_bytes ? bytes : gather.most_bytes;
     }
-    while (par_shared_collect_next(nodes->shared, &grid->waiter, &collect)) {
+    while (par_intra_node_gather_next(nodes->intra, &grid->waiter, &gather)) {
         for (int i = 1; i < nodes->local_size && grid->place.tp_rank == 0; i++)
-            par_shared_collect_read(nodes->shared, &collect, i, row + column_begin(columns, nodes->tp_ranks[i]),
-                                    columns[nodes->tp_ranks[i]] * sizeof *row);
+            par_intra_node_gather_read(nodes->intra, &gather, i, row + column_begin(columns, nodes->tp_ranks[i]),
+                                       columns[nodes->tp_ranks[i]] * sizeof *row);
     }
 }
 
@@ -60,7 +60,7 @@ static void gather_row(par_grid *grid, const uint32_t *columns, const float *pie
                  "MPI_Isend");
     if (grid->place.tp_rank == 0 && width > 0)
         memcpy(row, piece, width * sizeof *row);
-    if (grid->nodes.tp_ranks[0] == 0 && grid->nodes.shared != NULL)
+    if (grid->nodes.tp_ranks[0] == 0 && grid->nodes.intra != NULL)
         gather_node(grid, columns, piece, row);
     par_wait_transfer(&grid->waiter, grid->column_requests, n_requests);
 }

@@ -1,4 +1,4 @@
-#include "worker/par/shared.h"
+#include "worker/par/intra_node_int.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -8,11 +8,11 @@
 
 #include "proto/base/log.h"
 
-#define LINE        64u
-#define SLOT_BYTES  ((size_t)256 << 10) /* of a rank, all lanes together: two of them stay in a core's cache */
-#define LANES_MAX   16u
-#define LANE_LEAST  ((size_t)16 << 10) /* vectors of fewer bytes a lane are not worth another one */
-#define DIRECT_MOST ((size_t)16 << 10) /* pieces up to this are added up by everybody */
+#define LINE             64u
+#define SLOT_BYTES       ((size_t)256 << 10) /* of a rank, all lanes together: two of them stay in a core's cache */
+#define LANES_MAX        16u
+#define LANE_BYTES_MIN   ((size_t)16 << 10) /* vectors of fewer bytes a lane are not worth another one */
+#define DIRECT_BYTES_MAX ((size_t)16 << 10) /* pieces up to this are added up by everybody */
 
 /* One rank's progress in one lane: numbers of pieces, and which rank's team is how large. */
 typedef struct progress {
@@ -21,16 +21,16 @@ typedef struct progress {
 } progress;
 
 /* A rank's part of the window. */
-typedef struct part {
+typedef struct segment {
     _Alignas(LINE) atomic_uint team_size; /* 0: not told yet */
     progress lanes[LANES_MAX];
     _Alignas(LINE) unsigned char slots[2][SLOT_BYTES];
-} part;
+} segment;
 
-struct par_shared {
+struct par_intra_node {
     MPI_Win window;
     int rank, size;
-    part **parts;               /* [size] */
+    segment **segments;         /* [size] */
     uint32_t n_lanes;           /* 0: not agreed yet */
     uint64_t pieces[LANES_MAX]; /* so far; like the spins each used by its lane's member only */
     par_spin spins[LANES_MAX];
@@ -45,16 +45,16 @@ static bool has_room(size_t bytes)
     return statvfs("/dev/shm", &room) != 0 || (uint64_t)room.f_bavail * room.f_frsize / 2 > bytes;
 }
 
-static part *aligned_part(char *base)
+static segment *aligned_segment(char *base)
 {
-    return (part *)(void *)(base + (LINE - (uintptr_t)base % LINE) % LINE);
+    return (segment *)(void *)(base + (LINE - (uintptr_t)base % LINE) % LINE);
 }
 
 /* Open MPI's window does not begin on a cache line. */
-static bool map_parts(par_shared *s, MPI_Comm comm)
+static bool map_segments(par_intra_node *s, MPI_Comm comm)
 {
     char *mine;
-    if (MPI_Win_allocate_shared((MPI_Aint)(sizeof(part) + LINE), 1, MPI_INFO_NULL, comm, &mine, &s->window) !=
+    if (MPI_Win_allocate_shared((MPI_Aint)(sizeof(segment) + LINE), 1, MPI_INFO_NULL, comm, &mine, &s->window) !=
         MPI_SUCCESS)
         return false;
     for (int r = 0; r < s->size; r++) {
@@ -62,9 +62,9 @@ static bool map_parts(par_shared *s, MPI_Comm comm)
         int unit;
         char *base;
         par_must(MPI_Win_shared_query(s->window, r, &bytes, &unit, &base), "MPI_Win_shared_query");
-        s->parts[r] = aligned_part(base);
+        s->segments[r] = aligned_segment(base);
     }
-    memset(s->parts[s->rank], 0, sizeof(part));
+    memset(s->segments[s->rank], 0, sizeof(segment));
     par_must(MPI_Barrier(comm), "MPI_Barrier");
     return true;
 }
@@ -76,66 +76,66 @@ static bool all_agree(MPI_Comm comm, bool mine)
     return all != 0;
 }
 
-par_shared *par_shared_create(MPI_Comm comm)
+par_intra_node *par_intra_node_create(MPI_Comm comm)
 {
     int size, rank;
     par_must(MPI_Comm_size(comm, &size), "MPI_Comm_size");
     par_must(MPI_Comm_rank(comm, &rank), "MPI_Comm_rank");
     if (size < 2)
         return NULL;
-    par_shared *s = calloc(1, sizeof *s);
-    part **parts = calloc((size_t)size, sizeof *parts);
-    bool ready = s != NULL && parts != NULL && has_room((size_t)size * sizeof(part));
+    par_intra_node *s = calloc(1, sizeof *s);
+    segment **segments = calloc((size_t)size, sizeof *segments);
+    bool ready = s != NULL && segments != NULL && has_room((size_t)size * sizeof(segment));
     if (all_agree(comm, ready)) {
-        *s = (par_shared){.rank = rank, .size = size, .parts = parts};
+        *s = (par_intra_node){.rank = rank, .size = size, .segments = segments};
         for (uint32_t lane = 0; lane < LANES_MAX; lane++)
             s->spins[lane] = (par_spin){.turns = PAR_SPIN_MEMORY, .most = PAR_SPIN_MEMORY};
-        if (all_agree(comm, map_parts(s, comm)))
+        if (all_agree(comm, map_segments(s, comm)))
             return s;
     }
     if (rank == 0)
         base_log_info("no shared memory for the sums of %d ranks of this node (see /dev/shm): they use messages", size);
-    free(parts);
+    free(segments);
     free(s);
     return NULL;
 }
 
-void par_shared_destroy(par_shared **shared)
+void par_intra_node_destroy(par_intra_node **intra)
 {
-    if (*shared == NULL)
+    if (*intra == NULL)
         return;
-    par_must(MPI_Win_free(&(*shared)->window), "MPI_Win_free");
-    free((*shared)->parts);
-    free(*shared);
-    *shared = NULL;
+    par_must(MPI_Win_free(&(*intra)->window), "MPI_Win_free");
+    free((*intra)->segments);
+    free(*intra);
+    *intra = NULL;
 }
 
 /* --- waiting --- */
 
-typedef struct awaited {
-    par_shared *s;
+typedef struct lane_piece {
+    par_intra_node *s;
     uint32_t lane;
     uint64_t piece;
     bool is_done; /* `done`, not `ready` */
-} awaited;
+} lane_piece;
 
 /* Has every rank come so far? */
-static bool has_come(void *context)
+static bool have_all_arrived(void *context)
 {
-    const awaited *a = context;
+    const lane_piece *a = context;
     for (int r = 0; r < a->s->size; r++) {
-        progress *p = &a->s->parts[r]->lanes[a->lane];
+        progress *p = &a->s->segments[r]->lanes[a->lane];
         if (atomic_load_explicit(a->is_done ? &p->done : &p->ready, memory_order_acquire) < a->piece)
             return false;
     }
     return true;
 }
 
-static void wait_for_all(awaited a, const par_waiter *waiter)
+static void wait_for_all(lane_piece a, const par_waiter *waiter)
 {
     par_waiter mine = *waiter;
     mine.spin = &a.s->spins[a.lane];
-    par_wait_until(&mine, has_come, &a, PAR_TRANSFER_US);
+    par_wait_until(&mine, have_all_arrived, &a, PAR_TRANSFER_US);
 }
 
 /* --- combining --- */
@@ -147,49 +147,49 @@ size_t par_share_begin(size_t bytes, int r, int size)
 }
 
 /* Bytes of a slot that belong to one lane. */
-static size_t lane_bytes(const par_shared *s)
+static size_t lane_bytes(const par_intra_node *s)
 {
     return SLOT_BYTES / s->n_lanes / LINE * LINE;
 }
 
-static unsigned char *slot_of(const par_shared *s, int r, const awaited *at)
+static unsigned char *slot_of(const par_intra_node *s, int r, const lane_piece *at)
 {
-    return s->parts[r]->slots[at->piece % 2] +
-           (at->lane > 0 ? at->lane * lane_bytes(s) : 0); /* collecting may come before lanes */
+    return s->segments[r]->slots[at->piece % 2] +
+           (at->lane > 0 ? at->lane * lane_bytes(s) : 0); /* gathering may come before lanes */
 }
 
 /* The next piece of a lane; its slot is this rank's to fill. */
-static awaited next_piece(par_shared *s, uint32_t lane)
+static lane_piece next_piece(par_intra_node *s, uint32_t lane)
 {
-    return (awaited){.s = s, .lane = lane, .piece = ++s->pieces[lane]};
+    return (lane_piece){.s = s, .lane = lane, .piece = ++s->pieces[lane]};
 }
 
 /* The slot is full: wait until everybody's is. */
-static void raise_ready(const awaited *at, const par_waiter *waiter)
+static void wait_ready(const lane_piece *at, const par_waiter *waiter)
 {
-    par_shared *s = at->s;
-    atomic_store_explicit(&s->parts[s->rank]->lanes[at->lane].ready, at->piece, memory_order_release);
+    par_intra_node *s = at->s;
+    atomic_store_explicit(&s->segments[s->rank]->lanes[at->lane].ready, at->piece, memory_order_release);
     wait_for_all(*at, waiter);
 }
 
 /* Put this rank's bytes where all can read them, and wait until everybody has done so. */
-static awaited show(par_shared *s, uint32_t lane, const par_waiter *waiter, const void *mine, size_t bytes)
+static lane_piece publish(par_intra_node *s, uint32_t lane, const par_waiter *waiter, const void *mine, size_t bytes)
 {
-    awaited at = next_piece(s, lane);
+    lane_piece at = next_piece(s, lane);
     if (bytes > 0)
         memcpy(slot_of(s, s->rank, &at), mine, bytes);
-    raise_ready(&at, waiter);
+    wait_ready(&at, waiter);
     return at;
 }
 
-static void combine_shares(par_shared *s, awaited at, const par_waiter *waiter, par_combine how, unsigned char *values,
-                           size_t bytes)
+static void reduce_scatter_all_gather(par_intra_node *s, lane_piece at, const par_waiter *waiter, par_reduce_op op,
+                                      unsigned char *values, size_t bytes)
 {
     size_t begin = par_share_begin(bytes, s->rank, s->size), end = par_share_begin(bytes, s->rank + 1, s->size);
     for (int i = 1; i < s->size; i++)
-        par_combine_into(how, slot_of(s, s->rank, &at) + begin, slot_of(s, (s->rank + i) % s->size, &at) + begin,
-                         end - begin);
-    atomic_store_explicit(&s->parts[s->rank]->lanes[at.lane].done, at.piece, memory_order_release);
+        par_reduce_into(op, slot_of(s, s->rank, &at) + begin, slot_of(s, (s->rank + i) % s->size, &at) + begin,
+                        end - begin);
+    atomic_store_explicit(&s->segments[s->rank]->lanes[at.lane].done, at.piece, memory_order_release);
     at.is_done = true;
     wait_for_all(at, waiter);
     for (int r = 0; r < s->size; r++) {
@@ -198,46 +198,46 @@ static void combine_shares(par_shared *s, awaited at, const par_waiter *waiter, 
     }
 }
 
-static void combine_piece(par_shared *s, uint32_t lane, const par_waiter *waiter, par_combine how,
-                          unsigned char *values, size_t bytes)
+static void allreduce_piece(par_intra_node *s, uint32_t lane, const par_waiter *waiter, par_reduce_op op,
+                            unsigned char *values, size_t bytes)
 {
-    awaited at = show(s, lane, waiter, values, bytes);
-    if (s->size > 2 && bytes > DIRECT_MOST) {
-        combine_shares(s, at, waiter, how, values, bytes);
+    lane_piece at = publish(s, lane, waiter, values, bytes);
+    if (s->size > 2 && bytes > DIRECT_BYTES_MAX) {
+        reduce_scatter_all_gather(s, at, waiter, op, values, bytes);
         return;
     }
     for (int i = 1; i < s->size; i++)
-        par_combine_into(how, values, slot_of(s, (s->rank + i) % s->size, &at), bytes);
+        par_reduce_into(op, values, slot_of(s, (s->rank + i) % s->size, &at), bytes);
 }
 
 /* --- lanes --- */
 
 /* Has every rank told how large its team is? */
-static bool all_have_told(void *context)
+static bool all_team_sizes_known(void *context)
 {
-    const par_shared *s = context;
+    const par_intra_node *s = context;
     for (int r = 0; r < s->size; r++)
-        if (atomic_load_explicit(&s->parts[r]->team_size, memory_order_acquire) == 0)
+        if (atomic_load_explicit(&s->segments[r]->team_size, memory_order_acquire) == 0)
             return false;
     return true;
 }
 
 /* As many lanes as the smallest team has members, but a slot of each holds a cache line for every rank; found out in
  * the first call, by member 0. */
-static void agree_on_lanes(par_shared *s, const team_member *me, const par_waiter *waiter)
+static void agree_on_lanes(par_intra_node *s, const team_member *me, const par_waiter *waiter)
 {
-    atomic_store_explicit(&s->parts[s->rank]->team_size, me->count, memory_order_release);
-    par_wait_until(waiter, all_have_told, s, PAR_TRANSFER_US);
+    atomic_store_explicit(&s->segments[s->rank]->team_size, me->count, memory_order_release);
+    par_wait_until(waiter, all_team_sizes_known, s, PAR_TRANSFER_US);
     uint32_t least = (uint32_t)(SLOT_BYTES / LINE / (size_t)s->size);
     least = least == 0 ? 1 : least < LANES_MAX ? least : LANES_MAX;
     for (int r = 0; r < s->size; r++) {
-        uint32_t size = atomic_load_explicit(&s->parts[r]->team_size, memory_order_relaxed);
+        uint32_t size = atomic_load_explicit(&s->segments[r]->team_size, memory_order_relaxed);
         least = size < least ? size : least;
     }
     s->n_lanes = least;
 }
 
-void par_shared_begin(par_shared *s, const team_member *me, const par_waiter *waiter)
+void par_intra_node_begin(par_intra_node *s, const team_member *me, const par_waiter *waiter)
 {
     if (me->index != 0)
         return;
@@ -247,9 +247,9 @@ void par_shared_begin(par_shared *s, const team_member *me, const par_waiter *wa
         par_must(MPI_ERR_OTHER, "a sum by a smaller team than the first one");
 }
 
-static size_t lanes_for(const par_shared *s, size_t bytes)
+static size_t lanes_for(const par_intra_node *s, size_t bytes)
 {
-    size_t n = (bytes + LANE_LEAST - 1) / LANE_LEAST;
+    size_t n = (bytes + LANE_BYTES_MIN - 1) / LANE_BYTES_MIN;
     return n < s->n_lanes ? n : s->n_lanes;
 }
 
@@ -259,8 +259,8 @@ static par_waiter waiter_of(const team_member *me, const par_waiter *waiter)
     return me->index == 0 ? *waiter : (par_waiter){.crowded = waiter->crowded};
 }
 
-void par_shared_combine(par_shared *s, const team_member *me, const par_waiter *waiter, par_combine how, void *values,
-                        size_t bytes)
+void par_intra_node_allreduce(par_intra_node *s, const team_member *me, const par_waiter *waiter, par_reduce_op op,
+                              void *values, size_t bytes)
 {
     size_t n_lanes = lanes_for(s, bytes), piece = lane_bytes(s);
     if (me->index >= n_lanes)
@@ -268,7 +268,7 @@ void par_shared_combine(par_shared *s, const team_member *me, const par_waiter *
     const par_waiter mine = waiter_of(me, waiter);
     size_t end = par_share_begin(bytes, (int)me->index + 1, (int)n_lanes);
     for (size_t at = par_share_begin(bytes, (int)me->index, (int)n_lanes); at < end; at += piece)
-        combine_piece(s, me->index, &mine, how, (unsigned char *)values + at, end - at < piece ? end - at : piece);
+        allreduce_piece(s, me->index, &mine, op, (unsigned char *)values + at, end - at < piece ? end - at : piece);
 }
 
 /* --- what some have, for all --- */
@@ -324,12 +324,13 @@ static size_t longest_part(const owned *all, const lane_cut *cut)
     return longest;
 }
 
-static void spread_piece(par_shared *s, const owned *all, const lane_cut *cut, const par_waiter *waiter, size_t done)
+static void all_gather_piece(par_intra_node *s, const owned *all, const lane_cut *cut, const par_waiter *waiter,
+                             size_t done)
 {
     par_share own = {NULL, 0};
     if (s->rank < all->n_owners)
         own = lane_part(share_of(all, s->rank), cut, done);
-    awaited at = show(s, (uint32_t)cut->lane, waiter, own.begin, own.bytes);
+    lane_piece at = publish(s, (uint32_t)cut->lane, waiter, own.begin, own.bytes);
     for (int r = 0; r < all->n_owners; r++) {
         par_share theirs = lane_part(share_of(all, r), cut, done);
         if (r != s->rank && theirs.bytes > 0)
@@ -337,7 +338,7 @@ static void spread_piece(par_shared *s, const owned *all, const lane_cut *cut, c
     }
 }
 
-static void spread(par_shared *s, const team_member *me, const par_waiter *waiter, const owned *all)
+static void all_gather(par_intra_node *s, const team_member *me, const par_waiter *waiter, const owned *all)
 {
     const lane_cut cut = {(int)me->index, (int)lanes_for(s, bytes_of_all(all)), lane_bytes(s)};
     if (cut.lane >= cut.n_lanes)
@@ -345,44 +346,44 @@ static void spread(par_shared *s, const team_member *me, const par_waiter *waite
     const par_waiter mine = waiter_of(me, waiter);
     size_t longest = longest_part(all, &cut);
     for (size_t done = 0; done < longest; done += cut.most)
-        spread_piece(s, all, &cut, &mine, done);
+        all_gather_piece(s, all, &cut, &mine, done);
 }
 
-void par_shared_spread(par_shared *s, const team_member *me, const par_waiter *waiter, int n_owners, void *values,
-                       size_t bytes)
+void par_intra_node_all_gather(par_intra_node *s, const team_member *me, const par_waiter *waiter, int n_owners,
+                               void *values, size_t bytes)
 {
-    spread(s, me, waiter, &(owned){.n_owners = n_owners, .values = values, .bytes = bytes});
+    all_gather(s, me, waiter, &(owned){.n_owners = n_owners, .values = values, .bytes = bytes});
 }
 
-void par_shared_spread_rows(par_shared *s, const team_member *me, const par_waiter *waiter, int n_owners,
-                            const par_shares *shares)
+void par_intra_node_all_gather_rows(par_intra_node *s, const team_member *me, const par_waiter *waiter, int n_owners,
+                                    const par_shares *shares)
 {
-    spread(s, me, waiter, &(owned){.n_owners = n_owners, .rows = shares});
+    all_gather(s, me, waiter, &(owned){.n_owners = n_owners, .rows = shares});
 }
 
 /* --- what all have a part of, for its owner --- */
 
 /* A slot is cut into a part for each owner. */
-static void scatter_piece(par_shared *s, const owned *all, const lane_cut *cut, const par_waiter *waiter,
-                          par_combine how, size_t done)
+static void reduce_scatter_piece(par_intra_node *s, const owned *all, const lane_cut *cut, const par_waiter *waiter,
+                                 par_reduce_op op, size_t done)
 {
-    awaited at = next_piece(s, (uint32_t)cut->lane);
+    lane_piece at = next_piece(s, (uint32_t)cut->lane);
     for (int r = 0; r < all->n_owners; r++) {
         par_share theirs = lane_part(share_of(all, r), cut, done);
         if (r != s->rank && theirs.bytes > 0)
             memcpy(slot_of(s, s->rank, &at) + (size_t)r * cut->most, theirs.begin, theirs.bytes);
     }
-    raise_ready(&at, waiter);
+    wait_ready(&at, waiter);
     if (s->rank >= all->n_owners)
         return;
     par_share own = lane_part(share_of(all, s->rank), cut, done);
     for (int i = 1; i < s->size; i++)
-        par_combine_into(how, own.begin, slot_of(s, (s->rank + i) % s->size, &at) + (size_t)s->rank * cut->most,
-                         own.bytes);
+        par_reduce_into(op, own.begin, slot_of(s, (s->rank + i) % s->size, &at) + (size_t)s->rank * cut->most,
+                        own.bytes);
 }
 
-void par_shared_scatter_rows(par_shared *s, const team_member *me, const par_waiter *waiter, int n_owners,
-                             par_combine how, const par_shares *shares)
+void par_intra_node_reduce_scatter_rows(par_intra_node *s, const team_member *me, const par_waiter *waiter,
+                                        int n_owners, par_reduce_op op, const par_shares *shares)
 {
     const owned all = {.n_owners = n_owners, .rows = shares};
     const lane_cut cut = {(int)me->index, (int)lanes_for(s, bytes_of_all(&all)),
@@ -392,32 +393,34 @@ void par_shared_scatter_rows(par_shared *s, const team_member *me, const par_wai
     const par_waiter mine = waiter_of(me, waiter);
     size_t longest = longest_part(&all, &cut);
     for (size_t done = 0; done < longest; done += cut.most)
-        scatter_piece(s, &all, &cut, &mine, how, done);
+        reduce_scatter_piece(s, &all, &cut, &mine, op, done);
 }
 
-/* --- collecting --- */
+/* --- gathering --- */
 
 /* Lane 0's part of the slots, or, before the lanes are agreed on, the least that can become of it. */
-static size_t collect_bytes(const par_shared *s)
+static size_t gather_piece_bytes(const par_intra_node *s)
 {
     return s->n_lanes > 0 ? lane_bytes(s) : SLOT_BYTES / LANES_MAX;
 }
 
-bool par_shared_collect_next(par_shared *s, const par_waiter *waiter, par_shared_collect *c)
+bool par_intra_node_gather_next(par_intra_node *s, const par_waiter *waiter, par_intra_node_gather *c)
 {
     c->at += c->piece_bytes;
     if (c->at >= c->most_bytes)
         return false;
-    size_t most = collect_bytes(s), left = c->mine_bytes > c->at ? c->mine_bytes - c->at : 0;
+    size_t most = gather_piece_bytes(s), left = c->mine_bytes > c->at ? c->mine_bytes - c->at : 0;
     c->piece_bytes = most;
-    awaited at = show(s, 0, waiter, (const unsigned char *)c->mine + (left > 0 ? c->at : 0), left < most ? left : most);
+    lane_piece at =
+        publish(s, 0, waiter, (const unsigned char *)c->mine + (left > 0 ? c->at : 0), left < most ? left : most);
     c->piece = at.piece;
     return true;
 }
 
-void par_shared_collect_read(const par_shared *s, const par_shared_collect *c, int r, void *into, size_t bytes)
+void par_intra_node_gather_read(const par_intra_node *s, const par_intra_node_gather *c, int r, void *into,
+                                size_t bytes)
 {
-    const awaited at = {.lane = 0, .piece = c->piece};
+    const lane_piece at = {.lane = 0, .piece = c->piece};
     if (c->at < bytes)
         memcpy((unsigned char *)into + c->at, slot_of(s, r, &at),
                bytes - c->at < c->piece_bytes ? bytes - c->at : c->piece_bytes);

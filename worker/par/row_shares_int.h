@@ -1,11 +1,12 @@
-/* rows.h - rows of a matrix divided among the ranks of a tensor group: who owns which, and where that lies in memory.
+/* row_shares_int.h - rows of a matrix divided among the ranks of a tensor group: who owns which, and where that lies in
+ * memory.
  *
- * Every node serves R rails (nodes.h), so a group over N nodes has N x R owners, each of a share of neighbouring rows;
- * shares differ by one row at most. Owner q = j x N + m is the m-th rank of rail j: the shares of one rail lie beside
- * each other, so a node divides rows among its rails first, and a rail among its nodes.  Ranks of a node behind the
- * first R own nothing. */
-#ifndef PALMGROVE_PAR_ROWS_H
-#define PALMGROVE_PAR_ROWS_H
+ * Every node serves R rails (nodes_int.h), so a group over N nodes has N x R owners, each of a share of neighbouring
+ * rows; shares differ by one row at most. Owner q = j x N + m is the m-th rank of rail j: the shares of one rail lie
+ * beside each other, so a node divides rows among its rails first, and a rail among its nodes.  Ranks of a node behind
+ * the first R own nothing. */
+#ifndef PALMGROVE_PAR_ROW_SHARES_INT_H
+#define PALMGROVE_PAR_ROW_SHARES_INT_H
 
 #include <stddef.h>
 

@@ -1,8 +1,8 @@
-#include "worker/par/elements.h"
+#include "worker/par/reduce_op_int.h"
 
-void par_combine_into(par_combine how, void *into, const void *from, size_t bytes)
+void par_reduce_into(par_reduce_op op, void *into, const void *from, size_t bytes)
 {
-    if (how == PAR_SUM_I64) {
+    if (op == PAR_SUM_I64) {
         uint64_t *sums = into;
         const uint64_t *values = from;
         for (size_t i = 0; i < bytes / sizeof *sums; i++)

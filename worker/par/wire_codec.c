@@ -1,4 +1,4 @@
-#include "worker/par/wire.h"
+#include "worker/par/wire_codec_int.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -26,9 +26,9 @@ static size_t block_bytes(unsigned width, size_t n)
     return width > 4 && width < 8 ? padded(4 * n) + padded((width - 4) * n) : padded(width * n);
 }
 
-size_t par_wire_most(par_combine how, size_t n)
+size_t par_wire_bytes_max(par_reduce_op op, size_t n)
 {
-    return header_bytes(n) + padded(n * par_combine_element(how));
+    return header_bytes(n) + padded(n * par_reduce_op_bytes(op));
 }
 
 /* --- writing --- */
@@ -91,13 +91,13 @@ static void put_sums(unsigned width, const int64_t *values, size_t n, unsigned c
             ((uint16_t *)high)[i] = (uint16_t)((uint64_t)values[i] >> 32);
 }
 
-size_t par_wire_put(par_wire wire, par_combine how, const void *values, size_t n, unsigned char *out)
+size_t par_wire_encode(par_wire wire, par_reduce_op op, const void *values, size_t n, unsigned char *out)
 {
     size_t used = header_bytes(n);
     for (size_t at = 0, block = 0; at < n; at += BLOCK, block++) {
         size_t count = n - at < BLOCK ? n - at : BLOCK;
         unsigned width;
-        if (how == PAR_OR_U32) {
+        if (op == PAR_OR_U32) {
             const uint32_t *bits = (const uint32_t *)values + at;
             width = bits_width(bits, count);
             if (width != 0)
@@ -147,15 +147,15 @@ static void add_sums(unsigned width, const unsigned char *in, size_t n, uint64_t
             sums[i] += low[i] + ((uint64_t)(int64_t)((const int16_t *)high)[i] << 32);
         return;
     default:
-        par_combine_into(PAR_SUM_I64, sums, in, n * sizeof *sums);
+        par_reduce_into(PAR_SUM_I64, sums, in, n * sizeof *sums);
         return;
     }
 }
 
 /* One message into `values`, which are cleared block by block first when it shall replace them. */
-static void read_message(par_combine how, bool replace, const unsigned char *message, size_t n, unsigned char *values)
+static void read_message(par_reduce_op op, bool replace, const unsigned char *message, size_t n, unsigned char *values)
 {
-    size_t element = par_combine_element(how);
+    size_t element = par_reduce_op_bytes(op);
     const unsigned char *in = message + header_bytes(n);
     for (size_t at = 0, block = 0; at < n; at += BLOCK, block++) {
         size_t count = n - at < BLOCK ? n - at : BLOCK;
@@ -163,20 +163,20 @@ static void read_message(par_combine how, bool replace, const unsigned char *mes
         unsigned char *into = values + at * element;
         if (replace)
             memset(into, 0, count * element);
-        if (width != 0 && how == PAR_OR_U32)
-            par_combine_into(how, into, in, count * element);
+        if (width != 0 && op == PAR_OR_U32)
+            par_reduce_into(op, into, in, count * element);
         else if (width != 0)
             add_sums(width, in, count, (uint64_t *)(void *)into);
         in += block_bytes(width, count);
     }
 }
 
-void par_wire_combine(par_combine how, const unsigned char *message, size_t n, void *values)
+void par_wire_accumulate(par_reduce_op op, const unsigned char *message, size_t n, void *values)
 {
-    read_message(how, false, message, n, values);
+    read_message(op, false, message, n, values);
 }
 
-void par_wire_take(par_combine how, const unsigned char *message, size_t n, void *values)
+void par_wire_decode(par_reduce_op op, const unsigned char *message, size_t n, void *values)
 {
-    read_message(how, true, message, n, values);
+    read_message(op, true, message, n, values);
 }

@@ -1,5 +1,5 @@
-/* measure.c - what a sum over the tensor group costs here, beside MPI's own. */
-#include "worker/par/grid_impl.h"
+/* measure_allreduce.c - what a sum over the tensor group costs here, beside MPI's own. */
+#include "worker/par/grid_int.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +39,7 @@ static void sum_own(void *context, team_member *me)
     const measured *m = context;
     for (uint32_t i = 0; i < m->batch; i++) {
         renew(m);
-        par_sum_i64(m->grid, me, m->values, m->n);
+        par_allreduce_sum_i64(m->grid, me, m->values, m->n);
     }
 }
 
@@ -91,8 +91,8 @@ static void measure_once(measured *m, team *t, double *own_us, double *mpi_us)
     *mpi_us = time_batch(m, t, sum_mpi) - copy_us;
 }
 
-base_status par_measure_sum(par_grid *grid, size_t bytes, uint32_t repeats, double *own_us, double *mpi_us,
-                            base_error *error)
+base_status par_measure_allreduce(par_grid *grid, size_t bytes, uint32_t repeats, double *own_us, double *mpi_us,
+                                  base_error *error)
 {
     size_t n = bytes / sizeof(int64_t);
     uint32_t batch = bytes < BATCH_BYTES / BATCH_MOST ? BATCH_MOST : (uint32_t)(BATCH_BYTES / bytes + 1);

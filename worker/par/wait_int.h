@@ -1,4 +1,4 @@
-/* wait.h - how a rank waits: the one loop behind every par_* function that waits.
+/* wait_int.h - how a rank waits: the one loop behind every par_* function that waits.
  *
  * Blocking MPI calls spin inside the library: an idle cluster would burn every core, and with more ranks than cores the
  * waiting ranks would starve the working one (seen: an 8 KiB reduction of 4 ranks on 2 cores goes from 50 us to 19 ms).
@@ -14,8 +14,8 @@
  * would make it ten times slower.  Once a transfer has begun (or, in a tensor group, where the partners do the same
  * work, may begin at any time) a rank stays awake for 50 ms. The service function runs every few turns after the spin
  * phase; it only starts and tests, never waits. */
-#ifndef PALMGROVE_PAR_WAIT_H
-#define PALMGROVE_PAR_WAIT_H
+#ifndef PALMGROVE_PAR_WAIT_INT_H
+#define PALMGROVE_PAR_WAIT_INT_H
 
 #include <mpi.h>
 #include <stdbool.h>
@@ -42,9 +42,9 @@ typedef struct par_spin {
 #define PAR_SPIN_MEMORY   20000u /* where it reads a few cache lines */
 
 typedef struct par_waiter {
-    bool crowded;                   /* more ranks than cores on this machine: never spin */
-    par_spin *spin;                 /* NULL: never spin */
-    void (*service)(void *context); /* may be NULL */
+    bool crowded;                    /* more ranks than cores on this machine: never spin */
+    par_spin *spin;                  /* NULL: never spin */
+    void (*progress)(void *context); /* may be NULL */
     void *context;
 } par_waiter;
 
