@@ -36,9 +36,9 @@ typedef struct bench {
     float *y; /* [MAX_ROWS][widest n] */
     int64_t *acc;
     int64_t overflow[MAX_ROWS];
-    kern_codes codes; /* of x, for int8 and int4 */
-    char *scratch;    /* [n_threads][kern_scratch_bytes] */
-    float *attention; /* [n_threads][attention_floats] */
+    kern_activations quantised; /* of x, for int8 and int4 */
+    char *scratch;              /* [n_threads][kern_scratch_bytes] */
+    float *attention;           /* [n_threads][attention_floats] */
     /* what is running */
     pack_matrix matrix;
     uint32_t rows;
@@ -102,9 +102,9 @@ static kern_rows rows_of(const bench *b)
     return (kern_rows){.x = b->x,
                        .ldx = MATRIX_K,
                        .m = b->rows,
-                       .codes = &b->codes,
+                       .quantised = &b->quantised,
                        .scratch = b->scratch,
-                       .scratch_stride = kern_scratch_bytes(b->codes.n_groups)};
+                       .scratch_stride = kern_scratch_bytes(b->quantised.n_groups)};
 }
 
 static void run_linear(void *context, team_member *me)
@@ -155,7 +155,7 @@ static size_t output_floats(void)
 /* A thread's parts and scratch. */
 static size_t attention_floats(void)
 {
-    return KERN_ATTENTION_ROWS * kern_part_floats(HEAD_DIM) + kern_attention_scratch(HEAD_DIM);
+    return KERN_ATTENTION_ROWS * kern_partial_floats(HEAD_DIM) + kern_attention_scratch(HEAD_DIM);
 }
 
 /* One split of a tile of KERN_ATTENTION_ROWS rows, again and again, on every thread; the threads' blocks lie one behind
@@ -180,10 +180,10 @@ static void run_attention(void *context, team_member *me)
         .n_tokens = KERN_ATTENTION_ROWS,
         .n_heads = 1,
         .n_visible = visible,
-        .scratch = memory + KERN_ATTENTION_ROWS * kern_part_floats(HEAD_DIM),
+        .scratch = memory + KERN_ATTENTION_ROWS * kern_partial_floats(HEAD_DIM),
     };
     for (int repeat = 0; repeat < ATTENTIONS; repeat++)
-        kern_active()->attention_split(&call, 0, memory);
+        kern_active()->attention_partial(&call, 0, memory);
 }
 
 /* A product too small to take time: what is left is the team's meeting behind it. */
@@ -307,17 +307,17 @@ static base_status measure_messages(bench *b, plan_cluster *out, base_error *err
 /* --- the whole --- */
 
 /* Rows of x rounded to 8 bits; the unit divides by groups, so one cut serves both units. */
-static bool take_codes(bench *b)
+static bool allocate_quantised(bench *b)
 {
     size_t n = kern_n_groups(MATRIX_K, FIXED_UNIT);
-    b->codes = (kern_codes){.codes = aligned_alloc(KERN_ALIGN, MAX_ROWS * n * PACK_GROUP),
-                            .scales = malloc(MAX_ROWS * n * sizeof(float)),
-                            .offsets = malloc(MAX_ROWS * n * sizeof(int32_t)),
-                            .n_groups = n};
+    b->quantised = (kern_activations){.q = aligned_alloc(KERN_ALIGN, MAX_ROWS * n * PACK_GROUP),
+                                      .scales = malloc(MAX_ROWS * n * sizeof(float)),
+                                      .corrections = malloc(MAX_ROWS * n * sizeof(int32_t)),
+                                      .n_groups = n};
     b->scratch = aligned_alloc(KERN_ALIGN, b->n_threads * kern_scratch_bytes(n));
     b->attention = aligned_alloc(KERN_ALIGN, b->n_threads * attention_floats() * sizeof(float));
-    return b->attention != NULL && b->codes.codes != NULL && b->codes.scales != NULL && b->codes.offsets != NULL &&
-           b->scratch != NULL;
+    return b->attention != NULL && b->quantised.q != NULL && b->quantised.scales != NULL &&
+           b->quantised.corrections != NULL && b->scratch != NULL;
 }
 
 static void fill_page(void *context, team_member *me)
@@ -334,7 +334,7 @@ static base_status take_memory(bench *b, base_error *error)
     b->x = calloc((size_t)MAX_ROWS * MATRIX_K, sizeof *b->x);
     b->y = calloc(n, sizeof *b->y);
     b->acc = calloc(n > LARGE_VALUES ? n : LARGE_VALUES, sizeof *b->acc);
-    bool ok = take_codes(b) && team_create(b->n_threads, false, &b->team, error) == BASE_OK && b->x != NULL &&
+    bool ok = allocate_quantised(b) && team_create(b->n_threads, false, &b->team, error) == BASE_OK && b->x != NULL &&
               b->y != NULL && b->acc != NULL && model_arena_map(&b->arena, MATRIX_BYTES, MODEL_HUGE_AUTO);
     base_status status = ok ? BASE_OK : base_fail(error, BASE_ENOMEM, "out of memory for the measurement");
     status = par_world_agree(b->world, status, error);
@@ -343,10 +343,10 @@ static base_status take_memory(bench *b, base_error *error)
     team_run(b->team, fill_page, b);
     for (size_t i = 0; i < (size_t)MAX_ROWS * MATRIX_K; i++)
         b->x[i] = (float)(i % 17) * 1e-4f;
-    size_t groups = b->codes.n_groups;
+    size_t groups = b->quantised.n_groups;
     for (size_t r = 0; r < MAX_ROWS; r++)
-        kern_active()->quantise(b->x + r * MATRIX_K, MATRIX_K, FIXED_UNIT, b->codes.codes + r * groups * PACK_GROUP,
-                                b->codes.scales + r * groups, b->codes.offsets + r * groups);
+        kern_active()->quantise(b->x + r * MATRIX_K, MATRIX_K, FIXED_UNIT, b->quantised.q + r * groups * PACK_GROUP,
+                                b->quantised.scales + r * groups, b->quantised.corrections + r * groups);
     return BASE_OK;
 }
 
@@ -393,9 +393,9 @@ base_status plan_measure(par_world *world, uint32_t n_threads, void (*say)(const
     free(b.x);
     free(b.y);
     free(b.acc);
-    free(b.codes.codes);
-    free(b.codes.scales);
-    free(b.codes.offsets);
+    free(b.quantised.q);
+    free(b.quantised.scales);
+    free(b.quantised.corrections);
     free(b.scratch);
     free(b.attention);
     team_destroy(&b.team);

@@ -1,8 +1,8 @@
 /* kern.h - the kernels' contracts: what each computes, in which order, over which memory layout.
  *
- * Every kernel is written once (kern_body.h) over a small vector vocabulary (ref/vec_ref.h, x86/vec_*.h) and compiled
- * per instruction set.  Each output element is a fixed sequence of IEEE operations that no vector width, row count or
- * thread count changes, and every fused multiply-add is written as one, so all variants give the same bits
+ * Every kernel is written once (kern_tpl.h) over a small vector vocabulary (ref/vec_ref_tpl.h, x86/vec_*.h) and
+ * compiled per instruction set.  Each output element is a fixed sequence of IEEE operations that no vector width, row
+ * count or thread count changes, and every fused multiply-add is written as one, so all variants give the same bits
  * (tests/unit/worker/test_kern.c).
  *
  * Packed weights: sharding/pack/pack.h.  The outputs of a panel sit in vector lanes and each accumulates alone along k,
@@ -97,7 +97,7 @@ static inline size_t kern_block_bytes(pack_type type, uint32_t dh)
 
 /* Floats of a row's part or sum of parts: out [dh_padded], max, total, up to a cache line.  total is 0 where the row
  * sees nothing. */
-static inline size_t kern_part_floats(uint32_t dh)
+static inline size_t kern_partial_floats(uint32_t dh)
 {
     return kern_dh_padded(dh) + 16u;
 }
@@ -111,18 +111,18 @@ static inline size_t kern_attention_scratch(uint32_t dh)
 /* Rows of activations rounded to 8 bits, in the groups of the weights they meet: a row of k columns in units of `unit`
  * columns (pack.h) is cut into n_groups = units * ceil(unit / PACK_GROUP) groups.  Group g of row r: x is about
  * scales[r][g] * codes[r][g][i]; the codes of a short group end in zeros.  Rows lie densely, [m]. */
-typedef struct kern_codes {
-    int8_t *codes;    /* [m][n_groups][PACK_GROUP], on a cache line */
-    float *scales;    /* [m][n_groups] */
-    int32_t *offsets; /* [m][n_groups] -8 times the sum of the codes: weights are packed plus 8 (int8: plus 128), see
-                         pack.h */
+typedef struct kern_activations {
+    int8_t *q;            /* [m][n_groups][PACK_GROUP], on a cache line */
+    float *scales;        /* [m][n_groups] */
+    int32_t *corrections; /* [m][n_groups] -8 times the sum of the codes: weights are packed plus 8 (int8: plus 128),
+                         see pack.h */
     size_t n_groups;
-    uint16_t *halves; /* [m][n_halves] the row as bf16 matrices take it, see round_bf16; NULL: they take f32 */
-    size_t n_halves;
-} kern_codes;
+    uint16_t *bf16; /* [m][n_bf16] the row as bf16 matrices take it, see round_bf16; NULL: they take f32 */
+    size_t n_bf16;
+} kern_activations;
 
 /* Values of a row rounded to bf16: each unit rounded up to pairs of columns. */
-static inline size_t kern_n_halves(size_t k, size_t unit)
+static inline size_t kern_n_bf16(size_t k, size_t unit)
 {
     size_t whole = k / unit, rest = k % unit;
     return whole * (unit + unit % 2) + rest + rest % 2;
@@ -135,7 +135,7 @@ static inline size_t kern_n_groups(size_t k, size_t unit)
     return whole * ((unit + PACK_GROUP - 1) / PACK_GROUP) + (rest + PACK_GROUP - 1) / PACK_GROUP;
 }
 
-/* Bytes of working memory that a thread gives panel_codes for rows of n_groups groups, on a cache line. */
+/* Bytes of working memory that a thread gives panel_q8 for rows of n_groups groups, on a cache line. */
 static inline size_t kern_scratch_bytes(size_t n_groups)
 {
     return n_groups * PACK_GROUP * KERN_PANEL;
@@ -146,15 +146,15 @@ typedef void kern_panel(const void *panel, size_t k, const float *x, size_t ldx,
 typedef void kern_panel_fixed(const void *panel, size_t k, size_t unit, const float *x, size_t ldx, size_t m,
                               int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow);
 
-typedef void kern_panel_codes(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m,
-                              float *y, size_t ldy, size_t n_cols, void *scratch);
-typedef void kern_panel_codes_fixed(const void *panel, size_t k, size_t unit, const kern_codes *x, size_t row, size_t m,
-                                    int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch);
+typedef void kern_panel_q8(const void *panel, size_t k, size_t unit, const kern_activations *x, size_t row, size_t m,
+                           float *y, size_t ldy, size_t n_cols, void *scratch);
+typedef void kern_panel_q8_fixed(const void *panel, size_t k, size_t unit, const kern_activations *x, size_t row,
+                                 size_t m, int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch);
 
-typedef void kern_panel_rounded(const void *panel, size_t k, const uint16_t *x, size_t ldx, size_t m, float *y,
-                                size_t ldy, size_t n_cols);
-typedef void kern_panel_rounded_fixed(const void *panel, size_t k, size_t unit, const uint16_t *x, size_t ldx, size_t m,
-                                      int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow);
+typedef void kern_panel_bf16(const void *panel, size_t k, const uint16_t *x, size_t ldx, size_t m, float *y, size_t ldy,
+                             size_t n_cols);
+typedef void kern_panel_bf16_fixed(const void *panel, size_t k, size_t unit, const uint16_t *x, size_t ldx, size_t m,
+                                   int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow);
 
 typedef struct kern_table {
     const char *name;
@@ -168,17 +168,18 @@ typedef struct kern_table {
 
     /* The same with 8-bit activations: rows [row, row + m) of x; y, acc and overflow begin at the first of them.
      * PACK_INT8 and PACK_INT4 only, the others are NULL. */
-    kern_panel_codes *panel_codes[PACK_N_TYPES];
-    kern_panel_codes_fixed *panel_codes_fixed[PACK_N_TYPES];
+    kern_panel_q8 *panel_q8[PACK_N_TYPES];
+    kern_panel_q8_fixed *panel_q8_fixed[PACK_N_TYPES];
 
-    /* PACK_BF16 with rows rounded to bf16 (kern_codes.halves), ldx values apart; otherwise as panel and panel_fixed. */
-    kern_panel_rounded *panel_bf16_rounded;
-    kern_panel_rounded_fixed *panel_bf16_rounded_fixed;
+    /* PACK_BF16 with rows rounded to bf16 (kern_activations.bf16), ldx values apart; otherwise as panel and
+     * panel_fixed. */
+    kern_panel_bf16 *panel_bf16_bf16;
+    kern_panel_bf16_fixed *panel_bf16_bf16_fixed;
 
     /* One row x [k] to bf16, to nearest, ties to even, denormals to 0 of their sign.  A unit begins at an even place;
      * column i of it stands at i ^ 1, so that the first of a pair is the high half of a little-endian word.  An odd
      * unit ends in a -0. */
-    void (*round_bf16)(const float *x, size_t k, size_t unit, uint16_t *halves);
+    void (*round_bf16)(const float *x, size_t k, size_t unit, uint16_t *bf16);
 
     /* One row x [k] to codes, scales and offsets of its groups: scale = max |x| / 127, code = x * (127 / max |x|),
      * rounded, to the nearest integer, ties to even.  A group whose max is below 2^-100 has scale and codes 0.  A NaN
@@ -206,11 +207,11 @@ typedef struct kern_table {
     /* x = v * sigmoid(1.702 v); bias as above. */
     void (*gelu_quick)(float *x, const float *bias, size_t n);
 
-    /* Attention, in the order above; parts [rows][kern_part_floats].  The rows' parts of split `split`; parts joined to
-     * the sums of those before them; the answers from the sums of all. */
-    void (*attention_split)(const kern_attention *a, uint32_t split, float *parts);
-    void (*attention_join)(float *sums, const float *parts, size_t n_rows, uint32_t dh);
-    void (*attention_finish)(const kern_attention *a, const float *sums);
+    /* Attention, in the order above; parts [rows][kern_partial_floats].  The rows' parts of split `split`; parts joined
+     * to the sums of those before them; the answers from the sums of all. */
+    void (*attention_partial)(const kern_attention *a, uint32_t split, float *parts);
+    void (*attention_merge)(float *sums, const float *parts, size_t n_rows, uint32_t dh);
+    void (*attention_normalise)(const kern_attention *a, const float *sums);
 
     /* sum of exp(x - max) in 32 strided lanes, then a tree. */
     float (*sum_exp)(const float *x, size_t n, float max);

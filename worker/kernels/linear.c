@@ -2,8 +2,8 @@
 
 /* Rows one thread takes at a time: a block of them stays in the core's cache while panels stream past.  Rounded rows
  * are four times smaller, and int4 panels are unpacked once for each block. */
-#define ROW_BLOCK       64u
-#define ROW_BLOCK_CODES 128u
+#define ROW_BLOCK    64u
+#define ROW_BLOCK_Q8 128u
 
 /* The unit of work: one panel's outputs for a block of rows.  The blocks of a panel follow one another. */
 typedef struct tile {
@@ -12,19 +12,19 @@ typedef struct tile {
     size_t row, n_rows;
 } tile;
 
-static bool takes_codes(const pack_matrix *w, const kern_rows *rows)
+static bool meets_q8(const pack_matrix *w, const kern_rows *rows)
 {
-    return rows->codes != NULL && pack_type_is_quantised(w->type);
+    return rows->quantised != NULL && pack_type_is_quantised(w->type);
 }
 
-static bool takes_halves(const pack_matrix *w, const kern_rows *rows)
+static bool meets_bf16(const pack_matrix *w, const kern_rows *rows)
 {
-    return rows->codes != NULL && rows->codes->halves != NULL && w->type == PACK_BF16;
+    return rows->quantised != NULL && rows->quantised->bf16 != NULL && w->type == PACK_BF16;
 }
 
 static size_t row_block(const pack_matrix *w, const kern_rows *rows)
 {
-    return takes_codes(w, rows) ? ROW_BLOCK_CODES : ROW_BLOCK;
+    return meets_q8(w, rows) ? ROW_BLOCK_Q8 : ROW_BLOCK;
 }
 
 static size_t n_tiles(const pack_matrix *w, size_t m, size_t block)
@@ -61,12 +61,12 @@ static void multiply(const team_member *me, const kern_rows *rows, const kern_pr
     const pack_matrix *w = product->w;
     const void *panel = panel_of(w, t->panel);
     float *out = product->y + t->row * product->ldy + t->column;
-    if (takes_codes(w, rows))
-        kern->panel_codes[w->type](panel, w->k, w->unit, rows->codes, t->row, t->n_rows, out, product->ldy,
-                                   t->n_columns, scratch_of(me, rows));
-    else if (takes_halves(w, rows))
-        kern->panel_bf16_rounded(panel, w->k, rows->codes->halves + t->row * rows->codes->n_halves,
-                                 rows->codes->n_halves, t->n_rows, out, product->ldy, t->n_columns);
+    if (meets_q8(w, rows))
+        kern->panel_q8[w->type](panel, w->k, w->unit, rows->quantised, t->row, t->n_rows, out, product->ldy,
+                                t->n_columns, scratch_of(me, rows));
+    else if (meets_bf16(w, rows))
+        kern->panel_bf16_bf16(panel, w->k, rows->quantised->bf16 + t->row * rows->quantised->n_bf16,
+                              rows->quantised->n_bf16, t->n_rows, out, product->ldy, t->n_columns);
     else
         kern->panel[w->type](panel, w->k, rows->x + t->row * rows->ldx, rows->ldx, t->n_rows, out, product->ldy,
                              t->n_columns);
@@ -93,12 +93,12 @@ static void add_term(const team_member *me, const kern_term *term, const tile *t
     const kern_rows *rows = term->rows;
     const pack_matrix *w = term->w;
     const void *panel = panel_of(w, t->panel);
-    if (takes_codes(w, rows))
-        kern->panel_codes_fixed[w->type](panel, w->k, w->unit, rows->codes, t->row, t->n_rows, acc, ldacc, t->n_columns,
-                                         overflow, scratch_of(me, rows));
-    else if (takes_halves(w, rows))
-        kern->panel_bf16_rounded_fixed(panel, w->k, w->unit, rows->codes->halves + t->row * rows->codes->n_halves,
-                                       rows->codes->n_halves, t->n_rows, acc, ldacc, t->n_columns, overflow);
+    if (meets_q8(w, rows))
+        kern->panel_q8_fixed[w->type](panel, w->k, w->unit, rows->quantised, t->row, t->n_rows, acc, ldacc,
+                                      t->n_columns, overflow, scratch_of(me, rows));
+    else if (meets_bf16(w, rows))
+        kern->panel_bf16_bf16_fixed(panel, w->k, w->unit, rows->quantised->bf16 + t->row * rows->quantised->n_bf16,
+                                    rows->quantised->n_bf16, t->n_rows, acc, ldacc, t->n_columns, overflow);
     else
         kern->panel_fixed[w->type](panel, w->k, w->unit, rows->x + t->row * rows->ldx, rows->ldx, t->n_rows, acc, ldacc,
                                    t->n_columns, overflow);
@@ -108,7 +108,7 @@ static void add_term(const team_member *me, const kern_term *term, const tile *t
 void kern_linear_fixed(team_member *me, const kern_term *terms, size_t n_terms, int64_t *acc, size_t ldacc,
                        int64_t *overflow)
 {
-    size_t m = terms[0].rows->m, block = ROW_BLOCK_CODES;
+    size_t m = terms[0].rows->m, block = ROW_BLOCK_Q8;
     for (size_t i = 0; i < n_terms; i++)
         block = row_block(terms[i].w, terms[i].rows) < block ? row_block(terms[i].w, terms[i].rows) : block;
     size_t n = n_tiles(terms[0].w, m, block);

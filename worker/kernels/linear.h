@@ -17,8 +17,8 @@
 typedef struct kern_rows {
     const float *x; /* row r at x + r * ldx */
     size_t ldx, m;
-    const kern_codes *codes; /* NULL: every matrix takes x */
-    char *scratch;           /* [team size][scratch_stride], kern_scratch_bytes each; read with codes only */
+    const kern_activations *quantised; /* NULL: every matrix takes x */
+    char *scratch; /* [team size][scratch_stride], kern_scratch_bytes each; read with `quantised` only */
     size_t scratch_stride;
 } kern_rows;
 

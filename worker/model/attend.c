@@ -18,7 +18,7 @@ static size_t scratch_bytes(uint32_t dh)
 
 static size_t tile_bytes(uint32_t dh)
 {
-    return KERN_ATTENTION_ROWS * kern_part_floats(dh) * sizeof(float);
+    return KERN_ATTENTION_ROWS * kern_partial_floats(dh) * sizeof(float);
 }
 
 static size_t stride_of(uint32_t dh)
@@ -142,12 +142,12 @@ static void attend_whole(const team_member *me, const attend_work *w, const mode
     float *sums = (float *)(void *)(scratch_of(me, w) + scratch_bytes(dh));
     float *part = (float *)(void *)(scratch_of(me, w) + scratch_bytes(dh) + tile_bytes(dh));
     split_range splits = splits_of(w->batch, tile, w->windowed);
-    kern->attention_split(&call, splits.begin, sums);
+    kern->attention_partial(&call, splits.begin, sums);
     for (uint32_t split = splits.begin + 1; split < splits.end; split++) {
-        kern->attention_split(&call, split, part);
-        kern->attention_join(sums, part, tile->n_rows * tile->n_heads, dh);
+        kern->attention_partial(&call, split, part);
+        kern->attention_merge(sums, part, tile->n_rows * tile->n_heads, dh);
     }
-    kern->attention_finish(&call, sums);
+    kern->attention_normalise(&call, sums);
 }
 
 /* The cut that has task `task`. */
@@ -169,7 +169,7 @@ static uint32_t queries_of(const attend_work *w, const model_cut *cut)
 static float *part_of(const attend_work *w, const model_cut *cut, uint32_t split, uint32_t query)
 {
     size_t row = cut->first_part + (size_t)split * queries_of(w, cut) + query;
-    return w->at->parts + row * kern_part_floats(w->kv->dh);
+    return w->at->parts + row * kern_partial_floats(w->kv->dh);
 }
 
 static void attend_split(const team_member *me, const attend_work *w, uint32_t task)
@@ -177,7 +177,7 @@ static void attend_split(const team_member *me, const attend_work *w, uint32_t t
     const model_cut *cut = cut_with_task(w->division, task);
     kern_attention call = call_of(me, w, &w->batch->tiles[cut->tile]);
     uint32_t split = task - cut->first_task;
-    kern_active()->attention_split(&call, cut->split + split, part_of(w, cut, split, 0));
+    kern_active()->attention_partial(&call, cut->split + split, part_of(w, cut, split, 0));
 }
 
 /* Join the parts of one query of a cut tile, into that of its first split. */
@@ -190,11 +190,11 @@ static void finish_query(const team_member *me, const attend_work *w, uint32_t n
     uint32_t query = number - cut->first_query, dh = w->kv->dh;
     float *sums = part_of(w, cut, 0, query);
     for (uint32_t split = 1; split < cut->n_splits; split++)
-        kern_active()->attention_join(sums, part_of(w, cut, split, query), 1, dh);
+        kern_active()->attention_merge(sums, part_of(w, cut, split, query), 1, dh);
     kern_attention call = call_of(me, w, tile);
     call.out += query / tile->n_heads * w->rows->ld + (size_t)(query % tile->n_heads) * dh;
     call.n_tokens = call.n_heads = 1;
-    kern_active()->attention_finish(&call, sums);
+    kern_active()->attention_normalise(&call, sums);
 }
 
 static bool is_cut(const model_division *division, uint32_t tile)

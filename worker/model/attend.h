@@ -6,7 +6,7 @@
  *
  * Memory, one piece for all stacks of a model:
  *     [team size][model_attention_stride]   the kernel's scratch, sums and one part of a tile
- *     [max_part_rows][kern_part_floats]     parts of cut tiles
+ *     [max_part_rows][kern_partial_floats]     parts of cut tiles
  *     [4 * team size] model_cut, whole layers; again for layers with a window */
 #ifndef PALMGROVE_MODEL_ATTEND_H
 #define PALMGROVE_MODEL_ATTEND_H

@@ -61,15 +61,15 @@ static bool is_gated(const arch_stack *a)
 }
 
 /* Rows of k columns in units of `unit`. */
-static kern_codes take_codes(model_arena *arena, size_t n_rows, size_t k, size_t unit)
+static kern_activations reserve_quantised(model_arena *arena, size_t n_rows, size_t k, size_t unit)
 {
-    size_t n_groups = kern_n_groups(k, unit), n_halves = kern_n_halves(k, unit);
-    return (kern_codes){.codes = model_arena_take(arena, n_rows, n_groups * PACK_GROUP),
-                        .scales = model_arena_take(arena, n_rows, n_groups * sizeof(float)),
-                        .offsets = model_arena_take(arena, n_rows, n_groups * sizeof(int32_t)),
-                        .n_groups = n_groups,
-                        .halves = model_arena_take(arena, n_rows, n_halves * sizeof(uint16_t)),
-                        .n_halves = n_halves};
+    size_t n_groups = kern_n_groups(k, unit), n_bf16 = kern_n_bf16(k, unit);
+    return (kern_activations){.q = model_arena_take(arena, n_rows, n_groups * PACK_GROUP),
+                              .scales = model_arena_take(arena, n_rows, n_groups * sizeof(float)),
+                              .corrections = model_arena_take(arena, n_rows, n_groups * sizeof(int32_t)),
+                              .n_groups = n_groups,
+                              .bf16 = model_arena_take(arena, n_rows, n_bf16 * sizeof(uint16_t)),
+                              .n_bf16 = n_bf16};
 }
 
 void model_stack_layout_workspace(model_stack *s, uint32_t max_rows, uint32_t n_positions, model_arena *arena)
@@ -93,9 +93,9 @@ void model_stack_layout_workspace(model_stack *s, uint32_t max_rows, uint32_t n_
     s->acc = model_arena_take(arena, n, (d + 1) * sizeof *s->acc);
     if (s->numerics.activations == MODEL_ACTIVATIONS_F32)
         return;
-    s->y_codes = take_codes(arena, n, d, d);
-    s->o_codes = take_codes(arena, n, q_width(s), s->arch->dh);
-    s->hidden_codes = take_codes(arena, n, f, SHARD_MLP_GROUP);
+    s->y_quantised = reserve_quantised(arena, n, d, d);
+    s->o_quantised = reserve_quantised(arena, n, q_width(s), s->arch->dh);
+    s->hidden_quantised = reserve_quantised(arena, n, f, SHARD_MLP_GROUP);
 }
 
 void model_stack_start(model_stack *s, const float *divisors)
@@ -121,7 +121,7 @@ void model_stack_norm(const model_stack *s, const float *x, const model_norm *no
 
 /* --- rows that meet matrices --- */
 
-/* What a row is kept as: kern_linear takes codes for quantised matrices, halves for bf16, values for all others. */
+/* What a row is kept as: kern_linear takes 8 bits for quantised matrices, bf16 for bf16, values for all others. */
 enum { FORM_VALUES = 1, FORM_CODES = 2, FORM_HALVES = 4 };
 
 static unsigned form_for(const model_stack *s, const pack_matrix *w)
@@ -132,23 +132,25 @@ static unsigned form_for(const model_stack *s, const pack_matrix *w)
 }
 
 /* One row of x [k] in the forms of rounded rows that are wanted. */
-static void round_row(unsigned forms, const float *x, size_t k, size_t unit, const kern_codes *codes, size_t r)
+static void round_row(unsigned forms, const float *x, size_t k, size_t unit, const kern_activations *quantised,
+                      size_t r)
 {
-    size_t n = codes->n_groups;
+    size_t n = quantised->n_groups;
     if (forms & FORM_HALVES)
-        kern_active()->round_bf16(x, k, unit, codes->halves + r * codes->n_halves);
+        kern_active()->round_bf16(x, k, unit, quantised->bf16 + r * quantised->n_bf16);
     if (forms & FORM_CODES)
-        kern_active()->quantise(x, k, unit, codes->codes + r * n * PACK_GROUP, codes->scales + r * n,
-                                codes->offsets + r * n);
+        kern_active()->quantise(x, k, unit, quantised->q + r * n * PACK_GROUP, quantised->scales + r * n,
+                                quantised->corrections + r * n);
 }
 
-static kern_rows rows_of(const model_stack *s, const float *x, size_t width, size_t n, const kern_codes *codes)
+static kern_rows rows_of(const model_stack *s, const float *x, size_t width, size_t n,
+                         const kern_activations *quantised)
 {
     bool rounded = s->numerics.activations != MODEL_ACTIVATIONS_F32;
     return (kern_rows){.x = x,
                        .ldx = width,
                        .m = n,
-                       .codes = rounded ? codes : NULL,
+                       .quantised = rounded ? quantised : NULL,
                        .scratch = s->scratch.bytes,
                        .scratch_stride = s->scratch.stride};
 }
@@ -157,7 +159,7 @@ static void norm_row(model_stack *s, const float *x, const model_norm *norm, uns
 {
     size_t d = s->arch->d;
     model_stack_norm(s, x, norm, s->y + r * d);
-    round_row(forms, s->y + r * d, d, d, &s->y_codes, r);
+    round_row(forms, s->y + r * d, d, d, &s->y_quantised, r);
 }
 
 void model_stack_norm_rounded(model_stack *s, const float *x, const model_norm *norm, const pack_matrix *w, size_t r)
@@ -167,7 +169,7 @@ void model_stack_norm_rounded(model_stack *s, const float *x, const model_norm *
 
 kern_rows model_stack_rows(const model_stack *s, size_t n)
 {
-    return rows_of(s, s->y, s->arch->d, n, &s->y_codes);
+    return rows_of(s, s->y, s->arch->d, n, &s->y_quantised);
 }
 
 /* How a branch begins: the norm before it, and the matrices that its rows meet, queries, keys and values with
@@ -227,17 +229,17 @@ static par_rows own_rows(const model_stack *s)
 /* Own rows of y to all ranks, and theirs, in the forms that are wanted. */
 static void share_rows(team_member *me, model_stack *s, unsigned forms)
 {
-    const kern_codes *codes = &s->y_codes;
+    const kern_activations *quantised = &s->y_quantised;
     par_matrix matrices[PAR_MATRICES_MAX];
     size_t n = 0;
     if (forms & FORM_VALUES)
         matrices[n++] = (par_matrix){s->y, s->arch->d * sizeof *s->y};
     if (forms & FORM_HALVES)
-        matrices[n++] = (par_matrix){codes->halves, codes->n_halves * sizeof *codes->halves};
+        matrices[n++] = (par_matrix){quantised->bf16, quantised->n_bf16 * sizeof *quantised->bf16};
     if (forms & FORM_CODES) {
-        matrices[n++] = (par_matrix){codes->codes, codes->n_groups * PACK_GROUP};
-        matrices[n++] = (par_matrix){codes->scales, codes->n_groups * sizeof *codes->scales};
-        matrices[n++] = (par_matrix){codes->offsets, codes->n_groups * sizeof *codes->offsets};
+        matrices[n++] = (par_matrix){quantised->q, quantised->n_groups * PACK_GROUP};
+        matrices[n++] = (par_matrix){quantised->scales, quantised->n_groups * sizeof *quantised->scales};
+        matrices[n++] = (par_matrix){quantised->corrections, quantised->n_groups * sizeof *quantised->corrections};
     }
     par_all_gather_rows(s->grid, me, matrices, n, s->batch.n_rows);
 }
@@ -424,7 +426,7 @@ static void activate_row(model_stack *s, const model_layer *layer, size_t r)
         kern_active()->gelu_quick(up, layer->up_bias, f);
         break;
     }
-    round_row(form_for(s, &layer->down), gate != NULL ? gate : up, f, SHARD_MLP_GROUP, &s->hidden_codes, r);
+    round_row(form_for(s, &layer->down), gate != NULL ? gate : up, f, SHARD_MLP_GROUP, &s->hidden_quantised, r);
 }
 
 static const float *hidden_of(const model_stack *s)
@@ -459,7 +461,7 @@ static void attention(team_member *me, model_stack *s, const model_layer *layer,
     if (form == FORM_VALUES)
         return;
     for (size_t r; team_take(me, s->batch.n_rows, &r);)
-        round_row(form, s->o + r * width, width, s->arch->dh, &s->o_codes, r);
+        round_row(form, s->o + r * width, width, s->arch->dh, &s->o_quantised, r);
     team_barrier(me);
 }
 
@@ -481,8 +483,8 @@ static void sum_group(team_member *me, model_stack *s)
 static void sum(team_member *me, model_stack *s, const model_layer *layer, bool of_attention, bool of_mlp)
 {
     size_t d = s->arch->d, n = s->batch.n_rows;
-    kern_rows o = rows_of(s, s->o, q_width(s), n, &s->o_codes);
-    kern_rows hidden = rows_of(s, hidden_of(s), layer->down.k, n, &s->hidden_codes);
+    kern_rows o = rows_of(s, s->o, q_width(s), n, &s->o_quantised);
+    kern_rows hidden = rows_of(s, hidden_of(s), layer->down.k, n, &s->hidden_quantised);
     kern_term terms[2];
     size_t n_terms = 0;
     if (of_attention)

@@ -24,8 +24,8 @@
  *     o   [n][h' dh]                         attention output
  *     gate, up [n][f']                       MLP; the activation lands in gate (swiglu) or up (gelu)
  *     acc [n][d] then [n] overflow counts    int64 fixed point; summed over the tensor group in one call
- *     y_codes, o_codes, hidden_codes         y, o and the MLP's activations in 8 bits and bf16, when the numerics say
- * so */
+ *     y_quantised, o_quantised, hidden_quantised         y, o and the MLP's activations in 8 bits and bf16, when the
+ * numerics say so */
 #ifndef PALMGROVE_MODEL_STACK_H
 #define PALMGROVE_MODEL_STACK_H
 
@@ -58,7 +58,7 @@ typedef struct model_stack {
     model_batch batch;
     float *x, *y, *q, *k, *v, *o, *gate, *up;
     int64_t *acc;
-    kern_codes y_codes, o_codes, hidden_codes;
+    kern_activations y_quantised, o_quantised, hidden_quantised;
     model_probe *probe; /* sees what meets the matrices (model.h); NULL in service, and for a tower */
     void *probe_context;
     uint32_t first_layer;  /* of this rank, in the whole model; for the probe */

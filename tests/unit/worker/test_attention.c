@@ -119,7 +119,7 @@ static const kern_table *reference(void)
 
 static void attend(const kern_table *kern, kern_attention *call)
 {
-    size_t part_floats = KERN_ATTENTION_ROWS * kern_part_floats(call->dh);
+    size_t part_floats = KERN_ATTENTION_ROWS * kern_partial_floats(call->dh);
     call->scratch = aligned(kern_attention_scratch(call->dh) * sizeof(float));
     float *sums = aligned(2 * part_floats * sizeof *sums), *part = sums + part_floats;
     uint32_t last = 0, first = UINT32_MAX, n_rows = call->n_tokens * call->n_heads;
@@ -128,12 +128,12 @@ static void attend(const kern_table *kern, kern_attention *call)
         first = from < first ? from : first;
         last = call->n_visible[t] > last ? call->n_visible[t] : last;
     }
-    kern->attention_split(call, first / KERN_SPLIT, sums);
+    kern->attention_partial(call, first / KERN_SPLIT, sums);
     for (uint32_t split = first / KERN_SPLIT + 1; split * KERN_SPLIT < last; split++) {
-        kern->attention_split(call, split, part);
-        kern->attention_join(sums, part, n_rows, call->dh);
+        kern->attention_partial(call, split, part);
+        kern->attention_merge(sums, part, n_rows, call->dh);
     }
-    kern->attention_finish(call, sums);
+    kern->attention_normalise(call, sums);
     free(call->scratch), free(sums);
 }
 

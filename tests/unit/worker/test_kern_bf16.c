@@ -188,7 +188,7 @@ static void test_rounding_of_rows(void **unused)
             for (size_t v = 0; v < n_variants; v++) {
                 memset(got, 0x55, sizeof got);
                 kern[v]->round_bf16(x, k, unit, got);
-                size_t n = kern_n_halves(k, unit), in_unit = unit + unit % 2;
+                size_t n = kern_n_bf16(k, unit), in_unit = unit + unit % 2;
                 assert_int_equal(got[n], 0x5555);
                 for (size_t at = 0; at < n; at++) {
                     size_t column = at / in_unit * unit + (at % in_unit ^ 1u);
@@ -204,11 +204,11 @@ static void test_rounding_of_rows(void **unused)
 
 typedef struct problem {
     uint32_t m, n, k, unit;
-    size_t n_halves;
+    size_t n_bf16;
     pack_matrix w;
-    float *x;         /* [m][k], all of them bf16 */
-    uint16_t *halves; /* [m][n_halves] */
-    float *sums;      /* [m][n][units], emulated */
+    float *x;       /* [m][k], all of them bf16 */
+    uint16_t *bf16; /* [m][n_bf16] */
+    float *sums;    /* [m][n][units], emulated */
 } problem;
 
 static uint32_t n_units(const problem *p)
@@ -234,10 +234,10 @@ static void emulate(problem *p)
 
 static problem create(uint32_t m, uint32_t n, uint32_t k, uint32_t unit, values kind)
 {
-    problem p = {.m = m, .n = n, .k = k, .unit = unit, .n_halves = kern_n_halves(k, unit)};
+    problem p = {.m = m, .n = n, .k = k, .unit = unit, .n_bf16 = kern_n_bf16(k, unit)};
     p.w = (pack_matrix){PACK_BF16, n, k, unit, take(pack_bytes(PACK_BF16, n, k, unit))};
     p.x = take((size_t)m * k * sizeof *p.x);
-    p.halves = take(m * p.n_halves * sizeof *p.halves);
+    p.bf16 = take(m * p.n_bf16 * sizeof *p.bf16);
     p.sums = take((size_t)m * n * n_units(&p) * sizeof *p.sums);
     float *rows = take(sizeof *rows * PACK_PANEL * k);
     for (uint32_t i = 0; i < pack_n_panels(n); i++) {
@@ -249,23 +249,23 @@ static problem create(uint32_t m, uint32_t n, uint32_t k, uint32_t unit, values 
     for (size_t i = 0; i < (size_t)m * k; i++)
         p.x[i] = half_from_bf16(random_bf16(kind, false));
     for (uint32_t r = 0; r < m; r++)
-        kern_active()->round_bf16(p.x + (size_t)r * k, k, unit, p.halves + r * p.n_halves);
+        kern_active()->round_bf16(p.x + (size_t)r * k, k, unit, p.bf16 + r * p.n_bf16);
     emulate(&p);
     return p;
 }
 
 static void destroy(problem *p)
 {
-    free(p->w.data), free(p->x), free(p->halves), free(p->sums);
+    free(p->w.data), free(p->x), free(p->bf16), free(p->sums);
 }
 
-/* y[m][n] of rows that begin at `halves`. */
-static void panels_run(const kern_table *kern, const problem *p, const uint16_t *halves, uint32_t m, float *y)
+/* y[m][n] of rows that begin at `bf16`. */
+static void panels_run(const kern_table *kern, const problem *p, const uint16_t *bf16, uint32_t m, float *y)
 {
     for (uint32_t i = 0; i < pack_n_panels(p->n); i++) {
         size_t n_cols = p->n - i * KERN_PANEL < KERN_PANEL ? p->n - i * KERN_PANEL : KERN_PANEL;
         const char *panel = (const char *)p->w.data + i * pack_panel_bytes(PACK_BF16, p->k, p->unit);
-        kern->panel_bf16_rounded(panel, p->k, halves, p->n_halves, m, y + i * KERN_PANEL, p->n, n_cols);
+        kern->panel_bf16_bf16(panel, p->k, bf16, p->n_bf16, m, y + i * KERN_PANEL, p->n, n_cols);
     }
 }
 
@@ -282,11 +282,11 @@ static void hold_panels(uint32_t m, uint32_t n, uint32_t k, values kind)
     problem p = create(m, n, k, k, kind);
     float *y = take((size_t)m * n * sizeof *y), *alone = take(n * sizeof *alone);
     for (size_t v = 0; v < n_variants; v++) {
-        panels_run(kern[v], &p, p.halves, m, y);
+        panels_run(kern[v], &p, p.bf16, m, y);
         for (size_t i = 0; i < (size_t)m * n; i++)
             assert_true(agrees(kern[v], k, y[i], p.sums[i]));
         for (uint32_t r = 0; r < m; r += 1 + m / 5) { /* a row alone has the bits it has among others */
-            panels_run(kern[v], &p, p.halves + r * p.n_halves, 1, alone);
+            panels_run(kern[v], &p, p.bf16 + r * p.n_bf16, 1, alone);
             for (uint32_t o = 0; o < n; o++)
                 assert_true(same(alone[o], y[(size_t)r * n + o]));
         }
@@ -317,7 +317,7 @@ static void hold_fixed(uint32_t m, uint32_t k, uint32_t unit)
     problem p = create(m, 31, k, unit, ORDINARY);
     for (size_t v = 0; v < n_variants; v++) {
         int64_t *acc = take((size_t)m * p.n * sizeof *acc), *overflow = take(m * sizeof *overflow);
-        kern[v]->panel_bf16_rounded_fixed(p.w.data, k, unit, p.halves, p.n_halves, m, acc, p.n, p.n, overflow);
+        kern[v]->panel_bf16_bf16_fixed(p.w.data, k, unit, p.bf16, p.n_bf16, m, acc, p.n, p.n, overflow);
         for (size_t i = 0; i < (size_t)m * p.n; i++) {
             int64_t sum = 0;
             for (uint32_t u = 0; u < n_units(&p); u++)
@@ -349,12 +349,12 @@ static void test_overflow(void **unused)
     _Alignas(KERN_ALIGN) uint16_t panel[KERN_PANEL] = {half_to_bf16(1.0f)};
     for (size_t v = 0; v < n_variants; v++)
         for (size_t h = 0; h < sizeof hostile / sizeof *hostile; h++) {
-            uint16_t halves[3][2];
+            uint16_t bf16[3][2];
             const float x[3] = {0x1p25f, hostile[h], 1.0f};
             int64_t acc[3 * KERN_PANEL] = {0}, overflow[3] = {0};
             for (int r = 0; r < 3; r++)
-                kern[v]->round_bf16(x + r, 1, 1, halves[r]);
-            kern[v]->panel_bf16_rounded_fixed(panel, 1, 1, halves[0], 2, 3, acc, KERN_PANEL, KERN_PANEL, overflow);
+                kern[v]->round_bf16(x + r, 1, 1, bf16[r]);
+            kern[v]->panel_bf16_bf16_fixed(panel, 1, 1, bf16[0], 2, 3, acc, KERN_PANEL, KERN_PANEL, overflow);
             assert_true(overflow[0] == 0 && overflow[1] == 1 && overflow[2] == 0);
             assert_true(acc[0] == INT64_C(1) << 61 && acc[2 * KERN_PANEL] == INT64_C(1) << 36);
         }
@@ -381,19 +381,19 @@ static void test_linear_takes_rounded_rows(void **unused)
     assert_int_equal(kern_select("auto", NULL), BASE_OK);
     enum { M = 150, N = 70, K = 130 };
     problem p = create(M, N, K, K, ORDINARY);
-    kern_codes codes = {.halves = p.halves, .n_halves = p.n_halves};
+    kern_activations act = {.bf16 = p.bf16, .n_bf16 = p.n_bf16};
     float *y = take(sizeof *y * M * N), *exact = take(sizeof *exact * M * K);
     memcpy(exact, p.x, sizeof *exact * M * K);
     for (size_t i = 0; i < (size_t)M * K; i++)
         exact[i] *= 1.0f + 0x1p-12f; /* rounds back to p.x */
     team *t;
     assert_int_equal(team_create(2, true, &t, NULL), BASE_OK);
-    linear_call call = {.rows = {.x = exact, .ldx = K, .m = M, .codes = &codes},
+    linear_call call = {.rows = {.x = exact, .ldx = K, .m = M, .quantised = &act},
                         .product = {.w = &p.w, .y = y, .ldy = N}};
     team_run(t, linear_work, &call);
     for (size_t i = 0; i < (size_t)M * N; i++)
         assert_true(agrees(kern_active(), K, y[i], p.sums[i]));
-    codes.halves = NULL;
+    act.bf16 = NULL;
     team_run(t, linear_work, &call);
     size_t n_differ = 0;
     for (size_t i = 0; i < (size_t)M * N; i++)

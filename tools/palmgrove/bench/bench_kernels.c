@@ -32,12 +32,12 @@ typedef struct lab {
     size_t prompt_panels; /* of a matrix that PROMPT_ROWS meet; chosen once, for limits may rise while kernels are
                              measured */
     int64_t *overflow;    /* [PROMPT_ROWS] */
-    kern_codes codes;
+    kern_activations quantised;
     char *scratch; /* a member's share: scratch_stride */
     size_t scratch_stride;
     /* what is running */
     pack_matrix matrix;
-    bool is_fixed, has_codes;
+    bool is_fixed, has_q8;
     uint32_t m;
     kern_attention attention;
     size_t n_splits;
@@ -90,12 +90,12 @@ static base_status take_memory(lab *l, base_error *error)
     l->y = lines(l->output_values, sizeof(int64_t));
     l->overflow = lines(PROMPT_ROWS, sizeof *l->overflow);
     l->scratch = lines(l->rank->n_threads, l->scratch_stride);
-    l->codes = (kern_codes){.codes = lines(PROMPT_ROWS * n_groups, PACK_GROUP),
-                            .scales = lines(PROMPT_ROWS * n_groups, sizeof(float)),
-                            .offsets = lines(PROMPT_ROWS * n_groups, sizeof(int32_t)),
-                            .n_groups = n_groups};
-    bool ok = l->x != NULL && l->y != NULL && l->overflow != NULL && l->scratch != NULL && l->codes.codes != NULL &&
-              l->codes.scales != NULL && l->codes.offsets != NULL;
+    l->quantised = (kern_activations){.q = lines(PROMPT_ROWS * n_groups, PACK_GROUP),
+                                      .scales = lines(PROMPT_ROWS * n_groups, sizeof(float)),
+                                      .corrections = lines(PROMPT_ROWS * n_groups, sizeof(int32_t)),
+                                      .n_groups = n_groups};
+    bool ok = l->x != NULL && l->y != NULL && l->overflow != NULL && l->scratch != NULL && l->quantised.q != NULL &&
+              l->quantised.scales != NULL && l->quantised.corrections != NULL;
     base_status status = ok ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to measure kernels");
     for (size_t i = 0; ok && i < (size_t)PROMPT_ROWS * COLUMNS; i++)
         l->x[i] = (float)(i % 17) * 1e-4f;
@@ -108,9 +108,9 @@ static void release_memory(lab *l)
     free(l->y);
     free(l->overflow);
     free(l->scratch);
-    free(l->codes.codes);
-    free(l->codes.scales);
-    free(l->codes.offsets);
+    free(l->quantised.q);
+    free(l->quantised.scales);
+    free(l->quantised.corrections);
 }
 
 /* --- running --- */
@@ -118,9 +118,9 @@ static void release_memory(lab *l)
 static void quantise_rows(lab *l)
 {
     for (size_t r = 0; r < PROMPT_ROWS; r++) {
-        size_t group = r * l->codes.n_groups;
-        kern_active()->quantise(l->x + r * COLUMNS, COLUMNS, unit_of(l->is_fixed), l->codes.codes + group * PACK_GROUP,
-                                l->codes.scales + group, l->codes.offsets + group);
+        size_t group = r * l->quantised.n_groups;
+        kern_active()->quantise(l->x + r * COLUMNS, COLUMNS, unit_of(l->is_fixed), l->quantised.q + group * PACK_GROUP,
+                                l->quantised.scales + group, l->quantised.corrections + group);
     }
 }
 
@@ -130,7 +130,7 @@ static void multiply(void *context, team_member *me)
     const kern_rows rows = {.x = l->x,
                             .ldx = COLUMNS,
                             .m = l->m,
-                            .codes = l->has_codes ? &l->codes : NULL,
+                            .quantised = l->has_q8 ? &l->quantised : NULL,
                             .scratch = l->scratch,
                             .scratch_stride = l->scratch_stride};
     const kern_product product = {.w = &l->matrix, .y = l->y, .ldy = l->matrix.n};
@@ -173,39 +173,39 @@ static bench_kernel_row hold_against(lab *l, void (*run)(void *context), double 
     return row;
 }
 
-static void measure_product(lab *l, pack_type type, bool has_codes, bool is_fixed, uint32_t m, bench_results *results)
+static void measure_product(lab *l, pack_type type, bool has_q8, bool is_fixed, uint32_t m, bench_results *results)
 {
     uint32_t unit = unit_of(is_fixed), n = outputs_of(l, type, is_fixed, m);
     l->matrix = (pack_matrix){.type = type, .n = n, .k = COLUMNS, .unit = unit, .data = l->rank->memory.base};
     l->m = m;
     l->is_fixed = is_fixed;
-    l->has_codes = has_codes;
-    if (has_codes)
+    l->has_q8 = has_q8;
+    if (has_q8)
         quantise_rows(l);
     double bytes = (double)pack_bytes(type, n, COLUMNS, unit), ops = 2.0 * n * COLUMNS * m;
-    bench_kernel_row row = hold_against(l, run_multiply, bytes, ops, has_codes ? BENCH_INT8 : BENCH_F32);
+    bench_kernel_row row = hold_against(l, run_multiply, bytes, ops, has_q8 ? BENCH_INT8 : BENCH_F32);
     row.type = pack_type_name(type);
-    row.activations = model_activations_name(has_codes ? MODEL_ACTIVATIONS_INT8 : MODEL_ACTIVATIONS_F32);
+    row.activations = model_activations_name(has_q8 ? MODEL_ACTIVATIONS_INT8 : MODEL_ACTIVATIONS_F32);
     row.what = is_fixed ? "fixed" : "linear";
     row.rows = m;
     results->kernels[results->n_kernels++] = row;
 }
 
-static void measure_type(lab *l, pack_type type, bool has_codes, bench_results *results)
+static void measure_type(lab *l, pack_type type, bool has_q8, bench_results *results)
 {
     static const uint32_t rows[] = {1, 4, PROMPT_ROWS};
     bench_say(l->rank, "kernels: %s weights, %s activations ...", pack_type_name(type),
-              model_activations_name(has_codes ? MODEL_ACTIVATIONS_INT8 : MODEL_ACTIVATIONS_F32));
+              model_activations_name(has_q8 ? MODEL_ACTIVATIONS_INT8 : MODEL_ACTIVATIONS_F32));
     for (int fixed = 0; fixed < 2; fixed++)
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-            measure_product(l, type, has_codes, fixed != 0, rows[i], results);
+            measure_product(l, type, has_q8, fixed != 0, rows[i], results);
 }
 
 /* --- attention --- */
 
 static size_t split_scratch(void)
 {
-    return base_size_round_up((kern_attention_scratch(HEAD_DIM) + KERN_ATTENTION_ROWS * kern_part_floats(HEAD_DIM)) *
+    return base_size_round_up((kern_attention_scratch(HEAD_DIM) + KERN_ATTENTION_ROWS * kern_partial_floats(HEAD_DIM)) *
                                   sizeof(float),
                               KERN_ALIGN);
 }
@@ -218,7 +218,7 @@ static void attend(void *context, team_member *me)
     kern_attention call = l->attention;
     call.scratch = own;
     for (size_t i; team_take(me, l->n_splits, &i);)
-        kern_active()->attention_split(&call, (uint32_t)i, own + kern_attention_scratch(HEAD_DIM));
+        kern_active()->attention_partial(&call, (uint32_t)i, own + kern_attention_scratch(HEAD_DIM));
     team_barrier(me);
 }
 

@@ -17,4 +17,4 @@ static inline ints peak_dot(ints acc, ints u, ints s)
     return (ints)vpadalq_s16(vpadalq_s16((int32x4_t)acc, low), high);
 }
 
-#include "worker/kernels/peak_body.h"
+#include "worker/kernels/peak_tpl.h"

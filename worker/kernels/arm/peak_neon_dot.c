@@ -14,4 +14,4 @@ static inline ints peak_dot(ints acc, ints u, ints s)
     return (ints)vdotq_s32((int32x4_t)acc, (int8x16_t)u, (int8x16_t)s);
 }
 
-#include "worker/kernels/peak_body.h"
+#include "worker/kernels/peak_tpl.h"

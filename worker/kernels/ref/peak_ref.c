@@ -17,4 +17,4 @@ static inline ints peak_dot(ints acc, ints u, ints s)
     return acc & 0x7fffff;
 }
 
-#include "worker/kernels/peak_body.h"
+#include "worker/kernels/peak_tpl.h"

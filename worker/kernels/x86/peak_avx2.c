@@ -16,4 +16,4 @@ static inline ints peak_dot(ints acc, ints u, ints s)
     return (ints)_mm256_add_epi32((__m256i)acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-#include "worker/kernels/peak_body.h"
+#include "worker/kernels/peak_tpl.h"

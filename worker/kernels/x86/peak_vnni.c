@@ -14,4 +14,4 @@ static inline ints peak_dot(ints acc, ints u, ints s)
     return (ints)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)u, (__m512i)s);
 }
 
-#include "worker/kernels/peak_body.h"
+#include "worker/kernels/peak_tpl.h"

@@ -1,6 +1,6 @@
-/* test_kern_codes.c - products with rows rounded to 8 bits, and with quantised weights altogether: the order of
+/* test_kern_q8.c - products with 8-bit activations, and with quantised weights altogether: the order of
  * operations that kern.h states, written out plainly here, against the reference to the bit; every variant against the
- * reference; extreme codes; hostile rows. */
+ * reference; extreme values; hostile rows. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,13 +34,13 @@ static void *take(size_t bytes)
     return p;
 }
 
-/* --- a panel whose scales and codes are known --- */
+/* --- a panel whose scales and q are known --- */
 
 typedef struct known {
     pack_matrix packed; /* one panel */
     size_t n_groups;
     float *scales; /* [32][n_groups] */
-    int8_t *codes; /* [32][n_groups][PACK_GROUP], zeros behind a short group */
+    int8_t *q;     /* [32][n_groups][PACK_GROUP], zeros after a short group */
 } known;
 
 /* Columns of group g of a row, and the first of them. */
@@ -60,7 +60,7 @@ static int8_t random_code(pack_type type, uint32_t lane, uint32_t column)
     return type == PACK_INT4 ? (int8_t)((int)(next_random() % 16) - 8) : (int8_t)((int)(next_random() % 255) - 127);
 }
 
-/* The codes of largest size: of one sign, of the other, and in turns. */
+/* The q of largest size: of one sign, of the other, and in turns. */
 static int8_t extreme_code(pack_type type, uint32_t lane, uint32_t column)
 {
     int8_t low = type == PACK_INT4 ? -8 : -127, high = type == PACK_INT4 ? 7 : 127;
@@ -71,43 +71,43 @@ static known known_create(pack_type type, uint32_t n, uint32_t k, uint32_t unit,
 {
     known w = {.packed = {type, n, k, unit, take(pack_bytes(type, n, k, unit))}, .n_groups = kern_n_groups(k, unit)};
     w.scales = take(sizeof *w.scales * KERN_PANEL * w.n_groups);
-    w.codes = take(KERN_PANEL * PACK_GROUP * w.n_groups);
+    w.q = take(KERN_PANEL * PACK_GROUP * w.n_groups);
     pack_panel_clear(&w.packed, 0);
     for (uint32_t lane = 0; lane < n; lane++)
         for (size_t g = 0; g < w.n_groups; g++) {
             uint32_t column, width = group_at(&w.packed, g, &column);
-            int8_t *codes = w.codes + (lane * w.n_groups + g) * PACK_GROUP;
+            int8_t *q = w.q + (lane * w.n_groups + g) * PACK_GROUP;
             uint16_t scale = half_to_f16(random_float() * 0.1f);
             for (uint32_t i = 0; i < width; i++)
-                codes[i] = choose(type, lane, column + i);
+                q[i] = choose(type, lane, column + i);
             w.scales[lane * w.n_groups + g] = half_from_f16(scale);
-            pack_group_set(&w.packed, lane, column, scale, codes, width);
+            pack_group_set(&w.packed, lane, column, scale, q, width);
         }
     return w;
 }
 
 static void known_destroy(known *w)
 {
-    free(w->packed.data), free(w->scales), free(w->codes);
+    free(w->packed.data), free(w->scales), free(w->q);
 }
 
 /* --- rounded rows --- */
 
-static kern_codes codes_create(const kern_table *kern, const float *x, size_t m, size_t k, size_t unit)
+static kern_activations activations_create(const kern_table *kern, const float *x, size_t m, size_t k, size_t unit)
 {
     size_t n = kern_n_groups(k, unit);
-    kern_codes c = {.codes = take(m * n * PACK_GROUP),
-                    .scales = take(m * n * sizeof(float)),
-                    .offsets = take(m * n * sizeof(int32_t)),
-                    .n_groups = n};
+    kern_activations c = {.q = take(m * n * PACK_GROUP),
+                          .scales = take(m * n * sizeof(float)),
+                          .corrections = take(m * n * sizeof(int32_t)),
+                          .n_groups = n};
     for (size_t r = 0; r < m; r++)
-        kern->quantise(x + r * k, k, unit, c.codes + r * n * PACK_GROUP, c.scales + r * n, c.offsets + r * n);
+        kern->quantise(x + r * k, k, unit, c.q + r * n * PACK_GROUP, c.scales + r * n, c.corrections + r * n);
     return c;
 }
 
-static void codes_destroy(kern_codes *c)
+static void activations_destroy(kern_activations *c)
 {
-    free(c->codes), free(c->scales), free(c->offsets);
+    free(c->q), free(c->scales), free(c->corrections);
 }
 
 static float *random_rows(size_t m, size_t k)
@@ -128,20 +128,20 @@ static float plain_f32(const known *w, uint32_t lane, const float *x, size_t fir
         uint32_t column, width = group_at(&w->packed, g, &column);
         float sum = 0.0f;
         for (uint32_t i = 0; i < width; i++)
-            sum = fmaf((float)w->codes[(lane * w->n_groups + g) * PACK_GROUP + i], x[column + i], sum);
+            sum = fmaf((float)w->q[(lane * w->n_groups + g) * PACK_GROUP + i], x[column + i], sum);
         acc = fmaf(w->scales[lane * w->n_groups + g], sum, acc);
     }
     return acc;
 }
 
 /* The same with 8-bit activations; `factor` 1 or 2^KERN_FIXED_BITS. */
-static float plain_codes(const known *w, uint32_t lane, const kern_codes *x, size_t row, size_t first_group,
-                         size_t n_groups, float factor)
+static float plain_q8(const known *w, uint32_t lane, const kern_activations *x, size_t row, size_t first_group,
+                      size_t n_groups, float factor)
 {
     float acc = 0.0f;
     for (size_t g = first_group; g < first_group + n_groups; g++) {
-        const int8_t *a = w->codes + (lane * w->n_groups + g) * PACK_GROUP,
-                     *b = x->codes + (row * x->n_groups + g) * PACK_GROUP;
+        const int8_t *a = w->q + (lane * w->n_groups + g) * PACK_GROUP,
+                     *b = x->q + (row * x->n_groups + g) * PACK_GROUP;
         int32_t sum = 0;
         for (uint32_t i = 0; i < PACK_GROUP; i++)
             sum += a[i] * b[i];
@@ -153,9 +153,9 @@ static float plain_codes(const known *w, uint32_t lane, const kern_codes *x, siz
 /* --- one call of each kind, compared --- */
 
 typedef struct outputs {
-    float *y, *y_codes;           /* [m][KERN_PANEL] */
-    int64_t *acc, *acc_codes;     /* [m][KERN_PANEL] */
-    int64_t *overflow, *of_codes; /* [m] */
+    float *y, *y_q8;           /* [m][KERN_PANEL] */
+    int64_t *acc, *acc_q8;     /* [m][KERN_PANEL] */
+    int64_t *overflow, *of_q8; /* [m] */
 } outputs;
 
 static outputs outputs_create(size_t m)
@@ -167,63 +167,62 @@ static outputs outputs_create(size_t m)
                  take(m * sizeof(int64_t)),
                  take(m * sizeof(int64_t))};
     for (size_t i = 0; i < m * KERN_PANEL; i++) {
-        o.y[i] = o.y_codes[i] = -1.5f; /* stays where nothing is written */
-        o.acc[i] = o.acc_codes[i] = (int64_t)i * 1000;
+        o.y[i] = o.y_q8[i] = -1.5f; /* stays where nothing is written */
+        o.acc[i] = o.acc_q8[i] = (int64_t)i * 1000;
     }
     return o;
 }
 
 static void outputs_destroy(outputs *o)
 {
-    free(o->y), free(o->y_codes), free(o->acc), free(o->acc_codes), free(o->overflow), free(o->of_codes);
+    free(o->y), free(o->y_q8), free(o->acc), free(o->acc_q8), free(o->overflow), free(o->of_q8);
 }
 
-static void run(const kern_table *kern, const known *w, const float *x, const kern_codes *codes, size_t row, size_t m,
-                outputs *o)
+static void run(const kern_table *kern, const known *w, const float *x, const kern_activations *act, size_t row,
+                size_t m, outputs *o)
 {
     const pack_matrix *p = &w->packed;
     void *scratch = take(kern_scratch_bytes(w->n_groups));
     if (p->unit >= p->k)
         kern->panel[p->type](p->data, p->k, x + row * p->k, p->k, m, o->y, KERN_PANEL, p->n);
     kern->panel_fixed[p->type](p->data, p->k, p->unit, x + row * p->k, p->k, m, o->acc, KERN_PANEL, p->n, o->overflow);
-    kern->panel_codes[p->type](p->data, p->k, p->unit, codes, row, m, o->y_codes, KERN_PANEL, p->n, scratch);
-    kern->panel_codes_fixed[p->type](p->data, p->k, p->unit, codes, row, m, o->acc_codes, KERN_PANEL, p->n, o->of_codes,
-                                     scratch);
+    kern->panel_q8[p->type](p->data, p->k, p->unit, act, row, m, o->y_q8, KERN_PANEL, p->n, scratch);
+    kern->panel_q8_fixed[p->type](p->data, p->k, p->unit, act, row, m, o->acc_q8, KERN_PANEL, p->n, o->of_q8, scratch);
     free(scratch);
 }
 
 static void assert_same(const outputs *a, const outputs *b, size_t m)
 {
     assert_memory_equal(a->y, b->y, m * KERN_PANEL * sizeof *a->y);
-    assert_memory_equal(a->y_codes, b->y_codes, m * KERN_PANEL * sizeof *a->y_codes);
+    assert_memory_equal(a->y_q8, b->y_q8, m * KERN_PANEL * sizeof *a->y_q8);
     assert_memory_equal(a->acc, b->acc, m * KERN_PANEL * sizeof *a->acc);
-    assert_memory_equal(a->acc_codes, b->acc_codes, m * KERN_PANEL * sizeof *a->acc_codes);
+    assert_memory_equal(a->acc_q8, b->acc_q8, m * KERN_PANEL * sizeof *a->acc_q8);
     assert_memory_equal(a->overflow, b->overflow, m * sizeof *a->overflow);
-    assert_memory_equal(a->of_codes, b->of_codes, m * sizeof *a->of_codes);
+    assert_memory_equal(a->of_q8, b->of_q8, m * sizeof *a->of_q8);
 }
 
 /* The reference's outputs are the contract's, to the bit. */
-static void assert_contract(const outputs *o, const known *w, const float *x, const kern_codes *codes, size_t m)
+static void assert_contract(const outputs *o, const known *w, const float *x, const kern_activations *act, size_t m)
 {
     const pack_matrix *p = &w->packed;
     size_t in_unit = kern_n_groups(p->unit, p->unit);
     for (size_t r = 0; r < m; r++)
         for (uint32_t lane = 0; lane < KERN_PANEL; lane++) {
             size_t i = r * KERN_PANEL + lane;
-            int64_t acc = (int64_t)i * 1000, acc_codes = acc;
-            float y = -1.5f, y_codes = -1.5f;
+            int64_t acc = (int64_t)i * 1000, acc_q8 = acc;
+            float y = -1.5f, y_q8 = -1.5f;
             if (lane < p->n) {
                 if (p->unit >= p->k)
                     y = plain_f32(w, lane, x + r * p->k, 0, w->n_groups);
-                y_codes = plain_codes(w, lane, codes, r, 0, w->n_groups, 1.0f);
+                y_q8 = plain_q8(w, lane, act, r, 0, w->n_groups, 1.0f);
                 for (size_t g = 0; g < w->n_groups; g += in_unit) {
                     size_t n = w->n_groups - g < in_unit ? w->n_groups - g : in_unit;
                     acc += llrintf(plain_f32(w, lane, x + r * p->k, g, n) * 0x1p36f);
-                    acc_codes += llrintf(plain_codes(w, lane, codes, r, g, n, 0x1p36f));
+                    acc_q8 += llrintf(plain_q8(w, lane, act, r, g, n, 0x1p36f));
                 }
             }
-            assert_true(o->y[i] == y && o->y_codes[i] == y_codes);
-            assert_true(o->acc[i] == acc && o->acc_codes[i] == acc_codes);
+            assert_true(o->y[i] == y && o->y_q8[i] == y_q8);
+            assert_true(o->acc[i] == acc && o->acc_q8[i] == acc_q8);
         }
 }
 
@@ -243,18 +242,18 @@ static void test_contract_and_variants(void **unused)
             size_t m = shapes[s][0], k = shapes[s][2];
             known w = known_create((pack_type)type, shapes[s][1], shapes[s][2], shapes[s][3], random_code);
             float *x = random_rows(m, k);
-            kern_codes codes = codes_create(kern[0], x, m, k, w.packed.unit);
+            kern_activations act = activations_create(kern[0], x, m, k, w.packed.unit);
             outputs expected = outputs_create(m);
-            run(kern[0], &w, x, &codes, 0, m, &expected);
-            assert_contract(&expected, &w, x, &codes, m);
+            run(kern[0], &w, x, &act, 0, m, &expected);
+            assert_contract(&expected, &w, x, &act, m);
             for (size_t v = 1; v < n_variants; v++) {
                 outputs o = outputs_create(m);
-                run(kern[v], &w, x, &codes, 0, m, &o);
+                run(kern[v], &w, x, &act, 0, m, &o);
                 assert_same(&o, &expected, m);
                 outputs_destroy(&o);
             }
             outputs_destroy(&expected);
-            codes_destroy(&codes);
+            activations_destroy(&act);
             free(x);
             known_destroy(&w);
         }
@@ -271,37 +270,37 @@ static void test_company_does_not_matter(void **unused)
     for (int type = PACK_INT8; type <= PACK_INT4; type++) {
         known w = known_create((pack_type)type, KERN_PANEL, K, UNIT, random_code);
         float *x = random_rows(M, K);
-        kern_codes codes = codes_create(kern[0], x, M, K, UNIT);
+        kern_activations act = activations_create(kern[0], x, M, K, UNIT);
         outputs alone[M];
         for (size_t r = 0; r < M; r++) {
             alone[r] = outputs_create(1);
-            run(kern[0], &w, x, &codes, r, 1, &alone[r]);
+            run(kern[0], &w, x, &act, r, 1, &alone[r]);
         }
         for (size_t v = 0; v < n_variants; v++)
             for (size_t m = 1; m <= M; m = m == 41 ? 64 : m + 1) {
                 outputs o = outputs_create(m);
                 size_t first = (M - m) / 2;
-                run(kern[v], &w, x, &codes, first, m, &o);
+                run(kern[v], &w, x, &act, first, m, &o);
                 for (size_t r = 0; r < m; r++)
                     for (size_t i = 0; i < KERN_PANEL; i++) {
                         int64_t began =
                             (int64_t)(r * KERN_PANEL) * 1000; /* what outputs_create puts there more than for row 0 */
-                        assert_true(o.y_codes[r * KERN_PANEL + i] == alone[first + r].y_codes[i]);
-                        assert_true(o.acc_codes[r * KERN_PANEL + i] - began == alone[first + r].acc_codes[i]);
+                        assert_true(o.y_q8[r * KERN_PANEL + i] == alone[first + r].y_q8[i]);
+                        assert_true(o.acc_q8[r * KERN_PANEL + i] - began == alone[first + r].acc_q8[i]);
                         assert_true(o.acc[r * KERN_PANEL + i] - began == alone[first + r].acc[i]);
                     }
                 outputs_destroy(&o);
             }
         for (size_t r = 0; r < M; r++)
             outputs_destroy(&alone[r]);
-        codes_destroy(&codes);
+        activations_destroy(&act);
         free(x);
         known_destroy(&w);
     }
 }
 
 /* Codes of largest size everywhere, of equal and of changing signs: an instruction that saturates shows here. */
-static void test_extreme_codes(void **unused)
+static void test_extreme_values(void **unused)
 {
     (void)unused;
     enum { M = 12, K = 96 };
@@ -314,14 +313,14 @@ static void test_extreme_codes(void **unused)
             for (size_t i = 0; i < K; i++)
                 x[r * K + i] = r % 3 == 0 ? 127.0f : r % 3 == 1 ? -127.0f : i % 2 == 0 ? 127.0f : -127.0f;
         for (size_t v = 0; v < n_variants; v++) {
-            kern_codes codes = codes_create(kern[v], x, M, K, 32);
+            kern_activations act = activations_create(kern[v], x, M, K, 32);
             for (size_t i = 0; i < M * K; i++)
-                assert_int_equal(codes.codes[i], (int8_t)x[i]);
+                assert_int_equal(act.q[i], (int8_t)x[i]);
             outputs o = outputs_create(M);
-            run(kern[v], &w, x, &codes, 0, M, &o);
-            assert_contract(&o, &w, x, &codes, M);
+            run(kern[v], &w, x, &act, 0, M, &o);
+            assert_contract(&o, &w, x, &act, M);
             outputs_destroy(&o);
-            codes_destroy(&codes);
+            activations_destroy(&act);
         }
         free(x);
         known_destroy(&w);
@@ -338,9 +337,9 @@ static void test_splits_exactly(void **unused)
     for (int type = PACK_INT8; type <= PACK_INT4; type++) {
         known w = known_create((pack_type)type, KERN_PANEL, K, UNIT, random_code);
         float *x = random_rows(M, K);
-        kern_codes codes = codes_create(kern[0], x, M, K, UNIT);
+        kern_activations act = activations_create(kern[0], x, M, K, UNIT);
         outputs whole = outputs_create(M);
-        run(kern[0], &w, x, &codes, 0, M, &whole);
+        run(kern[0], &w, x, &act, 0, M, &whole);
         size_t unit_bytes = pack_panel_bytes((pack_type)type, UNIT, UNIT);
         void *scratch = take(kern_scratch_bytes(w.n_groups));
         for (size_t v = 0; v < n_variants; v++)
@@ -351,20 +350,20 @@ static void test_splits_exactly(void **unused)
                 float *rest = take(M * left * sizeof *rest);
                 for (size_t r = 0; r < M; r++)
                     memcpy(rest + r * left, x + r * K + cut * UNIT, left * sizeof *rest);
-                kern_codes of_rest = codes_create(kern[v], rest, M, left, UNIT);
-                assert_memory_equal(of_rest.scales, codes.scales + cut * GROUPS, of_rest.n_groups * sizeof(float));
-                kern[v]->panel_codes_fixed[type]((char *)w.packed.data + cut * unit_bytes, left, UNIT, &of_rest, 0, M,
-                                                 parts.acc_codes, KERN_PANEL, KERN_PANEL, parts.of_codes, scratch);
-                kern[v]->panel_codes_fixed[type](w.packed.data, cut * UNIT, UNIT, &codes, 0, M, parts.acc_codes,
-                                                 KERN_PANEL, KERN_PANEL, parts.of_codes, scratch);
-                assert_memory_equal(parts.acc_codes, whole.acc_codes, M * KERN_PANEL * sizeof(int64_t));
-                codes_destroy(&of_rest);
+                kern_activations of_rest = activations_create(kern[v], rest, M, left, UNIT);
+                assert_memory_equal(of_rest.scales, act.scales + cut * GROUPS, of_rest.n_groups * sizeof(float));
+                kern[v]->panel_q8_fixed[type]((char *)w.packed.data + cut * unit_bytes, left, UNIT, &of_rest, 0, M,
+                                              parts.acc_q8, KERN_PANEL, KERN_PANEL, parts.of_q8, scratch);
+                kern[v]->panel_q8_fixed[type](w.packed.data, cut * UNIT, UNIT, &act, 0, M, parts.acc_q8, KERN_PANEL,
+                                              KERN_PANEL, parts.of_q8, scratch);
+                assert_memory_equal(parts.acc_q8, whole.acc_q8, M * KERN_PANEL * sizeof(int64_t));
+                activations_destroy(&of_rest);
                 free(rest);
                 outputs_destroy(&parts);
             }
         free(scratch);
         outputs_destroy(&whole);
-        codes_destroy(&codes);
+        activations_destroy(&act);
         free(x);
         known_destroy(&w);
     }
@@ -372,7 +371,7 @@ static void test_splits_exactly(void **unused)
 
 /* --- rounding --- */
 
-static void assert_rounded(const float *x, size_t k, size_t unit, const kern_codes *c)
+static void assert_quantised(const float *x, size_t k, size_t unit, const kern_activations *c)
 {
     size_t g = 0;
     for (size_t begin = 0; begin < k; begin += unit)
@@ -381,7 +380,7 @@ static void assert_rounded(const float *x, size_t k, size_t unit, const kern_cod
             int32_t sum = 0;
             for (size_t j = 0; j < PACK_GROUP; j++) {
                 float value = i + j < end ? x[i + j] : 0.0f;
-                int8_t code = c->codes[g * PACK_GROUP + j];
+                int8_t code = c->q[g * PACK_GROUP + j];
                 max = fmaxf(max, fabsf(value));
                 sum += code;
                 assert_true(code >= -127);
@@ -392,7 +391,7 @@ static void assert_rounded(const float *x, size_t k, size_t unit, const kern_cod
                     assert_int_equal(code, 0);
             }
             assert_true(c->scales[g] == max / 127.0f);
-            assert_int_equal(c->offsets[g], -8 * sum);
+            assert_int_equal(c->corrections[g], -8 * sum);
         }
     assert_int_equal(g, c->n_groups);
 }
@@ -405,16 +404,16 @@ static void test_quantise(void **unused)
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         size_t k = shapes[s][2], unit = shapes[s][3];
         float *x = random_rows(1, k);
-        kern_codes expected = codes_create(kern[0], x, 1, k, unit);
-        assert_rounded(x, k, unit, &expected);
+        kern_activations expected = activations_create(kern[0], x, 1, k, unit);
+        assert_quantised(x, k, unit, &expected);
         for (size_t v = 1; v < n_variants; v++) {
-            kern_codes c = codes_create(kern[v], x, 1, k, unit);
-            assert_memory_equal(c.codes, expected.codes, c.n_groups * PACK_GROUP);
+            kern_activations c = activations_create(kern[v], x, 1, k, unit);
+            assert_memory_equal(c.q, expected.q, c.n_groups * PACK_GROUP);
             assert_memory_equal(c.scales, expected.scales, c.n_groups * sizeof *c.scales);
-            assert_memory_equal(c.offsets, expected.offsets, c.n_groups * sizeof *c.offsets);
-            codes_destroy(&c);
+            assert_memory_equal(c.corrections, expected.corrections, c.n_groups * sizeof *c.corrections);
+            activations_destroy(&c);
         }
-        codes_destroy(&expected);
+        activations_destroy(&expected);
         free(x);
     }
 }
@@ -428,25 +427,25 @@ static void test_quantise_edges(void **unused)
     for (size_t v = 0; v < n_variants; v++) {
         float x[PACK_GROUP] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -126.5f}, scale;
         const int8_t expected[PACK_GROUP] = {127, 0, 2, 2, 0, -2, -126};
-        int8_t codes[PACK_GROUP];
-        int32_t offset;
-        kern[v]->quantise(x, PACK_GROUP, PACK_GROUP, codes, &scale, &offset);
-        assert_memory_equal(codes, expected, sizeof codes);
-        assert_true(scale == 1.0f && offset == -8 * (127 + 2 + 2 - 2 - 126));
+        int8_t q[PACK_GROUP];
+        int32_t correction;
+        kern[v]->quantise(x, PACK_GROUP, PACK_GROUP, q, &scale, &correction);
+        assert_memory_equal(q, expected, sizeof q);
+        assert_true(scale == 1.0f && correction == -8 * (127 + 2 + 2 - 2 - 126));
 
         const float sizes[] = {3.4e38f, 1e-20f, 0x1p-100f};
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
             const float edge[3] = {sizes[i], -sizes[i], sizes[i] / 2.0f};
-            kern[v]->quantise(edge, 3, 3, codes, &scale, &offset);
-            assert_true(scale == sizes[i] / 127.0f && codes[0] == 127 && codes[1] == -127 && codes[2] == 64 &&
-                        offset == -8 * 64);
+            kern[v]->quantise(edge, 3, 3, q, &scale, &correction);
+            assert_true(scale == sizes[i] / 127.0f && q[0] == 127 && q[1] == -127 && q[2] == 64 &&
+                        correction == -8 * 64);
         }
         const float nothing[] = {0.0f, -0.0f, 0x1p-101f, 1e-45f};
-        memset(codes, 1, sizeof codes);
-        kern[v]->quantise(nothing, 4, 4, codes, &scale, &offset);
-        assert_true(scale == 0.0f && !signbit(scale) && offset == 0);
+        memset(q, 1, sizeof q);
+        kern[v]->quantise(nothing, 4, 4, q, &scale, &correction);
+        assert_true(scale == 0.0f && !signbit(scale) && correction == 0);
         for (size_t i = 0; i < PACK_GROUP; i++)
-            assert_int_equal(codes[i], 0);
+            assert_int_equal(q[i], 0);
     }
 }
 
@@ -462,30 +461,30 @@ static void test_hostile_rows(void **unused)
         for (size_t h = 0; h < sizeof hostile / sizeof *hostile; h++) {
             known w = known_create((pack_type)type, h % 2 == 0 ? KERN_PANEL : 7, K, 64, extreme_code);
             float *x = random_rows(M, K);
-            kern_codes codes = codes_create(kern[0], x, M, K, 64);
+            kern_activations act = activations_create(kern[0], x, M, K, 64);
             outputs expected = outputs_create(M);
-            run(kern[0], &w, x, &codes, 0, M, &expected);
-            codes_destroy(&codes);
+            run(kern[0], &w, x, &act, 0, M, &expected);
+            activations_destroy(&act);
             const size_t bad = 5 * h % M;
             x[bad * K + 77] = hostile[h];
             for (size_t v = 0; v < n_variants; v++) {
                 outputs o = outputs_create(M);
-                codes = codes_create(kern[v], x, M, K, 64);
-                run(kern[v], &w, x, &codes, 0, M, &o);
+                act = activations_create(kern[v], x, M, K, 64);
+                run(kern[v], &w, x, &act, 0, M, &o);
                 for (size_t r = 0; r < M; r++) {
                     assert_int_equal(o.overflow[r], r == bad);
-                    assert_int_equal(o.of_codes[r], r == bad);
+                    assert_int_equal(o.of_q8[r], r == bad);
                     size_t at = r * KERN_PANEL, bytes = KERN_PANEL * sizeof(int64_t);
                     if (r != bad) {
                         assert_memory_equal(o.acc + at, expected.acc + at, bytes);
-                        assert_memory_equal(o.acc_codes + at, expected.acc_codes + at, bytes);
-                        assert_memory_equal(o.y_codes + at, expected.y_codes + at, KERN_PANEL * sizeof(float));
+                        assert_memory_equal(o.acc_q8 + at, expected.acc_q8 + at, bytes);
+                        assert_memory_equal(o.y_q8 + at, expected.y_q8 + at, KERN_PANEL * sizeof(float));
                     } else if (!isfinite(hostile[h])) {
                         for (uint32_t lane = 0; lane < w.packed.n; lane++)
-                            assert_true(isnan(o.y_codes[at + lane]) != 0);
+                            assert_true(isnan(o.y_q8[at + lane]) != 0);
                     }
                 }
-                codes_destroy(&codes);
+                activations_destroy(&act);
                 outputs_destroy(&o);
             }
             outputs_destroy(&expected);
@@ -506,16 +505,16 @@ static void test_zero_rows(void **unused)
         float *x = take(M * K * sizeof *x);
         x[K + 40] = 1.0f; /* row 1 has one group that is none */
         for (size_t v = 0; v < n_variants; v++) {
-            kern_codes codes = codes_create(kern[v], x, M, K, K);
+            kern_activations act = activations_create(kern[v], x, M, K, K);
             outputs o = outputs_create(M);
-            run(kern[v], &w, x, &codes, 0, M, &o);
-            assert_contract(&o, &w, x, &codes, M);
+            run(kern[v], &w, x, &act, 0, M, &o);
+            assert_contract(&o, &w, x, &act, M);
             for (size_t i = 0; i < KERN_PANEL; i++) {
-                assert_true(o.y_codes[i] == 0.0f && o.y_codes[2 * KERN_PANEL + i] == 0.0f);
-                assert_true(o.acc_codes[i] == (int64_t)i * 1000);
+                assert_true(o.y_q8[i] == 0.0f && o.y_q8[2 * KERN_PANEL + i] == 0.0f);
+                assert_true(o.acc_q8[i] == (int64_t)i * 1000);
             }
             outputs_destroy(&o);
-            codes_destroy(&codes);
+            activations_destroy(&act);
         }
         free(x);
         known_destroy(&w);
@@ -527,12 +526,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_contract_and_variants),
         cmocka_unit_test(test_company_does_not_matter),
-        cmocka_unit_test(test_extreme_codes),
+        cmocka_unit_test(test_extreme_values),
         cmocka_unit_test(test_splits_exactly),
         cmocka_unit_test(test_quantise),
         cmocka_unit_test(test_quantise_edges),
         cmocka_unit_test(test_hostile_rows),
         cmocka_unit_test(test_zero_rows),
     };
-    return cmocka_run_group_tests_name("kern_codes", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("kern_activations", tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* body_rows.h - part of kern_body.h: what is done to single rows: exponential, activations, norms, sums. */
+/* rows_tpl.h - part of kern_tpl.h: what is done to single rows: exponential, activations, norms, sums. */
 
 /* --- exponential: exp(x) = 2^n * p(r), n = round(x / ln 2), |r| <= ln 2 / 2; relative error under 2e-7.  Below -87.3
  * it stays at exp(-87.3), above 88 at exp(88). --- */

@@ -1,9 +1,9 @@
-/* vec_pairs.h - two words for vec_avx512.h: products of pairs of bf16 columns by vdpbf16ps.  body_rounded.h is written
- * over them where VEC_HAS_PAIRS is defined, and over vec_fma_flush elsewhere. */
-#ifndef PALMGROVE_VEC_PAIRS_H
-#define PALMGROVE_VEC_PAIRS_H
+/* vec_bf16_pairs_tpl.h - two words for vec_avx512_tpl.h: products of pairs of bf16 columns by vdpbf16ps.
+ * linear_bf16_tpl.h is written over them where VEC_HAS_PAIRS is defined, and over vec_fma_flush elsewhere. */
+#ifndef PALMGROVE_VEC_BF16_PAIRS_TPL_H
+#define PALMGROVE_VEC_BF16_PAIRS_TPL_H
 
-#include "worker/kernels/x86/vec_avx512.h"
+#include "worker/kernels/x86/vec_avx512_tpl.h"
 
 #define VEC_HAS_PAIRS
 

@@ -1,4 +1,4 @@
-/* peak_body.h - the loops of peak.h over vectors of PEAK_BYTES, compiled per instruction set.
+/* peak_tpl.h - the loops of peak.h over vectors of PEAK_BYTES, compiled per instruction set.
  *
  * Before the inclusion: PEAK_NAME (of the table), PEAK_BYTES, PEAK_CHAINS (independent accumulators: enough to hide the
  * latency, few enough to stay in registers), PEAK_INT8_NAME, and the word peak_dot(acc, u, s): acc plus the 8-bit dot

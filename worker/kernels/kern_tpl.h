@@ -1,4 +1,4 @@
-/* kern_body.h - every kernel, written once over the vector vocabulary.
+/* kern_tpl.h - every kernel, written once over the vector vocabulary.
  *
  * Included by exactly one .c file per instruction set, after a vec_*.h and with KERN_NAME (the table's name) and
  * KERN_TABLE (its identifier) defined.  That file alone is compiled with the instruction set's flags.  The contracts
@@ -46,11 +46,11 @@
 #define EACH_PASTE(highest, DO, what)  EACH_##highest(DO, what)
 #define EACH_HEIGHT(highest, DO, what) EACH_PASTE(highest, DO, what)
 
-#include "worker/kernels/body_rows.h"
-#include "worker/kernels/body_linear.h"
-#include "worker/kernels/body_rounded.h"
-#include "worker/kernels/body_codes.h"
-#include "worker/kernels/body_attention.h"
+#include "worker/kernels/rows_tpl.h"
+#include "worker/kernels/linear_tpl.h"
+#include "worker/kernels/linear_bf16_tpl.h"
+#include "worker/kernels/linear_q8_tpl.h"
+#include "worker/kernels/attention_tpl.h"
 
 const kern_table KERN_TABLE = {
     .name = KERN_NAME,
@@ -64,10 +64,10 @@ const kern_table KERN_TABLE = {
                     [PACK_BF16] = panel_fixed_bf16,
                     [PACK_INT8] = panel_fixed_int8,
                     [PACK_INT4] = panel_fixed_int4},
-    .panel_codes = {[PACK_INT8] = panel_codes_int8, [PACK_INT4] = panel_codes_int4},
-    .panel_codes_fixed = {[PACK_INT8] = panel_codes_fixed_int8, [PACK_INT4] = panel_codes_fixed_int4},
-    .panel_bf16_rounded = panel_bf16_rounded,
-    .panel_bf16_rounded_fixed = panel_bf16_rounded_fixed,
+    .panel_q8 = {[PACK_INT8] = panel_q8_int8, [PACK_INT4] = panel_q8_int4},
+    .panel_q8_fixed = {[PACK_INT8] = panel_q8_fixed_int8, [PACK_INT4] = panel_q8_fixed_int4},
+    .panel_bf16_bf16 = panel_bf16_bf16,
+    .panel_bf16_bf16_fixed = panel_bf16_bf16_fixed,
     .quantise = quantise,
     .round_bf16 = round_bf16,
     .norm_rms = norm_rms,
@@ -78,9 +78,9 @@ const kern_table KERN_TABLE = {
     .gelu_tanh = gelu_tanh,
     .gelu = gelu,
     .gelu_quick = gelu_quick,
-    .attention_split = attention_split,
-    .attention_join = attention_join,
-    .attention_finish = attention_finish,
+    .attention_partial = attention_partial,
+    .attention_merge = attention_merge,
+    .attention_normalise = attention_normalise,
     .sum_exp = sum_exp,
     .exp_shifted = exp_shifted,
 };

@@ -1,12 +1,12 @@
-/* body_rounded.h - part of kern_body.h: bf16 weights with rows rounded to bf16, in the arithmetic of x86's vdpbf16ps.
+/* linear_bf16_tpl.h - part of kern_tpl.h: bf16 weights with rows rounded to bf16, in the arithmetic of x86's vdpbf16ps.
  *
- * For each pair of columns that instruction does two fused multiply-adds into an f32 lane, the high halves first, each
- * rounded to nearest even with denormals taken and given as zeros (tests/unit/worker/test_kern_bf16.c holds it against that,
- * on the hardware).  Rows keep the first column of a pair in the high half, so columns go in ascending order, and a
- * machine without the instruction does the same with plain fused multiply-adds. */
+ * For each pair of columns that instruction does two fused multiply-adds into an f32 lane, the high bf16 first, each
+ * rounded to nearest even with denormals taken and given as zeros (tests/unit/worker/test_kern_bf16.c holds it against
+ * that, on the hardware).  Rows keep the first column of a pair in the high half, so columns go in ascending order, and
+ * a machine without the instruction does the same with plain fused multiply-adds. */
 
 /* Rows to bf16 as kern.h says: column i of a unit at i ^ 1. */
-INLINE uint16_t flushed_bf16(float x)
+INLINE uint16_t bf16_from_f32_flushed(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -17,19 +17,19 @@ INLINE uint16_t flushed_bf16(float x)
     return (uint16_t)(rounded >> 16);
 }
 
-static void round_bf16(const float *x, size_t k, size_t unit, uint16_t *halves)
+static void round_bf16(const float *x, size_t k, size_t unit, uint16_t *bf16)
 {
-    for (size_t i = 0, n; i < k; i += n, x += n, halves += STRIDE_rounded(n)) {
+    for (size_t i = 0, n; i < k; i += n, x += n, bf16 += STRIDE_bf16_act(n)) {
         n = k - i < unit ? k - i : unit;
         size_t j = 0;
         for (; j + 1 < n; j += 2) {
-            halves[j] = flushed_bf16(x[j + 1]);
-            halves[j + 1] = flushed_bf16(x[j]);
+            bf16[j] = bf16_from_f32_flushed(x[j + 1]);
+            bf16[j + 1] = bf16_from_f32_flushed(x[j]);
         }
         if (j == n)
             continue;
-        halves[j] = 0x8000u; /* adding 0 times -0 changes no sum */
-        halves[j + 1] = flushed_bf16(x[j]);
+        bf16[j] = 0x8000u; /* adding 0 times -0 changes no sum */
+        bf16[j + 1] = bf16_from_f32_flushed(x[j]);
     }
 }
 
@@ -44,8 +44,8 @@ INLINE void add_pair(vec s[][VECS], size_t rows, const vec_pairs w[VECS], const 
     }
 }
 
-INLINE void part_rounded(const char *at, size_t k, const uint16_t *x, size_t ldx, size_t rows, size_t v0, size_t n,
-                         vec sums[][VECS])
+INLINE void part_bf16_act(const char *at, size_t k, const uint16_t *x, size_t ldx, size_t rows, size_t v0, size_t n,
+                          vec sums[][VECS])
 {
     static const uint16_t no_column[KERN_PANEL];
     vec s[VEC_TILE_ROWS][VECS];
@@ -65,12 +65,12 @@ INLINE void part_rounded(const char *at, size_t k, const uint16_t *x, size_t ldx
     }
     for (size_t r = 0; r < rows; r++)
         vec_pairs_order(s[r]);
-    put_sums(sums, s, rows, 0, VECS);
+    store_sums(sums, s, rows, 0, VECS);
 }
 #else
 /* s[r] += a column, the first or the `second` of its pair, n vectors from v0 on. */
-INLINE void add_column_rounded(vec s[][VECS], size_t rows, size_t v0, size_t n, const char *column,
-                               const uint16_t *pair, size_t ldx, int second)
+INLINE void add_column_bf16_act(vec s[][VECS], size_t rows, size_t v0, size_t n, const char *column,
+                                const uint16_t *pair, size_t ldx, int second)
 {
     vec w[VECS];
     PREFETCH(column, COLUMN_bf16, rows);
@@ -89,48 +89,48 @@ INLINE void add_column_rounded(vec s[][VECS], size_t rows, size_t v0, size_t n, 
     }
 }
 
-INLINE void part_rounded(const char *at, size_t k, const uint16_t *x, size_t ldx, size_t rows, size_t v0, size_t n,
-                         vec sums[][VECS])
+INLINE void part_bf16_act(const char *at, size_t k, const uint16_t *x, size_t ldx, size_t rows, size_t v0, size_t n,
+                          vec sums[][VECS])
 {
     vec s[VEC_TILE_ROWS][VECS];
-    take_sums(s, sums, rows, v0, n);
+    load_sums(s, sums, rows, v0, n);
     size_t i = 0;
     for (; i + 1 < k; i += 2, at += 2 * COLUMN_bf16) {
-        add_column_rounded(s, rows, v0, n, at, x + i, ldx, 0);
-        add_column_rounded(s, rows, v0, n, at + COLUMN_bf16, x + i, ldx, 1);
+        add_column_bf16_act(s, rows, v0, n, at, x + i, ldx, 0);
+        add_column_bf16_act(s, rows, v0, n, at + COLUMN_bf16, x + i, ldx, 1);
     }
     if (i < k)
-        add_column_rounded(s, rows, v0, n, at, x + i, ldx, 0);
-    put_sums(sums, s, rows, v0, n);
+        add_column_bf16_act(s, rows, v0, n, at, x + i, ldx, 0);
+    store_sums(sums, s, rows, v0, n);
 }
 #endif
 
-INLINE const char *unit_rounded(const char *at, size_t k, const uint16_t *x, size_t ldx, size_t rows, vec sums[][VECS])
+INLINE const char *unit_bf16_act(const char *at, size_t k, const uint16_t *x, size_t ldx, size_t rows, vec sums[][VECS])
 {
-    EACH_PART(rows, part_rounded, at, k, x, ldx, sums);
+    EACH_PART(rows, part_bf16_act, at, k, x, ldx, sums);
     return at + k * COLUMN_bf16;
 }
 
-DEFINE_PANEL(rounded)
+DEFINE_PANEL(bf16_act)
 
 /* What is computed must lie between the two switches: it reads and writes memory, which the compiler may not move over
  * them. */
-static void panel_bf16_rounded(const void *panel, size_t k, const uint16_t *x, size_t ldx, size_t m, float *y,
-                               size_t ldy, size_t n_cols)
+static void panel_bf16_bf16(const void *panel, size_t k, const uint16_t *x, size_t ldx, size_t m, float *y, size_t ldy,
+                            size_t n_cols)
 {
     vec_mode mode = vec_flush_on();
     FORGET_MEMORY();
-    panel_rounded(panel, k, x, ldx, m, y, ldy, n_cols);
+    panel_bf16_act(panel, k, x, ldx, m, y, ldy, n_cols);
     FORGET_MEMORY();
     vec_flush_off(mode);
 }
 
-static void panel_bf16_rounded_fixed(const void *panel, size_t k, size_t unit, const uint16_t *x, size_t ldx, size_t m,
-                                     int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow)
+static void panel_bf16_bf16_fixed(const void *panel, size_t k, size_t unit, const uint16_t *x, size_t ldx, size_t m,
+                                  int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow)
 {
     vec_mode mode = vec_flush_on();
     FORGET_MEMORY();
-    panel_fixed_rounded(panel, k, unit, x, ldx, m, acc, ldacc, n_cols, overflow);
+    panel_fixed_bf16_act(panel, k, unit, x, ldx, m, acc, ldacc, n_cols, overflow);
     FORGET_MEMORY();
     vec_flush_off(mode);
 }

@@ -1,7 +1,7 @@
-/* vec_neon.h - the vector vocabulary with 4 lanes: Armv8-A, with the dot product of Armv8.2-A where the compiler is
- * told of it.  See ref/vec_ref.h for the meaning of each word. */
-#ifndef PALMGROVE_VEC_NEON_H
-#define PALMGROVE_VEC_NEON_H
+/* vec_neon_tpl.h - the vector vocabulary with 4 lanes: Armv8-A, with the dot product of Armv8.2-A where the compiler is
+ * told of it.  See ref/vec_ref_tpl.h for the meaning of each word. */
+#ifndef PALMGROVE_VEC_NEON_TPL_H
+#define PALMGROVE_VEC_NEON_TPL_H
 
 #include <arm_neon.h>
 #include <stdint.h>
@@ -14,7 +14,7 @@
 #define VEC_SUMS       16
 #define VEC_BLOCK_ROWS 2
 #define VEC_PIECE      SIZE_MAX
-#define VEC_CODES_ROWS 2 /* x 8 vectors: 16 integer accumulators */
+#define VEC_Q8_ROWS    2 /* x 8 vectors: 16 integer accumulators */
 #define VEC_STEP_int8  8
 #define VEC_STEP_int4  8
 
@@ -136,51 +136,51 @@ static inline vec vec_fma_flush(vec a, vec b, vec c)
 }
 
 typedef int32x4_t vec_sums;
-typedef int8x16_t vec_codes; /* int8: signed; int4: 0 to 15 */
-typedef int8x16_t vec_quad;
+typedef int8x16_t vec_weights; /* int8: signed; int4: 0 to 15 */
+typedef int8x16_t vec_activations;
 
-static inline vec_quad vec_quad_set(const int8_t *x)
+static inline vec_activations vec_activations_set(const int8_t *x)
 {
     int32_t quad;
     memcpy(&quad, x, sizeof quad);
     return vreinterpretq_s8_s32(vdupq_n_s32(quad));
 }
 
-static inline vec_codes vec_codes_int8(const uint8_t *quads)
+static inline vec_weights vec_load_quads_int8(const uint8_t *quads)
 {
     return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(quads), vdupq_n_u8(0x80)));
 }
 
-static inline vec_codes vec_codes_int4(const uint8_t *quads, int high)
+static inline vec_weights vec_load_quads_int4(const uint8_t *quads, int high)
 {
     uint8x16_t bytes = vld1q_u8(quads);
     return vreinterpretq_s8_u8(high ? vshrq_n_u8(bytes, 4) : vandq_u8(bytes, vdupq_n_u8(0x0f)));
 }
 
-static inline void vec_codes_store(uint8_t *to, vec_codes w)
+static inline void vec_store_quads(uint8_t *to, vec_weights w)
 {
     vst1q_u8(to, vreinterpretq_u8_s8(w));
 }
 
-static inline vec_codes vec_codes_wide4(const uint8_t *quads)
+static inline vec_weights vec_load_unpacked4(const uint8_t *quads)
 {
     return vreinterpretq_s8_u8(vld1q_u8(quads));
 }
 
-static inline vec_sums vec_sums_int8(int32_t offset)
+static inline vec_sums vec_sums_int8(int32_t correction)
 {
-    (void)offset;
+    (void)correction;
     return vdupq_n_s32(0);
 }
 
-static inline vec_sums vec_sums_int4(int32_t offset)
+static inline vec_sums vec_sums_int4(int32_t correction)
 {
-    return vdupq_n_s32(offset);
+    return vdupq_n_s32(correction);
 }
 
 /* Both forms of codes are signed bytes here.  Without the instruction: products of 16 bits (at most 128 * 127), added
  * in pairs twice. */
-static inline vec_sums vec_dot_int8(vec_sums s, vec_codes w, vec_quad x)
+static inline vec_sums vec_dot_int8(vec_sums s, vec_weights w, vec_activations x)
 {
 #if defined(__ARM_FEATURE_DOTPROD)
     return vdotq_s32(s, w, x);
@@ -191,20 +191,20 @@ static inline vec_sums vec_dot_int8(vec_sums s, vec_codes w, vec_quad x)
 #endif
 }
 
-static inline vec_sums vec_dot_int4(vec_sums s, vec_codes w, vec_quad x)
+static inline vec_sums vec_dot_int4(vec_sums s, vec_weights w, vec_activations x)
 {
     return vec_dot_int8(s, w, x);
 }
 
-static inline vec vec_from_sums_int8(vec_sums s, int32_t offset)
+static inline vec vec_from_sums_int8(vec_sums s, int32_t correction)
 {
-    (void)offset;
+    (void)correction;
     return vcvtq_f32_s32(s);
 }
 
-static inline vec vec_from_sums_int4(vec_sums s, int32_t offset)
+static inline vec vec_from_sums_int4(vec_sums s, int32_t correction)
 {
-    (void)offset;
+    (void)correction;
     return vcvtq_f32_s32(s);
 }
 
@@ -226,21 +226,21 @@ static inline void vec_add_fixed(int64_t *acc, const vec *a)
     vst1q_s64(acc + 2, vaddq_s64(vld1q_s64(acc + 2), high));
 }
 
-typedef uint32x4_t vec_peak;
+typedef uint32x4_t vec_absmax;
 
-static inline vec_peak vec_peak_zero(void)
+static inline vec_absmax vec_absmax_zero(void)
 {
     return vdupq_n_u32(0);
 }
 
-static inline vec_peak vec_peak_of(vec_peak peak, vec a)
+static inline vec_absmax vec_absmax_update(vec_absmax absmax, vec a)
 {
-    return vmaxq_u32(peak, vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x7fffffff)));
+    return vmaxq_u32(absmax, vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x7fffffff)));
 }
 
-static inline int vec_peak_is_small(vec_peak peak)
+static inline int vec_absmax_is_small(vec_absmax absmax)
 {
-    (void)peak;
+    (void)absmax;
     return 0;
 }
 
@@ -249,9 +249,9 @@ static inline void vec_add_small_fixed(int64_t *acc, const vec *a)
     vec_add_fixed(acc, a);
 }
 
-static inline uint32_t vec_peak_max(vec_peak peak)
+static inline uint32_t vec_absmax_across(vec_absmax absmax)
 {
-    return vmaxvq_u32(peak);
+    return vmaxvq_u32(absmax);
 }
 
 #endif

@@ -1,6 +1,7 @@
-/* vec_avx2.h - the vector vocabulary with 8 lanes: AVX2, FMA, F16C.  See ref/vec_ref.h for the meaning of each word. */
-#ifndef PALMGROVE_VEC_AVX2_H
-#define PALMGROVE_VEC_AVX2_H
+/* vec_avx2_tpl.h - the vector vocabulary with 8 lanes: AVX2, FMA, F16C.  See ref/vec_ref_tpl.h for the meaning of each
+ * word. */
+#ifndef PALMGROVE_VEC_AVX2_TPL_H
+#define PALMGROVE_VEC_AVX2_TPL_H
 
 #include <immintrin.h>
 #include <stdint.h>
@@ -13,7 +14,7 @@
 #define VEC_SUMS       8 /* 2 rows x 4 vectors */
 #define VEC_BLOCK_ROWS 60
 #define VEC_PIECE      128u /* 16 KiB of f32, 8 of bf16, of 32 */
-#define VEC_CODES_ROWS 6
+#define VEC_Q8_ROWS    6
 #define VEC_STEP_int8 \
     1 /* 6 sums; the fewer vectors a step has, the more rows share taking a weight's sign and size apart */
 #define VEC_STEP_int4 2 /* 12 sums */
@@ -27,8 +28,8 @@ static inline vec vec_load(const float *p)
 
 static inline vec vec_load_bf16(const uint16_t *p)
 {
-    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+    __m256i widened = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(widened, 16));
 }
 
 static inline vec vec_load_f16(const uint16_t *p)
@@ -147,71 +148,72 @@ static inline vec vec_fma_flush(vec a, vec b, vec c)
 }
 
 typedef __m256i vec_sums;
-typedef __m256i vec_codes; /* int8: signed; int4: 0 to 15 */
-typedef __m256i vec_quad;
+typedef __m256i vec_weights; /* int8: signed; int4: 0 to 15 */
+typedef __m256i vec_activations;
 
-static inline vec_quad vec_quad_set(const int8_t *x)
+static inline vec_activations vec_activations_set(const int8_t *x)
 {
     int32_t quad;
     memcpy(&quad, x, sizeof quad);
     return _mm256_set1_epi32(quad);
 }
 
-static inline vec_codes vec_codes_int8(const uint8_t *quads)
+static inline vec_weights vec_load_quads_int8(const uint8_t *quads)
 {
     return _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(const void *)quads), _mm256_set1_epi8((char)0x80));
 }
 
-static inline vec_codes vec_codes_int4(const uint8_t *quads, int high)
+static inline vec_weights vec_load_quads_int4(const uint8_t *quads, int high)
 {
     __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)quads);
     return _mm256_and_si256(high ? _mm256_srli_epi16(bytes, 4) : bytes, _mm256_set1_epi8(0x0f));
 }
 
-static inline void vec_codes_store(uint8_t *to, vec_codes w)
+static inline void vec_store_quads(uint8_t *to, vec_weights w)
 {
     _mm256_storeu_si256((__m256i *)(void *)to, w);
 }
 
-static inline vec_codes vec_codes_wide4(const uint8_t *quads)
+static inline vec_weights vec_load_unpacked4(const uint8_t *quads)
 {
     return _mm256_loadu_si256((const __m256i *)(const void *)quads);
 }
 
-static inline vec_sums vec_sums_int8(int32_t offset)
+static inline vec_sums vec_sums_int8(int32_t correction)
 {
-    (void)offset;
+    (void)correction;
     return _mm256_setzero_si256();
 }
 
-static inline vec_sums vec_sums_int4(int32_t offset)
+static inline vec_sums vec_sums_int4(int32_t correction)
 {
-    (void)offset;
+    (void)correction;
     return _mm256_setzero_si256();
 }
 
 /* |w| times x with w's sign: pairs reach at most 2 * 128 * 127 = 32512, so nothing saturates. */
-static inline vec_sums vec_dot_int8(vec_sums s, vec_codes w, vec_quad x)
+static inline vec_sums vec_dot_int8(vec_sums s, vec_weights w, vec_activations x)
 {
     __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
     return _mm256_add_epi32(s, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 /* int4 sums stay in 16 bits until the group's end, two to a lane: at most 16 * 15 * 127 = 30480. */
-static inline vec_sums vec_dot_int4(vec_sums s, vec_codes w, vec_quad x)
+static inline vec_sums vec_dot_int4(vec_sums s, vec_weights w, vec_activations x)
 {
     return _mm256_add_epi16(s, _mm256_maddubs_epi16(w, x));
 }
 
-static inline vec vec_from_sums_int8(vec_sums s, int32_t offset)
+static inline vec vec_from_sums_int8(vec_sums s, int32_t correction)
 {
-    (void)offset;
+    (void)correction;
     return _mm256_cvtepi32_ps(s);
 }
 
-static inline vec vec_from_sums_int4(vec_sums s, int32_t offset)
+static inline vec vec_from_sums_int4(vec_sums s, int32_t correction)
 {
-    return _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_madd_epi16(s, _mm256_set1_epi16(1)), _mm256_set1_epi32(offset)));
+    return _mm256_cvtepi32_ps(
+        _mm256_add_epi32(_mm256_madd_epi16(s, _mm256_set1_epi16(1)), _mm256_set1_epi32(correction)));
 }
 
 static inline void vec_store_bytes(int8_t *to, vec a)
@@ -229,7 +231,7 @@ static inline void vec_store_bytes(int8_t *to, vec a)
 #define VEC_FIXED_BIAS 0x4338000000000000u
 #define FIXED_ROUND    6755399441055744.0
 
-static inline __m256i fixed_of_doubles(__m256d a)
+static inline __m256i fixed_from_doubles(__m256d a)
 {
     const __m256d round = _mm256_set1_pd(FIXED_ROUND);
     __m256d high = _mm256_fmadd_pd(a, _mm256_set1_pd(0x1p-32), round);
@@ -239,7 +241,7 @@ static inline __m256i fixed_of_doubles(__m256d a)
 }
 
 /* Below 2^51 one addition does. */
-static inline __m256i fixed_of_small_doubles(__m256d a)
+static inline __m256i fixed_from_small_doubles(__m256d a)
 {
     return _mm256_castpd_si256(_mm256_add_pd(a, _mm256_set1_pd(FIXED_ROUND)));
 }
@@ -257,39 +259,39 @@ static inline void add_integers(int64_t *acc, __m256i a)
 
 static inline void vec_add_fixed(int64_t *acc, const vec *a)
 {
-    add_integers(acc, fixed_of_doubles(four_doubles(a, 0)));
-    add_integers(acc + 4, fixed_of_doubles(four_doubles(a, 4)));
+    add_integers(acc, fixed_from_doubles(four_doubles(a, 0)));
+    add_integers(acc + 4, fixed_from_doubles(four_doubles(a, 4)));
 }
 
 static inline void vec_add_small_fixed(int64_t *acc, const vec *a)
 {
-    add_integers(acc, fixed_of_small_doubles(four_doubles(a, 0)));
-    add_integers(acc + 4, fixed_of_small_doubles(four_doubles(a, 4)));
+    add_integers(acc, fixed_from_small_doubles(four_doubles(a, 0)));
+    add_integers(acc + 4, fixed_from_small_doubles(four_doubles(a, 4)));
 }
 
-typedef __m256i vec_peak;
+typedef __m256i vec_absmax;
 
-static inline vec_peak vec_peak_zero(void)
+static inline vec_absmax vec_absmax_zero(void)
 {
     return _mm256_setzero_si256();
 }
 
-static inline vec_peak vec_peak_of(vec_peak peak, vec a)
+static inline vec_absmax vec_absmax_update(vec_absmax absmax, vec a)
 {
     __m256i bits = _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x7fffffff));
-    return _mm256_max_epu32(peak, bits);
+    return _mm256_max_epu32(absmax, bits);
 }
 
-static inline int vec_peak_is_small(vec_peak peak)
+static inline int vec_absmax_is_small(vec_absmax absmax)
 {
     const __m256i largest = _mm256_set1_epi32(0x58ffffff); /* below 2^51 */
-    return _mm256_testz_si256(_mm256_cmpgt_epi32(peak, largest), _mm256_set1_epi32(-1));
+    return _mm256_testz_si256(_mm256_cmpgt_epi32(absmax, largest), _mm256_set1_epi32(-1));
 }
 
-static inline uint32_t vec_peak_max(vec_peak peak)
+static inline uint32_t vec_absmax_across(vec_absmax absmax)
 {
     uint32_t lanes[VEC_LANES], max = 0;
-    _mm256_storeu_si256((__m256i *)(void *)lanes, peak);
+    _mm256_storeu_si256((__m256i *)(void *)lanes, absmax);
     for (int i = 0; i < VEC_LANES; i++)
         max = lanes[i] > max ? lanes[i] : max;
     return max;

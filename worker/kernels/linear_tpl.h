@@ -1,4 +1,4 @@
-/* body_linear.h - part of kern_body.h: matrix products over packed weights, f32 activations.
+/* linear_tpl.h - part of kern_tpl.h: matrix products over packed weights, f32 activations.
  *
  * A tile is 1 to VEC_TILE_ROWS rows of x against a piece of one panel: its sums stay in registers while k runs, and a
  * vector of weights is made once for all its rows.  m rows are cut into blocks of VEC_BLOCK_ROWS and those into tiles
@@ -50,7 +50,7 @@ INLINE void set_zero(vec s[][VECS], size_t rows)
 }
 
 /* Vectors [v0, v0 + n) of the sums of a tile's rows: from memory to registers (their first n) and back. */
-INLINE void take_sums(vec s[][VECS], vec sums[][VECS], size_t rows, size_t v0, size_t n)
+INLINE void load_sums(vec s[][VECS], vec sums[][VECS], size_t rows, size_t v0, size_t n)
 {
     UNROLL
     for (size_t r = 0; r < rows; r++)
@@ -59,7 +59,7 @@ INLINE void take_sums(vec s[][VECS], vec sums[][VECS], size_t rows, size_t v0, s
         s[r][v] = sums[r][v0 + v];
 }
 
-INLINE void put_sums(vec sums[][VECS], vec s[][VECS], size_t rows, size_t v0, size_t n)
+INLINE void store_sums(vec sums[][VECS], vec s[][VECS], size_t rows, size_t v0, size_t n)
 {
     UNROLL
     for (size_t r = 0; r < rows; r++)
@@ -94,7 +94,7 @@ INLINE void add_column(vec s[][VECS], size_t rows, const vec w[VECS], size_t n, 
                             vec sums[][VECS])                                                                       \
     {                                                                                                               \
         vec s[VEC_TILE_ROWS][VECS];                                                                                 \
-        take_sums(s, sums, rows, v0, n);                                                                            \
+        load_sums(s, sums, rows, v0, n);                                                                            \
         for (size_t i = 0; i < k; i++, at += COLUMN_##TYPE) {                                                       \
             vec w[VECS];                                                                                            \
             PREFETCH(at, COLUMN_##TYPE, rows);                                                                      \
@@ -103,7 +103,7 @@ INLINE void add_column(vec s[][VECS], size_t rows, const vec w[VECS], size_t n, 
                 w[v] = LOAD_##TYPE(at, v0 + v);                                                                     \
             add_column(s, rows, w, n, x + i, ldx);                                                                  \
         }                                                                                                           \
-        put_sums(sums, s, rows, v0, n);                                                                             \
+        store_sums(sums, s, rows, v0, n);                                                                           \
     }                                                                                                               \
     INLINE const char *unit_##TYPE(const char *at, size_t k, const float *x, size_t ldx, size_t rows,               \
                                    vec sums[][VECS])                                                                \
@@ -197,16 +197,16 @@ static inline size_t units_of(size_t k, size_t unit)
     return (k + unit - 1) / unit;
 }
 
-/* fixed += n vectors of a unit's partials, times `scale`, a power of two; returns the largest of them and `peak`.  As
+/* fixed += n vectors of a unit's partials, times `scale`, a power of two; returns the largest of them and `absmax`.  As
  * long as all were small, a short way to integers does, of the same bits. */
-BY_MEMORY vec_peak add_fixed_vecs(int64_t *fixed, vec *partial, size_t n, float scale, vec_peak peak)
+BY_MEMORY vec_absmax add_fixed_vecs(int64_t *fixed, vec *partial, size_t n, float scale, vec_absmax absmax)
 {
     for (size_t i = 0; i < n; i++) {
         if (scale != 1.0f)
             partial[i] = vec_mul(partial[i], vec_set(scale));
-        peak = vec_peak_of(peak, partial[i]);
+        absmax = vec_absmax_update(absmax, partial[i]);
     }
-    if (vec_peak_is_small(peak))
+    if (vec_absmax_is_small(absmax))
         for (size_t i = 0; i < n; i++)
             vec_add_small_fixed(fixed + i * VEC_LANES, &partial[i]);
     else
@@ -214,22 +214,22 @@ BY_MEMORY vec_peak add_fixed_vecs(int64_t *fixed, vec *partial, size_t n, float 
             vec_add_fixed(fixed + i * VEC_LANES, &partial[i]);
     FORGET_MEMORY(); /* or gcc carries the sums over to the next unit in registers that it does not have, and stores
                         them twice */
-    return peak;
+    return absmax;
 }
 
 /* --- tiles of each height, and m rows cut into blocks and those into tiles --- */
 
 /* What a row's elements are, and how many of them a unit of its columns takes. */
 typedef float row_f32, row_f16, row_bf16, row_int8, row_int4;
-typedef uint16_t row_rounded;
-#define STRIDE_f32(unit)     (unit)
-#define STRIDE_f16(unit)     (unit)
-#define STRIDE_bf16(unit)    (unit)
-#define STRIDE_int8(unit)    (unit)
-#define STRIDE_int4(unit)    (unit)
-#define STRIDE_rounded(unit) ((unit) + (unit) % 2)
+typedef uint16_t row_bf16_act;
+#define STRIDE_f32(unit)      (unit)
+#define STRIDE_f16(unit)      (unit)
+#define STRIDE_bf16(unit)     (unit)
+#define STRIDE_int8(unit)     (unit)
+#define STRIDE_int4(unit)     (unit)
+#define STRIDE_bf16_act(unit) ((unit) + (unit) % 2)
 
-static void mark(int64_t *overflow)
+static void flag_overflow(int64_t *overflow)
 {
     __atomic_store_n(overflow, 1, __ATOMIC_RELAXED);
 }
@@ -252,27 +252,27 @@ static inline size_t piece_of_units(size_t unit)
     return unit >= VEC_PIECE ? unit : VEC_PIECE / unit * unit;
 }
 
-#define DEFINE_TILE(TYPE, ROWS)                                                                                     \
-    /* sums += a piece of k columns; returns what lies behind it. */                                                \
-    static const char *tile_##TYPE##_##ROWS(const char *piece, size_t k, const row_##TYPE *x, size_t ldx,           \
-                                            vec sums[][VECS])                                                       \
-    {                                                                                                               \
-        return unit_##TYPE(piece, k, x, ldx, ROWS, sums);                                                           \
-    }                                                                                                               \
-    /* fixed += the partials of a piece's units, times 2^KERN_FIXED_BITS; *peak grows to the largest of them: float \
-     * bits without the sign. */                                                                                    \
-    static const char *tile_fixed_##TYPE##_##ROWS(const char *piece, size_t k, size_t unit, const row_##TYPE *x,    \
-                                                  size_t ldx, int64_t fixed[][KERN_PANEL], vec_peak *peak)          \
-    {                                                                                                               \
-        vec_peak largest = *peak;                                                                                   \
-        for (size_t i = 0; i < k; i += unit, x += STRIDE_##TYPE(unit)) {                                            \
-            vec sums[ROWS][VECS];                                                                                   \
-            set_zero(sums, ROWS);                                                                                   \
-            piece = unit_##TYPE(piece, least(k - i, unit), x, ldx, ROWS, sums);                                     \
-            largest = add_fixed_vecs(fixed[0], sums[0], ROWS * VECS, FIXED_SCALE, largest);                         \
-        }                                                                                                           \
-        *peak = largest;                                                                                            \
-        return piece;                                                                                               \
+#define DEFINE_TILE(TYPE, ROWS)                                                                                       \
+    /* sums += a piece of k columns; returns what lies behind it. */                                                  \
+    static const char *tile_##TYPE##_##ROWS(const char *piece, size_t k, const row_##TYPE *x, size_t ldx,             \
+                                            vec sums[][VECS])                                                         \
+    {                                                                                                                 \
+        return unit_##TYPE(piece, k, x, ldx, ROWS, sums);                                                             \
+    }                                                                                                                 \
+    /* fixed += the partials of a piece's units, times 2^KERN_FIXED_BITS; *absmax grows to the largest of them: float \
+     * bits without the sign. */                                                                                      \
+    static const char *tile_fixed_##TYPE##_##ROWS(const char *piece, size_t k, size_t unit, const row_##TYPE *x,      \
+                                                  size_t ldx, int64_t fixed[][KERN_PANEL], vec_absmax *absmax)        \
+    {                                                                                                                 \
+        vec_absmax largest = *absmax;                                                                                 \
+        for (size_t i = 0; i < k; i += unit, x += STRIDE_##TYPE(unit)) {                                              \
+            vec sums[ROWS][VECS];                                                                                     \
+            set_zero(sums, ROWS);                                                                                     \
+            piece = unit_##TYPE(piece, least(k - i, unit), x, ldx, ROWS, sums);                                       \
+            largest = add_fixed_vecs(fixed[0], sums[0], ROWS * VECS, FIXED_SCALE, largest);                           \
+        }                                                                                                             \
+        *absmax = largest;                                                                                            \
+        return piece;                                                                                                 \
     }
 
 #define NAME_TILE(TYPE, ROWS)       tile_##TYPE##_##ROWS,
@@ -283,7 +283,7 @@ static inline size_t piece_of_units(size_t unit)
     typedef const char *tile_of_##TYPE(const char *piece, size_t k, const row_##TYPE *x, size_t ldx,                   \
                                        vec sums[][VECS]);                                                              \
     typedef const char *tile_fixed_of_##TYPE(const char *piece, size_t k, size_t unit, const row_##TYPE *x,            \
-                                             size_t ldx, int64_t fixed[][KERN_PANEL], vec_peak *peak);                 \
+                                             size_t ldx, int64_t fixed[][KERN_PANEL], vec_absmax *absmax);             \
     static tile_of_##TYPE *const tiles_##TYPE[] = {EACH_HEIGHT(VEC_TILE_ROWS, NAME_TILE, TYPE)};                       \
     static tile_fixed_of_##TYPE *const tiles_fixed_##TYPE[] = {EACH_HEIGHT(VEC_TILE_ROWS, NAME_TILE_FIXED, TYPE)};     \
                                                                                                                        \
@@ -313,29 +313,29 @@ static inline size_t piece_of_units(size_t unit)
                                    size_t m, int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow)             \
     {                                                                                                                  \
         _Alignas(KERN_ALIGN) int64_t fixed[VEC_BLOCK_ROWS][KERN_PANEL];                                                \
-        vec_peak peaks[VEC_BLOCK_ROWS]; /* of the tile that begins there */                                            \
+        vec_absmax absmax_of[VEC_BLOCK_ROWS]; /* of the tile that begins there */                                      \
         const char *piece = panel, *next = panel;                                                                      \
         size_t n_columns = piece_of_units(unit);                                                                       \
         memset(fixed, 0, m * sizeof *fixed);                                                                           \
         for (size_t r = 0; r < m; r++)                                                                                 \
-            peaks[r] = vec_peak_zero();                                                                                \
+            absmax_of[r] = vec_absmax_zero();                                                                          \
         for (size_t i = 0, rows; i < k; i += n_columns, piece = next)                                                  \
             for (size_t r = 0; r < m; r += rows) {                                                                     \
                 rows = tile_height(m - r, VEC_TILE_ROWS);                                                              \
                 next = tiles_fixed_##TYPE[rows - 1](piece, least(k - i, n_columns), unit,                              \
                                                     x + r * ldx + i / unit * STRIDE_##TYPE(unit), ldx, fixed + r,      \
-                                                    &peaks[r]);                                                        \
+                                                    &absmax_of[r]);                                                    \
             }                                                                                                          \
         add_to_rows(fixed, units_of(k, unit), m, acc, ldacc, n_cols);                                                  \
         for (size_t r = 0; r < m; r++) {                                                                               \
-            if (vec_peak_max(peaks[r]) < FIXED_LIMIT_BITS)                                                             \
+            if (vec_absmax_across(absmax_of[r]) < FIXED_LIMIT_BITS)                                                    \
                 continue;                                                                                              \
             size_t rows = tile_height(m - r, VEC_TILE_ROWS);                                                           \
             for (size_t i = r; i < r + rows; i++) { /* whose was it?  ask each row alone */                            \
-                vec_peak peak = vec_peak_zero();                                                                       \
-                tiles_fixed_##TYPE[0](panel, k, unit, x + i * ldx, ldx, fixed, &peak);                                 \
-                if (vec_peak_max(peak) >= FIXED_LIMIT_BITS)                                                            \
-                    mark(overflow + i);                                                                                \
+                vec_absmax absmax = vec_absmax_zero();                                                                 \
+                tiles_fixed_##TYPE[0](panel, k, unit, x + i * ldx, ldx, fixed, &absmax);                               \
+                if (vec_absmax_across(absmax) >= FIXED_LIMIT_BITS)                                                     \
+                    flag_overflow(overflow + i);                                                                       \
             }                                                                                                          \
         }                                                                                                              \
     }                                                                                                                  \

@@ -1,10 +1,10 @@
-/* vec_ref.h - the vector vocabulary with one lane: the portable reference.  fmaf is exact by the C standard.
+/* vec_ref_tpl.h - the vector vocabulary with one lane: the portable reference.  fmaf is exact by the C standard.
  *
  * Here stands what every word means; the other vec_*.h say the same with more lanes.  `vec` is VEC_LANES floats. Packed
  * weights come in quads (sharding/pack/pack.h): four neighbouring columns of a lane in four neighbouring bytes, lanes
  * one after the other, so VEC_LANES lanes are 4 * VEC_LANES bytes, aligned to as many. */
-#ifndef PALMGROVE_VEC_REF_H
-#define PALMGROVE_VEC_REF_H
+#ifndef PALMGROVE_VEC_REF_TPL_H
+#define PALMGROVE_VEC_REF_TPL_H
 
 #include <math.h>
 #include <stdint.h>
@@ -13,8 +13,8 @@
 #include "sharding/pack/half.h"
 
 #define VEC_LANES 1
-#define VEC_REGISTERS                                                                               \
-    32 /* below that many, kernels are written to keep the compiler from storing sums (kern_body.h) \
+#define VEC_REGISTERS                                                                              \
+    32 /* below that many, kernels are written to keep the compiler from storing sums (kern_tpl.h) \
         */
 #define VEC_KEEP(sum) ((void)0) /* the sum stands in its register now; where registers are few */
 
@@ -27,9 +27,9 @@
 #define VEC_BLOCK_ROWS 1
 #define VEC_PIECE      SIZE_MAX
 /* 8-bit activations: rows of a tile, 1 to 8; vectors of a panel whose sums registers hold for all of them. */
-#define VEC_CODES_ROWS 1
-#define VEC_STEP_int8  32
-#define VEC_STEP_int4  32
+#define VEC_Q8_ROWS   1
+#define VEC_STEP_int8 32
+#define VEC_STEP_int4 32
 
 typedef float vec;
 
@@ -168,81 +168,81 @@ static inline vec vec_fma_flush(vec a, vec b, vec c)
 
 /* --- 8-bit products: weights in quads times four codes of a row, summed exactly in int32 --- */
 
-typedef int32_t vec_sums;  /* VEC_LANES sums */
-typedef struct vec_codes { /* quads of weights in the form the dot product takes; the caller never looks inside */
+typedef int32_t vec_sums;    /* VEC_LANES sums */
+typedef struct vec_weights { /* quads of weights in the form the dot product takes; the caller never looks inside */
     int16_t q[4];
-} vec_codes;
-typedef struct vec_quad { /* four codes of a row, -127 to 127, the same for all lanes */
+} vec_weights;
+typedef struct vec_activations { /* four codes of a row, -127 to 127, the same for all lanes */
     int16_t q[4];
-} vec_quad;
+} vec_activations;
 
-static inline vec_quad vec_quad_set(const int8_t *x)
+static inline vec_activations vec_activations_set(const int8_t *x)
 {
-    return (vec_quad){{x[0], x[1], x[2], x[3]}};
+    return (vec_activations){{x[0], x[1], x[2], x[3]}};
 }
 
 /* Weights as packed: byte q + 128. */
-static inline vec_codes vec_codes_int8(const uint8_t *quads)
+static inline vec_weights vec_load_quads_int8(const uint8_t *quads)
 {
-    return (vec_codes){{quads[0], quads[1], quads[2], quads[3]}};
+    return (vec_weights){{quads[0], quads[1], quads[2], quads[3]}};
 }
 
 /* The low or (`high`, a constant) the high halves of VEC_LANES quads: q + 8. */
-static inline vec_codes vec_codes_int4(const uint8_t *quads, int high)
+static inline vec_weights vec_load_quads_int4(const uint8_t *quads, int high)
 {
     int shift = high ? 4 : 0;
-    return (vec_codes){
+    return (vec_weights){
         {quads[0] >> shift & 0x0f, quads[1] >> shift & 0x0f, quads[2] >> shift & 0x0f, quads[3] >> shift & 0x0f}};
 }
 
 /* Lay int4 codes down as quads of bytes 0 to 15 at `to` (4 * VEC_LANES bytes), and take them up again. */
-static inline void vec_codes_store(uint8_t *to, vec_codes w)
+static inline void vec_store_quads(uint8_t *to, vec_weights w)
 {
     for (int j = 0; j < 4; j++)
         to[j] = (uint8_t)w.q[j];
 }
 
-static inline vec_codes vec_codes_wide4(const uint8_t *quads)
+static inline vec_weights vec_load_unpacked4(const uint8_t *quads)
 {
-    return vec_codes_int8(quads);
+    return vec_load_quads_int8(quads);
 }
 
-/* Where the sums of a group begin, and their end, exact: it is below 2^24.  `offset` is -8 times the sum of the row's
- * codes in the group.  A variant whose dot product keeps the bias of the packed codes adds -bias times that sum at one
- * end or the other, one that takes the bias off the codes does not. */
-static inline vec_sums vec_sums_int8(int32_t offset)
+/* Where the sums of a group begin, and their end, exact: it is below 2^24.  `correction` is -8 times the sum of the
+ * row's codes in the group.  A variant whose dot product keeps the bias of the packed codes adds -bias times that sum
+ * at one end or the other, one that takes the bias off the codes does not. */
+static inline vec_sums vec_sums_int8(int32_t correction)
 {
-    return 16 * offset;
+    return 16 * correction;
 }
 
-static inline vec_sums vec_sums_int4(int32_t offset)
+static inline vec_sums vec_sums_int4(int32_t correction)
 {
-    return offset;
+    return correction;
 }
 
-/* s + the four products of each lane, w from vec_codes_int8. */
-static inline vec_sums vec_dot_int8(vec_sums s, vec_codes w, vec_quad x)
+/* s + the four products of each lane, w from vec_load_quads_int8. */
+static inline vec_sums vec_dot_int8(vec_sums s, vec_weights w, vec_activations x)
 {
     for (int j = 0; j < 4; j++)
         s += w.q[j] * x.q[j];
     return s;
 }
 
-/* The same, w from vec_codes_int4 or vec_codes_wide4. */
-static inline vec_sums vec_dot_int4(vec_sums s, vec_codes w, vec_quad x)
+/* The same, w from vec_load_quads_int4 or vec_load_unpacked4. */
+static inline vec_sums vec_dot_int4(vec_sums s, vec_weights w, vec_activations x)
 {
     return vec_dot_int8(s, w, x);
 }
 
-static inline vec vec_from_sums_int8(vec_sums s, int32_t offset)
+static inline vec vec_from_sums_int8(vec_sums s, int32_t correction)
 {
-    (void)offset;
+    (void)correction;
     return (float)s;
 }
 
-static inline vec vec_from_sums_int4(vec_sums s, int32_t offset)
+static inline vec vec_from_sums_int4(vec_sums s, int32_t correction)
 {
-    (void)offset;
+    (void)correction;
     return (float)s;
 }
 
@@ -268,26 +268,26 @@ static inline void vec_add_fixed(int64_t *acc, const vec *a)
 
 /* Per lane the largest |a| so far as an unsigned integer, its float bits without the sign: a NaN is above every number.
  */
-typedef uint32_t vec_peak;
+typedef uint32_t vec_absmax;
 
-static inline vec_peak vec_peak_zero(void)
+static inline vec_absmax vec_absmax_zero(void)
 {
     return 0;
 }
 
-static inline vec_peak vec_peak_of(vec_peak peak, vec a)
+static inline vec_absmax vec_absmax_update(vec_absmax absmax, vec a)
 {
     uint32_t bits;
     memcpy(&bits, &a, sizeof bits);
     bits &= 0x7fffffffu;
-    return bits > peak ? bits : peak;
+    return bits > absmax ? bits : absmax;
 }
 
 /* All sizes seen are below 2^51; false wherever vec_add_fixed is as fast.  vec_add_small_fixed is vec_add_fixed for
  * such lanes. */
-static inline int vec_peak_is_small(vec_peak peak)
+static inline int vec_absmax_is_small(vec_absmax absmax)
 {
-    (void)peak;
+    (void)absmax;
     return 0;
 }
 
@@ -297,9 +297,9 @@ static inline void vec_add_small_fixed(int64_t *acc, const vec *a)
 }
 
 /* The largest of all lanes. */
-static inline uint32_t vec_peak_max(vec_peak peak)
+static inline uint32_t vec_absmax_across(vec_absmax absmax)
 {
-    return peak;
+    return absmax;
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* body_attention.h - part of kern_body.h: attention over the paged cache, a split of positions at a time.
+/* attention_tpl.h - part of kern_tpl.h: attention over the paged cache, a split of positions at a time.
  *
  * Scores of all rows come first, block by block: positions lie in vector lanes and up to VEC_TILE_ROWS rows share each
  * key that is loaded. Then each row's scores become weights.  Then values are added, block by block: dimensions lie in
@@ -163,69 +163,69 @@ static half_block values_of(const kern_attention *a, const char *block)
     return (half_block){a->type, block + keys * KERN_PANEL, end - kern_scales(a->dh)};
 }
 
-static void widen_bf16(const char *from, size_t n, float *to)
+static void unpack_bf16(const char *from, size_t n, float *to)
 {
     const uint16_t *bits = (const uint16_t *)(const void *)from;
     for (size_t i = 0; i < n; i += VEC_LANES)
         vec_store(to + i, vec_load_bf16(bits + i));
 }
 
-INLINE void widen_column(const uint8_t *quads, int j, vec scale, float *to)
+INLINE void unpack_column(const uint8_t *quads, int j, vec scale, float *to)
 {
     vec_store(to, vec_mul(vec_column_int8(quads, j), scale));
 }
 
-static void widen_keys(const uint8_t *quads, uint32_t dh, const uint16_t *scales, float *to)
+static void unpack_keys(const uint8_t *quads, uint32_t dh, const uint16_t *scales, float *to)
 {
     for (size_t i = 0; i < dh; i += 4, quads += 4 * KERN_PANEL, to += 4 * KERN_PANEL)
         for (size_t v = 0; v < VECS; v++) {
             const uint8_t *lanes = quads + 4 * VEC_LANES * v;
             vec scale = vec_load_f16(scales + i / PACK_GROUP * KERN_PANEL + v * VEC_LANES);
-            widen_column(lanes, 0, scale, to + v * VEC_LANES);
-            widen_column(lanes, 1, scale, to + KERN_PANEL + v * VEC_LANES);
-            widen_column(lanes, 2, scale, to + 2 * KERN_PANEL + v * VEC_LANES);
-            widen_column(lanes, 3, scale, to + 3 * KERN_PANEL + v * VEC_LANES);
+            unpack_column(lanes, 0, scale, to + v * VEC_LANES);
+            unpack_column(lanes, 1, scale, to + KERN_PANEL + v * VEC_LANES);
+            unpack_column(lanes, 2, scale, to + 2 * KERN_PANEL + v * VEC_LANES);
+            unpack_column(lanes, 3, scale, to + 3 * KERN_PANEL + v * VEC_LANES);
         }
 }
 
-static void widen_scales(const uint16_t *halves, float *scales)
+static void unpack_scales(const uint16_t *halves, float *scales)
 {
     for (size_t j = 0; j < KERN_PANEL; j += VEC_LANES)
         vec_store(scales + j, vec_load_f16(halves + j));
 }
 
-static void widen_value_panel(const uint8_t *quads, size_t width, const uint16_t *half_scales, float *to)
+static void unpack_value_panel(const uint8_t *quads, size_t width, const uint16_t *half_scales, float *to)
 {
     float scales[KERN_PANEL];
-    widen_scales(half_scales, scales);
+    unpack_scales(half_scales, scales);
     for (size_t j = 0; j < KERN_PANEL; j += 4, quads += 4 * width, to += 4 * width)
         for (size_t c = 0; c < width; c += VEC_LANES) {
-            widen_column(quads + 4 * c, 0, vec_set(scales[j]), to + c);
-            widen_column(quads + 4 * c, 1, vec_set(scales[j + 1]), to + width + c);
-            widen_column(quads + 4 * c, 2, vec_set(scales[j + 2]), to + 2 * width + c);
-            widen_column(quads + 4 * c, 3, vec_set(scales[j + 3]), to + 3 * width + c);
+            unpack_column(quads + 4 * c, 0, vec_set(scales[j]), to + c);
+            unpack_column(quads + 4 * c, 1, vec_set(scales[j + 1]), to + width + c);
+            unpack_column(quads + 4 * c, 2, vec_set(scales[j + 2]), to + 2 * width + c);
+            unpack_column(quads + 4 * c, 3, vec_set(scales[j + 3]), to + 3 * width + c);
         }
 }
 
 /* A panel of values is a group. */
-static void widen_values(const uint8_t *quads, size_t dh_padded, const uint16_t *scales, float *to)
+static void unpack_values(const uint8_t *quads, size_t dh_padded, const uint16_t *scales, float *to)
 {
     for (size_t c = 0; c < dh_padded; c += KERN_PANEL) {
         size_t width = dh_padded - c < KERN_PANEL ? HALF_PANEL : KERN_PANEL;
-        widen_value_panel(quads + c * KERN_PANEL, width, scales + c, to + c * KERN_PANEL);
+        unpack_value_panel(quads + c * KERN_PANEL, width, scales + c, to + c * KERN_PANEL);
     }
 }
 
 /* Make half a block f32, in `room`. */
-static void widen_half(half_block *half, bool keys, uint32_t dh, float *room)
+static void unpack_half(half_block *half, bool keys, uint32_t dh, float *room)
 {
     size_t padded = kern_dh_padded(dh);
     if (half->type == PACK_BF16)
-        widen_bf16(half->data, (keys ? dh : padded) * KERN_PANEL, room);
+        unpack_bf16(half->data, (keys ? dh : padded) * KERN_PANEL, room);
     else if (keys)
-        widen_keys((const uint8_t *)half->data, dh, half->scales, room);
+        unpack_keys((const uint8_t *)half->data, dh, half->scales, room);
     else
-        widen_values((const uint8_t *)half->data, padded, half->scales, room);
+        unpack_values((const uint8_t *)half->data, padded, half->scales, room);
     *half = (half_block){.type = PACK_F32, .data = (const char *)room};
 }
 
@@ -245,7 +245,7 @@ INLINE seen seen_in(uint32_t from, uint32_t to, uint32_t start, uint32_t width)
 }
 
 /* One call at work on one split. */
-typedef struct attention_work {
+typedef struct attention_call {
     const kern_attention *a;
     uint32_t n_rows, split;
     seen rows[KERN_ATTENTION_ROWS]; /* of the split */
@@ -255,9 +255,9 @@ typedef struct attention_work {
     float *room;                    /* a widened half of a block */
     float *parts;
     size_t ld_parts;
-} attention_work;
+} attention_call;
 
-static void look(attention_work *w)
+static void look(attention_call *w)
 {
     const kern_attention *a = w->a;
     w->all = (seen){KERN_SPLIT, 0};
@@ -272,7 +272,7 @@ static void look(attention_work *w)
     }
 }
 
-static const char *block_of(const attention_work *w, uint32_t b)
+static const char *block_of(const attention_call *w, uint32_t b)
 {
     return w->a->base + w->a->blocks[w->split * SPLIT_BLOCKS + b] * kern_block_bytes(w->a->type, w->a->dh);
 }
@@ -290,7 +290,7 @@ static bool any_sees(const seen *rows, size_t n, uint32_t start)
 /* Read a word of every cache line of the block behind its keys.  Memory gives most when it is read in the order in
  * which it lies, so the values are brought near right after the keys, though their turn comes when all keys of the
  * split are done. */
-static void touch_values(const attention_work *w, uint32_t b)
+static void touch_values(const attention_call *w, uint32_t b)
 {
     const char *block = block_of(w, b), *end = block + kern_block_bytes(w->a->type, w->a->dh);
     for (const char *at = values_of(w->a, block).data; at < end; at += KERN_ALIGN)
@@ -307,12 +307,12 @@ static void score_tile(const half_block *keys, size_t dh, const tile *t, size_t 
         scores_int8(keys->data, dh, keys->scales, t, rows);
 }
 
-static void score_block(const attention_work *w, uint32_t b)
+static void score_block(const attention_call *w, uint32_t b)
 {
     uint32_t dh = w->a->dh, start = b * KERN_PANEL;
     half_block keys = keys_of(w->a, block_of(w, b));
     if (keys.type != PACK_F32 && (w->n_rows > VEC_TILE_ROWS || dh % 4 != 0)) /* once for all tiles */
-        widen_half(&keys, true, dh, w->room);
+        unpack_half(&keys, true, dh, w->room);
     for (size_t r = 0, n; r < w->n_rows; r += n) {
         n = tile_height(w->n_rows - r, VEC_TILE_ROWS);
         tile t = {w->q + r * dh, dh, w->scores + r * KERN_SPLIT + start, KERN_SPLIT, w->a->scale};
@@ -363,7 +363,7 @@ static void weigh_row(float *scores, seen row, float *max, float *total)
         *total = NAN;
 }
 
-static void weigh_rows(const attention_work *w)
+static void weigh_rows(const attention_call *w)
 {
     uint32_t padded = kern_dh_padded(w->a->dh);
     for (uint32_t r = 0; r < w->n_rows; r++) {
@@ -385,13 +385,13 @@ static void add_panel(const half_block *values, size_t c, size_t width, uint32_t
         (whole ? values_bf16 : half_values_bf16)(values->data + at * sizeof(uint16_t), n, t, rows);
     } else {
         float scales[KERN_PANEL];
-        widen_scales(values->scales + c, scales);
+        unpack_scales(values->scales + c, scales);
         (whole ? values_int8 : half_values_int8)(values->data + at, scales, t, rows);
     }
 }
 
 /* Add positions [from, to) of a block to the parts of n rows that all see them; p and parts begin at the first row. */
-static void add_stretch(const attention_work *w, const half_block *values, uint32_t from, uint32_t to, const float *p,
+static void add_stretch(const attention_call *w, const half_block *values, uint32_t from, uint32_t to, const float *p,
                         size_t n, float *parts)
 {
     uint32_t padded = kern_dh_padded(w->a->dh);
@@ -416,7 +416,7 @@ static uint32_t next_change(const seen *rows, size_t n, uint32_t at)
 }
 
 /* Rows [first, first + n) and one block's values. */
-static void add_tile(const attention_work *w, const half_block *values, uint32_t b, size_t first, size_t n)
+static void add_tile(const attention_call *w, const half_block *values, uint32_t b, size_t first, size_t n)
 {
     seen rows[8]; /* VEC_TILE_ROWS at most */
     const float *p = w->scores + first * KERN_SPLIT + b * KERN_PANEL;
@@ -434,7 +434,7 @@ static void add_tile(const attention_work *w, const half_block *values, uint32_t
     }
 }
 
-static void add_block(const attention_work *w, uint32_t b)
+static void add_block(const attention_call *w, uint32_t b)
 {
     half_block values = values_of(w->a, block_of(w, b));
     bool low = w->n_rows <= VEC_TILE_ROWS;
@@ -442,14 +442,14 @@ static void add_block(const attention_work *w, uint32_t b)
         for (size_t r = 0; r < w->n_rows; r++)
             low = low && w->rows[r].from <= b * KERN_PANEL && w->rows[r].to >= (b + 1) * KERN_PANEL;
     if (values.type != PACK_F32 && !low)
-        widen_half(&values, false, w->a->dh, w->room);
+        unpack_half(&values, false, w->a->dh, w->room);
     for (size_t r = 0, n; r < w->n_rows; r += n) {
         n = tile_height(w->n_rows - r, VEC_TILE_ROWS);
         add_tile(w, &values, b, r, n);
     }
 }
 
-static void gather_queries(const attention_work *w)
+static void gather_queries(const attention_call *w)
 {
     const kern_attention *a = w->a;
     size_t token_floats = (size_t)a->n_heads * a->dh;
@@ -457,13 +457,13 @@ static void gather_queries(const attention_work *w)
         memcpy(w->q + t * token_floats, a->q + t * a->ldq, token_floats * sizeof *w->q);
 }
 
-static void attention_split(const kern_attention *a, uint32_t split, float *parts)
+static void attention_partial(const kern_attention *a, uint32_t split, float *parts)
 {
-    attention_work w = {.a = a,
+    attention_call w = {.a = a,
                         .n_rows = a->n_tokens * a->n_heads,
                         .split = split,
                         .parts = parts,
-                        .ld_parts = kern_part_floats(a->dh)};
+                        .ld_parts = kern_partial_floats(a->dh)};
     w.q = a->scratch;
     w.scores = w.q + (size_t)KERN_ATTENTION_ROWS * kern_dh_padded(a->dh);
     w.room = w.scores + (size_t)KERN_ATTENTION_ROWS * KERN_SPLIT;
@@ -479,7 +479,7 @@ static void attention_split(const kern_attention *a, uint32_t split, float *part
 
 /* --- joining --- */
 
-static void join_row(float *sum, const float *part, size_t padded)
+static void merge_row(float *sum, const float *part, size_t padded)
 {
     float larger = part[padded] > sum[padded] ? part[padded] : sum[padded], f, g;
     exp_shifted(sum + padded, 1, larger, &f);
@@ -492,22 +492,22 @@ static void join_row(float *sum, const float *part, size_t padded)
     sum[padded + 1] = fmaf(sum[padded + 1], f, part[padded + 1] * g);
 }
 
-static void attention_join(float *sums, const float *parts, size_t n_rows, uint32_t dh)
+static void attention_merge(float *sums, const float *parts, size_t n_rows, uint32_t dh)
 {
-    size_t padded = kern_dh_padded(dh), ld = kern_part_floats(dh);
+    size_t padded = kern_dh_padded(dh), ld = kern_partial_floats(dh);
     for (size_t r = 0; r < n_rows; r++, sums += ld, parts += ld) {
         if (parts[padded + 1] == 0.0f)
             continue;
         if (sums[padded + 1] == 0.0f)
             memcpy(sums, parts, ld * sizeof *sums);
         else
-            join_row(sums, parts, padded);
+            merge_row(sums, parts, padded);
     }
 }
 
-static void attention_finish(const kern_attention *a, const float *sums)
+static void attention_normalise(const kern_attention *a, const float *sums)
 {
-    size_t padded = kern_dh_padded(a->dh), ld = kern_part_floats(a->dh);
+    size_t padded = kern_dh_padded(a->dh), ld = kern_partial_floats(a->dh);
     for (uint32_t t = 0; t < a->n_tokens; t++)
         for (uint32_t h = 0; h < a->n_heads; h++, sums += ld) {
             float *out = a->out + t * a->ldo + (size_t)h * a->dh;

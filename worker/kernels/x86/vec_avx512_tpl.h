@@ -1,7 +1,7 @@
-/* vec_avx512.h - the vector vocabulary with 16 lanes: AVX-512 F, DQ, BW, VL, VNNI.  See ref/vec_ref.h for the meaning
- * of each word. */
-#ifndef PALMGROVE_VEC_AVX512_H
-#define PALMGROVE_VEC_AVX512_H
+/* vec_avx512_tpl.h - the vector vocabulary with 16 lanes: AVX-512 F, DQ, BW, VL, VNNI.  See ref/vec_ref_tpl.h for the
+ * meaning of each word. */
+#ifndef PALMGROVE_VEC_AVX512_TPL_H
+#define PALMGROVE_VEC_AVX512_TPL_H
 
 #include <immintrin.h>
 #include <stdint.h>
@@ -14,7 +14,7 @@
 #define VEC_SUMS       16
 #define VEC_BLOCK_ROWS 8
 #define VEC_PIECE      SIZE_MAX
-#define VEC_CODES_ROWS 6 /* x 2 vectors, integer and float: 24 accumulators */
+#define VEC_Q8_ROWS    6 /* x 2 vectors, integer and float: 24 accumulators */
 #define VEC_STEP_int8  2
 #define VEC_STEP_int4  2
 
@@ -27,8 +27,8 @@ static inline vec vec_load(const float *p)
 
 static inline vec vec_load_bf16(const uint16_t *p)
 {
-    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+    __m512i widened = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(widened, 16));
 }
 
 static inline vec vec_load_f16(const uint16_t *p)
@@ -143,66 +143,66 @@ static inline vec vec_fma_flush(vec a, vec b, vec c)
 }
 
 typedef __m512i vec_sums;
-typedef __m512i vec_codes; /* biased as packed: the unsigned side of vpdpbusd */
-typedef __m512i vec_quad;
+typedef __m512i vec_weights; /* biased as packed: the unsigned side of vpdpbusd */
+typedef __m512i vec_activations;
 
-static inline vec_quad vec_quad_set(const int8_t *x)
+static inline vec_activations vec_activations_set(const int8_t *x)
 {
     int32_t quad;
     memcpy(&quad, x, sizeof quad);
     return _mm512_set1_epi32(quad);
 }
 
-static inline vec_codes vec_codes_int8(const uint8_t *quads)
+static inline vec_weights vec_load_quads_int8(const uint8_t *quads)
 {
     return _mm512_loadu_si512(quads);
 }
 
-static inline vec_codes vec_codes_int4(const uint8_t *quads, int high)
+static inline vec_weights vec_load_quads_int4(const uint8_t *quads, int high)
 {
     __m512i bytes = _mm512_loadu_si512(quads);
     return _mm512_and_si512(high ? _mm512_srli_epi16(bytes, 4) : bytes, _mm512_set1_epi8(0x0f));
 }
 
-static inline void vec_codes_store(uint8_t *to, vec_codes w)
+static inline void vec_store_quads(uint8_t *to, vec_weights w)
 {
     _mm512_storeu_si512(to, w);
 }
 
-static inline vec_codes vec_codes_wide4(const uint8_t *quads)
+static inline vec_weights vec_load_unpacked4(const uint8_t *quads)
 {
     return _mm512_loadu_si512(quads);
 }
 
-static inline vec_sums vec_sums_int8(int32_t offset)
+static inline vec_sums vec_sums_int8(int32_t correction)
 {
-    return _mm512_slli_epi32(_mm512_set1_epi32(offset), 4);
+    return _mm512_slli_epi32(_mm512_set1_epi32(correction), 4);
 }
 
-static inline vec_sums vec_sums_int4(int32_t offset)
+static inline vec_sums vec_sums_int4(int32_t correction)
 {
-    return _mm512_set1_epi32(offset);
+    return _mm512_set1_epi32(correction);
 }
 
-static inline vec_sums vec_dot_int8(vec_sums s, vec_codes w, vec_quad x)
+static inline vec_sums vec_dot_int8(vec_sums s, vec_weights w, vec_activations x)
 {
     return _mm512_dpbusd_epi32(s, w, x);
 }
 
-static inline vec_sums vec_dot_int4(vec_sums s, vec_codes w, vec_quad x)
+static inline vec_sums vec_dot_int4(vec_sums s, vec_weights w, vec_activations x)
 {
     return _mm512_dpbusd_epi32(s, w, x);
 }
 
-static inline vec vec_from_sums_int8(vec_sums s, int32_t offset)
+static inline vec vec_from_sums_int8(vec_sums s, int32_t correction)
 {
-    (void)offset;
+    (void)correction;
     return _mm512_cvtepi32_ps(s);
 }
 
-static inline vec vec_from_sums_int4(vec_sums s, int32_t offset)
+static inline vec vec_from_sums_int4(vec_sums s, int32_t correction)
 {
-    (void)offset;
+    (void)correction;
     return _mm512_cvtepi32_ps(s);
 }
 
@@ -221,21 +221,21 @@ static inline void vec_add_fixed(int64_t *acc, const vec *a)
     _mm512_storeu_si512(acc + 8, _mm512_add_epi64(_mm512_loadu_si512(acc + 8), high));
 }
 
-typedef __m512i vec_peak;
+typedef __m512i vec_absmax;
 
-static inline vec_peak vec_peak_zero(void)
+static inline vec_absmax vec_absmax_zero(void)
 {
     return _mm512_setzero_si512();
 }
 
-static inline vec_peak vec_peak_of(vec_peak peak, vec a)
+static inline vec_absmax vec_absmax_update(vec_absmax absmax, vec a)
 {
-    return _mm512_max_epu32(peak, _mm512_castps_si512(_mm512_abs_ps(a)));
+    return _mm512_max_epu32(absmax, _mm512_castps_si512(_mm512_abs_ps(a)));
 }
 
-static inline int vec_peak_is_small(vec_peak peak)
+static inline int vec_absmax_is_small(vec_absmax absmax)
 {
-    (void)peak;
+    (void)absmax;
     return 0;
 }
 
@@ -244,9 +244,9 @@ static inline void vec_add_small_fixed(int64_t *acc, const vec *a)
     vec_add_fixed(acc, a);
 }
 
-static inline uint32_t vec_peak_max(vec_peak peak)
+static inline uint32_t vec_absmax_across(vec_absmax absmax)
 {
-    return _mm512_reduce_max_epu32(peak);
+    return _mm512_reduce_max_epu32(absmax);
 }
 
 #endif
