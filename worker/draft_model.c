@@ -86,7 +86,7 @@ base_status draft_model_load(draft_model *draft, par_grid *grid, const model_opt
     own.place = &draft->place;
     base_status status = model_create(draft->checkpoint, &draft->recipe, grid, &own, &draft->m, error);
     if (status == BASE_OK)
-        status = drafter_create(draft->m, grid, target_vocab_size, &draft->drafter, error);
+        status = draft_proposer_create(draft->m, grid, target_vocab_size, &draft->proposer, error);
     return status == BASE_OK ? BASE_OK : fail_draft(draft->checkpoint->path, status, error);
 }
 
@@ -97,7 +97,7 @@ void draft_model_close_checkpoint(draft_model *draft)
 
 void draft_model_release(draft_model *draft)
 {
-    drafter_destroy(&draft->drafter);
+    draft_proposer_destroy(&draft->proposer);
     model_destroy(&draft->m);
     draft_model_close_checkpoint(draft);
 }

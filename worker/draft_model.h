@@ -1,10 +1,10 @@
-/* draft_model.h - the small model beside the model: opened on every rank, loaded on those of stage 0 (drafter.h says
- * why there). */
+/* draft_model.h - the small model beside the model: opened on every rank, loaded on those of stage 0 (draft_proposer.h
+ * says why there). */
 #ifndef PALMGROVE_WORKER_DRAFT_MODEL_H
 #define PALMGROVE_WORKER_DRAFT_MODEL_H
 
 #include "sharding/checkpoint.h"
-#include "worker/drafter.h"
+#include "worker/draft_proposer.h"
 #include "worker/worker.h"
 
 typedef struct draft_model {
@@ -13,7 +13,7 @@ typedef struct draft_model {
     par_place place; /* of this rank in it */
     bool is_here;    /* this rank is of stage 0 */
     model *m;        /* NULL elsewhere */
-    drafter *drafter;
+    draft_proposer *proposer;
 } draft_model;
 
 /* Read the headers of options->draft; nothing when there is none.  Its vision tower and its encoders are left out: it
@@ -30,7 +30,7 @@ base_status draft_model_memory(const draft_model *draft, const link_limits *limi
                                model_memory *memory, base_error *error);
 
 /* Load it where it belongs; `options` and vocabulary are those of the model itself.  Not collective.  Errors: those of
- * model_create, drafter_create. */
+ * model_create, draft_proposer_create. */
 base_status draft_model_load(draft_model *draft, par_grid *grid, const model_options *options,
                              uint32_t target_vocab_size, base_error *error);
 

@@ -6,8 +6,8 @@
  *     link -> rank 0: check -> tree -> every rank: queue -> wait for feedback (stage 0) -> model_step
  *     last stage: result -> every rank of stage 0: feedback tokens; rank 0 also hands its bytes to the link
  *
- * Drafts: stage 0 has the draft model guess what a plan leaves open before it runs the plan (drafter.h); rank 0 adds
- * the guesses to the result, for the coordinator does not know them.
+ * Drafts: stage 0 has the draft model guess what a plan leaves open before it runs the plan (draft_proposer.h); rank 0
+ * adds the guesses to the result, for the coordinator does not know them.
  *
  * Feedback: a slice marked LINK_SLICE_FEEDBACK needs the token of the latest earlier plan that sampled for its sequence
  * slot.  When a plan is queued, that plan's number goes into `needs`; stage 0 runs the plan once so many results have
@@ -21,7 +21,7 @@
  * cannot read, would be a defect or broken memory; it cannot be agreed on in time and ends the job.
  *
  * Memory: everything is taken before "ready"; from then on the loop neither allocates nor, while there is work, calls
- * the system (tests/mpi/test_quiet.c counts).  Plans and results are decoded into memory of the largest size. */
+ * the system (tests/mpi/test_no_alloc.c counts).  Plans and results are decoded into memory of the largest size. */
 #include "worker/step_loop.h"
 
 #include <stdlib.h>
@@ -55,7 +55,7 @@ struct step_loop {
     par_grid *grid;
     par_place place;
     model *m;
-    drafter *drafter; /* stage 0, with a draft model; else NULL */
+    draft_proposer *proposer; /* stage 0, with a draft model; else NULL */
     link_end *link;
     size_t plan_bytes;
 
@@ -135,7 +135,7 @@ static base_status take_memory(step_loop *loop, base_error *error)
     return take_plans(loop, limits, error);
 }
 
-base_status step_loop_create(par_world *world, par_grid *grid, model *m, drafter *d, size_t stage_floats,
+base_status step_loop_create(par_world *world, par_grid *grid, model *m, draft_proposer *d, size_t stage_floats,
                              step_loop **out, base_error *error)
 {
     step_loop *loop = calloc(1, sizeof *loop);
@@ -146,7 +146,7 @@ base_status step_loop_create(par_world *world, par_grid *grid, model *m, drafter
         *loop = (step_loop){.world = world,
                             .grid = grid,
                             .m = m,
-                            .drafter = d,
+                            .proposer = d,
                             .place = par_grid_place(grid),
                             .window = par_grid_plans_max(grid)};
         status = take_memory(loop, error);
@@ -309,7 +309,7 @@ static void report(step_loop *loop, link_result *result)
     base_error error = {0};
     const link_plan *plan =
         &loop->queue[(loop->n_results - 1) % loop->window].plan; /* kept until its result has come */
-    result->n_guesses = drafter_guesses(plan, loop->guesses);
+    result->n_guesses = draft_proposer_tokens(plan, loop->guesses);
     result->guesses = loop->guesses;
     if (result->n_guesses > 0) {
         base_buf_clear(&loop->message);
@@ -361,8 +361,8 @@ static bool run_next(step_loop *loop)
         return false;
     link_result result = {.step = entry->plan.step, .tokens = loop->tokens};
     trace_end(TRACE_IDLE, loop->idle_since_us, 0);
-    if (loop->drafter != NULL)
-        drafter_run(loop->drafter, &entry->plan);
+    if (loop->proposer != NULL)
+        draft_proposer_propose(loop->proposer, &entry->plan);
     model_step(loop->m, &entry->plan, &result);
     loop->idle_since_us = trace_begin();
     loop->n_run++;

@@ -26,11 +26,11 @@
 #include "proto/link/link.h"
 #include "sharding/importance.h"
 #include "sharding/shards/shard_set.h"
-#include "worker/budget.h"
+#include "worker/kv_budget.h"
 #include "worker/draft_model.h"
 #include "worker/kernels/kern.h"
 #include "worker/model/model.h"
-#include "worker/place.h"
+#include "worker/core_pinning.h"
 #include "worker/step_loop.h"
 #include "worker/topo/topo.h"
 #include "worker/trace_file.h"
@@ -191,7 +191,7 @@ static base_status place_rank(worker *w, base_error *error)
                                .smt = options->smt ? TOPO_SMT_ALL : TOPO_SMT_CORES,
                                .kinds = options->slow_cores ? TOPO_KINDS_ALL : TOPO_KINDS_FAST,
                                .spare_cores = options->spare_cores};
-    return worker_place(w->world, &wish, options->pin, &w->machine, &w->plan, w->remark, error);
+    return worker_pin_cores(w->world, &wish, options->pin, &w->machine, &w->plan, w->remark, error);
 }
 
 /* --- 3. budget --- */
@@ -327,7 +327,7 @@ static base_status greet(worker *w, base_error *error)
 {
     size_t stage_floats = (size_t)w->limits.max_step_tokens *
                           ((size_t)w->checkpoint->a.decoder.stack.d + 1); /* a row and its overflow mark */
-    base_status status = step_loop_create(w->world, w->grid, w->m, w->draft.drafter, stage_floats, &w->loop, error);
+    base_status status = step_loop_create(w->world, w->grid, w->m, w->draft.proposer, stage_floats, &w->loop, error);
     if (status != BASE_OK)
         return status;
     link_hello hello = {.protocol = LINK_PROTOCOL,

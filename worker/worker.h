@@ -20,7 +20,7 @@ typedef struct worker_options {
     const char *model;         /* path of the checkpoint (sharding/checkpoint.h) */
     const char *importance;    /* file for the quantiser, or NULL */
     shard_recipe recipe;       /* how weights are packed at load; the worker opens `importance` for it */
-    const char *draft;         /* path of a draft model (drafter.h), or NULL */
+    const char *draft;         /* path of a draft model (draft_proposer.h), or NULL */
     shard_recipe draft_recipe; /* how its weights are packed at load */
     model_numerics numerics;   /* what activations and the cache are rounded to, of both */
     uint32_t tp, pp;           /* 0: chosen from the world's size, or the shards' own */

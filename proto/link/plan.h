@@ -62,7 +62,7 @@ typedef struct link_slice {
     link_sampling sampling; /* read with n_sampled only */
     int32_t given;          /* read with LINK_SLICE_GIVEN only; a vocabulary entry */
     uint32_t draw_shift;    /* not on the wire: the numbers that pick tokens are those of positions so much further on
-                               (worker/drafter.h) */
+                               (worker/draft_proposer.h) */
 } link_slice;
 
 /* Room that a slice takes in a result, and in the ranks' memory for logits: one token even when it samples none,

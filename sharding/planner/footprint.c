@@ -219,7 +219,7 @@ static uint64_t tower_bytes(const arch *a, const shard_split *split, uint32_t n_
     return add(sum, lines(n_slots, sizeof(bool)));
 }
 
-/* One vector and one hidden row of worker/model/encoders.h. */
+/* One vector and one hidden row of worker/model/vector_encoders.h. */
 static uint64_t encoder_bytes(const arch *a)
 {
     uint32_t width, hidden;

@@ -30,7 +30,7 @@ typedef struct plan_table {
 } plan_table;
 
 /* Of a node's memory this share may be planned for; the rest is for MPI, the coordinator and the system (as
- * worker/budget.c). */
+ * worker/kv_budget.c). */
 #define PLAN_MEMORY_SHARE 0.95
 
 /* tp x pp = nodes x ranks_per_node in all ways.  Errors: BASE_EINVAL a demand that the model cannot meet in any layout

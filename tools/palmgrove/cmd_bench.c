@@ -14,7 +14,7 @@
 #include "tools/palmgrove/command.h"
 #include "tools/palmgrove/teacher.h"
 #include "worker/kernels/kern.h"
-#include "worker/place.h"
+#include "worker/core_pinning.h"
 #include "worker/worker.h"
 
 #define PROMPT_MAX (1u << 20)
@@ -304,7 +304,7 @@ static base_status bench(par_world *world, void *opaque, base_error *error)
                                   .smt = values->smt ? TOPO_SMT_ALL : TOPO_SMT_CORES,
                                   .kinds = values->slow_cores ? TOPO_KINDS_ALL : TOPO_KINDS_FAST,
                                   .spare_cores = values->spare_cores};
-    status = worker_place(world, &request, !values->no_pin, &machine, &plan, remark, error);
+    status = worker_pin_cores(world, &request, !values->no_pin, &machine, &plan, remark, error);
     if (status == BASE_OK)
         status = measure_placed(values, &wanted, &options, world, plan, error);
     topo_plan_destroy(&plan);

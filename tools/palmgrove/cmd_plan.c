@@ -18,7 +18,7 @@
 #include "tools/palmgrove/plan_measure.h"
 #include "worker/kernels/kern.h"
 #include "worker/model/numerics.h"
-#include "worker/place.h"
+#include "worker/core_pinning.h"
 
 typedef struct plan_values {
     const char *model, *cluster, *weights, *kv_type, *goal, *sbatch, *launcher, *isa;
@@ -278,7 +278,8 @@ static base_status run_ranks(const plan_values *v, recipe_kind recipe, base_erro
         return status;
     status = par_world_agree(world, kern_select(v->isa, error), error);
     if (status == BASE_OK)
-        status = worker_place(world, &(topo_request){.n_threads = v->threads}, true, &machine, &place, remark, error);
+        status =
+            worker_pin_cores(world, &(topo_request){.n_threads = v->threads}, true, &machine, &place, remark, error);
     if (status == BASE_OK && v->measure)
         status = measure(v, world, topo_plan_threads(place), error);
     else if (status == BASE_OK)

@@ -12,7 +12,7 @@
 #define PALMGROVE_MODEL_ATTEND_H
 
 #include "worker/model/batch.h"
-#include "worker/model/kv.h"
+#include "worker/model/kv_cache.h"
 #include "worker/team/team.h"
 
 /* A tile whose splits are tasks of their own. */

@@ -1,17 +1,17 @@
 /* model.c - one rank's part of a model put together: memory, loading, and the step.
  *
- * The step's way: images -> embedding (stage 0) or receive -> layers -> send, or head.h (last stage).  All of it is one
- * walk of the rank's team; what crosses ranks is member 0's. */
+ * The step's way: images -> embedding (stage 0) or receive -> layers -> send, or lm_head.h (last stage).  All of it is
+ * one walk of the rank's team; what crosses ranks is member 0's. */
 #include "worker/model/model.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/base/size.h"
-#include "worker/model/encoders.h"
-#include "worker/model/head.h"
+#include "worker/model/vector_encoders.h"
+#include "worker/model/lm_head.h"
 #include "worker/model/stack.h"
-#include "worker/model/tower.h"
+#include "worker/model/vision_tower.h"
 #include "worker/model/weights.h"
 #include "worker/team/team.h"
 #include "worker/trace/trace.h"

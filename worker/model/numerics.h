@@ -8,7 +8,7 @@
  * weights, to bf16 before bf16 weights (kern.h).  f16 and f32 weights take f32 always. */
 typedef enum model_activations { MODEL_ACTIVATIONS_F32, MODEL_ACTIVATIONS_INT8, MODEL_N_ACTIVATIONS } model_activations;
 
-/* How keys and values are kept (kv.h). */
+/* How keys and values are kept (kv_cache.h). */
 typedef enum model_kv_type { MODEL_KV_F32, MODEL_KV_BF16, MODEL_KV_INT8, MODEL_N_KV_TYPES } model_kv_type;
 
 typedef struct model_numerics {

@@ -32,7 +32,7 @@
 #include "worker/model/attend.h"
 #include "worker/model/batch.h"
 #include "worker/kernels/linear.h"
-#include "worker/model/kv.h"
+#include "worker/model/kv_cache.h"
 #include "worker/model/numerics.h"
 #include "worker/model/rope.h"
 #include "worker/model/weights.h"

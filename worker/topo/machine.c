@@ -4,7 +4,7 @@
  * (performance and efficiency cores), by the kernel's capacity or by clock to less than 3/4 of the faster get a grade
  * of their own.  Smaller differences are favoured cores of one make: a team evens those out, and leaving half of the
  * cores idle for them would be wrong. */
-#include "worker/topo/machine.h"
+#include "worker/topo/machine_int.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* apply.c - putting a pinning plan into force.
+/* pin_apply.c - putting a pinning plan into force.
  *
  * libgomp makes the team's threads in the first parallel region of their number and keeps them, so each binds itself
  * here, once.  Memory policies are a thread's own too.  Nodes are handed over as sets of hwloc's, which passes as many
@@ -21,7 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "worker/topo/topo_plan.h"
+#include "worker/topo/pin_plan_int.h"
 
 typedef struct refusals {
     int threads, policies, others;

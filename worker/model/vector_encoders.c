@@ -1,4 +1,4 @@
-#include "worker/model/encoders.h"
+#include "worker/model/vector_encoders.h"
 
 #include <string.h>
 

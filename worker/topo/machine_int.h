@@ -1,10 +1,10 @@
-/* machine.h - a machine as planning sees it: a row of units.  For the files of this folder only.
+/* machine_int.h - a machine as planning sees it: a row of units.  For the files of this folder only.
  *
  * A unit is what one thread of a team gets: a core or, where the system tells of CPUs only (containers without /sys on
  * machines that hwloc cannot ask otherwise), a CPU.  The order is hwloc's logical one: neighbours share caches, then
  * NUMA nodes, then packages. */
-#ifndef PALMGROVE_TOPO_MACHINE_H
-#define PALMGROVE_TOPO_MACHINE_H
+#ifndef PALMGROVE_TOPO_MACHINE_INT_H
+#define PALMGROVE_TOPO_MACHINE_INT_H
 
 #include <hwloc.h>
 

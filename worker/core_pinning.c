@@ -1,4 +1,4 @@
-#include "worker/place.h"
+#include "worker/core_pinning.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -49,8 +49,8 @@ static base_status look_around(par_world *world, const topo_machine *machine, to
     return status;
 }
 
-base_status worker_place(par_world *world, const topo_request *wish, bool pin, topo_machine **machine, topo_plan **plan,
-                         char remark[TOPO_TEXT_MAX], base_error *error)
+base_status worker_pin_cores(par_world *world, const topo_request *wish, bool pin, topo_machine **machine,
+                             topo_plan **plan, char remark[TOPO_TEXT_MAX], base_error *error)
 {
     topo_request request = *wish;
     base_status status = par_world_agree(world, topo_machine_open(NULL, machine, error), error);

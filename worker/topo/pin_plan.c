@@ -1,4 +1,4 @@
-/* topo.c - the pinning plan.
+/* pin_plan.c - the pinning plan.
  *
  * A rank's share: the chosen cores in hwloc's logical order (neighbours share caches, then NUMA nodes, then packages),
  * cut into `count` pieces, piece i being [i n / count, (i + 1) n / count).  When the launcher gave every rank a set of
@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "worker/topo/topo_plan.h"
+#include "worker/topo/pin_plan_int.h"
 
 /* --- who shares --- */
 

@@ -1,4 +1,4 @@
-#include "worker/model/head.h"
+#include "worker/model/lm_head.h"
 
 #include "worker/par/collectives.h"
 #include "worker/trace/trace.h"

@@ -1,6 +1,6 @@
-/* groups.h - control groups as files, for the files of this folder only. */
-#ifndef PALMGROVE_TOPO_GROUPS_H
-#define PALMGROVE_TOPO_GROUPS_H
+/* cgroup_int.h - control groups as files, for the files of this folder only. */
+#ifndef PALMGROVE_TOPO_CGROUP_INT_H
+#define PALMGROVE_TOPO_CGROUP_INT_H
 
 #include <stdbool.h>
 #include <stddef.h>

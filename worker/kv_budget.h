@@ -1,6 +1,6 @@
-/* budget.h - how much memory the ranks may take, settled before any is taken. */
-#ifndef PALMGROVE_WORKER_BUDGET_H
-#define PALMGROVE_WORKER_BUDGET_H
+/* kv_budget.h - how much memory the ranks may take, settled before any is taken. */
+#ifndef PALMGROVE_WORKER_KV_BUDGET_H
+#define PALMGROVE_WORKER_KV_BUDGET_H
 
 #include "worker/draft_model.h"
 #include "worker/model/model.h"

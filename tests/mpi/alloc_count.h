@@ -1,4 +1,4 @@
-/* quiet_count.h - counting what chosen threads ask of the allocator and of the system, and on whose behalf.
+/* alloc_count.h - counting what chosen threads ask of the allocator and of the system, and on whose behalf.
  *
  * Allocations: this program defines malloc and its family itself and passes on to glibc's.  System calls: a child
  * process traces the threads (ptrace) and looks at each call on its way in.  Either is charged to the code it comes

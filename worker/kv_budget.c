@@ -1,11 +1,11 @@
-/* budget.c - the memory question: weights and workspace are given, the KV cache takes what is asked for, or what is
+/* kv_budget.c - the memory question: weights and workspace are given, the KV cache takes what is asked for, or what is
  * left.
  *
  * A rank's need grows linearly with the number of KV blocks, need(b) = fixed + b * block; two probes of model_memory_of
  * tell both.  The ranks of a node share its memory, so their needs are added up and compared with what the node has
  * available; the number of blocks is that of the node which can hold fewest, because every rank keeps the same block
  * numbers. */
-#include "worker/budget.h"
+#include "worker/kv_budget.h"
 
 #include <stdio.h>
 #include <stdlib.h>

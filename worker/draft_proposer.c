@@ -1,10 +1,10 @@
-/* drafter.c - a plan's drafts as plans for the draft model.
+/* draft_proposer.c - a plan's drafts as plans for the draft model.
  *
  *     pass 0     every draft's unread tokens; a guess after the last one, where guesses are wanted
  *     pass i     guess i - 1 of the drafts that want more than i, one row each
  *
  * The root of the tensor group picks; the other ranks learn the picks by or-ing them with zeros. */
-#include "worker/drafter.h"
+#include "worker/draft_proposer.h"
 
 #include <stdlib.h>
 
@@ -12,7 +12,7 @@
 #include "worker/team/team.h"
 #include "worker/trace/trace.h"
 
-struct drafter {
+struct draft_proposer {
     model *m;
     par_grid *grid;
     team *alone; /* of one, for what crosses ranks between passes */
@@ -25,18 +25,19 @@ struct drafter {
     link_token *sampled; /* [max_seqs] */
 };
 
-base_status drafter_create(model *m, par_grid *grid, uint32_t target_vocab_size, drafter **out, base_error *error)
+base_status draft_proposer_create(model *m, par_grid *grid, uint32_t target_vocab_size, draft_proposer **out,
+                                  base_error *error)
 {
     const link_limits *own = model_limits(m);
-    drafter *d = calloc(1, sizeof *d);
+    draft_proposer *d = calloc(1, sizeof *d);
     if (d == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the draft model's passes");
-    *d = (drafter){.m = m,
-                   .grid = grid,
-                   .max_seqs = own->max_seqs,
-                   .vocab_size = own->vocab_size,
-                   .target_vocab_size = target_vocab_size,
-                   .is_root = par_grid_place(grid).tp_rank == 0};
+    *d = (draft_proposer){.m = m,
+                          .grid = grid,
+                          .max_seqs = own->max_seqs,
+                          .vocab_size = own->vocab_size,
+                          .target_vocab_size = target_vocab_size,
+                          .is_root = par_grid_place(grid).tp_rank == 0};
     d->slices = calloc(own->max_seqs, sizeof *d->slices);
     d->drafts = calloc(own->max_seqs, sizeof *d->drafts);
     d->tokens = calloc(own->max_step_tokens, sizeof *d->tokens);
@@ -50,13 +51,13 @@ base_status drafter_create(model *m, par_grid *grid, uint32_t target_vocab_size,
     if (status == BASE_OK)
         *out = d;
     else
-        drafter_destroy(&d);
+        draft_proposer_destroy(&d);
     return status;
 }
 
-void drafter_destroy(drafter **out)
+void draft_proposer_destroy(draft_proposer **out)
 {
-    drafter *d = *out;
+    draft_proposer *d = *out;
     if (d == NULL)
         return;
     team_destroy(&d->alone);
@@ -72,7 +73,7 @@ void drafter_destroy(drafter **out)
 /* --- a pass --- */
 
 /* Vocabularies may be padded to different sizes: what the draft model has no row for, it reads as 0. */
-static int32_t known_token(const drafter *d, int32_t token)
+static int32_t known_token(const draft_proposer *d, int32_t token)
 {
     return (uint32_t)token < d->vocab_size ? token : 0;
 }
@@ -85,7 +86,7 @@ static int32_t *guesses_of(const link_plan *plan, const link_draft *draft)
 }
 
 /* Add a draft's row or rows to the pass: from its text's position `pos`, n tokens. */
-static void add_rows(drafter *d, link_plan *pass, const link_plan *plan, uint32_t i, uint32_t pos,
+static void add_rows(draft_proposer *d, link_plan *pass, const link_plan *plan, uint32_t i, uint32_t pos,
                      const int32_t *tokens, uint32_t n)
 {
     const link_draft *draft = &plan->drafts[i];
@@ -105,7 +106,7 @@ static void add_rows(drafter *d, link_plan *pass, const link_plan *plan, uint32_
         pass->tokens[pass->n_tokens++] = known_token(d, tokens[it]);
 }
 
-static void fill_pass(drafter *d, link_plan *pass, const link_plan *plan, uint32_t number)
+static void fill_pass(draft_proposer *d, link_plan *pass, const link_plan *plan, uint32_t number)
 {
     for (uint32_t i = 0; i < plan->n_drafts; i++) {
         const link_draft *draft = &plan->drafts[i];
@@ -119,13 +120,13 @@ static void fill_pass(drafter *d, link_plan *pass, const link_plan *plan, uint32
 
 static void share_picks(void *context, team_member *me)
 {
-    drafter *d = context;
+    draft_proposer *d = context;
     par_allreduce_or_u32(d->grid, me, d->picks, d->max_seqs);
 }
 
 /* What the root picked, to every rank.  An overflow, or a token that the target does not have, is as good a guess as
  * any other. */
-static void take_picks(drafter *d, const link_plan *pass, const link_result *result)
+static void take_picks(draft_proposer *d, const link_plan *pass, const link_result *result)
 {
     uint32_t n = 0;
     for (uint32_t is = 0; is < d->max_seqs; is++)
@@ -139,7 +140,7 @@ static void take_picks(drafter *d, const link_plan *pass, const link_result *res
     team_run(d->alone, share_picks, d);
 }
 
-static void run_pass(drafter *d, const link_plan *plan, uint32_t number)
+static void run_pass(draft_proposer *d, const link_plan *plan, uint32_t number)
 {
     link_plan pass = {.step = plan->step,
                       .slices = d->slices,
@@ -157,7 +158,7 @@ static void run_pass(drafter *d, const link_plan *plan, uint32_t number)
     }
 }
 
-void drafter_run(drafter *d, const link_plan *plan)
+void draft_proposer_propose(draft_proposer *d, const link_plan *plan)
 {
     uint32_t n_passes = plan->n_drafts > 0;
     uint64_t begin_us = trace_begin();
@@ -169,7 +170,7 @@ void drafter_run(drafter *d, const link_plan *plan)
         trace_end(TRACE_DRAFT, begin_us, n_passes);
 }
 
-uint32_t drafter_guesses(const link_plan *plan, int32_t *guesses)
+uint32_t draft_proposer_tokens(const link_plan *plan, int32_t *guesses)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < plan->n_drafts; i++)

@@ -2,7 +2,7 @@
  *
  * A replica decodes four sequences, plans dispatched ahead as a coordinator does, new sequences now and then, and a
  * fifth for which a draft model guesses; over 1,000 steps every request to the allocator and every system call of its
- * main thread and team is counted and charged to the code that made it (quiet_count.h).  Ours must be none.  Waiting
+ * main thread and team is counted and charged to the code that made it (alloc_count.h).  Ours must be none.  Waiting
  * (sched_yield, naps) is no work and is told apart: with a core for each thread there is next to none of it under load,
  * but a test machine has other work too. */
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #include "proto/base/clock.h"
 #include "proto/link/link.h"
 #include "tests/mpi/check.h"
-#include "tests/mpi/quiet_count.h"
+#include "tests/mpi/alloc_count.h"
 #include "tests/mpi/tiny_checkpoint.h"
 #include "worker/model/stack.h"
 #include "worker/worker.h"

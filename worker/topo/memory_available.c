@@ -1,4 +1,4 @@
-/* memory.c - how much memory this process can still take.
+/* memory_available.c - how much memory this process can still take.
  *
  * hwloc's local_memory is wrong on machines with hot-plugged memory, and knows no control groups, so the kernel is
  * asked: MemAvailable of /proc/meminfo, and for the process's memory control group and every one above it: limit -
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "worker/topo/groups.h"
+#include "worker/topo/cgroup_int.h"
 #include "worker/topo/topo.h"
 
 bool topo_text_field(const char *text, const char *name, uint64_t *out)

@@ -1,8 +1,8 @@
-/* head.h - the end of the last stage: norm, this rank's vocabulary rows, gather, sample.
+/* lm_head.h - the end of the last stage: norm, this rank's vocabulary rows, gather, sample.
  *
  * Logits are computed for the rows that sample only.  Tensor rank 0 gathers them whole and picks the tokens. */
-#ifndef PALMGROVE_MODEL_HEAD_H
-#define PALMGROVE_MODEL_HEAD_H
+#ifndef PALMGROVE_MODEL_LM_HEAD_H
+#define PALMGROVE_MODEL_LM_HEAD_H
 
 #include "proto/link/plan.h"
 #include "worker/model/sample.h"

@@ -1,11 +1,11 @@
-/* kv.h - the key/value cache of one rank for one stack: blocks of LINK_KV_BLOCK_TOKENS positions.
+/* kv_cache.h - the key/value cache of one rank for one stack: blocks of LINK_KV_BLOCK_TOKENS positions.
  *
  * Owns: memory for local layers and local KV heads.  Not here: which sequence has which block (coordinator/sched).
  * How a block of one layer and head lies in memory stands in kern.h (kern_attention): positions in vector lanes for the
  * keys, dimensions for the values.  bf16 rounds to nearest even; int8 is Q8_0 of GGUF: one f16 scale, max / 127, for 32
  * dimensions of a position's keys or values. */
-#ifndef PALMGROVE_MODEL_KV_H
-#define PALMGROVE_MODEL_KV_H
+#ifndef PALMGROVE_MODEL_KV_CACHE_H
+#define PALMGROVE_MODEL_KV_CACHE_H
 
 #include <stdint.h>
 

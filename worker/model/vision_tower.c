@@ -1,4 +1,4 @@
-#include "worker/model/tower.h"
+#include "worker/model/vision_tower.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
-/* place.h - cores, threads and memory policy of this rank among the ranks of its node. */
-#ifndef PALMGROVE_WORKER_PLACE_H
-#define PALMGROVE_WORKER_PLACE_H
+/* core_pinning.h - cores, threads and memory policy of this rank among the ranks of its node. */
+#ifndef PALMGROVE_WORKER_CORE_PINNING_H
+#define PALMGROVE_WORKER_CORE_PINNING_H
 
 #include "proto/base/status.h"
 #include "worker/par/world.h"
@@ -11,7 +11,7 @@
  * share its set); who shares what and which quotas hold is found out here.  *machine and *plan are owned by the caller,
  * also after a failure (NULL where not reached; destroy the plan first).  `remark`: what pinning could not do.
  * Errors are agreed upon: those of topo_machine_open and topo_plan_create; BASE_ENOMEM. */
-base_status worker_place(par_world *world, const topo_request *wish, bool pin, topo_machine **machine, topo_plan **plan,
-                         char remark[TOPO_TEXT_MAX], base_error *error);
+base_status worker_pin_cores(par_world *world, const topo_request *wish, bool pin, topo_machine **machine,
+                             topo_plan **plan, char remark[TOPO_TEXT_MAX], base_error *error);
 
 #endif

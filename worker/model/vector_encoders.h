@@ -1,10 +1,10 @@
-/* encoders.h - vectors that are no pictures, such as the state of a robot or a monitor's readings, made into vectors of
- * the decoder (PaLM-E, arXiv 2303.03378 section 4): gelu_tanh(v W1^T + b1) W2^T + b2, in f32.
+/* vector_encoders.h - vectors that are no pictures, such as the state of a robot or a monitor's readings, made into
+ * vectors of the decoder (PaLM-E, arXiv 2303.03378 section 4): gelu_tanh(v W1^T + b1) W2^T + b2, in f32.
  *
  * Lives on stage 0; every tensor rank computes all of it, for it is small.  A vector is computed by itself, so nothing
  * of it depends on what else a step holds. */
-#ifndef PALMGROVE_MODEL_ENCODERS_H
-#define PALMGROVE_MODEL_ENCODERS_H
+#ifndef PALMGROVE_MODEL_VECTOR_ENCODERS_H
+#define PALMGROVE_MODEL_VECTOR_ENCODERS_H
 
 #include "worker/model/arena.h"
 #include "worker/model/weights.h"

@@ -1,8 +1,8 @@
-/* groups.c - control groups, and what their CPU quotas leave.
+/* cgroup.c - control groups, and what their CPU quotas leave.
  *
  * From the process's group up to the root; inside a container the upper part of the path does not exist and is skipped.
  * Version 1 mounts every controller on a folder of its own, version 2 all on one. */
-#include "worker/topo/groups.h"
+#include "worker/topo/cgroup_int.h"
 
 #include <ctype.h>
 #include <stdio.h>

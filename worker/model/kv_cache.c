@@ -1,4 +1,4 @@
-#include "worker/model/kv.h"
+#include "worker/model/kv_cache.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* tower.h - the vision tower and projector: pixels to the vectors that take an image's place in the prompt.
+/* vision_tower.h - the vision tower and projector: pixels to the vectors that take an image's place in the prompt.
  *
  *     pixels -> patches + positions (class token in front, norm) -> layers (norm) -> patches alone (averaged in
  * squares, norm) -> projector
@@ -8,8 +8,8 @@
  * Lives on stage 0; every tensor rank computes its heads and columns and all end with the whole image.  Patches and
  * projector are small and computed whole by each.  Results stay in the image store until the coordinator reuses the
  * slot. */
-#ifndef PALMGROVE_MODEL_TOWER_H
-#define PALMGROVE_MODEL_TOWER_H
+#ifndef PALMGROVE_MODEL_VISION_TOWER_H
+#define PALMGROVE_MODEL_VISION_TOWER_H
 
 #include "worker/model/stack.h"
 

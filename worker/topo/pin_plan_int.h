@@ -1,8 +1,8 @@
-/* topo_plan.h - the inside of a pinning plan, for the files of this folder only. */
-#ifndef PALMGROVE_TOPO_TOPO_PLAN_H
-#define PALMGROVE_TOPO_TOPO_PLAN_H
+/* pin_plan_int.h - the inside of a pinning plan, for the files of this folder only. */
+#ifndef PALMGROVE_TOPO_PIN_PLAN_INT_H
+#define PALMGROVE_TOPO_PIN_PLAN_INT_H
 
-#include "worker/topo/machine.h"
+#include "worker/topo/machine_int.h"
 
 struct topo_plan {
     const topo_machine *machine; /* borrowed */

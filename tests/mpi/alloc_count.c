@@ -1,4 +1,4 @@
-#include "tests/mpi/quiet_count.h"
+#include "tests/mpi/alloc_count.h"
 
 #include <link.h>
 #include <stdarg.h>
