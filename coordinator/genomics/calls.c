@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/genomics/calls_parts.h"
+#include "coordinator/genomics/calls_int.h"
 
 typedef struct inputs {
     calls_regions *regions; /* NULL: everywhere */

@@ -7,7 +7,7 @@
 #include <htslib/hts_log.h>
 #include <htslib/vcf.h>
 
-#include "coordinator/genomics/calls_parts.h"
+#include "coordinator/genomics/calls_int.h"
 #include "coordinator/genomics/pileup.h"
 
 typedef struct reading {

@@ -6,7 +6,7 @@
 #include <htslib/hts.h>
 #include <htslib/kstring.h>
 
-#include "coordinator/genomics/calls_parts.h"
+#include "coordinator/genomics/calls_int.h"
 
 typedef struct region {
     char *contig; /* owned */

@@ -8,7 +8,7 @@
  * begins with the insertion or deletion. */
 #include <string.h>
 
-#include "coordinator/genomics/pileup_parts.h"
+#include "coordinator/genomics/pileup_int.h"
 
 typedef struct shown_allele {
     bool is_known;

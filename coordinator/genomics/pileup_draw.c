@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/genomics/pileup_parts.h"
+#include "coordinator/genomics/pileup_int.h"
 
 enum {
     ROW_BYTES = PILEUP_WIDTH * PILEUP_CHANNELS,

@@ -1,7 +1,7 @@
 /* pileup_shuffle.c - the order of numpy's legacy generator, so that a site with too many reads shows the same ones as
  * DeepVariant 1.3 would: MT19937 (Matsumoto and Nishimura 1998) seeded with one integer, a Fisher-Yates shuffle from
  * the end, and indices drawn by masking to the next power of two and rejecting. */
-#include "coordinator/genomics/pileup_parts.h"
+#include "coordinator/genomics/pileup_int.h"
 
 enum { TWISTER_WORDS = 624, TWISTER_MIDDLE = 397 };
 

@@ -12,7 +12,7 @@
 #include <htslib/hts_log.h>
 #include <htslib/sam.h>
 
-#include "coordinator/genomics/pileup_parts.h"
+#include "coordinator/genomics/pileup_int.h"
 
 enum { READ_MARGIN = 5, HALF_WIDTH = (PILEUP_WIDTH - 1) / 2 };
 

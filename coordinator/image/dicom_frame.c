@@ -1,19 +1,22 @@
-/* dicom_frame.c - the bytes of one frame, and its samples.
+/* dicom_frame.c - one frame of the pixel data: its bytes, and its samples.
  *
- * Native pixels stand one frame after the other.  Compressed ones are items: a table of offsets (often empty), then
- * fragments.  A fragment is a frame, but for a single frame, which may be cut into several, and for files whose table
- * tells where each begins (PS3.5 annex A.4).  The extended table is not needed: with it a frame is one fragment. */
+ *     native:      frame 0 | frame 1 | ...                     one after the other, without headers
+ *     compressed:  table | fragment | fragment | ... | end     items; the table of offsets is often empty
+ *
+ * A fragment is a frame, with two exceptions: a file's only frame may be cut into several, and a file whose table says
+ * where each frame begins may cut each (PS3.5 annex A.4).  The extended offset table is not needed: with it a frame is
+ * one fragment. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/image/dicom.h"
+#include "coordinator/image/dicom_int.h"
 #include "proto/base/size.h"
 
-static base_status too_short(const dicom_shape *shape, uint32_t frame, base_error *error)
+static base_status too_short(const dicom_geometry *geometry, uint32_t frame, base_error *error)
 {
     return base_fail(error, BASE_EFORMAT,
                      "truncated DICOM: the pixel data end before frame %u of %u x %u pixels does; was it sent whole?",
-                     frame, shape->columns, shape->rows);
+                     frame, geometry->columns, geometry->rows);
 }
 
 /* --- native --- */
@@ -39,25 +42,25 @@ static void unpack_422(const uint8_t *from, size_t n_pairs, uint16_t *to)
         }
 }
 
-static void unpack(const dicom_file *file, const dicom_shape *shape, dicom_bytes bytes, dicom_raster *raster)
+static void unpack(const dicom_file *file, const dicom_geometry *geometry, dicom_bytes bytes, dicom_raster *raster)
 {
-    bool is_wide = shape->allocated == 16;
-    uint32_t down = shape->high + 1 - shape->stored;
-    size_t n = (size_t)shape->rows * shape->columns;
+    bool is_wide = geometry->bits_allocated == 16;
+    uint32_t shift = geometry->high_bit + 1 - geometry->bits_stored;
+    size_t n = (size_t)geometry->rows * geometry->columns;
     uint16_t *to = raster->out;
     for (size_t i = 0; i < n; i++)
-        for (uint32_t c = 0; c < shape->samples; c++) {
-            size_t k = shape->is_planar ? c * n + i : i * shape->samples + c;
+        for (uint32_t c = 0; c < geometry->samples; c++) {
+            size_t k = geometry->is_planar ? c * n + i : i * geometry->samples + c;
             const uint8_t *at = bytes.at + (is_wide ? 2 * k : k);
-            uint32_t raw = !is_wide       ? at[0]
-                           : file->is_big ? (uint32_t)at[0] << 8 | at[1]
-                                          : (uint32_t)at[1] << 8 | at[0];
-            *to++ = (uint16_t)(raw >> down);
+            uint32_t raw = !is_wide              ? at[0]
+                           : file->is_big_endian ? (uint32_t)at[0] << 8 | at[1]
+                                                 : (uint32_t)at[1] << 8 | at[0];
+            *to++ = (uint16_t)(raw >> shift);
         }
 }
 
 /* Bytes in big-endian words: swapped in pairs, over the whole element, as a frame may begin in the middle of a word. */
-static base_status swap_pairs(dicom_bytes pixels, size_t begin, size_t n, uint8_t *out, base_error *error)
+static base_status swap_words(dicom_bytes pixels, size_t begin, size_t n, uint8_t *out, base_error *error)
 {
     for (size_t i = 0; i < n; i++) {
         if (((begin + i) ^ 1) >= pixels.size)
@@ -68,33 +71,33 @@ static base_status swap_pairs(dicom_bytes pixels, size_t begin, size_t n, uint8_
     return BASE_OK;
 }
 
-static base_status read_native(const dicom_file *file, const dicom_shape *shape, uint32_t frame, dicom_raster *raster,
-                               base_error *error)
+static base_status read_native(const dicom_file *file, const dicom_geometry *geometry, uint32_t frame,
+                               dicom_raster *raster, base_error *error)
 {
-    size_t n = (size_t)shape->rows * shape->columns; /* below 2^32 */
-    bool is_422 = shape->colours == DICOM_YBR_422;
-    if (is_422 && shape->columns % 2 != 0)
+    size_t n = (size_t)geometry->rows * geometry->columns; /* below 2^32 */
+    bool is_422 = geometry->colours == DICOM_YBR_422;
+    if (is_422 && geometry->columns % 2 != 0)
         return base_fail(error, BASE_EFORMAT, "damaged DICOM: YBR_FULL_422 needs an even number of columns, not %u",
-                         shape->columns);
+                         geometry->columns);
     dicom_bytes bytes;
-    size_t frame_bytes = is_422 ? n * 2 : n * shape->samples * (shape->allocated / 8);
+    size_t frame_bytes = is_422 ? n * 2 : n * geometry->samples * (geometry->bits_allocated / 8);
     if (!native_frame(file->values[DICOM_PIXELS], frame, frame_bytes, &bytes))
-        return too_short(shape, frame, error);
+        return too_short(geometry, frame, error);
     uint8_t *swapped = NULL;
     base_status status = BASE_OK;
-    if (file->is_big && file->has_words && shape->allocated == 8) {
+    if (file->is_big_endian && file->has_words && geometry->bits_allocated == 8) {
         swapped = malloc(frame_bytes);
         if (swapped == NULL)
             return base_fail(error, BASE_ENOMEM, "no memory for a frame of the DICOM");
-        status = swap_pairs(file->values[DICOM_PIXELS], frame * frame_bytes, frame_bytes, swapped, error);
+        status = swap_words(file->values[DICOM_PIXELS], frame * frame_bytes, frame_bytes, swapped, error);
         bytes.at = swapped;
     }
     if (status == BASE_OK && is_422)
         unpack_422(bytes.at, n / 2, raster->out);
     else if (status == BASE_OK)
-        unpack(file, shape, bytes, raster);
+        unpack(file, geometry, bytes, raster);
     free(swapped);
-    raster->bits = shape->stored;
+    raster->bits = geometry->bits_stored;
     return status;
 }
 
@@ -126,8 +129,8 @@ static uint32_t count_items(dicom_bytes range)
     return n;
 }
 
-/* Put one after the other what stands in the items from `begin` to before `end`, both counted in bytes of `range`. */
-static bool join(dicom_bytes range, size_t begin, size_t end, base_buf *out)
+/* Append the values of the items that start in [begin, end), both counted in bytes of `range`. */
+static bool join_fragments(dicom_bytes range, size_t begin, size_t end, base_buf *out)
 {
     const uint8_t *first = range.at;
     dicom_bytes item;
@@ -153,14 +156,14 @@ static bool is_item_start(dicom_bytes range, size_t at)
 }
 
 /* Where frame `frame` begins and ends in `fragments`. */
-static bool locate(dicom_bytes table, dicom_bytes fragments, const dicom_shape *shape, uint32_t frame, size_t *begin,
-                   size_t *end)
+static bool locate_frame(dicom_bytes table, dicom_bytes fragments, const dicom_geometry *geometry, uint32_t frame,
+                         size_t *begin, size_t *end)
 {
     *begin = 0;
     *end = fragments.size;
-    if (shape->frames == 1)
+    if (geometry->frames == 1)
         return true;
-    if (count_items(fragments) == shape->frames) {
+    if (count_items(fragments) == geometry->frames) {
         dicom_bytes rest = fragments, item;
         for (uint32_t i = 0; i <= frame; i++) {
             *begin = fragments.size - rest.size;
@@ -169,31 +172,32 @@ static bool locate(dicom_bytes table, dicom_bytes fragments, const dicom_shape *
         *end = fragments.size - rest.size;
         return true;
     }
-    if (table.size / 4 != shape->frames)
+    if (table.size / 4 != geometry->frames)
         return false;
     *begin = little_u32(table.at + (size_t)frame * 4);
-    if (frame + 1 < shape->frames)
+    if (frame + 1 < geometry->frames)
         *end = little_u32(table.at + (size_t)(frame + 1) * 4);
     return *begin < *end && *end <= fragments.size && is_item_start(fragments, *begin);
 }
 
-/* RLE packs whole cells, as they stand natively: the stored bits may lie higher. */
-static base_status decode_rle(const dicom_shape *shape, dicom_bytes stream, dicom_raster *raster, base_error *error)
+/* RLE packs whole cells, as native pixels do: the stored bits may lie higher. */
+static base_status decode_rle(const dicom_geometry *geometry, dicom_bytes stream, dicom_raster *raster,
+                              base_error *error)
 {
-    base_status status = dicom_decode_rle(stream, shape->allocated / 8, raster, error);
-    uint32_t down = shape->high + 1 - shape->stored;
-    size_t n = down == 0 || status != BASE_OK ? 0 : (size_t)raster->rows * raster->columns * raster->samples;
+    base_status status = dicom_decode_rle(stream, geometry->bits_allocated / 8, raster, error);
+    uint32_t shift = geometry->high_bit + 1 - geometry->bits_stored;
+    size_t n = shift == 0 || status != BASE_OK ? 0 : (size_t)raster->rows * raster->columns * raster->samples;
     for (size_t i = 0; i < n; i++)
-        raster->out[i] = (uint16_t)(raster->out[i] >> down);
+        raster->out[i] = (uint16_t)(raster->out[i] >> shift);
     return status;
 }
 
-static base_status decode_stream(const dicom_file *file, const dicom_shape *shape, dicom_bytes stream,
+static base_status decode_stream(const dicom_file *file, const dicom_geometry *geometry, dicom_bytes stream,
                                  dicom_raster *raster, base_error *error)
 {
     switch (file->coding) {
     case DICOM_RLE:
-        return decode_rle(shape, stream, raster, error);
+        return decode_rle(geometry, stream, raster, error);
     case DICOM_JPEG:
         return dicom_decode_jpeg(stream, raster, error);
     case DICOM_JPEGLS:
@@ -206,72 +210,27 @@ static base_status decode_stream(const dicom_file *file, const dicom_shape *shap
     return base_fail(error, BASE_EINTERNAL, "no codec for this transfer syntax");
 }
 
-base_status dicom_frame_read(const dicom_file *file, const dicom_shape *shape, uint32_t frame, dicom_raster *raster,
-                             base_error *error)
+base_status dicom_frame_read(const dicom_file *file, const dicom_geometry *geometry, uint32_t frame,
+                             dicom_raster *raster, base_error *error)
 {
     if (file->coding == DICOM_NATIVE)
-        return read_native(file, shape, frame, raster, error);
+        return read_native(file, geometry, frame, raster, error);
     dicom_bytes fragments = file->values[DICOM_PIXELS], table;
     if (!next_item(&fragments, &table) || fragments.size == 0)
         return base_fail(error, BASE_EFORMAT, "damaged DICOM: its pixel data have no fragments");
     size_t begin, end;
-    if (!locate(table, fragments, shape, frame, &begin, &end))
+    if (!locate_frame(table, fragments, geometry, frame, &begin, &end))
         return base_fail(error, BASE_EFORMAT,
                          "damaged DICOM: nothing tells which of %u fragments belong to which of %u frames",
-                         count_items(fragments), shape->frames);
+                         count_items(fragments), geometry->frames);
     base_buf stream = {0};
     base_status status = BASE_OK;
-    if (!join(fragments, begin, end, &stream))
+    if (!join_fragments(fragments, begin, end, &stream))
         status = base_fail(error, BASE_ENOMEM, "no memory for a frame of the DICOM");
     else if (stream.size == 0)
-        status = too_short(shape, frame, error);
+        status = too_short(geometry, frame, error);
     else
-        status = decode_stream(file, shape, (dicom_bytes){stream.data, stream.size}, raster, error);
+        status = decode_stream(file, geometry, (dicom_bytes){stream.data, stream.size}, raster, error);
     base_buf_release(&stream);
     return status;
-}
-
-/* --- RLE: PS3.5 annex G --- */
-
-/* PackBits until `n` bytes are there, each to every `step`-th byte of `out`. */
-static bool unpack_bits(const uint8_t *at, const uint8_t *end, uint8_t *out, size_t n, size_t step)
-{
-    for (size_t done = 0; done < n;) {
-        if (end - at < 2)
-            return false;
-        int head = (int8_t)*at++;
-        if (head == -128)
-            continue;
-        size_t run = head >= 0 ? (size_t)head + 1 : (size_t)-head + 1;
-        if (head >= 0 && (size_t)(end - at) < run)
-            return false;
-        for (size_t i = 0; i < run && done < n; i++, done++)
-            out[done * step] = head >= 0 ? at[i] : *at;
-        at += head >= 0 ? run : 1;
-    }
-    return true;
-}
-
-/* A segment for each byte of a sample, the highest first, sample after sample. */
-base_status dicom_decode_rle(dicom_bytes stream, uint32_t bytes_per_sample, dicom_raster *raster, base_error *error)
-{
-    uint32_t n_segments = raster->samples * bytes_per_sample;
-    if (stream.size < 64 || little_u32(stream.at) != n_segments)
-        return base_fail(error, BASE_EFORMAT, "damaged DICOM: an RLE frame does not have the %u segments it should",
-                         n_segments);
-    size_t n = (size_t)raster->rows * raster->columns;
-    memset(raster->out, 0, n * raster->samples * sizeof *raster->out);
-    for (uint32_t i = 0; i < n_segments; i++) {
-        size_t begin = little_u32(stream.at + 4 + 4 * (size_t)i);
-        size_t end = i + 1 < n_segments ? little_u32(stream.at + 8 + 4 * (size_t)i) : stream.size;
-        if (begin < 64 || begin > end || end > stream.size)
-            return base_fail(error, BASE_EFORMAT, "damaged DICOM: an RLE segment lies outside its frame");
-        uint32_t sample = i / bytes_per_sample, byte = bytes_per_sample - 1 - i % bytes_per_sample;
-        /* Samples are little-endian in memory: base/buf.c refuses to build elsewhere. */
-        uint8_t *out = (uint8_t *)(raster->out + sample) + byte;
-        if (!unpack_bits(stream.at + begin, stream.at + end, out, n, sizeof *raster->out * raster->samples))
-            return base_fail(error, BASE_EFORMAT, "truncated DICOM: an RLE segment ends early; was it sent whole?");
-    }
-    raster->bits = bytes_per_sample * 8;
-    return BASE_OK;
 }

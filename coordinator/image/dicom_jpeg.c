@@ -3,7 +3,7 @@
  * GDCM's libjpeg is built three times, for samples of 8, 12 and 16 bits, the last for lossless streams alone; it
  * differs from the usual one by its lossless process.  The stream's frame header is read here first: nothing is asked
  * of a library before the sizes are known to be the file's. */
-#include "coordinator/image/dicom.h"
+#include "coordinator/image/dicom_int.h"
 
 typedef struct frame_header {
     uint8_t process; /* the marker's second byte: C0 baseline, C1 extended, C2 progressive, C3 lossless */

@@ -5,4 +5,4 @@
 #include <gdcm-3.0/gdcmjpeg/12/jpeglib.h>
 
 #define DICOM_JPEG_DECODE dicom_decode_jpeg12
-#include "coordinator/image/dicom_jpeg_body.h"
+#include "coordinator/image/dicom_jpeg_tpl.h"

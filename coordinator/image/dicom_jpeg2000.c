@@ -7,7 +7,7 @@
 
 #include <openjpeg.h>
 
-#include "coordinator/image/dicom.h"
+#include "coordinator/image/dicom_int.h"
 
 enum { SIZ_BYTES = 42, MAX_TILES = 4096, MAX_BITS = 16 };
 

@@ -3,7 +3,7 @@
  * SOC, then segments (u16 marker, u16 length, body), then tile parts: SOT, segments, SOD, packets up to SOT's length;
  * EOC. COD and COC, in the main header or a tile part's, choose how finely a component is cut: levels of resolution,
  * each of precincts, these of code blocks. */
-#include "coordinator/image/dicom.h"
+#include "coordinator/image/dicom_int.h"
 
 enum { MARK_COD = 0xFF52, MARK_COC = 0xFF53, MARK_SOT = 0xFF90, MARK_SOD = 0xFF93, MARK_EOC = 0xFFD9 };
 

@@ -5,4 +5,4 @@
 #include <gdcm-3.0/gdcmjpeg/8/jpeglib.h>
 
 #define DICOM_JPEG_DECODE dicom_decode_jpeg8
-#include "coordinator/image/dicom_jpeg_body.h"
+#include "coordinator/image/dicom_jpeg_tpl.h"

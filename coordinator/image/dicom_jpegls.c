@@ -3,7 +3,7 @@
 
 #include <charls/charls.h>
 
-#include "coordinator/image/dicom.h"
+#include "coordinator/image/dicom_int.h"
 
 static base_status refuse(charls_jpegls_errc code, base_error *error)
 {

@@ -1,4 +1,4 @@
-/* dicom_read.c - DICOM's data set: a walk over its elements that keeps those of the table in dicom.h.
+/* dicom_read.c - DICOM's data set: a walk over its elements that keeps those of the table in dicom_int.h.
  *
  * File: 128 bytes, "DICM", a group 0002 in explicit little endian that names the transfer syntax, the data set in that
  * syntax.  Files that begin at either of the latter two are read as well; the syntax is then seen in the first element.
@@ -10,7 +10,7 @@
 
 #include <zlib.h>
 
-#include "coordinator/image/dicom.h"
+#include "coordinator/image/dicom_int.h"
 
 enum { MAX_DEPTH = 16, MAX_UID = 64, MAX_DECIMAL = 64 };
 
@@ -41,7 +41,7 @@ const char *dicom_field_name(dicom_field field)
 
 typedef struct cursor {
     const uint8_t *at, *end;
-    bool is_explicit, is_big;
+    bool is_explicit, is_big_endian;
 } cursor;
 
 typedef struct element {
@@ -54,11 +54,11 @@ static size_t left(const cursor *c)
     return (size_t)(c->end - c->at);
 }
 
-static uint32_t field_at(const uint8_t *at, size_t n, bool is_big)
+static uint32_t field_at(const uint8_t *at, size_t n, bool is_big_endian)
 {
     uint32_t value = 0;
     for (size_t i = 0; i < n; i++)
-        value = value << 8 | at[is_big ? i : n - 1 - i];
+        value = value << 8 | at[is_big_endian ? i : n - 1 - i];
     return value;
 }
 
@@ -93,23 +93,23 @@ static base_status next_element(cursor *c, element *out, base_error *error)
 {
     if (left(c) < 8)
         return truncated(error);
-    out->tag = field_at(c->at, 2, c->is_big) << 16 | field_at(c->at + 2, 2, c->is_big);
+    out->tag = field_at(c->at, 2, c->is_big_endian) << 16 | field_at(c->at + 2, 2, c->is_big_endian);
     memset(out->vr, 0, sizeof out->vr);
     bool has_vr = c->is_explicit && out->tag >> 16 != 0xFFFE && is_letter(c->at[4]) && is_letter(c->at[5]);
     if (!has_vr) {
-        out->length = field_at(c->at + 4, 4, c->is_big);
+        out->length = field_at(c->at + 4, 4, c->is_big_endian);
         c->at += 8;
         return BASE_OK;
     }
     memcpy(out->vr, c->at + 4, 2);
     if (!has_long_length(out->vr)) {
-        out->length = field_at(c->at + 6, 2, c->is_big);
+        out->length = field_at(c->at + 6, 2, c->is_big_endian);
         c->at += 8;
         return BASE_OK;
     }
     if (left(c) < 12)
         return truncated(error);
-    out->length = field_at(c->at + 8, 4, c->is_big);
+    out->length = field_at(c->at + 8, 4, c->is_big_endian);
     c->at += 12;
     return BASE_OK;
 }
@@ -152,39 +152,39 @@ static void keep(dicom_file *file, uint32_t tag, unsigned scope, dicom_bytes val
 }
 
 /* As `keep`, for the element that a caller asked for. */
-static void keep_wanted(dicom_file *file, const element *e, unsigned scope, dicom_bytes value)
+static void keep_query(dicom_file *file, const element *e, unsigned scope, dicom_bytes value)
 {
-    dicom_wanted *wanted = file->wanted;
-    if (wanted == NULL || scope != DICOM_TOP || e->tag != wanted->tag)
+    dicom_query *query = file->query;
+    if (query == NULL || scope != DICOM_DATA_SET || e->tag != query->tag)
         return;
-    wanted->is_sequence = e->length == UNDEFINED || is_vr(e->vr, "SQ");
-    memcpy(wanted->vr, e->vr, sizeof wanted->vr);
-    wanted->value = value;
+    query->is_sequence = e->length == UNDEFINED || is_vr(e->vr, "SQ");
+    memcpy(query->vr, e->vr, sizeof query->vr);
+    query->value = value;
 }
 
 /* What item `i` of the sequence `tag`, met in `scope`, is. */
 static unsigned item_scope(const walk *w, uint32_t tag, unsigned scope, uint32_t i)
 {
-    if (scope == DICOM_TOP && tag == 0x52009230)
-        return i == w->frame ? DICOM_GROUPS : DICOM_OTHER;
+    if (scope == DICOM_DATA_SET && tag == 0x52009230)
+        return i == w->frame ? DICOM_FUNCTIONAL_GROUPS : DICOM_IGNORED;
     if (i != 0)
-        return DICOM_OTHER;
-    if (scope == DICOM_TOP && tag == 0x00283000)
+        return DICOM_IGNORED;
+    if (scope == DICOM_DATA_SET && tag == 0x00283000)
         return DICOM_OF_MODALITY;
-    if (scope == DICOM_TOP && tag == 0x00283010)
+    if (scope == DICOM_DATA_SET && tag == 0x00283010)
         return DICOM_OF_VOI;
-    if (scope == DICOM_TOP && tag == 0x52009229)
-        return DICOM_GROUPS;
-    if (scope == DICOM_GROUPS && (tag == 0x00289110 || tag == 0x00289132 || tag == 0x00289145))
+    if (scope == DICOM_DATA_SET && tag == 0x52009229)
+        return DICOM_FUNCTIONAL_GROUPS;
+    if (scope == DICOM_FUNCTIONAL_GROUPS && (tag == 0x00289110 || tag == 0x00289132 || tag == 0x00289145))
         return DICOM_OF_FRAME;
-    return DICOM_OTHER;
+    return DICOM_IGNORED;
 }
 
 static bool is_sequence_of_ours(uint32_t tag, unsigned scope)
 {
     bool is_top = tag == 0x00283000 || tag == 0x00283010 || tag == 0x52009229 || tag == 0x52009230;
     bool is_group = tag == 0x00289110 || tag == 0x00289132 || tag == 0x00289145;
-    return (scope == DICOM_TOP && is_top) || (scope == DICOM_GROUPS && is_group);
+    return (scope == DICOM_DATA_SET && is_top) || (scope == DICOM_FUNCTIONAL_GROUPS && is_group);
 }
 
 static base_status walk_elements(walk *w, cursor *c, unsigned scope, unsigned depth, bool has_end_mark);
@@ -199,7 +199,7 @@ static base_status walk_item(walk *w, cursor *c, uint32_t length, unsigned scope
     cursor inside = *c;
     inside.end = c->at + length;
     c->at += length;
-    return scope == DICOM_OTHER ? BASE_OK : walk_elements(w, &inside, scope, depth, false);
+    return scope == DICOM_IGNORED ? BASE_OK : walk_elements(w, &inside, scope, depth, false);
 }
 
 /* The items of a sequence, up to the end of `c` or, `has_end_mark`, to its end mark. */
@@ -229,7 +229,7 @@ static base_status walk_undefined(walk *w, cursor *c, const element *e, unsigned
     if (e->tag == rows[DICOM_PIXELS].tag) { /* an icon's in a nested data set, too */
         dicom_bytes fragments = {0};
         base_status status = take_fragments(c, &fragments, w->error);
-        if (status == BASE_OK && scope == DICOM_TOP) {
+        if (status == BASE_OK && scope == DICOM_DATA_SET) {
             keep(w->file, e->tag, scope, fragments);
             w->file->has_fragments = true;
         }
@@ -238,7 +238,7 @@ static base_status walk_undefined(walk *w, cursor *c, const element *e, unsigned
     if (!is_vr(e->vr, "UN"))
         return walk_items(w, c, e->tag, scope, depth, true);
     cursor implicit = {.at = c->at, .end = c->end}; /* PS3.5 6.2.2: unknown sequences are implicit little endian */
-    base_status status = walk_items(w, &implicit, e->tag, DICOM_OTHER, depth, true);
+    base_status status = walk_items(w, &implicit, e->tag, DICOM_IGNORED, depth, true);
     c->at = implicit.at;
     return status;
 }
@@ -246,7 +246,7 @@ static base_status walk_undefined(walk *w, cursor *c, const element *e, unsigned
 static base_status walk_value(walk *w, cursor *c, const element *e, unsigned scope, unsigned depth)
 {
     if (e->length == UNDEFINED) {
-        keep_wanted(w->file, e, scope, (dicom_bytes){0});
+        keep_query(w->file, e, scope, (dicom_bytes){0});
         return walk_undefined(w, c, e, scope, depth);
     }
     if (e->length > left(c))
@@ -257,8 +257,8 @@ static base_status walk_value(walk *w, cursor *c, const element *e, unsigned sco
     if (is_sequence_of_ours(e->tag, scope))
         return walk_items(w, &inside, e->tag, scope, depth, false);
     keep(w->file, e->tag, scope, (dicom_bytes){inside.at, e->length});
-    keep_wanted(w->file, e, scope, (dicom_bytes){inside.at, e->length});
-    if (scope == DICOM_TOP && e->tag == rows[DICOM_PIXELS].tag)
+    keep_query(w->file, e, scope, (dicom_bytes){inside.at, e->length});
+    if (scope == DICOM_DATA_SET && e->tag == rows[DICOM_PIXELS].tag)
         w->file->has_words = is_vr(e->vr, "OW");
     return BASE_OK;
 }
@@ -272,7 +272,7 @@ static base_status walk_elements(walk *w, cursor *c, unsigned scope, unsigned de
         if (status != BASE_OK || (has_end_mark && e.tag == TAG_ITEM_END))
             return status;
         status = walk_value(w, c, &e, scope, depth);
-        if (status != BASE_OK || (scope == DICOM_TOP && e.tag == rows[DICOM_PIXELS].tag))
+        if (status != BASE_OK || (scope == DICOM_DATA_SET && e.tag == rows[DICOM_PIXELS].tag))
             return status;
     }
     return BASE_OK;
@@ -285,7 +285,7 @@ static base_status walk_elements(walk *w, cursor *c, unsigned scope, unsigned de
 typedef struct syntax_row {
     const char *uid;
     dicom_coding coding;
-    bool is_explicit, is_big, is_deflated;
+    bool is_explicit, is_big_endian, is_deflated;
 } syntax_row;
 
 static const syntax_row syntaxes[] = {
@@ -331,7 +331,7 @@ static base_status set_syntax(dicom_file *file, dicom_bytes value, base_error *e
             const syntax_row *row = &syntaxes[i];
             file->coding = row->coding;
             file->is_explicit = row->is_explicit;
-            file->is_big = row->is_big;
+            file->is_big_endian = row->is_big_endian;
             file->is_deflated = row->is_deflated;
             return BASE_OK;
         }
@@ -348,7 +348,7 @@ static void guess_syntax(dicom_file *file, const cursor *c)
 {
     file->coding = DICOM_NATIVE;
     file->is_explicit = left(c) >= 6 && is_letter(c->at[4]) && is_letter(c->at[5]);
-    file->is_big = left(c) >= 2 && c->at[0] == 0 && c->at[1] != 0;
+    file->is_big_endian = left(c) >= 2 && c->at[0] == 0 && c->at[1] != 0;
 }
 
 static base_status read_meta(dicom_file *file, cursor *c, base_error *error)
@@ -421,9 +421,9 @@ base_status dicom_file_read(dicom_file *file, const uint8_t *bytes, size_t size,
     if (status != BASE_OK)
         return status;
     c.is_explicit = file->is_explicit;
-    c.is_big = file->is_big;
+    c.is_big_endian = file->is_big_endian;
     walk w = {.file = file, .frame = frame, .error = error};
-    return walk_elements(&w, &c, DICOM_TOP, 0, false);
+    return walk_elements(&w, &c, DICOM_DATA_SET, 0, false);
 }
 
 void dicom_file_release(dicom_file *file)
@@ -439,7 +439,7 @@ bool dicom_word(const dicom_file *file, dicom_field field, size_t i, uint16_t *o
     dicom_bytes value = file->values[field];
     if (value.at == NULL || value.size / 2 <= i)
         return false;
-    *out = (uint16_t)field_at(value.at + 2 * i, 2, file->is_big);
+    *out = (uint16_t)field_at(value.at + 2 * i, 2, file->is_big_endian);
     return true;
 }
 
@@ -469,7 +469,7 @@ bool dicom_decimal(const dicom_file *file, dicom_field field, unsigned i, double
     return true;
 }
 
-bool dicom_is_text(const dicom_file *file, dicom_field field, const char *text)
+bool dicom_text_equals(const dicom_file *file, dicom_field field, const char *text)
 {
     dicom_bytes value = file->values[field];
     if (value.at == NULL)

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "coordinator/image/dicom.h"
+#include "coordinator/image/dicom_int.h"
 #include "proto/base/utf8.h"
 
 /* A deflated file may grow to this: large pictures and their headers. */
@@ -103,13 +103,13 @@ static bool is_one_of(const char vr[2], const char *vrs)
 }
 
 /* Where the data set does not say, as far as the table knows it. */
-static void complete_vr(dicom_wanted *wanted)
+static void complete_vr(dicom_query *query)
 {
-    const keyword *known = find_tag(wanted->tag);
-    if (is_one_of(wanted->vr, "UN"))
-        memset(wanted->vr, 0, sizeof wanted->vr);
-    if (wanted->vr[0] == '\0' && known != NULL)
-        memcpy(wanted->vr, known->vr, sizeof wanted->vr);
+    const keyword *known = find_tag(query->tag);
+    if (is_one_of(query->vr, "UN"))
+        memset(query->vr, 0, sizeof query->vr);
+    if (query->vr[0] == '\0' && known != NULL)
+        memcpy(query->vr, known->vr, sizeof query->vr);
 }
 
 static dicom_bytes trimmed(dicom_bytes value)
@@ -123,17 +123,17 @@ static dicom_bytes trimmed(dicom_bytes value)
     return value;
 }
 
-static base_status check_kind(const dicom_wanted *wanted, dicom_bytes value, base_error *error)
+static base_status check_kind(const dicom_query *query, dicom_bytes value, base_error *error)
 {
-    const tag_name name = name_of(wanted->tag);
-    if (wanted->is_sequence || (wanted->vr[0] != '\0' && !is_one_of(wanted->vr, "AEASCSDADSDTISLOLTPNSHSTTMUCUIURUT")))
+    const tag_name name = name_of(query->tag);
+    if (query->is_sequence || (query->vr[0] != '\0' && !is_one_of(query->vr, "AEASCSDADSDTISLOLTPNSHSTTMUCUIURUT")))
         return base_fail(error, BASE_EFORMAT, "the DICOM element %s holds no text", name.text);
     if (value.size == 0)
         return base_fail(error, BASE_ENOTFOUND, "the DICOM header has no value for %s", name.text);
     if (value.size > DICOM_TEXT_BYTES_MAX)
         return base_fail(error, BASE_ETOOBIG, "the DICOM element %s has more than %d bytes", name.text,
                          DICOM_TEXT_BYTES_MAX);
-    if (!is_one_of(wanted->vr, "LTSTURUT") && memchr(value.at, '\\', value.size) != NULL)
+    if (!is_one_of(query->vr, "LTSTURUT") && memchr(value.at, '\\', value.size) != NULL)
         return base_fail(error, BASE_EINVAL, "the DICOM element %s has several values; give the one that is meant",
                          name.text);
     return BASE_OK;
@@ -146,9 +146,9 @@ typedef enum characters { ASCII_ONLY, LATIN_1, UTF_8 } characters;
 
 static characters characters_of(const dicom_file *file)
 {
-    if (dicom_is_text(file, DICOM_CHARACTERS, "ISO_IR 192"))
+    if (dicom_text_equals(file, DICOM_CHARACTERS, "ISO_IR 192"))
         return UTF_8;
-    return dicom_is_text(file, DICOM_CHARACTERS, "ISO_IR 100") ? LATIN_1 : ASCII_ONLY;
+    return dicom_text_equals(file, DICOM_CHARACTERS, "ISO_IR 100") ? LATIN_1 : ASCII_ONLY;
 }
 
 static bool is_readable(dicom_bytes value, characters set)
@@ -205,20 +205,20 @@ static base_status age_in_years(dicom_bytes *value, base_error *error)
 
 static base_status convert(const dicom_file *file, base_buf *out, base_error *error)
 {
-    const dicom_wanted *wanted = file->wanted;
-    dicom_bytes value = trimmed(wanted->value);
+    const dicom_query *query = file->query;
+    dicom_bytes value = trimmed(query->value);
     characters set = characters_of(file);
-    base_status status = check_kind(wanted, value, error);
+    base_status status = check_kind(query, value, error);
     if (status != BASE_OK)
         return status;
-    const tag_name name = name_of(wanted->tag);
+    const tag_name name = name_of(query->tag);
     if (!is_readable(value, set))
         return base_fail(error, BASE_EUNSUPPORTED,
                          "the DICOM element %s is written in a character set that is not read (ISO_IR 100 and 192 are)",
                          name.text);
     if (has_controls(value, set))
         return base_fail(error, BASE_EFORMAT, "the DICOM element %s holds no text", name.text);
-    if (is_one_of(wanted->vr, "AS"))
+    if (is_one_of(query->vr, "AS"))
         status = age_in_years(&value, error);
     if (status != BASE_OK)
         return status;
@@ -233,10 +233,10 @@ base_status dicom_text_read(const void *bytes, size_t size, uint32_t tag, base_b
     if (!image_is_dicom(bytes, size))
         return base_fail(error, BASE_EUNSUPPORTED, "not a DICOM file, so it has no header to take %s from",
                          name_of(tag).text);
-    dicom_wanted wanted = {.tag = tag};
-    dicom_file file = {.wanted = &wanted};
+    dicom_query query = {.tag = tag};
+    dicom_file file = {.query = &query};
     base_status status = dicom_file_read(&file, bytes, size, 0, MAX_INFLATED, error);
-    complete_vr(&wanted);
+    complete_vr(&query);
     if (status == BASE_OK)
         status = convert(&file, out, error);
     dicom_file_release(&file);

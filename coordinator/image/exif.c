@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/image/image_parts.h"
+#include "coordinator/image/image_int.h"
 
 typedef struct tiff {
     const uint8_t *bytes;
     size_t size;
-    bool is_big;
+    bool is_big_endian;
 } tiff;
 
 /* A field of 2 or 4 bytes; 0 beyond the end. */
@@ -21,7 +21,7 @@ static uint32_t tiff_field(const tiff *t, size_t at, size_t n)
         return 0;
     uint32_t value = 0;
     for (size_t i = 0; i < n; i++)
-        value = value << 8 | t->bytes[at + (t->is_big ? i : n - 1 - i)];
+        value = value << 8 | t->bytes[at + (t->is_big_endian ? i : n - 1 - i)];
     return value;
 }
 
@@ -29,8 +29,8 @@ uint32_t image_exif_orientation(const uint8_t *bytes, size_t size)
 {
     if (size < 14 || memcmp(bytes, "Exif\0\0", 6) != 0)
         return 1;
-    tiff t = {.bytes = bytes + 6, .size = size - 6, .is_big = bytes[6] == 'M'};
-    if (memcmp(t.bytes, t.is_big ? "MM\0*" : "II*\0", 4) != 0)
+    tiff t = {.bytes = bytes + 6, .size = size - 6, .is_big_endian = bytes[6] == 'M'};
+    if (memcmp(t.bytes, t.is_big_endian ? "MM\0*" : "II*\0", 4) != 0)
         return 1;
     size_t directory = tiff_field(&t, 4, 4);
     uint32_t n = tiff_field(&t, directory, 2);

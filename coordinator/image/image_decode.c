@@ -1,6 +1,7 @@
+/* image_decode.c - which decoder reads the bytes: the format is found by its first bytes, never by a file's name. */
 #include <string.h>
 
-#include "coordinator/image/image_parts.h"
+#include "coordinator/image/image_int.h"
 
 static bool begins_with(const void *bytes, size_t size, const char *magic, size_t n)
 {
@@ -18,6 +19,26 @@ static bool is_pnm(const uint8_t *bytes, size_t size)
 {
     return size >= 3 && bytes[0] == 'P' && memchr("2356", bytes[1], 4) != NULL &&
            memchr(" \t\r\n#", bytes[2], 5) != NULL;
+}
+
+bool image_is_dicom(const uint8_t *bytes, size_t size)
+{
+    if (size >= 132 && memcmp(bytes + 128, "DICM", 4) == 0)
+        return true;
+    /* Without a preamble: the first elements of group 0002, or of group 0008 in any syntax. */
+    if (size < 16)
+        return false;
+    bool is_big_endian = bytes[0] == 0;
+    uint8_t group = bytes[is_big_endian ? 1 : 0], element = bytes[is_big_endian ? 3 : 2];
+    if (bytes[is_big_endian ? 0 : 1] != 0 || bytes[is_big_endian ? 2 : 3] != 0 || (group != 2 && group != 8) ||
+        element > 0x18)
+        return false;
+    static const char *const vrs[] = {"UL", "OB", "CS", "UI", "DA", "SH", "LO"};
+    for (size_t i = 0; i < sizeof vrs / sizeof vrs[0]; i++)
+        if (memcmp(bytes + 4, vrs[i], 2) == 0)
+            return true;
+    return !is_big_endian && group == 8 && bytes[5] == 0 && bytes[6] == 0 &&
+           bytes[7] == 0; /* implicit, a short value */
 }
 
 static base_status decode_any(const void *bytes, size_t size, const image_options *options, image *out,

@@ -9,7 +9,7 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
-#include "coordinator/image/image_parts.h"
+#include "coordinator/image/image_int.h"
 
 /* A progressive file may repeat scans over the whole picture; real ones have about ten. */
 #define MAX_SCANS 100

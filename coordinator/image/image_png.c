@@ -9,7 +9,7 @@
 
 #include <png.h>
 
-#include "coordinator/image/image_parts.h"
+#include "coordinator/image/image_int.h"
 
 typedef struct png_reader {
     png_structp library;

@@ -4,7 +4,7 @@
  * or big-endian words when maxval is above 255.  P2 and P3 have decimals for them.  (netpbm's pgm(5), ppm(5).) */
 #include <stdbool.h>
 
-#include "coordinator/image/image_parts.h"
+#include "coordinator/image/image_int.h"
 
 typedef struct pnm_reader {
     const uint8_t *at, *end;

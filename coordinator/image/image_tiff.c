@@ -8,7 +8,7 @@
 
 #include <tiffio.h>
 
-#include "coordinator/image/image_parts.h"
+#include "coordinator/image/image_int.h"
 
 /* Tiles may reach beyond the picture. */
 #define SPARE_BYTES (1 << 24)

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "coordinator/image/resize_fixed.h"
+#include "coordinator/image/resize_pillow_int.h"
 
 /* max(1, round(size * side / longest)), halves to even. */
 static uint32_t fitted(uint32_t size, uint32_t side, uint32_t longest)

@@ -1,8 +1,8 @@
 /* preprocess.h - a picture of any shape to the square that a vision tower reads, as each model family was trained to
  * see it.
  *
- * Pillow's filters are computed in its own arithmetic (resize_fixed.c), so the pixels are those of the processors that
- * call it. */
+ * Pillow's filters are computed in its own arithmetic (resize_pillow_bicubic.c), so the pixels are those of the
+ * processors that call it. */
 #ifndef PALMGROVE_PREPROCESS_H
 #define PALMGROVE_PREPROCESS_H
 
@@ -24,7 +24,7 @@ typedef enum image_filter {
 } image_filter;
 
 /* Where padding goes; in the middle an odd pixel goes to the right or below. */
-typedef enum image_pad_side { IMAGE_PAD_CENTRE, IMAGE_PAD_BEHIND, IMAGE_PAD_BEFORE } image_pad_side;
+typedef enum image_pad_side { IMAGE_PAD_CENTRE, IMAGE_PAD_AFTER, IMAGE_PAD_BEFORE } image_pad_side;
 
 /* All zero: image_fit_square. */
 typedef struct image_fit {

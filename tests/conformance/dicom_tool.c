@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/image/dicom.h"
+#include "coordinator/image/dicom_int.h"
 #include "coordinator/image/dicom_text.h"
 
 enum { MAX_PIXELS = 1 << 24 };
@@ -36,20 +36,20 @@ static int answer_picture(uint32_t frame, const uint8_t *bytes, uint32_t size)
 static int answer_samples(uint32_t frame, const uint8_t *bytes, uint32_t size)
 {
     dicom_file file = {0};
-    dicom_shape shape = {0};
+    dicom_geometry geometry = {0};
     dicom_raster raster = {0};
     base_error error = {0};
     base_status status = dicom_file_read(&file, bytes, size, frame, (size_t)MAX_PIXELS * 8, &error);
     if (status == BASE_OK)
-        status = dicom_shape_read(&file, frame, MAX_PIXELS, &shape, &error);
+        status = dicom_geometry_read(&file, frame, MAX_PIXELS, &geometry, &error);
     if (status == BASE_OK) {
-        raster = (dicom_raster){.rows = shape.rows, .columns = shape.columns, .samples = shape.samples};
-        raster.out = calloc((size_t)shape.rows * shape.columns * shape.samples, sizeof *raster.out);
-        status = raster.out != NULL ? dicom_frame_read(&file, &shape, frame, &raster, &error) : BASE_ENOMEM;
+        raster = (dicom_raster){.rows = geometry.rows, .columns = geometry.columns, .samples = geometry.samples};
+        raster.out = calloc((size_t)geometry.rows * geometry.columns * geometry.samples, sizeof *raster.out);
+        status = raster.out != NULL ? dicom_frame_read(&file, &geometry, frame, &raster, &error) : BASE_ENOMEM;
     }
     size_t n = (size_t)raster.rows * raster.columns * raster.samples;
     for (size_t i = 0; i < n && status == BASE_OK; i++)
-        raster.out[i] &= (uint16_t)((1u << shape.stored) - 1);
+        raster.out[i] &= (uint16_t)((1u << geometry.bits_stored) - 1);
     const image sizes = {.width = raster.columns, .height = raster.rows, .channels = raster.samples};
     int code = answer(status, &sizes, raster.out, n * sizeof *raster.out, &error);
     free(raster.out);

@@ -21,13 +21,13 @@
 
 typedef struct maker {
     base_buf buf;
-    bool is_explicit, is_big;
+    bool is_explicit, is_big_endian;
 } maker;
 
 static inline void put_number(maker *m, uint32_t value, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        base_buf_put_u8(&m->buf, (uint8_t)(value >> 8 * (m->is_big ? n - 1 - i : i)));
+        base_buf_put_u8(&m->buf, (uint8_t)(value >> 8 * (m->is_big_endian ? n - 1 - i : i)));
 }
 
 static inline bool is_long(const char *vr)
@@ -161,7 +161,7 @@ static inline void make(const plan *p, base_buf *out)
         put_meta(&m, syntax);
     size_t begin = m.buf.size;
     m.is_explicit = strcmp(syntax, IMPLICIT) != 0;
-    m.is_big = strcmp(syntax, BIG) == 0;
+    m.is_big_endian = strcmp(syntax, BIG) == 0;
     if (p->no_preamble)
         put_text(&m, 0x00080008, "CS", "ORIGINAL");
     put_shape(&m, p);

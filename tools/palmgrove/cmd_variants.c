@@ -19,7 +19,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/file.h"
 #include "tools/palmgrove/console_task.h"
-#include "tools/palmgrove/genotype.h"
+#include "coordinator/genomics/genotype.h"
 #include "tools/palmgrove/pileup_options.h"
 
 enum { WORKERS_MAX = 64, RING = 256, PATH_BYTES_MAX = 4096, FAI_BYTES_MAX = 64 << 20, N_COPIES = 3 };

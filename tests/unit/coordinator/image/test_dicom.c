@@ -15,7 +15,7 @@
 #include <cmocka.h>
 #include <zlib.h>
 
-#include "coordinator/image/dicom.h"
+#include "coordinator/image/dicom_int.h"
 #include "tests/helpers/dicom_maker.h"
 
 enum { LIMIT = 1 << 16 };

@@ -82,14 +82,14 @@ static void long_lines_are_fitted(void **state)
     image line = {.width = IMAGE_FIT_SIDE_MAX, .height = 1, .channels = 1, .pixels = pixels};
     for (int kind = IMAGE_FIT_PAD; kind <= IMAGE_FIT_CROP; kind++) {
         const image_fit fit = {
-            .kind = (image_fit_kind)kind, .filter = IMAGE_FILTER_BICUBIC, .pad_side = IMAGE_PAD_BEHIND};
+            .kind = (image_fit_kind)kind, .filter = IMAGE_FILTER_BICUBIC, .pad_side = IMAGE_PAD_AFTER};
         assert_int_equal(image_preprocess(&line, &fit, SIZE, out, NULL), BASE_OK);
         assert_int_equal(out[3],
                          kind == IMAGE_FIT_SQUARE ? 0 : 200); /* padded first, the line is lost between black rows */
         assert_int_equal(out[SIZE * SIZE * 3 - 1], kind == IMAGE_FIT_PAD || kind == IMAGE_FIT_SQUARE ? 0 : 200);
     }
     const image_fit square = {
-        .kind = IMAGE_FIT_SQUARE, .filter = IMAGE_FILTER_BICUBIC, .pad_side = IMAGE_PAD_BEHIND, .pad_value = {7, 7, 7}};
+        .kind = IMAGE_FIT_SQUARE, .filter = IMAGE_FILTER_BICUBIC, .pad_side = IMAGE_PAD_AFTER, .pad_value = {7, 7, 7}};
     image column = {.width = 1, .height = IMAGE_FIT_SIDE_MAX, .channels = 1, .pixels = pixels};
     assert_int_equal(image_preprocess(&column, &square, SIZE, out, NULL), BASE_OK);
     for (int i = 0; i < SIZE * SIZE * 3; i++) /* one column in eight thousand */

@@ -51,31 +51,31 @@ static void assert_refused(const void *bytes, size_t size, base_status status, c
 /* One page of one strip; 0 stands for 8 bits, 1 sample, no compression, orientation 1. */
 typedef struct page {
     uint16_t width, height, bits, samples, kind, compression, orientation, planes, format;
-    bool is_big, has_palette;
+    bool is_big_endian, has_palette;
     const uint8_t *pixels;
     uint32_t n;
 } page;
 
-static void put(base_buf *out, bool is_big, uint32_t value, size_t n)
+static void put(base_buf *out, bool is_big_endian, uint32_t value, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        base_buf_put_u8(out, (uint8_t)(value >> 8 * (is_big ? n - 1 - i : i)));
+        base_buf_put_u8(out, (uint8_t)(value >> 8 * (is_big_endian ? n - 1 - i : i)));
 }
 
-static void put_entry(base_buf *out, bool is_big, uint16_t tag, uint16_t type, uint32_t n, uint32_t value)
+static void put_entry(base_buf *out, bool is_big_endian, uint16_t tag, uint16_t type, uint32_t n, uint32_t value)
 {
-    put(out, is_big, tag, 2);
-    put(out, is_big, type, 2);
-    put(out, is_big, n, 4);
-    put(out, is_big, value, type == 3 && n == 1 ? 2 : 4);
-    put(out, is_big, 0, type == 3 && n == 1 ? 2 : 0);
+    put(out, is_big_endian, tag, 2);
+    put(out, is_big_endian, type, 2);
+    put(out, is_big_endian, n, 4);
+    put(out, is_big_endian, value, type == 3 && n == 1 ? 2 : 4);
+    put(out, is_big_endian, 0, type == 3 && n == 1 ? 2 : 0);
 }
 
 /* Head, pixels, palette (3 x 256 words), the directory. */
 static void make(const page *p, base_buf *out)
 {
     uint32_t palette_at = 8 + p->n + p->n % 2, directory_at = palette_at + (p->has_palette ? 1536 : 0);
-    bool b = p->is_big;
+    bool b = p->is_big_endian;
     *out = (base_buf){0};
     base_buf_put(out, b ? "MM" : "II", 2);
     put(out, b, 42, 2);
@@ -131,13 +131,14 @@ static void tiff_kinds(void **state)
                   packed[] = {0xFE, 9, 0xFE, 9};
     const uint8_t nines[] = {9, 9, 9, 9, 9, 9};
     assert_page(&(page){.width = 3, .height = 2, .kind = 1, .pixels = six, .n = 6}, 3, 2, six, 6);
-    assert_page(&(page){.width = 3, .height = 2, .kind = 1, .is_big = true, .pixels = six, .n = 6}, 3, 2, six, 6);
+    assert_page(&(page){.width = 3, .height = 2, .kind = 1, .is_big_endian = true, .pixels = six, .n = 6}, 3, 2, six,
+                6);
     assert_page(&(page){.width = 3, .height = 2, .kind = 0, .pixels = six, .n = 6}, 3, 2, inverted, 6);
     assert_page(&(page){.width = 3, .height = 2, .kind = 1, .orientation = 6, .pixels = six, .n = 6}, 2, 3, turned, 6);
     assert_page(&(page){.width = 2, .height = 1, .kind = 2, .samples = 3, .pixels = six, .n = 6}, 2, 1, six, 6);
     assert_page(&(page){.width = 4, .height = 1, .kind = 1, .bits = 16, .pixels = little, .n = 8}, 4, 1, eight, 4);
-    assert_page(&(page){.width = 4, .height = 1, .kind = 1, .bits = 16, .is_big = true, .pixels = big, .n = 8}, 4, 1,
-                eight, 4);
+    assert_page(&(page){.width = 4, .height = 1, .kind = 1, .bits = 16, .is_big_endian = true, .pixels = big, .n = 8},
+                4, 1, eight, 4);
     assert_page(&(page){.width = 3, .height = 1, .kind = 3, .has_palette = true, .pixels = indices, .n = 3}, 3, 1,
                 coloured, 9);
     assert_page(&(page){.width = 3, .height = 2, .kind = 1, .compression = 32773, .pixels = packed, .n = 4}, 3, 2,

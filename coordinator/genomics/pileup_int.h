@@ -1,6 +1,6 @@
-/* pileup_parts.h - inside coordinator/genomics: what drawing one site shares. */
-#ifndef PALMGROVE_PILEUP_PARTS_H
-#define PALMGROVE_PILEUP_PARTS_H
+/* pileup_int.h - inside coordinator/genomics: what drawing one site shares. */
+#ifndef PALMGROVE_PILEUP_INT_H
+#define PALMGROVE_PILEUP_INT_H
 
 #include <htslib/sam.h>
 

@@ -1,6 +1,6 @@
 #include <stdlib.h>
 
-#include "coordinator/image/image_parts.h"
+#include "coordinator/image/image_int.h"
 #include "proto/base/size.h"
 
 void image_release(image *img)

@@ -1,9 +1,10 @@
-/* resize_fixed.c - resizing in the arithmetic of Pillow's Resample.c: weights in double, rounded to 22 fractional bits;
- * columns first, rounded and cut to 8 bits, then rows.  A dimension that keeps its size is not filtered.
+/* resize_pillow_bicubic.c - resizing in the arithmetic of Pillow's Resample.c: weights in double, rounded to 22
+ * fractional bits; columns first, rounded and cut to 8 bits, then rows.  A dimension that keeps its size is not
+ * filtered.
  *
  * Output sample i of n is centred at (i + 0.5) * scale, scale = n_in / n_out; the kernel is stretched by max(scale, 1).
  * Only the wanted part of the result is computed, and padding around the picture takes no memory of its own. */
-#include "coordinator/image/resize_fixed.h"
+#include "coordinator/image/resize_pillow_int.h"
 
 #include <math.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
-/* calls_parts.h - inside coordinator/genomics: the variants of a file, and regions. */
-#ifndef PALMGROVE_CALLS_PARTS_H
-#define PALMGROVE_CALLS_PARTS_H
+/* calls_int.h - inside coordinator/genomics: the variants of a file, and regions. */
+#ifndef PALMGROVE_CALLS_INT_H
+#define PALMGROVE_CALLS_INT_H
 
 #include <htslib/faidx.h>
 

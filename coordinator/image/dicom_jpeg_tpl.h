@@ -1,4 +1,4 @@
-/* dicom_jpeg_body.h - reading a JPEG stream with one of GDCM's three libjpegs: included once for each, after its
+/* dicom_jpeg_tpl.h - reading a JPEG stream with one of GDCM's three libjpegs: included once for each, after its
  * jpeglib.h and with DICOM_JPEG_DECODE naming the function.
  *
  * As in image_jpeg.c the library's callbacks jump back, and warnings are errors, but for one about parameters that only
@@ -14,7 +14,7 @@
 
 #include <gdcm-3.0/gdcmjpeg/jerror.h>
 
-#include "coordinator/image/dicom.h"
+#include "coordinator/image/dicom_int.h"
 
 /* A colour picture has three scans at most where components are not interleaved. */
 #define MAX_SCANS 16
@@ -113,8 +113,8 @@ static void read_stream(jpeg_reader *reader, dicom_bytes stream)
     jpeg_create_decompress(library);
     set_callbacks(reader, stream);
     jpeg_read_header(library, TRUE);
-    raster->says_ybr = library->saw_Adobe_marker ? library->Adobe_transform == 1 : library->saw_JFIF_marker != 0;
-    raster->says_rgb = library->saw_Adobe_marker && library->Adobe_transform == 0;
+    raster->stream_is_ybr = library->saw_Adobe_marker ? library->Adobe_transform == 1 : library->saw_JFIF_marker != 0;
+    raster->stream_is_rgb = library->saw_Adobe_marker && library->Adobe_transform == 0;
     library->out_color_space = library->jpeg_color_space;
     jpeg_start_decompress(library);
     if (library->output_width != raster->columns || library->output_height != raster->rows ||

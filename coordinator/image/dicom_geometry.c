@@ -1,7 +1,7 @@
-/* dicom_shape.c - what the pixels of a DICOM file are: read, checked, or refused with the reason. */
+/* dicom_geometry.c - what the pixels of a DICOM file are: read, checked, or refused with the reason. */
 #include <math.h>
 
-#include "coordinator/image/dicom.h"
+#include "coordinator/image/dicom_int.h"
 
 /* Pixels twenty times longer than wide are a damaged header, not a picture. */
 #define MAX_ASPECT 20.0
@@ -14,10 +14,14 @@ typedef struct colours_row {
 
 /* PS3.3 C.7.6.3.1.2.  JPEG 2000's own colour transforms (ICT, RCT) are undone by its decoder. */
 static const colours_row colour_rows[] = {
-    {"MONOCHROME1", DICOM_INVERTED, 1},  {"MONOCHROME2", DICOM_GREY, 1},
-    {"PALETTE COLOR", DICOM_PALETTE, 1}, {"RGB", DICOM_RGB, 3},
-    {"YBR_FULL", DICOM_YBR, 3},          {"YBR_FULL_422", DICOM_YBR_422, 3},
-    {"YBR_ICT", DICOM_RGB, 3},           {"YBR_RCT", DICOM_RGB, 3},
+    {"MONOCHROME1", DICOM_GREY_INVERTED, 1},
+    {"MONOCHROME2", DICOM_GREY, 1},
+    {"PALETTE COLOR", DICOM_PALETTE, 1},
+    {"RGB", DICOM_RGB, 3},
+    {"YBR_FULL", DICOM_YBR, 3},
+    {"YBR_FULL_422", DICOM_YBR_422, 3},
+    {"YBR_ICT", DICOM_RGB, 3},
+    {"YBR_RCT", DICOM_RGB, 3},
 };
 
 static base_status need_word(const dicom_file *file, dicom_field field, uint32_t *out, base_error *error)
@@ -47,12 +51,12 @@ static base_status check_pixels(const dicom_file *file, base_error *error)
     return BASE_OK;
 }
 
-static base_status read_bits(const dicom_file *file, dicom_shape *s, base_error *error)
+static base_status read_bits(const dicom_file *file, dicom_geometry *s, base_error *error)
 {
     uint32_t is_signed = 0;
-    base_status status = need_word(file, DICOM_ALLOCATED, &s->allocated, error);
+    base_status status = need_word(file, DICOM_ALLOCATED, &s->bits_allocated, error);
     if (status == BASE_OK)
-        status = need_word(file, DICOM_STORED, &s->stored, error);
+        status = need_word(file, DICOM_STORED, &s->bits_stored, error);
     if (status == BASE_OK)
         status = need_word(file, DICOM_SIGNED, &is_signed, error);
     if (status != BASE_OK)
@@ -61,17 +65,18 @@ static base_status read_bits(const dicom_file *file, dicom_shape *s, base_error 
         return base_fail(error, BASE_EFORMAT, "damaged DICOM: %s is neither 0 nor 1", dicom_field_name(DICOM_SIGNED));
     s->is_signed = is_signed == 1;
     uint16_t high;
-    s->high = dicom_word(file, DICOM_HIGH, 0, &high) ? high : s->stored - 1;
-    if (s->allocated != 8 && s->allocated != 16)
+    s->high_bit = dicom_word(file, DICOM_HIGH, 0, &high) ? high : s->bits_stored - 1;
+    if (s->bits_allocated != 8 && s->bits_allocated != 16)
         return base_fail(error, BASE_EUNSUPPORTED, "%s is %u; 8 and 16 are read: convert the file",
-                         dicom_field_name(DICOM_ALLOCATED), s->allocated);
-    if (s->stored == 0 || s->stored > s->allocated || s->high >= s->allocated || s->high + 1 < s->stored)
+                         dicom_field_name(DICOM_ALLOCATED), s->bits_allocated);
+    if (s->bits_stored == 0 || s->bits_stored > s->bits_allocated || s->high_bit >= s->bits_allocated ||
+        s->high_bit + 1 < s->bits_stored)
         return base_fail(error, BASE_EFORMAT, "damaged DICOM: %u bits stored below bit %u do not fit into %u",
-                         s->stored, s->high, s->allocated);
+                         s->bits_stored, s->high_bit, s->bits_allocated);
     return BASE_OK;
 }
 
-static base_status read_colours(const dicom_file *file, dicom_shape *s, base_error *error)
+static base_status read_colours(const dicom_file *file, dicom_geometry *s, base_error *error)
 {
     uint16_t samples = 1, planar = 0;
     (void)dicom_word(file, DICOM_SAMPLES, 0, &samples);
@@ -79,7 +84,7 @@ static base_status read_colours(const dicom_file *file, dicom_shape *s, base_err
     s->samples = samples;
     s->is_planar = planar == 1 && samples > 1;
     size_t n = sizeof colour_rows / sizeof colour_rows[0], i = 0;
-    while (i < n && !dicom_is_text(file, DICOM_PHOTOMETRIC, colour_rows[i].text))
+    while (i < n && !dicom_text_equals(file, DICOM_PHOTOMETRIC, colour_rows[i].text))
         i++;
     if (i == n)
         return base_fail(error, BASE_EUNSUPPORTED,
@@ -90,13 +95,13 @@ static base_status read_colours(const dicom_file *file, dicom_shape *s, base_err
     if (s->samples != colour_rows[i].samples)
         return base_fail(error, BASE_EFORMAT, "damaged DICOM: %u samples a pixel do not go with %s", s->samples,
                          colour_rows[i].text);
-    if ((s->colours == DICOM_YBR || s->colours == DICOM_YBR_422) && s->allocated != 8)
+    if ((s->colours == DICOM_YBR || s->colours == DICOM_YBR_422) && s->bits_allocated != 8)
         return base_fail(error, BASE_EUNSUPPORTED, "YBR colours of %u bits are not read here; convert the file to RGB",
-                         s->allocated);
+                         s->bits_allocated);
     return BASE_OK;
 }
 
-static base_status read_frames(const dicom_file *file, uint32_t frame, dicom_shape *s, base_error *error)
+static base_status read_frames(const dicom_file *file, uint32_t frame, dicom_geometry *s, base_error *error)
 {
     double frames = 1;
     if (!dicom_decimal(file, DICOM_FRAMES, 0, &frames) && file->values[DICOM_FRAMES].size > 0)
@@ -126,7 +131,7 @@ static double pixel_aspect(const dicom_file *file)
 }
 
 /* The shorter side of the pixels is kept, so no sample is lost. */
-static base_status square_pixels(const dicom_file *file, uint64_t max_pixels, dicom_shape *s, base_error *error)
+static base_status square_pixels(const dicom_file *file, uint64_t max_pixels, dicom_geometry *s, base_error *error)
 {
     double aspect = pixel_aspect(file);
     if (!(aspect <= MAX_ASPECT && aspect >= 1.0 / MAX_ASPECT))
@@ -144,10 +149,10 @@ static base_status square_pixels(const dicom_file *file, uint64_t max_pixels, di
     return BASE_OK;
 }
 
-base_status dicom_shape_read(const dicom_file *file, uint32_t frame, uint64_t max_pixels, dicom_shape *out,
-                             base_error *error)
+base_status dicom_geometry_read(const dicom_file *file, uint32_t frame, uint64_t max_pixels, dicom_geometry *out,
+                                base_error *error)
 {
-    dicom_shape s = {0};
+    dicom_geometry s = {0};
     base_status status = check_pixels(file, error);
     if (status == BASE_OK)
         status = need_word(file, DICOM_ROWS, &s.rows, error);

@@ -1,4 +1,4 @@
-#include "tools/palmgrove/genotype.h"
+#include "coordinator/genomics/genotype.h"
 
 #include <math.h>
 #include <stdarg.h>

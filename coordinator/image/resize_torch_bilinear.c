@@ -1,4 +1,4 @@
-/* resize.c - PyTorch's antialiased bilinear filter.
+/* resize_torch_bilinear.c - PyTorch's antialiased bilinear filter.
  *
  * Output sample i of n is centred at (i + 0.5) * scale, scale = n_in / n_out.  A triangle of half width max(scale, 1)
  * around it weighs the input samples; weights are normalised to 1.  Columns first, then rows, in f32, taps in order, no
@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "coordinator/image/image_parts.h"
+#include "coordinator/image/image_int.h"
 #include "proto/base/size.h"
 
 typedef struct tap_range {

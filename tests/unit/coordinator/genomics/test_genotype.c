@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "tools/palmgrove/genotype.h"
+#include "coordinator/genomics/genotype.h"
 
 static void assert_near(double is, double expected)
 {

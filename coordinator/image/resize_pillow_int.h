@@ -1,6 +1,6 @@
-/* resize_fixed.h - inside coordinator/image: Pillow's resampling. */
-#ifndef PALMGROVE_RESIZE_FIXED_H
-#define PALMGROVE_RESIZE_FIXED_H
+/* resize_pillow_int.h - inside coordinator/image: Pillow's resampling. */
+#ifndef PALMGROVE_RESIZE_PILLOW_INT_H
+#define PALMGROVE_RESIZE_PILLOW_INT_H
 
 #include "coordinator/image/preprocess.h"
 

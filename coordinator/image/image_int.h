@@ -1,6 +1,6 @@
-/* image_parts.h - inside coordinator/image: what the decoders share. */
-#ifndef PALMGROVE_IMAGE_PARTS_H
-#define PALMGROVE_IMAGE_PARTS_H
+/* image_int.h - inside coordinator/image: what the decoders share. */
+#ifndef PALMGROVE_IMAGE_INT_H
+#define PALMGROVE_IMAGE_INT_H
 
 #include <stdbool.h>
 
