@@ -5,7 +5,7 @@
 
 #include "sharding/checkpoint.h"
 #include "worker/draft_proposer.h"
-#include "worker/worker.h"
+#include "worker/worker_options.h"
 
 typedef struct draft_model {
     shard_checkpoint *checkpoint; /* NULL: there is no draft model */

@@ -4,7 +4,7 @@
 
 #include "worker/draft_model.h"
 #include "worker/model/model.h"
-#include "worker/worker.h"
+#include "worker/worker_options.h"
 
 /* Choose the replica's limits, the same on every rank, such that on each node the ranks' weights, KV caches and
  * workspaces, the draft model's too, fit into the memory that is available there; *memory is what this rank will take.

@@ -326,7 +326,7 @@ static void name_choices(worker *w)
 static base_status greet(worker *w, base_error *error)
 {
     size_t stage_floats = (size_t)w->limits.max_step_tokens *
-                          ((size_t)w->checkpoint->a.decoder.stack.d + 1); /* a row and its overflow mark */
+                          ((size_t)w->checkpoint->a.decoder.stack.d + 1); /* a row and its overflow flag */
     base_status status = step_loop_create(w->world, w->grid, w->m, w->draft.proposer, stage_floats, &w->loop, error);
     if (status != BASE_OK)
         return status;

@@ -35,7 +35,7 @@ static void compute_logits(team_member *me, model_head *h, uint32_t n)
     model_stack *s = h->decoder;
     size_t d = s->arch->d, local = shard_range_width(h->vocab);
     for (size_t i; team_take(me, n, &i);)
-        model_stack_norm_rounded(s, s->x + h->rows[i] * d, &h->norm, h->output, i);
+        model_stack_norm_quantised(s, s->x + h->rows[i] * d, &h->norm, h->output, i);
     team_barrier(me);
     kern_rows rows = model_stack_rows(s, n);
     kern_linear(me, &rows, &(kern_product){h->output, h->local_logits, local}, 1);
@@ -67,12 +67,12 @@ static link_token sample_at(model_head *h, const link_slice *slice, const int32_
     return token;
 }
 
-/* Rows [row, row + n) of x hold a mark of overflow. */
+/* Rows [row, row + n) of x hold a flag of overflow. */
 static bool rows_overflowed(model_head *h, uint32_t row, uint32_t n)
 {
-    const float *marks = model_stack_overflow(h->decoder);
+    const float *flags = model_stack_overflow_flags(h->decoder);
     for (uint32_t r = row; r < row + n; r++)
-        if (marks[r] != 0.0f)
+        if (flags[r] != 0.0f)
             return true;
     return false;
 }
@@ -112,7 +112,7 @@ void model_head_run(team_member *me, model_head *h, const link_plan *plan, link_
 {
     uint64_t begin_us = me->index == 0 ? trace_begin() : 0;
     uint32_t n = list_rows(me, h, plan);
-    model_stack_collect_rows(me, h->decoder, h->rows, n);
+    model_stack_all_gather_rows(me, h->decoder, h->rows, n);
     if (n > 0)
         compute_logits(me, h, n);
     if (me->index != 0)

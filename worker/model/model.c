@@ -279,8 +279,8 @@ base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe 
         return status;
     }
     if (options->probe == NULL) { /* a probe sees whole rows */
-        model_stack_divide(&m->decoder, place.tp);
-        model_stack_divide(&m->tower.stack, place.tp);
+        model_stack_enable_seq_parallel(&m->decoder, place.tp);
+        model_stack_enable_seq_parallel(&m->tower.stack, place.tp);
     }
     m->probe = m->decoder.probe = options->probe;
     m->probe_context = m->decoder.probe_context = options->probe_context;
@@ -322,7 +322,8 @@ void model_set_feedback(model *m, uint32_t seq, int32_t token)
     m->feedback[seq] = token;
 }
 
-static void show(const model *m, const char *what, uint32_t layer, const float *values, size_t n_rows, size_t n_columns)
+static void call_probe(const model *m, const char *what, uint32_t layer, const float *values, size_t n_rows,
+                       size_t n_columns)
 {
     if (m->probe != NULL)
         m->probe(m->probe_context, what, layer, values, n_rows, n_columns);
@@ -355,8 +356,8 @@ static void place_row(model *m, const link_plan *plan, uint32_t r)
 {
     int32_t id = plan->tokens[r];
     size_t d = m->a.decoder.stack.d;
-    float *mark = model_stack_overflow(&m->decoder) + r;
-    *mark = 0.0f;
+    float *flag = model_stack_overflow_flags(&m->decoder) + r;
+    *flag = 0.0f;
     if (id >= 0)
         return;
     uint32_t row = (uint32_t)(-1 - id);
@@ -367,7 +368,7 @@ static void place_row(model *m, const link_plan *plan, uint32_t r)
         return;
     }
     memcpy(m->decoder.x + r * d, model_tower_row(&m->tower, row), d * sizeof(float));
-    *mark = model_tower_row_overflow(&m->tower, row) ? 1.0f : 0.0f;
+    *flag = model_tower_row_overflow(&m->tower, row) ? 1.0f : 0.0f;
 }
 
 /* The vectors that go through an encoder, each by the whole team. */
@@ -394,13 +395,13 @@ static void embed(team_member *me, model *m, const link_plan *plan)
         embed_row(m, plan->tokens[r], x + r * d);
     team_barrier(me);
     if (m->place.tp > 1)
-        model_stack_unite(me, &m->decoder);
+        model_stack_or_reduce(me, &m->decoder);
     for (size_t r; team_take(me, plan->n_tokens, &r);)
         place_row(m, plan, (uint32_t)r);
     team_barrier(me);
     encode_vectors(me, m, plan);
     if (me->index == 0)
-        show(m, "embedding", 0, x, plan->n_tokens, d);
+        call_probe(m, "embedding", 0, x, plan->n_tokens, d);
 }
 
 /* Put the tokens that the last stage sampled where the plan left placeholders. */
@@ -439,11 +440,11 @@ typedef struct step {
     link_result *result;
 } step;
 
-static void show_layer(void *context, uint32_t il)
+static void probe_layer(void *context, uint32_t il)
 {
     const step *now = context;
     const model *m = now->m;
-    show(m, "decoder", m->split.layers.begin + il, m->decoder.x, now->plan->n_tokens, m->a.decoder.stack.d);
+    call_probe(m, "decoder", m->split.layers.begin + il, m->decoder.x, now->plan->n_tokens, m->a.decoder.stack.d);
 }
 
 static void walk(void *context, team_member *me)
@@ -451,7 +452,7 @@ static void walk(void *context, team_member *me)
     step *now = context;
     model *m = now->m;
     enter_stage(me, m, now->plan);
-    model_stack_run(me, &m->decoder, m->weights.layers, shard_range_width(m->split.layers), show_layer, now);
+    model_stack_run(me, &m->decoder, m->weights.layers, shard_range_width(m->split.layers), probe_layer, now);
     if (m->has_head) {
         model_head_run(me, &m->head, now->plan, now->result);
         return;

@@ -1,9 +1,28 @@
-#include "worker/model/stack.h"
+/* stack.c - the layer loop of decoder and vision tower.  stack.h says what a block is, stack_exchange.c how rows meet
+ * other ranks.
+ *
+ * One serial layer; ==== is a barrier of the team, [[ ]] a collective of the tensor group, the rest a pass over rows or
+ * products:
+ *
+ *     y = norm(x)                        of all rows, or of this rank's in a sequence-parallel batch: then [[
+ * all-gather y ]]
+ *     ==== q, k, v = y W                 the rank's heads
+ *     ==== bias, QK norm, RoPE, store k and v in the cache
+ *     ==== o = attention(q, cache)       attend.c
+ *     ==== acc = o Wo                    fixed point, of the rank's heads; [[ all-reduce or reduce-scatter acc ]]
+ *     x += acc; y = mlp_norm(x)          one pass: the end of a branch, the norm before the next, quantising  [[
+ * all-gather y ]]
+ *     ==== gate, up = y W
+ *     ==== hidden = activation(gate, up)
+ *     ==== acc = hidden Wdown            [[ reduce acc ]]
+ *     x += acc; y = norm(x)              of the next layer
+ *
+ * A parallel block computes gate and up with q, k, v, and reduces both contractions at once: one hop a layer instead of
+ * two. */
+#include "worker/model/stack_int.h"
 
 #include <string.h>
 
-#include "worker/par/channels.h"
-#include "worker/par/collectives.h"
 #include "worker/trace/trace.h"
 
 void model_stack_init(model_stack *s, const arch_stack *a, const shard_stack_split *split,
@@ -14,15 +33,10 @@ void model_stack_init(model_stack *s, const arch_stack *a, const shard_stack_spl
                        .heads = model_heads_of(a, split),
                        .numerics = *numerics,
                        .grid = grid,
-                       .divided_from = UINT32_MAX};
+                       .seq_parallel_from = UINT32_MAX};
 }
 
-void model_stack_divide(model_stack *s, uint32_t tp)
-{
-    s->divided_from = tp > 1 ? tp * MODEL_ROWS_DIVIDED : UINT32_MAX;
-}
-
-/* Widths of the rows that meet matrices, and their canonical groups. */
+/* Widths of the rows that matrices are multiplied with, and their canonical groups. */
 static size_t q_width(const model_stack *s)
 {
     return (size_t)shard_range_width(s->split.heads) * s->arch->dh;
@@ -106,7 +120,7 @@ void model_stack_start(model_stack *s, const float *divisors)
         model_rope_fill(&s->rope_local, &s->arch->rope_local, s->arch->xpos_base, divisors);
 }
 
-float *model_stack_overflow(model_stack *s)
+float *model_stack_overflow_flags(model_stack *s)
 {
     return s->x + (size_t)s->batch.n_rows * s->arch->d;
 }
@@ -119,26 +133,23 @@ void model_stack_norm(const model_stack *s, const float *x, const model_norm *no
         kern_active()->norm_layer(x, norm->gain, norm->bias, s->arch->norm_eps, s->arch->d, y);
 }
 
-/* --- rows that meet matrices --- */
-
-/* What a row is kept as: kern_linear takes 8 bits for quantised matrices, bf16 for bf16, values for all others. */
-enum { FORM_VALUES = 1, FORM_CODES = 2, FORM_HALVES = 4 };
+/* --- inputs of matrices --- */
 
 static unsigned form_for(const model_stack *s, const pack_matrix *w)
 {
     if (s->numerics.activations == MODEL_ACTIVATIONS_F32)
-        return FORM_VALUES;
-    return pack_type_is_quantised(w->type) ? FORM_CODES : w->type == PACK_BF16 ? FORM_HALVES : FORM_VALUES;
+        return STACK_FORM_F32;
+    return pack_type_is_quantised(w->type) ? STACK_FORM_INT8 : w->type == PACK_BF16 ? STACK_FORM_BF16 : STACK_FORM_F32;
 }
 
-/* One row of x [k] in the forms of rounded rows that are wanted. */
-static void round_row(unsigned forms, const float *x, size_t k, size_t unit, const kern_activations *quantised,
-                      size_t r)
+/* One row of x [k], quantised to `forms`. */
+static void quantise_row(unsigned forms, const float *x, size_t k, size_t unit, const kern_activations *quantised,
+                         size_t r)
 {
     size_t n = quantised->n_groups;
-    if (forms & FORM_HALVES)
+    if (forms & STACK_FORM_BF16)
         kern_active()->round_bf16(x, k, unit, quantised->bf16 + r * quantised->n_bf16);
-    if (forms & FORM_CODES)
+    if (forms & STACK_FORM_INT8)
         kern_active()->quantise(x, k, unit, quantised->q + r * n * PACK_GROUP, quantised->scales + r * n,
                                 quantised->corrections + r * n);
 }
@@ -159,10 +170,10 @@ static void norm_row(model_stack *s, const float *x, const model_norm *norm, uns
 {
     size_t d = s->arch->d;
     model_stack_norm(s, x, norm, s->y + r * d);
-    round_row(forms, s->y + r * d, d, d, &s->y_quantised, r);
+    quantise_row(forms, s->y + r * d, d, d, &s->y_quantised, r);
 }
 
-void model_stack_norm_rounded(model_stack *s, const float *x, const model_norm *norm, const pack_matrix *w, size_t r)
+void model_stack_norm_quantised(model_stack *s, const float *x, const model_norm *norm, const pack_matrix *w, size_t r)
 {
     norm_row(s, x, norm, form_for(s, w), r);
 }
@@ -172,15 +183,15 @@ kern_rows model_stack_rows(const model_stack *s, size_t n)
     return rows_of(s, s->y, s->arch->d, n, &s->y_quantised);
 }
 
-/* How a branch begins: the norm before it, and the matrices that its rows meet, queries, keys and values with
- * `attention`, gate and up with `mlp`. */
+/* How a branch begins: the norm before it and its projections: queries, keys and values with `attention`, gate and up
+ * with `mlp`. */
 typedef struct branch_begin {
     const model_norm *norm;
     const model_layer *layer;
     bool attention, mlp;
 } branch_begin;
 
-/* Those matrices, at most 5, and where their products go. */
+/* Those projections, at most 5, and where their products go. */
 static size_t list_products(const model_stack *s, const branch_begin *begin, kern_product *products)
 {
     const model_layer *layer = begin->layer;
@@ -213,138 +224,20 @@ static void clear_sum(model_stack *s, size_t r)
     s->acc[s->batch.n_rows * d + r] = 0;
 }
 
-/* --- rows divided among the tensor group --- */
-
-static bool is_divided(const model_stack *s)
+/* Row r of y = norm(x), unless another rank owns it; clears the row's sums. */
+static void norm_own_row(model_stack *s, const branch_begin *begin, unsigned forms, size_t r)
 {
-    return s->batch.n_rows >= s->divided_from;
-}
-
-/* The rows that this rank settles and norms. */
-static par_rows own_rows(const model_stack *s)
-{
-    return is_divided(s) ? par_rows_owned(s->grid, s->batch.n_rows) : (par_rows){0, s->batch.n_rows};
-}
-
-/* Own rows of y to all ranks, and theirs, in the forms that are wanted. */
-static void share_rows(team_member *me, model_stack *s, unsigned forms)
-{
-    const kern_activations *quantised = &s->y_quantised;
-    par_matrix matrices[PAR_MATRICES_MAX];
-    size_t n = 0;
-    if (forms & FORM_VALUES)
-        matrices[n++] = (par_matrix){s->y, s->arch->d * sizeof *s->y};
-    if (forms & FORM_HALVES)
-        matrices[n++] = (par_matrix){quantised->bf16, quantised->n_bf16 * sizeof *quantised->bf16};
-    if (forms & FORM_CODES) {
-        matrices[n++] = (par_matrix){quantised->q, quantised->n_groups * PACK_GROUP};
-        matrices[n++] = (par_matrix){quantised->scales, quantised->n_groups * sizeof *quantised->scales};
-        matrices[n++] = (par_matrix){quantised->corrections, quantised->n_groups * sizeof *quantised->corrections};
-    }
-    par_all_gather_rows(s->grid, me, matrices, n, s->batch.n_rows);
-}
-
-static par_matrix marks_of(model_stack *s)
-{
-    return (par_matrix){model_stack_overflow(s), sizeof(float)};
-}
-
-void model_stack_unite(team_member *me, model_stack *s)
-{
-    size_t n = s->batch.n_rows, d = s->arch->d;
-    const par_matrix rows = {s->x, d * sizeof *s->x};
-    if (is_divided(s))
-        par_reduce_scatter_or_u32(s->grid, me, &rows, 1, n);
-    else
-        par_allreduce_or_u32(s->grid, me, (uint32_t *)(void *)s->x, n * d);
-}
-
-void model_stack_collect(team_member *me, model_stack *s)
-{
-    const par_matrix matrices[] = {{s->x, s->arch->d * sizeof *s->x}, marks_of(s)};
-    if (is_divided(s))
-        par_all_gather_rows(s->grid, me, matrices, 2, s->batch.n_rows);
-}
-
-/* Few rows: side by side in y, zero where they are not this rank's, so that a union of bits moves them. */
-static void unite_rows(team_member *me, model_stack *s, const uint32_t *rows, size_t n)
-{
-    size_t d = s->arch->d;
-    par_rows own = own_rows(s);
-    for (size_t i; team_take(me, n, &i);) {
-        if (rows[i] >= own.begin && rows[i] < own.end)
-            memcpy(s->y + i * d, s->x + rows[i] * d, d * sizeof *s->x);
-        else
-            memset(s->y + i * d, 0, d * sizeof *s->y);
-    }
-    par_allreduce_or_u32(s->grid, me, (uint32_t *)(void *)s->y, n * d);
-    for (size_t i; team_take(me, n, &i);)
-        memcpy(s->x + rows[i] * d, s->y + i * d, d * sizeof *s->x);
-    team_barrier(me);
-}
-
-void model_stack_collect_rows(team_member *me, model_stack *s, const uint32_t *rows, size_t n)
-{
-    const par_matrix marks = marks_of(s);
-    if (2 * n >= s->batch.n_rows) {
-        model_stack_collect(me, s);
-    } else if (is_divided(s)) {
-        unite_rows(me, s, rows, n);
-        par_all_gather_rows(s->grid, me, &marks, 1, s->batch.n_rows);
-    }
-}
-
-/* What goes from stage to stage lies in x: rows, and their marks behind them.  Of divided rows that is a part of x; the
- * marks are moved to its end, where another rank's row or other marks lay, which nobody reads. */
-static bool hops_divided(const model_stack *s)
-{
-    return is_divided(s) && par_rows_same_on_all_stages(s->grid);
-}
-
-static par_rows hop_rows(const model_stack *s)
-{
-    return hops_divided(s) ? own_rows(s) : (par_rows){0, s->batch.n_rows};
-}
-
-void model_stack_send(team_member *me, model_stack *s)
-{
-    size_t d = s->arch->d;
-    if (!hops_divided(s))
-        model_stack_collect(me, s);
-    if (me->index != 0)
-        return;
-    par_rows rows = hop_rows(s);
-    size_t n = rows.end - rows.begin;
-    memmove(s->x + rows.end * d, model_stack_overflow(s) + rows.begin, n * sizeof *s->x);
-    par_stage_send(s->grid, s->x + rows.begin * d, n * (d + 1));
-}
-
-void model_stack_receive(team_member *me, model_stack *s)
-{
-    if (me->index == 0) {
-        size_t d = s->arch->d;
-        par_rows rows = hop_rows(s);
-        size_t n = rows.end - rows.begin;
-        par_stage_receive(s->grid, s->x + rows.begin * d, n * (d + 1));
-        memmove(model_stack_overflow(s) + rows.begin, s->x + rows.end * d, n * sizeof *s->x);
-    }
-    team_barrier(me);
-}
-
-/* Row r of y = norm(x), unless it is another rank's, and nothing summed yet. */
-static void begin_row(model_stack *s, const branch_begin *begin, unsigned forms, size_t r)
-{
-    par_rows own = own_rows(s);
+    par_rows own = model_stack_own_rows(s);
     if (r >= own.begin && r < own.end)
         norm_row(s, s->x + r * s->arch->d, begin->norm, forms, r);
     clear_sum(s, r);
 }
 
-/* All rows are begun: those of the others too. */
-static void end_rows(team_member *me, model_stack *s, unsigned forms)
+/* After norm_own_row of all rows: y is complete on every rank and visible to every member. */
+static void publish_rows(team_member *me, model_stack *s, unsigned forms)
 {
-    if (is_divided(s))
-        share_rows(me, s, forms);
+    if (model_stack_is_seq_parallel(s))
+        model_stack_all_gather_y(me, s, forms);
     else
         team_barrier(me);
 }
@@ -364,9 +257,9 @@ void model_stack_add(float *x, const float *y, size_t n)
         x[i] += y[i];
 }
 
-/* Show the batch's rows that are about to meet matrices of layer `layer` of this rank. */
-static void show(team_member *me, const model_stack *s, const char *what, uint32_t layer, const float *rows,
-                 size_t width)
+/* The batch's rows that go into matrices of this rank's layer `layer`. */
+static void call_probe(team_member *me, const model_stack *s, const char *what, uint32_t layer, const float *rows,
+                       size_t width)
 {
     if (s->probe == NULL)
         return;
@@ -375,7 +268,7 @@ static void show(team_member *me, const model_stack *s, const char *what, uint32
     team_barrier(me);
 }
 
-/* Bias, QK norm, RoPE, then into the cache: rows of a batch own different places in it. */
+/* Bias, QK norm, RoPE, then into the cache: rows of a batch have different places in it. */
 static void store_row(model_stack *s, const model_layer *layer, uint32_t kv_layer, size_t r)
 {
     const model_batch *batch = &s->batch;
@@ -402,7 +295,7 @@ static void attend(team_member *me, const model_stack *s, bool is_local, uint32_
     model_attend(me, &s->attention, &s->batch, &s->kv, kv_layer, is_local, &rows);
 }
 
-/* --- the two branches, each ends with rows that wait to be multiplied back to the residual's width --- */
+/* --- the two branches, up to the inputs of their output projections --- */
 
 /* The MLP's activations of one row: into gate when there is one, else into up. */
 static void activate_row(model_stack *s, const model_layer *layer, size_t r)
@@ -426,7 +319,7 @@ static void activate_row(model_stack *s, const model_layer *layer, size_t r)
         kern_active()->gelu_quick(up, layer->up_bias, f);
         break;
     }
-    round_row(form_for(s, &layer->down), gate != NULL ? gate : up, f, SHARD_MLP_GROUP, &s->hidden_quantised, r);
+    quantise_row(form_for(s, &layer->down), gate != NULL ? gate : up, f, SHARD_MLP_GROUP, &s->hidden_quantised, r);
 }
 
 static const float *hidden_of(const model_stack *s)
@@ -434,7 +327,7 @@ static const float *hidden_of(const model_stack *s)
     return s->gate != NULL ? s->gate : s->up;
 }
 
-/* The products of y. */
+/* The branch's projections of y. */
 static void project(team_member *me, model_stack *s, const branch_begin *begin)
 {
     kern_rows rows = model_stack_rows(s, s->batch.n_rows);
@@ -444,7 +337,7 @@ static void project(team_member *me, model_stack *s, const branch_begin *begin)
     team_barrier(me);
 }
 
-/* Rows of q, k, v to attention's output; in a parallel block the MLP's activations of the same rows too. */
+/* From q, k, v to attention's output; in a parallel block also the MLP's activations of the same rows. */
 static void attention(team_member *me, model_stack *s, const model_layer *layer, uint32_t kv_layer)
 {
     bool parallel = s->arch->block == ARCH_BLOCK_PARALLEL;
@@ -458,28 +351,17 @@ static void attention(team_member *me, model_stack *s, const model_layer *layer,
     team_barrier(me);
     size_t width = q_width(s);
     unsigned form = form_for(s, &layer->o);
-    if (form == FORM_VALUES)
+    if (form == STACK_FORM_F32)
         return;
     for (size_t r; team_take(me, s->batch.n_rows, &r);)
-        round_row(form, s->o + r * width, width, s->arch->dh, &s->o_quantised, r);
+        quantise_row(form, s->o + r * width, width, s->arch->dh, &s->o_quantised, r);
     team_barrier(me);
 }
 
 /* --- what the branches add to x --- */
 
-/* Over the tensor group: own rows of acc, or all. */
-static void sum_group(team_member *me, model_stack *s)
-{
-    size_t d = s->arch->d, n = s->batch.n_rows;
-    const par_matrix sums[] = {{s->acc, d * sizeof *s->acc}, {s->acc + n * d, sizeof *s->acc}};
-    if (is_divided(s))
-        par_reduce_scatter_sum_i64(s->grid, me, sums, 2, n);
-    else
-        par_allreduce_sum_i64(s->grid, me, s->acc, n * (d + 1));
-}
-
-/* acc += this rank's part of the contractions of attention's output, the MLP's activations, or both; then over the
- * tensor group. */
+/* acc += this rank's part of the output projection of attention, of the MLP, or of both; then reduced over the tensor
+ * group. */
 static void sum(team_member *me, model_stack *s, const model_layer *layer, bool of_attention, bool of_mlp)
 {
     size_t d = s->arch->d, n = s->batch.n_rows;
@@ -492,18 +374,18 @@ static void sum(team_member *me, model_stack *s, const model_layer *layer, bool 
     if (of_mlp)
         terms[n_terms++] = (kern_term){&hidden, &layer->down};
     kern_linear_fixed(me, terms, n_terms, s->acc, d, s->acc + n * d);
-    sum_group(me, s);
+    model_stack_reduce(me, s);
 }
 
-/* How a branch ends: what is added to its sum (both branches of a parallel block may have a bias), the norm it goes
- * through before it is added to the residual stream, and the next branch; NULL: none. */
+/* How a branch ends: the biases (both branches of a parallel block may have one), the norm of the sum before it is
+ * added to the residual stream, and the next branch; NULL: none. */
 typedef struct branch_end {
     const float *bias, *second_bias;
     float *post_gain;
     const branch_begin *next;
 } branch_end;
 
-static void settle_row(model_stack *s, const branch_end *end, size_t r)
+static void add_to_residual(model_stack *s, const branch_end *end, size_t r)
 {
     size_t d = s->arch->d, n = s->batch.n_rows;
     float *x = s->x + r * d, *y = s->y + r * d;
@@ -517,22 +399,22 @@ static void settle_row(model_stack *s, const branch_end *end, size_t r)
         model_stack_add(x, y, d);
     }
     if (s->acc[n * d + r] != 0)
-        model_stack_overflow(s)[r] = 1.0f;
+        model_stack_overflow_flags(s)[r] = 1.0f;
 }
 
-/* Settle the rows, which are this rank's or all, and begin the next branch. */
-static void settle(team_member *me, model_stack *s, const branch_end *end)
+/* Add the branch to the residual stream of this rank's rows, or of all, and begin the next branch. */
+static void end_branch(team_member *me, model_stack *s, const branch_end *end)
 {
-    par_rows own = own_rows(s);
+    par_rows own = model_stack_own_rows(s);
     unsigned forms = end->next != NULL ? forms_of(s, end->next) : 0;
     for (size_t r; team_take(me, s->batch.n_rows, &r);) {
         if (r >= own.begin && r < own.end)
-            settle_row(s, end, r);
+            add_to_residual(s, end, r);
         if (end->next != NULL)
-            begin_row(s, end->next, forms, r);
+            norm_own_row(s, end->next, forms, r);
     }
     if (end->next != NULL)
-        end_rows(me, s, forms);
+        publish_rows(me, s, forms);
     else
         team_barrier(me);
 }
@@ -550,24 +432,24 @@ static void run_layer(team_member *me, model_stack *s, const model_layer *layer,
     uint32_t kv_layer = s->kv.n_layers > 1 ? il : 0;
     const branch_begin first = layer_begin(s, layer), mlp = {&layer->mlp_norm, layer, false, true};
     const branch_begin after = next != NULL ? layer_begin(s, next) : (branch_begin){0};
-    show(me, s, "attn_in", il, s->y, s->arch->d);
+    call_probe(me, s, "attn_in", il, s->y, s->arch->d);
     project(me, s, &first);
     attention(me, s, layer, kv_layer);
-    show(me, s, "attn_out", il, s->o, layer->o.k);
+    call_probe(me, s, "attn_out", il, s->o, layer->o.k);
     if (!parallel) {
         sum(me, s, layer, true, false);
-        settle(me, s, &(branch_end){layer->o_bias, NULL, layer->post_attn_norm, &mlp});
+        end_branch(me, s, &(branch_end){layer->o_bias, NULL, layer->post_attn_norm, &mlp});
         project(me, s, &mlp);
         for (size_t r; team_take(me, s->batch.n_rows, &r);)
             activate_row(s, layer, r);
         team_barrier(me);
     }
-    show(me, s, "mlp_in", il, s->y, s->arch->d);
-    show(me, s, "mlp_hidden", il, hidden_of(s), layer->down.k);
+    call_probe(me, s, "mlp_in", il, s->y, s->arch->d);
+    call_probe(me, s, "mlp_hidden", il, hidden_of(s), layer->down.k);
     sum(me, s, layer, parallel, true);
-    settle(me, s,
-           &(branch_end){layer->down_bias, parallel ? layer->o_bias : NULL, layer->post_mlp_norm,
-                         next != NULL ? &after : NULL});
+    end_branch(me, s,
+               &(branch_end){layer->down_bias, parallel ? layer->o_bias : NULL, layer->post_mlp_norm,
+                             next != NULL ? &after : NULL});
 }
 
 /* The first norm. */
@@ -576,8 +458,8 @@ static void begin_layers(team_member *me, model_stack *s, const model_layer *lay
     const branch_begin first = layer_begin(s, &layers[0]);
     unsigned forms = forms_of(s, &first);
     for (size_t r; team_take(me, s->batch.n_rows, &r);)
-        begin_row(s, &first, forms, r);
-    end_rows(me, s, forms);
+        norm_own_row(s, &first, forms, r);
+    publish_rows(me, s, forms);
 }
 
 void model_stack_run(team_member *me, model_stack *s, const model_layer *layers, uint32_t n,

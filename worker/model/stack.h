@@ -1,31 +1,27 @@
-/* stack.h - a stack of transformer layers on one rank: the one layer loop of decoder and tower.
+/* stack.h - a stack of transformer layers on one rank: the one layer loop of decoder and vision tower.
  *
  * Blocks (arch_block_kind):
- *     parallel   y = norm(x);  x += attention(y) Wo + mlp(y) Wdown         PaLM arXiv 2204.02311 section 2, ViT-22B
- * arXiv 2302.05442 serial     x += attention(norm(x)) Wo;  x += mlp(mlp_norm(x)) Wdown  Llama arXiv 2302.13971
- *     post-norm  each branch goes through a norm of its own before it is added   Gemma 3 arXiv 2503.19786
- * The rank computes its query heads and its MLP columns; what they add goes into a fixed-point accumulator, and an
- * exact integer sum over the tensor group finishes each branch (both at once in a parallel block).
+ *     parallel   y = norm(x);  x += attention(y) Wo + mlp(y) Wdown                          PaLM arXiv 2204.02311
+ * section 2, ViT-22B arXiv 2302.05442 serial     x += attention(norm(x)) Wo;  x += mlp(mlp_norm(x)) Wdown Llama arXiv
+ * 2302.13971 post-norm  each branch goes through a norm of its own before it is added              Gemma 3 arXiv
+ * 2503.19786 The rank computes its query heads and its MLP columns; their contributions go into a fixed-point
+ * accumulator, and an exact integer sum over the tensor group finishes each branch (both at once in a parallel block).
  *
- * With MODEL_ROWS_DIVIDED rows a rank and more, rows are divided among the tensor group (Megatron's sequence
- * parallelism, Korthikanti et al., arXiv 2205.05198): a sum reaches only the owner of a row, which settles, norms and
- * rounds it, and sends to the others what the next matrices take: one to four bytes a value instead of eight, and a
- * row's work is done once.  x and its marks are then the owner's alone until model_stack_collect. Neither shows in a
- * result: sums are exact, and all else is row by row.
+ * Batches of MODEL_ROWS_DIVIDED rows a rank and more are sequence-parallel (stack_exchange.c): x and its overflow flags
+ * are then valid only on the row's owner until model_stack_all_gather.  Results do not depend on it.
  *
  * Every member of the rank's team walks through the same functions (worker/team); what one pass writes the next reads
- * after a barrier. Passes over rows do all that belongs to a row at once: the end of one branch, the norm before the
- * next, the rounding to 8 bits.
+ * after a barrier.
  *
  * Workspace of one stack (floats unless noted), n rows at most max_rows, h' kv' f' the rank's part:
- *     x   [n][d] then [n] overflow marks     the residual stream; the marks travel with it between stages
+ *     x   [n][d] then [n] overflow flags     the residual stream; the flags travel with it between stages
  *     y   [n][d]                             normalised x
  *     q   [n][h' dh]   k, v [n][kv' dh]      projections; q is rotated in place
  *     o   [n][h' dh]                         attention output
- *     gate, up [n][f']                       MLP; the activation lands in gate (swiglu) or up (gelu)
- *     acc [n][d] then [n] overflow counts    int64 fixed point; summed over the tensor group in one call
- *     y_quantised, o_quantised, hidden_quantised         y, o and the MLP's activations in 8 bits and bf16, when the
- * numerics say so */
+ *     gate, up [n][f']                       MLP; the activation is written to gate (swiglu) or up (gelu)
+ *     acc [n][d] then [n] overflow counts    int64 fixed point; reduced over the tensor group in one call
+ *     y_quantised, o_quantised, hidden_quantised    y, o and the MLP's activations in int8 and bf16, if the numerics
+ * ask for it */
 #ifndef PALMGROVE_MODEL_STACK_H
 #define PALMGROVE_MODEL_STACK_H
 
@@ -59,13 +55,14 @@ typedef struct model_stack {
     float *x, *y, *q, *k, *v, *o, *gate, *up;
     int64_t *acc;
     kern_activations y_quantised, o_quantised, hidden_quantised;
-    model_probe *probe; /* sees what meets the matrices (model.h); NULL in service, and for a tower */
+    model_probe *probe; /* sees the inputs of projections (model.h); NULL in service, and for a tower */
     void *probe_context;
-    uint32_t first_layer;  /* of this rank, in the whole model; for the probe */
-    uint32_t divided_from; /* batches of so many rows and more are divided; UINT32_MAX: none */
+    uint32_t first_layer;       /* of this rank, in the whole model; for the probe */
+    uint32_t seq_parallel_from; /* rows; batches of at least this many are sequence-parallel; UINT32_MAX: none */
 } model_stack;
 
-/* Rows of a rank from which on they are divided.  Fewer are not worth a second wait for the others. */
+/* Batches of this many rows a rank and more are sequence-parallel.  Fewer are not worth a second wait for the others.
+ */
 #define MODEL_ROWS_DIVIDED 8u
 
 /* Describe a stack: what it is and what of it this rank has.  No memory yet. */
@@ -83,8 +80,8 @@ void model_stack_layout_workspace(model_stack *s, uint32_t max_rows, uint32_t n_
 /* After the workspace has memory: fill the RoPE tables; `divisors` as in model_rope_fill. */
 void model_stack_start(model_stack *s, const float *divisors);
 
-/* The overflow marks behind the batch's rows of x: 0.0f or 1.0f each. */
-float *model_stack_overflow(model_stack *s);
+/* The overflow flags of the batch's rows, which follow them in x: 0.0f or 1.0f each. */
+float *model_stack_overflow_flags(model_stack *s);
 
 /* Run layers [0, n) over the batch, in place on x; keys and values of layer i go to the cache's layer i, or all to
  * layer 0 when the cache has one only.  Collective over the tensor group and over the team; what this rank has of x is
@@ -92,21 +89,21 @@ float *model_stack_overflow(model_stack *s);
 void model_stack_run(team_member *me, model_stack *s, const model_layer *layers, uint32_t n,
                      void (*done)(void *context, uint32_t layer), void *done_context);
 
-/* Divide batches that are large enough among the tensor group's ranks; else never.  After model_stack_init, before the
- * first run; all ranks alike. */
-void model_stack_divide(model_stack *s, uint32_t tp);
+/* From now on batches that are large enough are sequence-parallel over the `tp` ranks of the tensor group; without this
+ * call none is. After model_stack_init, before the first run; the same on all ranks. */
+void model_stack_enable_seq_parallel(model_stack *s, uint32_t tp);
 
-/* Before a run, collective like it: x = the union of the ranks' bits, in all rows or, where they are divided, in the
- * rank's own. */
-void model_stack_unite(team_member *me, model_stack *s);
+/* Before a run, collective like it: x = the bitwise or of the ranks' x, in all rows or, in a sequence-parallel batch,
+ * in the rank's own. */
+void model_stack_or_reduce(team_member *me, model_stack *s);
 
-/* After a run, collective like it: bring all rows of x and all marks to every rank; or all marks and only these n rows,
- * which must differ.  Nothing to do where rows were not divided. */
-void model_stack_collect(team_member *me, model_stack *s);
-void model_stack_collect_rows(team_member *me, model_stack *s, const uint32_t *rows, size_t n);
+/* After a run, collective like it: bring all rows of x and all flags to every rank; or all flags and only these n rows,
+ * which must differ.  Nothing to do in a replicated batch. */
+void model_stack_all_gather(team_member *me, model_stack *s);
+void model_stack_all_gather_rows(team_member *me, model_stack *s, const uint32_t *rows, size_t n);
 
-/* The batch's rows of x and their marks to the next stage, after a run, and from the one before: the rank's own where
- * they are divided and all stages divide alike, else all.  Collective like a run; between stages too. */
+/* The batch's rows of x and their flags to the next stage, after a run, and from the one before: the rank's own in a
+ * sequence-parallel batch if all stages divide rows alike, else all.  Collective like a run; between stages too. */
 void model_stack_send(team_member *me, model_stack *s);
 void model_stack_receive(team_member *me, model_stack *s);
 
@@ -116,8 +113,9 @@ void model_stack_add(float *x, const float *y, size_t n);
 /* One row through the stack's norm: y = norm(x).  y may be x. */
 void model_stack_norm(const model_stack *s, const float *x, const model_norm *norm, float *y);
 
-/* The same into row r of the stack's y, rounded as `w` takes it; and the first n rows of y as products take them. */
-void model_stack_norm_rounded(model_stack *s, const float *x, const model_norm *norm, const pack_matrix *w, size_t r);
+/* The same into row r of the stack's y, quantised as `w` takes it; and the first n rows of y as inputs of kern_linear.
+ */
+void model_stack_norm_quantised(model_stack *s, const float *x, const model_norm *norm, const pack_matrix *w, size_t r);
 kern_rows model_stack_rows(const model_stack *s, size_t n);
 
 #endif

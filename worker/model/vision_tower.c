@@ -88,7 +88,7 @@ static void embed_row(model_tower *t, size_t r)
     model_stack_add(x, position, w);
     if (weights->pre_norm.gain != NULL)
         model_stack_norm(&t->stack, x, &weights->pre_norm, x);
-    model_stack_overflow(&t->stack)[r] = 0.0f;
+    model_stack_overflow_flags(&t->stack)[r] = 0.0f;
 }
 
 /* x = norm(patch Wp^T + bp + position), the class token in front */
@@ -174,7 +174,7 @@ typedef struct watch {
     void *context;
 } watch;
 
-static void show_layer(void *context, uint32_t il)
+static void probe_layer(void *context, uint32_t il)
 {
     const watch *w = context;
     if (w->probe != NULL)
@@ -194,15 +194,15 @@ void model_tower_encode(team_member *me, model_tower *t, uint32_t slot, const ui
     embed_patches(me, t, pixels);
     if (shows)
         probe(probe_context, "patches", 0, t->stack.x, n_rows(t), t->arch->stack.d);
-    model_stack_run(me, &t->stack, t->weights->tower, t->arch->stack.n_layers, show_layer,
+    model_stack_run(me, &t->stack, t->weights->tower, t->arch->stack.n_layers, probe_layer,
                     &(watch){t, probe, probe_context});
-    model_stack_collect(me, &t->stack);
+    model_stack_all_gather(me, &t->stack);
     finish_patches(me, t);
     project(me, t, image);
     if (me->index == 0) {
         t->overflow[slot] = false;
         for (size_t r = 0; r < n_rows(t); r++)
-            t->overflow[slot] |= model_stack_overflow(&t->stack)[r] != 0.0f;
+            t->overflow[slot] |= model_stack_overflow_flags(&t->stack)[r] != 0.0f;
     }
     team_barrier(me);
     if (shows)
