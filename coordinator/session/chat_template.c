@@ -1,3 +1,13 @@
+/* chat_template.c - a conversation as the text that the model was trained on.
+ *
+ *     messages    system "Be brief."   user "Hi"                         assistant ...
+ *     chatml      <|im_start|>system\nBe brief.<|im_end|>\n  <|im_start|>user\nHi<|im_end|>\n  <|im_start|>assistant\n
+ *     gemma       <start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n  <start_of_turn>model\n
+ *     mistral     [INST] Be brief.\n\nHi [/INST]
+ *
+ * A row of `formats` holds, for each role, the text before and after a turn, and the text before the answer.  Families
+ * without a system role put the system text at the start of the first user turn.  A template is recognised by `marks`;
+ * the first row that fits wins, so rows with more specific marks come first. */
 #include "coordinator/session/chat_template.h"
 
 #include <stdlib.h>
@@ -5,22 +15,22 @@
 
 #define NAMES "chatml, llama3, gemma, mistral, mistral-v3, llama2, none"
 
-typedef struct frame {
-    const char *open, *close;
-} frame;
+typedef struct turn_markup {
+    const char *prefix, *suffix;
+} turn_markup;
 
 struct chat_format {
     const char *name;
     const char *marks[2]; /* a template with all of them is of this format; the first row that fits wins */
-    frame system, user, assistant;
-    const char *reply;     /* what stands before the answer that is asked for */
+    turn_markup system, user, assistant;
+    const char *reply;     /* the text before the answer that is asked for */
     const char *end_token; /* of the assistant's turn */
-    bool system_in_user;   /* the system text stands inside the first user turn */
-    bool trims;            /* blanks around a turn's text go */
+    bool system_in_user;   /* the system text is put at the start of the first user turn */
+    bool trims;            /* white space around a turn's text is removed */
 };
 
-/* Sources: the chat_template of the models' tokenizer_config.json.  Llama 3.1's adds a date line to the system turn,
- * which is a clock's answer and is left out here; BOS is not a part of a frame (text_start_id). */
+/* Sources: the chat_template of the models' tokenizer_config.json.  Llama 3.1's adds lines with dates to the
+ * system turn, which would make an answer depend on the clock; they are left out.  BOS is added by text_start_id. */
 static const chat_format formats[] = {
     {.name = "chatml", /* Qwen 2, SmolLM2 */
      .marks = {"<|im_start|>"},
@@ -81,14 +91,14 @@ static const chat_format formats[] = {
 
 enum { N_FORMATS = sizeof formats / sizeof formats[0] };
 
-/* What templates of the first format say by themselves. */
+/* System texts that templates of the first format insert when a chat has none. */
 static const char *const default_systems[] = {
     "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
     "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
     "You are a helpful assistant.",
 };
 
-/* ---- which one? ---- */
+/* ---- recognising a template ---- */
 
 static bool has_mark(const char *template, size_t size, const char *mark)
 {
@@ -168,7 +178,7 @@ typedef struct writer {
     size_t n;
 } writer;
 
-static void put_frame(writer *w, const char *text)
+static void put_markup(writer *w, const char *text)
 {
     if (text[0] != '\0')
         w->parts[w->n++] = (chat_part){.text = text, .size = strlen(text), .is_trusted = true};
@@ -179,7 +189,7 @@ static bool is_blank(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* The messages of one turn; blanks go at its two ends. */
+/* The messages of one turn, trimmed at its two ends. */
 static void put_messages(writer *w, const chat_message *messages, size_t n)
 {
     bool trims = w->setup->format->trims;
@@ -197,14 +207,14 @@ static void put_messages(writer *w, const chat_message *messages, size_t n)
     }
 }
 
-static void put_turn(writer *w, const frame *around, const chat_message *messages, size_t n)
+static void put_turn(writer *w, const turn_markup *around, const chat_message *messages, size_t n)
 {
-    put_frame(w, around->open);
+    put_markup(w, around->prefix);
     put_messages(w, messages, n);
-    put_frame(w, around->close);
+    put_markup(w, around->suffix);
 }
 
-/* The messages from `at` on that are of one turn. */
+/* The number of messages from `at` on that are one turn. */
 static size_t turn_length(const chat_message *messages, size_t n, size_t at)
 {
     size_t end = at;
@@ -224,14 +234,14 @@ static void put_all(writer *w, const chat_message *messages, size_t n)
         put_turn(w, &f->system, system, n_shown);
     for (size_t at = n_system, length; at < n; at += length) {
         length = turn_length(messages, n, at);
-        const frame *around = messages[at].role == CHAT_USER ? &f->user : &f->assistant;
-        put_frame(w, around->open);
+        const turn_markup *around = messages[at].role == CHAT_USER ? &f->user : &f->assistant;
+        put_markup(w, around->prefix);
         if (at == n_system && n_shown > 0 && f->system_in_user)
             put_turn(w, &f->system, system, n_shown);
         put_messages(w, messages + at, length);
-        put_frame(w, around->close);
+        put_markup(w, around->suffix);
     }
-    put_frame(w, f->reply);
+    put_markup(w, f->reply);
 }
 
 static base_status check_messages(const chat_message *messages, size_t n, base_error *error)
@@ -239,13 +249,12 @@ static base_status check_messages(const chat_message *messages, size_t n, base_e
     size_t n_system = n > 0 && messages[0].role == CHAT_SYSTEM ? turn_length(messages, n, 0) : 0;
     for (size_t i = n_system; i < n; i++)
         if (messages[i].role == CHAT_SYSTEM)
-            return base_fail(error, BASE_EINVAL,
-                             "a chat has a system text behind its first turn; it must stand in front");
+            return base_fail(error, BASE_EINVAL, "a chat has a system text after its first turn; it must come first");
     if (n == n_system || messages[n_system].role != CHAT_USER)
         return base_fail(error, BASE_EINVAL, "a chat begins with the user's turn; add the field 'user'");
     if (messages[n - 1].role != CHAT_USER)
         return base_fail(error, BASE_EINVAL,
-                         "a chat ends with the user's turn, which is answered; add the field 'user'");
+                         "a chat ends with the user's turn, which the model answers; add the field 'user'");
     return BASE_OK;
 }
 
@@ -255,13 +264,12 @@ base_status chat_render(const chat_setup *setup, const chat_message *messages, s
     if (setup->format == NULL)
         return base_fail(error, BASE_EUNSUPPORTED,
                          "the model has %s; known are " NAMES
-                         "; start the server with --chat NAME, or --chat none for texts as they are",
-                         setup->is_unknown ? "a chat template that is not known here" : "no chat template");
+                         "; start the server with --chat NAME, or --chat none for no markup",
+                         setup->is_unknown ? "a chat template that is not recognised" : "no chat template");
     base_status status = check_messages(messages, n, error);
     if (status != BASE_OK)
         return status;
-    /* a turn of one message has at most three parts more: two of its frame, and once the system text's and the reply's
-     */
+    /* at most three parts per message, and once more those of the system text and the reply */
     writer w = {.setup = setup, .parts = calloc(3 * n + 8, sizeof *w.parts)};
     if (w.parts == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for a chat of %zu messages", n);

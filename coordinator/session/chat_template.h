@@ -1,9 +1,8 @@
-/* chat_template.h - chat prompts: the frames that models were trained to see around the words of a conversation, by
- * name.
+/* chat_template.h - chat templates: the markup that a model was trained to see around the turns of a conversation.
  *
- * A model brings its frame as a Jinja program.  There is no interpreter for it here: the program is recognised by
- * telltale marks, and the frame comes from a table.  Frames are trusted text, whose control tokens count; what people
- * wrote stands between them and is always text. Pure but for memory: any thread. */
+ * A model ships its template as a Jinja program.  There is no Jinja interpreter here: the program is recognised by
+ * substrings that only it has, and the turns' prefixes and suffixes come from a table.  They are trusted text, whose
+ * control tokens count; the words of a conversation are always plain text.  No state: any thread. */
 #ifndef PALMGROVE_SESSION_CHAT_H
 #define PALMGROVE_SESSION_CHAT_H
 
@@ -14,38 +13,38 @@
 #include "coordinator/text/text.h"
 #include "proto/base/status.h"
 
-/* What the task part of a chat is called in a request (docs/PROTOCOL.md). */
+/* The task name of a chat in a request (docs/PROTOCOL.md). */
 #define CHAT_TASK "chat"
 
 typedef struct chat_format chat_format;
 
-/* How a server chats; NULL format: it cannot, for the reason `is_unknown` tells. */
+/* The template that a server uses; NULL format: none, see is_unknown. */
 typedef struct chat_setup {
     const chat_format *format;  /* static */
-    const char *default_system; /* static; what the template says when nobody gives a system text; NULL: nothing */
-    bool is_unknown;            /* there is a template, but none of the known ones */
+    const char *default_system; /* static; the template's own when a chat has no system text; NULL: none */
+    bool is_unknown;            /* the model has a template, but it is not recognised */
 } chat_setup;
 
 /* `wanted` is a name of the table, or "auto": by the tokenizer's chat template.  A template that is not recognised is
- * no error here: raw texts do without. Errors: BASE_EINVAL unknown name (the known ones are listed). */
+ * no error here, since raw texts need none.  Errors: BASE_EINVAL unknown name (the known ones are listed). */
 base_status chat_choose(const char *wanted, const text_tokenizer *tokenizer, chat_setup *out, base_error *error);
 
-/* "chatml", ...; "" without a format. */
+/* The format's name in the table: "chatml", ...; "" without a format. */
 const char *chat_name(const chat_setup *setup);
 
 /* The id of the token that ends the assistant's turn; -1 when the format has none, or the vocabulary has no such
  * control token. */
 int32_t chat_end_id(const chat_setup *setup, const text_tokenizer *tokenizer);
 
-/* A piece of a conversation, as it comes: neighbours of one role are one turn. */
+/* A message of a conversation, in order; consecutive messages of one role are one turn. */
 typedef enum chat_role { CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT } chat_role;
 
 typedef struct chat_message {
     chat_role role;
-    const char *text; /* borrowed; NULL: an image, users only */
+    const char *text; /* borrowed; NULL: an image, of a user's turn only */
 } chat_message;
 
-/* The role of a field of the task part: system, user, image, assistant.  False: no such field. */
+/* The message of a field of the task part: system, user, image or assistant; borrows `value`.  False: no such field. */
 bool chat_message_of(const char *name, const char *value, chat_message *out);
 
 /* A part of the finished prompt: text, or a slot for an image (text NULL). */
@@ -55,10 +54,10 @@ typedef struct chat_part {
     bool is_trusted;
 } chat_part;
 
-/* The prompt for the assistant's next turn; *parts is the caller's to free.  Parts between two images are one text
- * (text_encode_parts). Errors: BASE_EUNSUPPORTED the model has no known template (names, and `--chat`); BASE_EINVAL the
- * conversation does not begin with a system or user turn, has a system text later, or does not end with the user's
- * turn; BASE_ENOMEM. */
+/* The prompt for the assistant's next turn; the caller frees *parts.  Parts between two images are one text
+ * (text_encode_parts).  Errors, outputs unchanged: BASE_EUNSUPPORTED the model has no known template (the error lists
+ * the known ones, and --chat); BASE_EINVAL the conversation does not begin with a system or user turn, has a later
+ * system text, or does not end with a user's turn; BASE_ENOMEM. */
 base_status chat_render(const chat_setup *setup, const chat_message *messages, size_t n, chat_part **parts,
                         size_t *n_parts, base_error *error);
 

@@ -1,3 +1,4 @@
+/* exemplars.c - a JSON object of strings, kept as jansson read it. */
 #include "coordinator/session/exemplars.h"
 
 #include <errno.h>

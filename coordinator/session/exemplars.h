@@ -1,4 +1,4 @@
-/* exemplars.h - the one-shot examples that come with a model: DIR/exemplars.json, {"<task>": "<answered example>"}.
+/* exemplars.h - the few-shot examples that come with a model: DIR/exemplars.json, {"<task>": "<answered example>"}.
  * Immutable after open: any thread may look one up. */
 #ifndef PALMGROVE_SESSION_EXEMPLARS_H
 #define PALMGROVE_SESSION_EXEMPLARS_H
@@ -7,8 +7,8 @@
 
 typedef struct exemplars exemplars;
 
-/* A directory without the file gives an empty set.  Errors: BASE_EFORMAT not an object of texts (line named);
- * BASE_ETOOBIG; BASE_EIO. */
+/* Read the file, at most 1 MiB; a directory without it, or a model that is one file, gives an empty set.  The caller
+ * owns *out.  Errors: BASE_EFORMAT not an object of texts (the line); BASE_ETOOBIG; BASE_EIO; BASE_ENOMEM. */
 base_status exemplars_open(const char *dir, exemplars **out, base_error *error);
 void exemplars_close(exemplars **e);
 

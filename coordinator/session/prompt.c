@@ -31,7 +31,7 @@ typedef struct layout {
     uint32_t n_images, n_vectors;
 } layout;
 
-/* A chat's frames are no words of anybody. */
+/* A chat template's markup is trusted, the words in it are not. */
 static bool has_words(const item *it)
 {
     return it->text != NULL && it->size > 0 && !it->is_trusted;

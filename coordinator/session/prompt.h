@@ -5,7 +5,7 @@
  * A task part expands to texts and image slots; each slot takes the next image part that follows the task.  A task that
  * takes a varying number of images has as many slots as image parts stand between it and the next task.  Without any
  * task part images stand where they stand.  A literal <img> in a text is text.  The task "chat" is a conversation in
- * the model's own frame (chat_template.h): the only place where control tokens come from. Pure but for memory: any
+ * the model's chat template (chat_template.h): the only place where control tokens come from. Pure but for memory: any
  * thread. */
 #ifndef PALMGROVE_SESSION_PROMPT_H
 #define PALMGROVE_SESSION_PROMPT_H

@@ -1,4 +1,4 @@
-/* task.h - tasks as data: what a model is asked, how, and how its answer is judged.
+/* task.h - tasks as data: what a model is asked, in which words, and how its answer is scored.
  *
  * A task is a JSON file (docs/TASKS.md).  All 14 of MultiMedBench (Med-PaLM M, arXiv 2307.14334) and the demo's four
  * are built in; a directory of a site's own files adds to them and replaces those of the same name.
@@ -99,7 +99,7 @@ typedef struct task_published {
     const char *note;   /* what is not known of the figure; "": nothing */
 } task_published;
 
-typedef struct task_step task_step; /* private: the query, taken apart */
+typedef struct task_step task_step; /* private: the parsed query */
 
 /* An example in front of the query: the same template, filled in, and its answer. */
 typedef struct task_exemplar {

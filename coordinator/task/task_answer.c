@@ -1,4 +1,5 @@
-/* task_answer.c - the form of a task's answer, and what of it is measured. */
+/* task_answer.c - the form of a task's answer, its classes, decoding parameters, metrics and published figures, as read
+ * from the file. */
 #include <math.h>
 #include <string.h>
 
@@ -58,7 +59,7 @@ static const char *word_of(const task_class *c, size_t i)
     return i == 0 ? c->name : c->synonyms[i - 1];
 }
 
-/* Do two classes, or one by itself, hold a word twice? */
+/* A word that two classes share, or that one has twice; NULL: none. */
 static const char *shared_word(const task_class *a, const task_class *b)
 {
     for (size_t i = 0; i < n_words(a); i++)
@@ -215,7 +216,7 @@ static base_status read_answer(task_reader *r, json_t *object, task_answer *out)
     return status == BASE_OK ? read_references(r, object, out) : status;
 }
 
-/* What a model is trained to answer must be taken for what it says. */
+/* The answer that a model is trained to give must match its own class. */
 static base_status check_answers(task_reader *r)
 {
     const task *t = r->task;

@@ -1,7 +1,11 @@
-/* task_answer_match.c - which class an answer says.
+/* task_answer_match.c - which class an answer names.
  *
- * Texts are compared as they are read: lower case (of ASCII letters), blanks collapsed, ends trimmed, a final period
- * dropped. Nothing is copied, so an answer of any length is judged without memory. */
+ *     exact        trimmed answer = name or synonym, with or without the form's end, byte for byte
+ *     normalised   names and synonyms of all classes, then the letters "b", "(b)", "(b) name"
+ *     leading      normalised; else the longest name, synonym or "(b)" that the answer begins with
+ *
+ * The last two compare in lower case (of ASCII letters), runs of white space as one, ends trimmed, a final period
+ * dropped; next_character does that while reading, so nothing is copied and an answer of any length needs no memory. */
 #include <ctype.h>
 #include <string.h>
 
@@ -38,7 +42,7 @@ static words words_of_text(const char *text)
     return words_of(text, text + strlen(text));
 }
 
-/* The next character, a blank for any run of them; -1 at the end. */
+/* The next character, a space for any run of white space; -1 at the end. */
 static int next_character(words *w)
 {
     if (w->at == w->end)
@@ -61,7 +65,7 @@ static bool same(words a, words b)
     return true;
 }
 
-/* Does `w` begin with all of `front`, which no letter or digit goes on? */
+/* True if `w` begins with `front`, followed by no letter, digit or '_'. */
 static bool begins(words w, words front)
 {
     while (front.at < front.end)
@@ -78,9 +82,8 @@ bool task_same_words(const char *a, const char *b)
 
 /* ---- classes and options ---- */
 
-/* Option `i` of a request in the order of the task's option fields; NULL: there are fewer.  *n, if asked for: how many
- * there are.
- */
+/* Option `i` of a request in the order of the task's option fields; NULL: there are fewer.  *n, if not NULL: their
+ * number. */
 static const char *option_at(const task *t, const task_field *fields, size_t n_fields, size_t i, size_t *n)
 {
     size_t count = 0;
@@ -126,7 +129,7 @@ static const char *word_of(const task *t, const task_field *fields, size_t n_fie
     return t->answer.classes[i].synonyms[j - 1];
 }
 
-/* The bytes of a class's answer, with or without what ends it. */
+/* True for the bytes of a class's answer, with or without the form's end. */
 static bool is_exact(const task *t, words answer, const char *word)
 {
     size_t size = (size_t)(answer.end - answer.at), length = strlen(word), end = strlen(t->answer.end);
@@ -150,49 +153,49 @@ static bool is_letter(words answer, size_t i, const char *name)
     return same(words_of(answer.at + BRACKETED, answer.end), words_of_text(name));
 }
 
-typedef struct judged {
+typedef struct matcher {
     const task *t;
     const task_field *fields;
     size_t n_fields, n_classes;
-} judged;
+} matcher;
 
 /* Names and synonyms of all classes come before letters: a class may be called "A". */
-static bool find_normalised(const judged *j, words answer, size_t *out)
+static bool find_normalised(const matcher *m, words answer, size_t *out)
 {
     const char *word;
-    for (size_t i = 0; i < j->n_classes; i++)
-        for (size_t k = 0; (word = word_of(j->t, j->fields, j->n_fields, i, k)) != NULL; k++)
+    for (size_t i = 0; i < m->n_classes; i++)
+        for (size_t k = 0; (word = word_of(m->t, m->fields, m->n_fields, i, k)) != NULL; k++)
             if (same(answer, words_of_text(word))) {
                 *out = i;
                 return true;
             }
-    for (size_t i = 0; i < j->n_classes && j->t->answer.form != TASK_ANSWER_LABELS; i++)
-        if (is_letter(answer, i, task_class_name(j->t, j->fields, j->n_fields, i))) {
+    for (size_t i = 0; i < m->n_classes && m->t->answer.form != TASK_ANSWER_LABELS; i++)
+        if (is_letter(answer, i, task_class_name(m->t, m->fields, m->n_fields, i))) {
             *out = i;
             return true;
         }
     return false;
 }
 
-static bool find_exact(const judged *j, words answer, size_t *out)
+static bool find_exact(const matcher *m, words answer, size_t *out)
 {
     const char *word;
-    for (size_t i = 0; i < j->n_classes; i++)
-        for (size_t k = 0; (word = word_of(j->t, j->fields, j->n_fields, i, k)) != NULL; k++)
-            if (is_exact(j->t, answer, word)) {
+    for (size_t i = 0; i < m->n_classes; i++)
+        for (size_t k = 0; (word = word_of(m->t, m->fields, m->n_fields, i, k)) != NULL; k++)
+            if (is_exact(m->t, answer, word)) {
                 *out = i;
                 return true;
             }
     return false;
 }
 
-static bool find_leading(const judged *j, words answer, size_t *out)
+static bool find_leading(const matcher *m, words answer, size_t *out)
 {
     size_t longest = 0;
     const char *word;
-    for (size_t i = 0; i < j->n_classes; i++) {
+    for (size_t i = 0; i < m->n_classes; i++) {
         char bracketed[] = {'(', (char)('a' + (char)(i % TASK_OPTIONS_MAX)), ')', '\0'};
-        for (size_t k = 0; (word = word_of(j->t, j->fields, j->n_fields, i, k)) != NULL; k++)
+        for (size_t k = 0; (word = word_of(m->t, m->fields, m->n_fields, i, k)) != NULL; k++)
             if (strlen(word) > longest && begins(answer, words_of_text(word))) {
                 longest = strlen(word);
                 *out = i;
@@ -205,26 +208,26 @@ static bool find_leading(const judged *j, words answer, size_t *out)
     return longest > 0;
 }
 
-static bool find(const judged *j, const char *begin, const char *end, size_t *out)
+static bool find(const matcher *m, const char *begin, const char *end, size_t *out)
 {
-    if (j->t->answer.match == TASK_MATCH_EXACT)
-        return find_exact(j, trimmed(begin, end), out);
-    if (find_normalised(j, words_of(begin, end), out))
+    if (m->t->answer.match == TASK_MATCH_EXACT)
+        return find_exact(m, trimmed(begin, end), out);
+    if (find_normalised(m, words_of(begin, end), out))
         return true;
-    return j->t->answer.match == TASK_MATCH_LEADING && find_leading(j, trimmed(begin, end), out);
+    return m->t->answer.match == TASK_MATCH_LEADING && find_leading(m, trimmed(begin, end), out);
 }
 
 size_t task_answer_labels(const task *t, const char *answer, bool *said)
 {
-    judged j = {.t = t, .n_classes = t->answer.n_classes};
+    matcher m = {.t = t, .n_classes = t->answer.n_classes};
     size_t n_unknown = 0;
-    for (size_t i = 0; i < j.n_classes; i++)
+    for (size_t i = 0; i < m.n_classes; i++)
         said[i] = false;
     for (const char *at = answer; *at != '\0'; at += strspn(at, ",;\n")) {
         const char *end = at + strcspn(at, ",;\n");
         words piece = words_of(at, end);
         size_t found;
-        if (find(&j, at, end, &found))
+        if (find(&m, at, end, &found))
             said[found] = true;
         else
             n_unknown += piece.at < piece.end;
@@ -235,13 +238,13 @@ size_t task_answer_labels(const task *t, const char *answer, bool *said)
 
 bool task_answer_class(const task *t, const task_field *fields, size_t n_fields, const char *answer, size_t *out)
 {
-    judged j = {.t = t, .fields = fields, .n_fields = n_fields, .n_classes = task_class_count(t, fields, n_fields)};
+    matcher m = {.t = t, .fields = fields, .n_fields = n_fields, .n_classes = task_class_count(t, fields, n_fields)};
     if (t->answer.form != TASK_ANSWER_LABELS)
-        return find(&j, answer, answer + strlen(answer), out);
+        return find(&m, answer, answer + strlen(answer), out);
     bool said[TASK_CLASSES_MAX];
     size_t n = 0, last = 0;
     bool whole = task_answer_labels(t, answer, said) == 0;
-    for (size_t i = 0; i < j.n_classes; i++)
+    for (size_t i = 0; i < m.n_classes; i++)
         if (said[i]) {
             n++;
             last = i;

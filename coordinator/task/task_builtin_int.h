@@ -1,6 +1,4 @@
-/* task_builtin_int.h - the files of tasks/ as they were when this was compiled (embed.cmake).  Private to
- * coordinator/task.
- */
+/* task_builtin_int.h - the files of tasks/, compiled in (embed.cmake). */
 #ifndef PALMGROVE_TASK_BUILTIN_H
 #define PALMGROVE_TASK_BUILTIN_H
 
@@ -13,6 +11,7 @@ typedef struct task_builtin_file {
     size_t size;
 } task_builtin_file;
 
+/* Static; the last entry has a NULL name. */
 const task_builtin_file *task_builtin_files(void);
 
 #endif

@@ -1,4 +1,4 @@
-/* task_fields.c - the fields of a task, and the examples that fill them in. */
+/* task_fields.c - the fields of a task and its exemplars, as read from the file. */
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>

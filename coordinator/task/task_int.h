@@ -1,10 +1,10 @@
-/* task_int.h - what the files of coordinator/task share: reading a task's JSON with errors that say where, and the
- * query taken apart.
+/* task_int.h - shared by the files of coordinator/task: reading a task's JSON with errors that say where, the values of
+ * fields, and the parsed query.
  *
- * A reader walks down the JSON and keeps its path, so that a fault can be placed at any time.  Strings of a task are
- * borrowed from the JSON tree, arrays come from the task's own memory; both live as long as the task. */
-#ifndef PALMGROVE_TASK_PARTS_H
-#define PALMGROVE_TASK_PARTS_H
+ * A reader descends into the JSON and keeps its path, so that any fault can be given a line and a column.  Strings of a
+ * task are borrowed from the JSON tree, arrays come from the task's own memory; both live as long as the task. */
+#ifndef PALMGROVE_TASK_INT_H
+#define PALMGROVE_TASK_INT_H
 
 #include <jansson.h>
 
@@ -37,13 +37,13 @@ typedef struct task_reader {
 
 typedef enum task_fault_at { TASK_AT_VALUE, TASK_AT_KEY } task_fault_at;
 
-/* Fill the error with "FILE:LINE:COLUMN: cause" for where the path leads; returns BASE_EFORMAT. */
+/* Fill the error with "FILE:LINE:COLUMN: cause" for the value at the path; returns BASE_EFORMAT. */
 base_status task_reader_fail(task_reader *r, task_fault_at at, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* The same at the value of member `key` of the object that the path leads to (there must be one). */
+/* The same at the value of member `key`, which must exist, of the object at the path. */
 base_status task_reader_fail_member(task_reader *r, json_t *object, const char *key, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* The same for a place that jansson names. */
+/* The same for a line and column that jansson reports. */
 base_status task_reader_fail_at(task_reader *r, int line, int column, const char *cause);
 base_status task_reader_no_memory(task_reader *r);
 
@@ -67,17 +67,16 @@ typedef struct task_member {
     bool required;
 } task_member;
 
-/* Is the value at the path an object of these members [n] and no others, each of its type? */
+/* Check that the value at the path is an object of these members [n] and no others, each of its type. */
 base_status task_reader_members(task_reader *r, json_t *object, const task_member *members, size_t n);
 
-/* Put member `key` of the object at the path onto the path (there must be one) / element i of the array; take the last
- * step off.
- */
+/* Push member `key` (which must exist) of the object at the path, or element i of the array, onto the path; pop the
+ * last step. */
 json_t *task_reader_enter(task_reader *r, json_t *object, const char *key);
 json_t *task_reader_enter_item(task_reader *r, json_t *array, size_t i);
 void task_reader_leave(task_reader *r);
 
-/* Is it an array of strings? */
+/* True for an array of strings. */
 bool task_is_strings(const json_t *value);
 
 /* The string of member `key`, or `otherwise` when there is none. */
@@ -112,15 +111,15 @@ const char *task_value_at(const task_values *v, const task_field_spec *spec, siz
 /* How many values of a field were given. */
 size_t task_value_count(const task_values *v, const task_field_spec *spec);
 
-/* Do two texts name the same class under the normalised rule? */
+/* True if two texts name the same class under the normalised rule. */
 bool task_same_words(const char *a, const char *b);
 
-/* ---- the query, taken apart ---- */
+/* ---- the parsed query ---- */
 
 typedef enum task_step_kind {
     TASK_STEP_TEXT,
     TASK_STEP_IMAGE,
-    TASK_STEP_FIELD, /* `text` stands in front of the value, if there is one */
+    TASK_STEP_FIELD, /* `text` is put before the value, if there is one */
     TASK_STEP_EACH,  /* what follows up to EACH_END is printed for each image */
     TASK_STEP_EACH_END,
 } task_step_kind;

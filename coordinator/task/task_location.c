@@ -1,3 +1,5 @@
+/* task_location.c - finds a value in a JSON text by its path: descend into the n-th member or element of each level,
+ * skipping the earlier ones, then count lines and characters up to there. */
 #include "coordinator/task/task_location_int.h"
 
 typedef struct scan {
@@ -15,7 +17,7 @@ static void skip_blanks(scan *s)
         s->at++;
 }
 
-/* Past this character if it comes next. */
+/* Skip this character if it comes next. */
 static bool take(scan *s, char c)
 {
     skip_blanks(s);
@@ -34,7 +36,7 @@ static void skip_string(scan *s)
         s->at++;
 }
 
-/* A string, or all that nests, or what stands up to a delimiter. */
+/* Skip a value: a string, a nested object or array, or anything up to a delimiter. */
 static void skip_value(scan *s)
 {
     size_t depth = 0;
@@ -64,7 +66,7 @@ static void skip_key(scan *s)
     skip_blanks(s);
 }
 
-/* Into the object or array that comes next, to its member or element `number`; false when there is no such. */
+/* Enter the object or array that comes next, up to its member or element `number`; false when it has none. */
 static bool descend(scan *s, size_t number, bool to_key)
 {
     bool is_object = take(s, '{');

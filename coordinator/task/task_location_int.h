@@ -1,8 +1,8 @@
-/* task_location_int.h - where a value of a JSON text stands.  Private to coordinator/task.
+/* task_location_int.h - the line and column of a value in a JSON text.
  *
- * jansson says where a text stops being JSON, but not where a value came from.  A value is named by its path: at each
- * level the number of the member or element, which for an object is its place in the text too (jansson keeps the order,
- * and keys that stand twice are refused). */
+ * jansson reports where a text stops being JSON, but not where a value was read from.  A value is given by its path: at
+ * each level the index of the member or element; for an object that is the order in the text (jansson keeps it, and
+ * duplicate keys are refused). */
 #ifndef PALMGROVE_TASK_LOCATION_H
 #define PALMGROVE_TASK_LOCATION_H
 

@@ -1,9 +1,9 @@
-/* task_query.c - the query of a task taken apart when it is loaded, so that rendering has nothing left to refuse.
+/* task_query.c - the query of a task, parsed into steps when it is loaded, so that rendering cannot fail on it.
  *
  *     <img>            the next image
  *     {name}           the value of a field
- *     { (C) |name}     the same, with what stands before the bar in front, if it has a value
- *     {* ... *}        printed once for each image, with what the task says stands between them; holds the only <img>
+ *     { (C) |name}     the same, preceded by the text before the bar, if it has a value
+ *     {* ... *}        printed once for each image, separated by the task's "between"; holds the only <img>
  *     {{ and }}        braces */
 #include <string.h>
 
@@ -44,7 +44,7 @@ static void add_step(query_parser *p, task_step step)
         p->t->steps[p->t->n_steps++] = step;
 }
 
-/* The slot whose '{' is behind; moves past its '}'. */
+/* Parse a slot after its '{'; moves past its '}'. */
 static base_status read_slot(query_parser *p)
 {
     const char *close = memchr(p->at, '}', (size_t)(p->end - p->at));

@@ -1,4 +1,4 @@
-/* task_reader.c - JSON with a memory of where it stands. */
+/* task_reader.c - JSON values checked while descending, with errors that give line and column. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,7 +71,7 @@ void *task_reader_alloc(task_reader *r, size_t n, size_t size)
     return block->bytes;
 }
 
-/* ---- the way down ---- */
+/* ---- the path ---- */
 
 static void push(task_reader *r, size_t step)
 {
@@ -174,7 +174,7 @@ static base_status check_member(task_reader *r, const char *key, const json_t *v
 base_status task_reader_members(task_reader *r, json_t *object, const task_member *members, size_t n)
 {
     if (!json_is_object(object))
-        return task_reader_fail(r, TASK_AT_VALUE, "an object must stand here");
+        return task_reader_fail(r, TASK_AT_VALUE, "this must be an object");
     const char *key;
     json_t *value;
     size_t number = 0;

@@ -1,4 +1,4 @@
-/* task_set.c - the built-in tasks and a site's own, by name. */
+/* task_set.c - the built-in tasks and a site's own, sorted by name. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -36,7 +36,7 @@ const task *task_set_at(const task_set *set, size_t i)
     return set->tasks[i];
 }
 
-/* Where `name` stands, or would. */
+/* The index of `name`, or where to insert it. */
 static size_t place_of(const task_set *set, const char *name)
 {
     size_t at = 0;
@@ -68,7 +68,7 @@ base_status task_set_find(const task_set *set, const char *name, const task **ou
     return BASE_OK;
 }
 
-/* Put a task into its place, over a built-in one; taken over unless it fails. */
+/* Insert a task, or replace the built-in one of its name.  Moves *added unless it fails. */
 static base_status add(task_set *set, task **added, base_error *error)
 {
     size_t at = place_of(set, (*added)->name);

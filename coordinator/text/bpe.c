@@ -1,3 +1,13 @@
+/* bpe.c - the encoder: merges by rank over a linked list of symbols.
+ *
+ *     "lower"   l  o  w  e  r     one symbol per byte or character
+ *     heap      (e r, rank 2 at 3) (l o, rank 5 at 0) ...      every adjacent pair that some merge joins
+ *     pop       l  o  w  er       the lowest rank, leftmost first; the joined symbol pairs with its neighbours
+ *     ...       lower             until no pair is left; the ids of the symbols are the result
+ *
+ * A pair whose symbols have changed since it was pushed is skipped when it is popped, so the heap never needs a search:
+ * a word of n symbols takes O(n log n).  A join removes one pair and adds at most two, hence room for 2 n pairs.
+ * Words come from the pre-tokenizer (bytes) or are the whole text (characters, where spaces are U+2581). */
 #include "coordinator/text/bpe_int.h"
 
 #include <stdlib.h>
@@ -38,7 +48,7 @@ static base_status no_memory(const vocab *v, base_error *error)
     return base_fail(error, BASE_ENOMEM, "no memory for the vocabulary of '%s'", v->name);
 }
 
-/* Append what a token stands for: the bytes that the text is made of. */
+/* Append the bytes of text that a token encodes. */
 static void put_token(text_tokenizer *t, const vocab *v, const vocab_token *token, text_piece *p)
 {
     int value = text_byte_value(token->text.text, token->text.size);
@@ -90,7 +100,7 @@ static base_status add_tokens(text_tokenizer *t, bpe *b, const vocab *v, base_er
     return BASE_OK;
 }
 
-/* The byte pieces: those of one byte, or those that are written "<0xE2>". */
+/* The byte pieces: those of one byte, or those spelled "<0xE2>". */
 static void find_bytes(const text_tokenizer *t, bpe *b, const vocab *v)
 {
     b->has_all_bytes = true;
@@ -106,7 +116,7 @@ static void find_bytes(const text_tokenizer *t, bpe *b, const vocab *v)
         b->has_all_bytes &= b->byte_ids[byte] >= 0;
 }
 
-/* Append the bytes that a half of a merge stands for. */
+/* Append the bytes of text that half of a merge encodes. */
 static void put_half(const vocab *v, vocab_string half, base_buf *out)
 {
     if (v->model == VOCAB_CHARACTER_BPE)
@@ -180,7 +190,7 @@ base_status bpe_open(text_tokenizer *tokenizer, const vocab *v, base_error *erro
     return status == BASE_OK ? pretokenizer_open(v, &b->words, error) : status;
 }
 
-/* ---- a word: symbols in a list, the pairs that can be joined in a heap ---- */
+/* ---- a word: symbols in a list, mergeable pairs in a heap ---- */
 
 typedef struct symbol {
     int32_t id; /* -1: joined to the one before it */
@@ -188,7 +198,7 @@ typedef struct symbol {
 } symbol;
 
 typedef struct candidate {
-    uint32_t rank, at; /* the symbols `at` and behind it */
+    uint32_t rank, at; /* the symbols `at` and after it */
     int32_t merged;
 } candidate;
 
@@ -219,7 +229,7 @@ static bool is_before(const candidate *a, const candidate *b)
     return a->rank != b->rank ? a->rank < b->rank : a->at < b->at;
 }
 
-/* Room was reserved: every join takes one candidate out and puts at most two in. */
+/* Room was reserved by encode_word. */
 static void heap_push(work *w, candidate c)
 {
     size_t at = w->n_heap++;
@@ -244,7 +254,7 @@ static candidate heap_take(work *w)
     return top;
 }
 
-/* If the symbol and the next one can be joined, remember it. */
+/* Push the pair of the symbol and the next one, if a merge joins it. */
 static void consider(work *w, uint32_t at)
 {
     if (at == NONE || w->symbols[at].next == NONE)
@@ -276,7 +286,7 @@ static void join_all(work *w)
         if (left->id < 0 || left->next == NONE)
             continue;
         const merge_rule *rule = merge_table_find(&w->b->merges, left->id, w->symbols[left->next].id);
-        if (rule != NULL && rule->rank == c.rank) /* else one of the two has changed since */
+        if (rule != NULL && rule->rank == c.rank) /* else one of the two has changed since it was pushed */
             join(w, c.at, c.merged);
     }
 }
@@ -312,7 +322,7 @@ static size_t character_bytes(const char *text)
     return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
 }
 
-/* Blanks were U+2581 in the reference, so that is whose bytes they have where no piece is a blank. */
+/* A space is U+2581 in the reference: where no piece is a space, it becomes the bytes of U+2581. */
 static void add_fallback(work *w, const char *character, size_t size)
 {
     if (!w->b->has_all_bytes)
@@ -362,7 +372,7 @@ static base_status encode_word(void *context, const char *word, size_t size, bas
 
 /* ---- a text ---- */
 
-/* Composing changes nothing below U+0300, whose characters begin with bytes below 0xCC. */
+/* NFC changes nothing below U+0300, whose characters begin with bytes below 0xCC. */
 static bool may_compose(const char *text, size_t size)
 {
     for (size_t i = 0; i < size; i++)
@@ -384,7 +394,7 @@ static base_status encode_composed(work *w, const char *text, size_t size, base_
     return status;
 }
 
-/* A vocabulary of characters sees U+2581 and blanks as the same, and may want one in front. */
+/* A character vocabulary treats U+2581 and spaces alike, and may add one in front. */
 static base_status encode_blanks(work *w, const char *text, size_t size, base_error *error)
 {
     base_buf shown = {0};

@@ -1,3 +1,4 @@
+/* bpe_tables.c - linear probing in a power of two of slots, at most half full; nothing is ever removed. */
 #include "coordinator/text/bpe_tables_int.h"
 
 #include <stdlib.h>
@@ -54,7 +55,7 @@ static bool is_piece(const text_tokenizer *t, uint32_t id, const void *bytes, si
     return p->size == size && memcmp(t->bytes.data + p->offset, bytes, size) == 0;
 }
 
-/* The slot with these bytes, or the free one where they belong. */
+/* The slot with these bytes, or the free one to add them in. */
 static uint32_t *piece_slot(const piece_index *index, const text_tokenizer *t, const void *bytes, size_t size)
 {
     uint32_t at = hash_bytes(bytes, size) & index->mask;

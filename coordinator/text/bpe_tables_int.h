@@ -1,7 +1,6 @@
-/* bpe_tables_int.h - inside coordinator/text: the two hash tables of a BPE, both open addressing, filled once and then
- * only read.
+/* bpe_tables_int.h - the two hash tables of a BPE: open addressing, filled once, then read only.
  *
- * piece_index: bytes of a plain piece -> id.  merge_table: a pair of ids -> which merge joins them, and into what. */
+ * piece_index: bytes of a piece -> id.  merge_table: a pair of ids -> which merge joins them, and into what. */
 #ifndef PALMGROVE_TEXT_BPE_TABLES_H
 #define PALMGROVE_TEXT_BPE_TABLES_H
 
@@ -29,7 +28,7 @@ bool merge_table_init(merge_table *table, uint32_t n);
 void piece_index_release(piece_index *index);
 void merge_table_release(merge_table *table);
 
-/* The bytes of piece `id` of `t` are found under them from now on, unless another piece already is. */
+/* Add piece `id` of `t` under its bytes; an earlier piece with the same bytes stays. */
 void piece_index_add(piece_index *index, const text_tokenizer *t, uint32_t id);
 /* -1 when there is no such piece. */
 int32_t piece_index_find(const piece_index *index, const text_tokenizer *t, const void *bytes, size_t size);

@@ -1,3 +1,4 @@
+/* byte_level.c - the inverse of bytes_to_unicode, computed instead of tabled: see the header for the mapping. */
 #include "coordinator/text/byte_level_int.h"
 
 /* The bytes that are not printable: 0..0x20, 0x7F..0xA0, 0xAD. */

@@ -1,3 +1,11 @@
+/* pretokenize.c - a text is cut by pattern 1; each piece, match or gap, is cut by pattern 2; and so on; what the last
+ * pattern leaves are the words.
+ *
+ *     "it's 2024"    \p{N}        it's_ | 2 | 0 | 2 | 4
+ *                    gpt-2        it | 's | _ | 2 | 0 | 2 | 4
+ *
+ * A pattern sees its piece alone, so lookahead and "end of text" stop at the piece.  PCRE2 runs each match under
+ * limits; reaching one is the client's error (BASE_EINVAL), not a fallback to other words. */
 #include "coordinator/text/pretokenize_int.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -7,8 +15,8 @@
 
 #include "proto/base/buf.h"
 
-/* A published pattern needs a few thousand steps even for a megabyte of blanks or letters in one match; these bound
- * what a hostile one costs per match, in steps and in KiB. */
+/* A published pattern needs a few thousand steps even for a megabyte of spaces or letters in one match; these bound
+ * the cost of a hostile one per match, in steps and in KiB. */
 enum { PATTERN_BYTES_MAX = 4096, MATCH_LIMIT = 10 * 1000 * 1000, DEPTH_LIMIT = 100 * 1000, HEAP_LIMIT_KIB = 64 * 1024 };
 
 struct pretokenizer {
@@ -71,7 +79,7 @@ base_status pretokenize_by_name(const char *name, size_t size, vocab *v, base_er
 
 /* ---- compiling ---- */
 
-/* "\s" and "\S" by the property they stand for in the reference's engine; other escapes are copied whole. */
+/* Replace "\s" and "\S" by the Unicode property that they mean in the reference's engine; copy other escapes. */
 static void put_pattern(base_buf *out, const char *pattern, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
@@ -147,13 +155,13 @@ base_status pretokenizer_open(const vocab *v, pretokenizer **out, base_error *er
 
 typedef struct cutter {
     const pretokenizer *p;
-    pcre2_match_data *matches[VOCAB_PATTERNS_MAX]; /* one a pattern: they nest */
+    pcre2_match_data *matches[VOCAB_PATTERNS_MAX]; /* one per pattern: they nest */
     pretokenize_fn on_word;
     void *context;
     base_error *error;
 } cutter;
 
-/* The next non-empty match of pattern `depth` at or behind `from`; false at the end, or on a failure left in *status.
+/* The next non-empty match of pattern `depth` at or after `from`; false at the end, or on a failure left in *status.
  */
 static bool next_match(const cutter *c, uint32_t depth, const char *text, size_t size, size_t from, size_t *begin,
                        size_t *end, base_status *status)
@@ -170,7 +178,7 @@ static bool next_match(const cutter *c, uint32_t depth, const char *text, size_t
     const PCRE2_SIZE *found = pcre2_get_ovector_pointer(match);
     if (code < 0 || found[0] < from || found[1] <= found[0]) {
         *status = base_fail(c->error, BASE_EINVAL,
-                            "the pre-tokenizer pattern of the model gives up on a text of %zu bytes", size);
+                            "the model's pre-tokenizer pattern exceeds its limits on a text of %zu bytes", size);
         return false;
     }
     *begin = found[0];

@@ -1,3 +1,10 @@
+/* special_tokens.c - binary search by one more byte at a time.
+ *
+ *     rows      </s>  <pad>  <s>  <start_of_turn>      text  <start_of_turn>user
+ *     byte <    [0, 4)
+ *     byte s    [2, 4)                                 no row ends here
+ *     byte t    [3, 4) ...                             a row that ends on the way is a match; the last is the longest
+ */
 #include "coordinator/text/special_tokens_int.h"
 
 #include <stdlib.h>
@@ -86,7 +93,7 @@ static size_t lower_bound(const specials *s, size_t low, size_t high, size_t dep
     return low;
 }
 
-/* The longest token at the very start of the text; its row, or NULL. */
+/* The longest token that the text begins with; its row, or NULL. */
 static const special *match_here(const specials *s, const char *text, size_t size)
 {
     const special *longest = NULL;

@@ -1,7 +1,7 @@
 /* spm.c - a SentencePiece model, with its pieces turned into bytes.
  *
- * That our way back (ids to text) and the library's agree is checked at open for every piece, so a model whose decoder
- * does more than join pieces (a denormaliser, say) is refused instead of read wrongly. */
+ * The library encodes; decoding is ours (docs/decisions/0003-own-detokeniser.md).  At open every piece is decoded both
+ * ways, so a model whose decoder does more than join pieces (a denormaliser) is refused instead of decoded wrongly. */
 #include "coordinator/text/spm_int.h"
 
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "coordinator/text/spm_shim_int.h"
 #include "proto/base/utf8.h"
 
-/* What the library shows for an unknown piece. */
+/* Append the library's text of an unknown piece. */
 static bool put_unknown(const spm_model *model, int32_t id, base_buf *out)
 {
     char *text = NULL;
@@ -67,7 +67,7 @@ static base_status build_pieces(text_tokenizer *t, const char *name, const spm_m
                            : BASE_OK;
 }
 
-/* An id whose text begins with a blank; one that is nothing else when there is such. */
+/* An id whose text begins with a space, preferably one that is only a space. */
 static int32_t find_blank(const text_tokenizer *t)
 {
     int32_t found = -1;
@@ -82,9 +82,8 @@ static int32_t find_blank(const text_tokenizer *t)
     return found;
 }
 
-/* The library does not tell how a model treats leading blanks, so it is asked to decode one piece twice: of the two
- * blanks both, one or none remain.  A piece that is more than a blank gives text at once, so there "all" and "one" are
- * the same. */
+/* The library does not tell how a model treats leading spaces, so it decodes one piece twice: both spaces, one or none
+ * remain.  A piece that is more than a space is text at once, so there "all" and "one" are the same. */
 static base_status probe_leading(text_tokenizer *t, const char *name, const spm_model *model, base_error *error)
 {
     int32_t blank = find_blank(t);

@@ -1,11 +1,12 @@
-/* spm_vocab.c - a GGUF vocabulary of kind "llama" as the SentencePiece model it once was.
+/* spm_vocab.c - a GGUF vocabulary of kind "llama", written back as the SentencePiece model it was converted from.
  *
  * Field numbers are those of sentencepiece_model.proto:
  *     ModelProto      pieces = 1 { piece = 1, score = 2, type = 3 }, trainer_spec = 2, normalizer_spec = 3
  *     TrainerSpec     model_type = 3 (BPE: 2), byte_fallback = 35, unk_piece = 45, bos_piece = 46, eos_piece = 47,
- * pad_piece = 48 NormalizerSpec  name = 1, add_dummy_prefix = 3, remove_extra_whitespaces = 4, escape_whitespaces = 5
- * Three things differ from the file of old.  A word with blanks has them as blanks in GGUF and as U+2581 in a model;
- * the unknown token may be listed as a control token; and the library knows BOS and EOS by their spelling. */
+ *                     pad_piece = 48
+ *     NormalizerSpec  name = 1, add_dummy_prefix = 3, remove_extra_whitespaces = 4, escape_whitespaces = 5
+ * Three differences from the original: a user-defined piece has spaces in GGUF and U+2581 in a model; the unknown token
+ * may be listed as a control token; and the library knows BOS and EOS by their spelling, not by id. */
 #include <string.h>
 
 #include "coordinator/text/spm_int.h"

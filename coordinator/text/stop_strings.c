@@ -1,8 +1,12 @@
 /* stop_strings.c - the stop-string matcher.
  *
- * `held` is the tail of the text that may still become a stop string; it is shorter than the longest of them after
- * every push.  A match can only begin in it or in the new bytes, so looking at both together finds every one, wherever
- * deltas are cut. */
+ *     stops "\nQ:"      delta  "yes.\n"    out "yes."    held "\n"
+ *                       delta  "Q"         out ""        held "\nQ"
+ *                       delta  ": why"     stop: held and what follows are dropped
+ *
+ * `held` is the tail of the text that may still become a stop string; after every push it is shorter than the longest
+ * of them.  A match begins in it or in the new bytes, so searching both together finds each, wherever deltas are cut.
+ */
 #include <string.h>
 
 #include "coordinator/text/text.h"

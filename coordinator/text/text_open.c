@@ -1,5 +1,13 @@
-/* text_open.c - which file of a model holds its tokenizer, and what the files beside it add: BOS, EOS, the chat
- * template. */
+/* text_open.c - which file of a model holds its tokenizer, and what the files next to it add: BOS, EOS, the chat
+ * template.
+ *
+ *     FILE.gguf        its tokenizer.ggml.* keys and tokenizer.chat_template
+ *     DIRECTORY        tokenizer.model, else tokenizer.json, else vocabulary.gguf, else the only *.gguf;
+ *                      with either of the first two: tokenizer_config.json (bos_token, eos_token, add_bos_token,
+ *                      chat_template), then chat_template.jinja, whose text wins over the template of the config
+ *
+ * Every file is read whole under a bound, turned into a vocab (vocab_json.c, vocab_gguf.c) and handed to a backend
+ * (spm.c, bpe.c), which copies what it keeps. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,7 +164,7 @@ static base_status read_config(text_tokenizer *t, const char *dir, bool is_spm, 
 
 /* ---- a directory ---- */
 
-/* DIR/`name`, if there is such a file: *found tells.  Then the files beside it. */
+/* DIR/`name`, if there is such a file (*found), and the files next to it. */
 static base_status try_file(text_tokenizer *t, const char *dir, const char *name, bool is_spm, bool *found,
                             base_error *error)
 {
@@ -213,7 +221,7 @@ static text_tokenizer *create_empty(void)
     return tokenizer;
 }
 
-/* Hand out what was filled, or close it. */
+/* Return the filled tokenizer, or close it on failure. */
 static base_status finish(text_tokenizer *tokenizer, base_status status, text_tokenizer **out)
 {
     if (status == BASE_OK)

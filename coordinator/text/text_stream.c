@@ -1,4 +1,7 @@
-/* text_stream.c - ids to text, one at a time, never half a character. */
+/* text_stream.c - the streaming detokenizer: ids to text, one at a time, whole characters only.
+ *
+ * A piece of text is appended at once; raw bytes go through the UTF-8 decoder (utf8_repair.c), which holds an
+ * incomplete character back.  In a SentencePiece vocabulary a piece of text ends a run of bytes, complete or not. */
 #include <string.h>
 
 #include "coordinator/text/tokenizer_int.h"
@@ -20,7 +23,7 @@ static bool begins_with_blank(const text_tokenizer *t, int32_t id)
 
 static void push_text(text_stream *stream, int32_t id, const char *text, size_t size, base_buf *delta)
 {
-    text_stream_finish(stream, delta); /* a piece of text ends a run of bytes */
+    text_stream_finish(stream, delta); /* a piece of text ends a run of byte pieces */
     if (size == 0)
         return;
     bool drops = stream->at_start && begins_with_blank(stream->tokenizer, id);

@@ -1,8 +1,13 @@
 /* tokenizer.c - the calls of text.h that are the same for every kind of tokenizer.
  *
- * A text reaches the backend in stretches: what stands between two control tokens (trusted parts only) is joined first,
- * then cut at the words that are matched by their spelling, then tokenized.  The table of pieces makes the way back
- * (ids to text) ours: it is used byte by byte while a text streams, which no library does. */
+ *     parts       <s>[INST] | what is <pad>? | [/INST]     trusted, a user's words, trusted
+ *     controls    <s>                                      found in trusted parts only; they cut the text
+ *     stretches   [INST] what is <pad>? [/INST]            the text between two controls, joined across parts
+ *     words       user-defined tokens                      found in any stretch; they cut it again
+ *     backend     what is left                             ids by SentencePiece or by bpe.c
+ *
+ * Joining before tokenizing gives the ids of the whole text, wherever a template and a user's words meet.
+ * The other direction uses the table of pieces alone, so that a text can stream byte by byte. */
 #include "coordinator/text/tokenizer_int.h"
 
 #include <stdlib.h>
@@ -197,7 +202,7 @@ static base_status encode_stretch(const text_tokenizer *t, const char *text, siz
     return status;
 }
 
-/* Tokenize what has been joined so far and begin anew. */
+/* Tokenize what has been joined so far and empty it. */
 static base_status encode_joined(const text_tokenizer *t, base_buf *joined, text_ids *ids, base_error *error)
 {
     if (joined->failed)
@@ -244,7 +249,7 @@ static base_status encode_parts(const text_tokenizer *t, const text_part *parts,
     return status;
 }
 
-/* What can be refused before anything is tokenized. */
+/* Refuse what can be refused before tokenizing. */
 static base_status check_parts(const text_tokenizer *t, const text_part *parts, size_t n_parts, size_t room,
                                base_error *error)
 {

@@ -1,8 +1,10 @@
-/* utf8_repair.c - characters out of bytes that come one at a time, and text out of bytes that may be none.
+/* utf8_repair.c - an incremental UTF-8 decoder, and malformed UTF-8 turned into U+FFFD.
  *
- * Two rules are in use for bytes that no character is made of.  SentencePiece shows U+FFFD for each byte.  Byte-level
- * tokenizers, Python and the Unicode standard show one for each maximal subpart: the longest beginning of a character,
- * or a single byte that begins none. */
+ * Two rules are in use for malformed bytes.  SentencePiece shows U+FFFD for each byte.  Byte-level tokenizers, Python
+ * and the Unicode standard show one for each maximal subpart: the longest prefix of a character, or a single byte that
+ * begins none.
+ *
+ *     E2 82 41      per byte: U+FFFD U+FFFD A      per subpart: U+FFFD A */
 #include <string.h>
 
 #include "coordinator/text/tokenizer_int.h"
@@ -16,7 +18,7 @@ static void put_replacement(base_buf *out)
     base_buf_put(out, replacement, sizeof replacement - 1);
 }
 
-/* Bytes of the character that begins with `lead`; 0 when no character does. */
+/* Bytes of a character that begins with `lead`; 0 when none does. */
 static size_t character_bytes(uint8_t lead)
 {
     if (lead < 0x80)
@@ -28,8 +30,8 @@ static size_t character_bytes(uint8_t lead)
     return lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
 }
 
-/* Can these bytes, fewer than their lead asks for, still become a character?  Filled up with the lowest and with the
- * highest continuation byte, one of the two is valid if any filling is. */
+/* Are these bytes, fewer than their lead asks for, the prefix of a character?  Padded with the lowest or the highest
+ * continuation byte, one of the two is valid if any padding is. */
 static bool may_become_character(const uint8_t *bytes, size_t n, size_t needed)
 {
     uint8_t low[4], high[4];
@@ -40,7 +42,7 @@ static bool may_become_character(const uint8_t *bytes, size_t n, size_t needed)
     return base_utf8_is_valid(low, needed) || base_utf8_is_valid(high, needed);
 }
 
-/* Of bytes that begin with what is no character: how many make one U+FFFD. */
+/* How many of these bytes, which do not begin with a character, make one U+FFFD. */
 static size_t broken_bytes(const uint8_t *bytes, size_t n, bool by_subpart)
 {
     size_t needed = character_bytes(bytes[0]), broken = 1;

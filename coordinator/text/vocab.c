@@ -1,3 +1,4 @@
+/* vocab.c - the arrays of a vocabulary, which both readers fill. */
 #include "coordinator/text/vocab_int.h"
 
 #include <stdlib.h>

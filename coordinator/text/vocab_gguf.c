@@ -34,7 +34,7 @@ static base_status read_token(const gguf_file *file, uint32_t id, vocab *v, base
     return BASE_OK;
 }
 
-/* "left right": the first blank that is not the first character parts them. */
+/* "left right": the first space that is not the first character separates them. */
 static base_status read_merge(const gguf_file *file, uint32_t i, vocab *v, base_error *error)
 {
     gguf_string text;

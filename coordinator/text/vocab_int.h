@@ -1,7 +1,7 @@
-/* vocab_int.h - inside coordinator/text: a vocabulary as a file has it, before a backend makes a tokenizer of it.
+/* vocab_int.h - a vocabulary as it is in a file, before a backend builds a tokenizer from it.
  *
- * Strings are borrowed from the file (the JSON tree or the mapped GGUF), which outlives the vocab.  Nothing is checked
- * here but what the reader's types need: kinds are in range, ids below n. */
+ * Strings are borrowed from the file (the JSON tree or the mapped GGUF), which outlives the vocab.  Only what
+ * the types need is checked: kinds are in range, ids below n. */
 #ifndef PALMGROVE_TEXT_VOCAB_H
 #define PALMGROVE_TEXT_VOCAB_H
 
@@ -18,7 +18,7 @@ typedef enum vocab_kind {
     VOCAB_NORMAL = 1,
     VOCAB_UNKNOWN = 2,
     VOCAB_CONTROL = 3,
-    VOCAB_USER_DEFINED = 4, /* matched in any text by its spelling ("user defined") */
+    VOCAB_USER_DEFINED = 4, /* matched in any text by its spelling */
     VOCAB_UNUSED = 5,
     VOCAB_BYTE = 6,
 } vocab_kind;
@@ -38,16 +38,16 @@ typedef struct vocab_merge {
     vocab_string left, right;
 } vocab_merge;
 
-/* How a text is cut before merges apply: by the patterns one after the other, each cutting what the one before left. */
+/* Pre-tokenizer patterns, applied in order: each cuts the pieces that the previous one left. */
 #define VOCAB_PATTERNS_MAX 8u
 
-/* What a vocabulary of characters puts in front of a text. */
+/* The space that a character vocabulary puts in front of a text (SentencePiece: add_dummy_prefix). */
 typedef enum vocab_prefix { VOCAB_PREFIX_NONE, VOCAB_PREFIX_SPACE, VOCAB_PREFIX_UNLESS_SPACE } vocab_prefix;
 
 typedef enum vocab_model {
     VOCAB_SENTENCEPIECE, /* scores decide */
     VOCAB_BYTE_BPE,      /* merges of bytes */
-    VOCAB_CHARACTER_BPE, /* merges of characters, bytes for those that are no piece */
+    VOCAB_CHARACTER_BPE, /* merges of characters; byte pieces for characters that are not one */
 } vocab_model;
 
 typedef struct vocab {
@@ -55,23 +55,24 @@ typedef struct vocab {
     vocab_model model;
     vocab_token *tokens; /* [n] owned; a hole is VOCAB_UNUSED without text */
     uint32_t n;
-    vocab_merge *merges; /* [n_merges] owned; earlier ones first */
+    vocab_merge *merges; /* [n_merges] owned; by rank, lowest first */
     uint32_t n_merges;
     vocab_string patterns[VOCAB_PATTERNS_MAX];
     uint32_t n_patterns;
-    bool ignore_merges; /* a word that is a piece is that piece */
-    bool nfc;           /* texts are composed first (Unicode normal form C) */
+    bool ignore_merges; /* a word that is a piece becomes it without merging */
+    bool nfc;           /* texts are normalised first (Unicode NFC) */
     bool fuse_unknown;
     vocab_prefix prefix;
     int32_t bos_id, eos_id, unknown_id, start_id; /* -1: none */
 } vocab;
 
-/* From the root of a tokenizer.json.  bos, eos and start are what the post-processor says, else -1.
+/* From the root of a tokenizer.json.  bos, eos and start come from the post-processor, else -1.
  * Errors: BASE_EFORMAT (field named), BASE_EUNSUPPORTED (a kind of model, normaliser or pre-tokenizer that is not
  * known), BASE_ETOOBIG, BASE_ENOMEM.  On failure *out is empty. */
 base_status vocab_from_json(const char *name, const json_t *root, vocab *out, base_error *error);
-/* From the tokenizer.ggml.* keys.  Errors as above, BASE_ENOTFOUND: there are none. */
+/* From the tokenizer.ggml.* keys.  Errors as above; BASE_ENOTFOUND: the file has none. */
 base_status vocab_from_gguf(const char *name, const gguf_file *file, vocab *out, base_error *error);
+/* Free the arrays; the strings are the file's. */
 void vocab_release(vocab *v);
 
 /* Room for n tokens (holes) and m merges in an empty vocab.  Errors: BASE_EFORMAT none; BASE_ETOOBIG; BASE_ENOMEM. */

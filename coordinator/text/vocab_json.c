@@ -2,10 +2,11 @@
  * use.
  *
  *     {"model": {"type": "BPE", "vocab": {"tok": id}, "merges": ["a b"] or [["a", "b"]], "ignore_merges",
- * "byte_fallback", ...}, "added_tokens": [{"id", "content", "special", ...}], "normalizer": ..., "pre_tokenizer": ...,
- * "post_processor": ...}
+ *                "byte_fallback", ...},
+ *      "added_tokens": [{"id", "content", "special", ...}],
+ *      "normalizer": ..., "pre_tokenizer": ..., "post_processor": ...}
  *
- * What is not known is refused, by its name: a tokenizer that is nearly right makes a model stupid without a word. */
+ * Whatever is not known is refused by name: a tokenizer that is almost right degrades a model without any error. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,8 +19,8 @@ enum { NESTING_MAX = 4 };
 static base_status unsupported(const vocab *v, const char *what, const char *type, base_error *error)
 {
     return base_fail(error, BASE_EUNSUPPORTED,
-                     "'%s' has a %s of kind '%.40s', which is not known here; put the model's tokenizer.model beside "
-                     "it if there is one",
+                     "'%s' has a %s of kind '%.40s', which is not known here; put the model's tokenizer.model next "
+                     "to it if there is one",
                      v->name, what, type != NULL ? type : "?");
 }
 
@@ -41,7 +42,7 @@ static vocab_string string_of(const json_t *value)
 
 /* ---- tokens and merges ---- */
 
-/* The least vocabulary that holds every id; checks the ids. */
+/* *n: one more than the largest id.  Checks the ids. */
 static base_status count_tokens(const vocab *v, const json_t *tokens, const json_t *added, uint64_t *n,
                                 base_error *error)
 {
@@ -89,10 +90,9 @@ static base_status put_added(vocab *v, const json_t *added, base_error *error)
     {
         if (json_is_true(json_object_get(entry, "single_word")) || json_is_true(json_object_get(entry, "lstrip")) ||
             json_is_true(json_object_get(entry, "rstrip")))
-            status = base_fail(
-                error, BASE_EUNSUPPORTED,
-                "'%s': added_tokens[%zu] is a single word, or takes the blanks beside it; that is not known here",
-                v->name, i);
+            status = base_fail(error, BASE_EUNSUPPORTED,
+                               "'%s': added_tokens[%zu] has single_word, lstrip or rstrip; none of them is supported",
+                               v->name, i);
         if (status == BASE_OK)
             status =
                 put_token(v, (uint32_t)json_integer_value(json_object_get(entry, "id")),
@@ -223,7 +223,7 @@ static base_status add_split(vocab *v, const json_t *step, base_error *error)
     if (json_is_string(regex) && strcmp(text_of(step, "behavior"), "Isolated") == 0 &&
         !json_is_true(json_object_get(step, "invert")))
         return add_pattern(v, string_of(regex), error);
-    /* Gemma's: nothing to split at once every blank is U+2581 */
+    /* Gemma's: there is nothing to split, since every space is U+2581 by now */
     if (v->model == VOCAB_CHARACTER_BPE && strcmp(text_of(pattern, "String"), " ") == 0)
         return BASE_OK;
     return unsupported(v, "pre-tokenizer", "Split with this pattern and behaviour", error);
@@ -278,7 +278,7 @@ static bool has_step(const json_t *node, const char *list, const char *type, int
     return false;
 }
 
-/* ---- the post-processor: what stands before a text ---- */
+/* ---- the post-processor: the token in front of a text ---- */
 
 static base_status read_template(vocab *v, const json_t *step, base_error *error)
 {

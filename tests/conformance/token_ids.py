@@ -1,5 +1,5 @@
 """Token ids of `palmgrove tokenize` against the reference tokenizers: `tests/conformance/run token_ids`.  (A file called tokenizers.py
-would stand in the way of the package of that name.)
+would hide the package of that name.)
 
 SmolLM2: Hugging Face's tokenizers, made of the GGUF's vocabulary and merges with the model's published pre-tokenizer.
 Gemma 3: the SentencePiece library in Python, made of the GGUF's tokens, scores and kinds; and llama.cpp, but for lines with a literal

@@ -31,8 +31,8 @@ static const option_row rows[] = {
     [ROW_FIELD] = {"field", "NAME=VALUE", OPTION_LIST, PARTS, NULL, "a field of the task before it",
                    OPTION_NO_ENVIRONMENT},
     [ROW_SYSTEM] = {"system", "TEXT", OPTION_LIST, PARTS, NULL, "the system text of a chat", OPTION_NO_ENVIRONMENT},
-    [ROW_CHAT] = {"chat", "TEXT", OPTION_LIST, PARTS, NULL,
-                  "words of a user, in the frame that the model was trained to chat in", OPTION_NO_ENVIRONMENT},
+    [ROW_CHAT] = {"chat", "TEXT", OPTION_LIST, PARTS, NULL, "words of a user, put into the model's chat template",
+                  OPTION_NO_ENVIRONMENT},
     {"stop", "TEXT", OPTION_LIST, offsetof(generate_values, stops), NULL, "end the answer before this text",
      OPTION_NO_ENVIRONMENT},
     {"frame", "N", OPTION_U32, offsetof(generate_values, frame), "0", "which frame of DICOM files, from 0",
@@ -135,7 +135,8 @@ const command command_generate = {
     "its --field, in "
     "the order in which they are given:\n\n"
     "    palmgrove generate --task vqa --field question=\"Is there a pneumothorax?\" --image chest.png\n\n"
-    "Models that were trained to chat answer --chat, whose words stand in the model's own frame; --text is taken as it "
+    "Models that were trained to chat answer --chat, which puts the words into the model's chat template; --text is "
+    "sent as it "
     "is:\n\n"
     "    palmgrove generate --system \"Answer briefly.\" --chat \"What is a pneumothorax?\"",
     {rows, sizeof rows / sizeof rows[0]},

@@ -80,7 +80,7 @@ static const option_row rows[] = {
     {"task-dir", "DIR", OPTION_TEXT, AT(task_dir), NULL,
      "a directory of the site's own task files, beside the built-in ones", 0},
     {"chat", "NAME", OPTION_TEXT, AT(chat), "auto",
-     "frame of chat requests: auto (the model's own), chatml, llama3, gemma, mistral, mistral-v3, llama2, none", 0},
+     "chat template: auto (the model's own), chatml, llama3, gemma, mistral, mistral-v3, llama2, none", 0},
     {"weights", "TYPE", OPTION_TEXT, AT(weights), "auto",
      "type of the matrices: auto (the checkpoint's own), f32, f16, bf16, int8, int4", 0},
     {"importance", "FILE", OPTION_TEXT, AT(importance), NULL, "what palmgrove calibrate measured, for better int4", 0},

@@ -1,5 +1,4 @@
-/* Chat frames: what each template makes of a conversation, which one a model has, and that people's words stay words.
- */
+/* Chat templates: what each makes of a conversation, which one a model has, and that users' words stay plain text. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,7 +34,7 @@ static chat_setup setup_of(const char *name)
     return setup;
 }
 
-/* All parts joined, an image as "(image)"; words of people must not be trusted, frames must. */
+/* All parts joined, an image as "(image)"; users' words must not be trusted, markup must be. */
 static void assert_chat(const chat_setup *setup, const chat_message *messages, size_t n, const char *expected)
 {
     chat_part *parts = NULL;
@@ -61,7 +60,7 @@ static void assert_chat(const chat_setup *setup, const chat_message *messages, s
 }
 
 /* Expected texts: written out by hand after the chat_template of the models' tokenizer_config.json, without BOS. */
-static void frames_are_those_of_the_templates(void **state)
+static void prompts_are_those_of_the_templates(void **state)
 {
     (void)state;
     static const chat_message talk[] = {
@@ -98,7 +97,7 @@ static void frames_are_those_of_the_templates(void **state)
     }
 }
 
-static void images_stand_where_they_are_sent(void **state)
+static void images_keep_their_order(void **state)
 {
     (void)state;
     static const chat_message messages[] = {
@@ -119,7 +118,7 @@ static void impossible_chats_are_refused(void **state)
     size_t n = 0;
     base_error error = {0};
     assert_int_equal(chat_render(&setup, late, 4, &parts, &n, &error), BASE_EINVAL);
-    assert_non_null(strstr(error.text, "in front"));
+    assert_non_null(strstr(error.text, "come first"));
     assert_int_equal(chat_render(&setup, late, 2, &parts, &n, &error), BASE_EINVAL);
     assert_non_null(strstr(error.text, "ends with the user"));
     assert_int_equal(chat_render(&setup, first, 2, &parts, &n, &error), BASE_EINVAL);
@@ -226,7 +225,7 @@ static prompt_env make_env(const text_tokenizer *tokenizer)
     return env;
 }
 
-/* The ids of a whole chat are those of its text with control tokens read, when nobody writes any. */
+/* The ids of a whole chat are those of its text with control tokens read, when no message has any. */
 static void a_chat_is_tokenized_as_its_text(void **state)
 {
     (void)state;
@@ -308,7 +307,7 @@ static void wrong_fields_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(frames_are_those_of_the_templates),   cmocka_unit_test(images_stand_where_they_are_sent),
+        cmocka_unit_test(prompts_are_those_of_the_templates),  cmocka_unit_test(images_keep_their_order),
         cmocka_unit_test(impossible_chats_are_refused),        cmocka_unit_test(templates_are_recognised),
         cmocka_unit_test(a_chat_is_tokenized_as_its_text),     cmocka_unit_test(users_cannot_break_out_of_their_turn),
         cmocka_unit_test(tokens_beyond_the_model_are_refused), cmocka_unit_test(wrong_fields_are_refused),

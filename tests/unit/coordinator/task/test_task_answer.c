@@ -79,7 +79,7 @@ static void normalised_takes_names_synonyms_and_letters(void **state)
         assert_says(t, NULL, 0, rows[i].answer, rows[i].expected);
 }
 
-/* BI-RADS classes are digits, and letters stand for them in order. */
+/* BI-RADS classes are digits, and letters are assigned to them in order. */
 static void names_come_before_letters(void **state)
 {
     (void)state;

@@ -108,7 +108,7 @@ static const fault faults[] = {
      ":7:21: ", "unknown kind \"word\"; known are text, choice, number, options"},
     {7, "    \"sex\": {\"kind\": \"text\", \"required\": true, \"default\": \"f\"},", ":7:12: ", "never used"},
     {7, "    \"Sex\": {\"kind\": \"text\"},", ":7:5: ", "lower-case letters, digits and _"},
-    {7, "    \"sex\": \"text\",", ":7:12: ", "an object must stand here"},
+    {7, "    \"sex\": \"text\",", ":7:12: ", "this must be an object"},
     {7, "    \"sex\": {\"kind\": \"text\", \"each\": true},", ":5:12: ", "between {* and *}"},
     {8, "    \"age\": {\"kind\": \"number\", \"least\": 2, \"most\": 1},", ":8:12: ", "\"least\" is more"},
     {8, "    \"age\": {\"kind\": \"text\", \"least\": 2},", ":8:12: ", "belong to the kind number"},

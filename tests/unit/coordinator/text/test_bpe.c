@@ -318,7 +318,7 @@ static void remove_folder(folder *f)
     assert_int_equal(rmdir(f->dir), 0);
 }
 
-static void files_beside_it_are_read(void **state)
+static void files_next_to_it_are_read(void **state)
 {
     (void)state;
     static const char config[] =
@@ -437,7 +437,7 @@ static void patterns_run_under_limits(void **state)
     assert_int_equal(text_encode(tokenizer, "aaab", 4, 100, &ids, &error), BASE_OK);
     static const char text[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     assert_int_equal(text_encode(tokenizer, text, sizeof text - 1, 100, &ids, &error), BASE_EINVAL);
-    assert_non_null(strstr(error.text, "gives up"));
+    assert_non_null(strstr(error.text, "exceeds its limits"));
     assert_int_equal(ids.n, 4);
     text_ids_release(&ids);
     text_tokenizer_close(&tokenizer);
@@ -529,7 +529,7 @@ int main(void)
         cmocka_unit_test(control_tokens_come_from_trusted_text_only),
         cmocka_unit_test(parts_are_tokenized_as_one_text),
         cmocka_unit_test(prompts_begin_as_the_files_say),
-        cmocka_unit_test(files_beside_it_are_read),
+        cmocka_unit_test(files_next_to_it_are_read),
         cmocka_unit_test(one_gguf_file_is_found),
         cmocka_unit_test(what_is_not_known_is_refused_by_name),
         cmocka_unit_test(patterns_run_under_limits),
