@@ -1,3 +1,11 @@
+/* calls.c - called variants against the truth.
+ *
+ *     calls VCF --calls_read.c, calls_normalise.c--> sorted list --+
+ *                                                                  +--> one merge walk --> pairs, counts
+ *     truth VCF --calls_read.c, calls_normalise.c--> sorted list --+      inside the BED's regions (calls_regions.c)
+ *
+ * Both lists hold each variant in its one normal form, so equal variants meet in the walk and everything else is only
+ * called or only true. */
 #include "coordinator/genomics/calls.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
  * doi:10.1038/s41587-019-0054-x; github.com/Illumina/hap.py, doc/happy.md) up to what docs/GENOMICS.md names.
  *
  * Each alternative allele of a genotype is a variant of its own, trimmed (and, with a reference, moved to the left as
- * far as it goes: Tan et al. 2015, doi:10.1093/bioinformatics/btv112); equal-length alleles are taken apart into
+ * far as it goes: Tan et al. 2015, doi:10.1093/bioinformatics/btv112); equal-length alleles are split into
  * substitutions of one base.  Two variants are the same when contig, position and alleles are; a call is right when its
  * genotype has as many copies. */
 #ifndef PALMGROVE_CALLS_H
@@ -20,7 +20,7 @@ typedef struct calls_pair {
     uint8_t called, truth;
 } calls_pair;
 
-/* Left out: variants that are not wholly inside a confident region; records without a genotype; alleles that are no
+/* Not counted: variants that are not wholly inside a confident region; records without a genotype; alleles that are no
  * sequence; calls whose FILTER is neither PASS nor empty. */
 typedef struct calls_left_out {
     uint64_t n_outside, n_no_genotype, n_no_sequence, n_filtered;

@@ -1,4 +1,4 @@
-/* calls_int.h - inside coordinator/genomics: the variants of a file, and regions. */
+/* calls_int.h - what comparing calls shares: the variants of a file, and regions. */
 #ifndef PALMGROVE_CALLS_INT_H
 #define PALMGROVE_CALLS_INT_H
 
@@ -38,7 +38,7 @@ typedef struct calls_regions calls_regions;
 
 base_status calls_regions_read(const char *path, calls_regions **out, base_error *error);
 void calls_regions_release(calls_regions **regions);
-/* Is [begin, end) wholly inside one region (neighbours are joined)? */
+/* True if [begin, end) lies wholly inside one region; adjacent regions are joined. */
 bool calls_regions_hold(const calls_regions *regions, const char *contig, int64_t begin, int64_t end);
 
 #endif

@@ -1,5 +1,11 @@
-/* calls_normalise.c - one way to write an allele (Tan et al. 2015): as short as it goes, then as far to the left as it
- * goes. */
+/* calls_normalise.c - the normal form of an allele (Tan et al. 2015): trimmed, then moved left as far as possible.
+ *
+ *     reference  G C A C A C A T       deleting "CA" at any of three places gives the same sequence
+ *     written    G C A C A C A T       "ACA" -> "A" at the last      anchor A, moved bases "CA"
+ *     normal     G C A C A C A T       "GCA" -> "G" at the first     anchor G, moved bases "CA", rotated by the steps
+ *
+ * An insertion or deletion can move one base to the left while the base it moves over equals its own last base; its
+ * bases rotate by one with every step. */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,50 +58,50 @@ static void trim(calls_allele *a)
     a->position += (int64_t)front;
 }
 
-/* How far an insertion or deletion of `n` bases, `moved`, can go to the left: while the base before it is its own last.
- * The anchor is bases[at]; returns how many steps of the `at` that are known. */
-static size_t steps(const char *bases, size_t at, const char *moved, size_t n, size_t turned)
+/* How many bases to the left an insertion or deletion of `n` bases, `moved`, can go: while the base before it equals
+ * its own last.  The anchor is bases[at]; at most the `at` bases that are known. */
+static size_t n_steps_left(const char *bases, size_t at, const char *moved, size_t n, size_t n_rotated)
 {
     size_t k = 0;
-    while (k < at && bases[at - k] == moved[n - 1 - (turned + k) % n])
+    while (k < at && bases[at - k] == moved[n - 1 - (n_rotated + k) % n])
         k++;
     return k;
 }
 
-/* The alleles of an insertion or deletion whose bases, turned by `turned`, stand behind `anchor`. */
-static void rewrite(calls_allele *a, char anchor, const char *moved, size_t n, size_t turned)
+/* The alleles of an insertion or deletion whose bases, rotated by `n_rotated`, follow `anchor`. */
+static void rewrite(calls_allele *a, char anchor, const char *moved, size_t n, size_t n_rotated)
 {
     bool is_insertion = strlen(a->alt) > 1;
     char *longer = is_insertion ? a->alt : a->ref, *shorter = is_insertion ? a->ref : a->alt;
     shorter[0] = longer[0] = anchor;
     for (size_t i = 0; i < n; i++)
-        longer[1 + i] = moved[(i + n - turned % n) % n];
+        longer[1 + i] = moved[(i + n - n_rotated % n) % n];
 }
 
-/* `is_behind`: the inserted or deleted bases stand in front of the base that both alleles have, not behind it. */
-static base_status move_left(calls_allele *a, bool is_behind, faidx_t *reference, base_error *error)
+/* `anchor_follows`: the base that both alleles share comes after the inserted or deleted bases, not before them. */
+static base_status move_left(calls_allele *a, bool anchor_follows, faidx_t *reference, base_error *error)
 {
     const char *longer = strlen(a->alt) > 1 ? a->alt : a->ref;
-    size_t n = strlen(longer) - 1, turned = 0;
-    int64_t at = a->position - is_behind; /* of the anchor */
-    char *moved = strndup(longer + !is_behind, n), anchor = '\0';
+    size_t n = strlen(longer) - 1, n_rotated = 0;
+    int64_t at = a->position - anchor_follows; /* of the anchor */
+    char *moved = strndup(longer + !anchor_follows, n), anchor = '\0';
     base_status status = moved != NULL ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory for an allele");
-    for (bool goes_on = true; goes_on && status == BASE_OK;) {
+    for (bool may_continue = true; may_continue && status == BASE_OK;) {
         int64_t begin = at > STRIDE ? at - STRIDE : 0;
         char *bases = NULL;
         status = fetch(reference, a->contig, begin, at + 1, &bases, error);
         if (status != BASE_OK)
             break;
-        size_t k = steps(bases, (size_t)(at - begin), moved, n, turned);
-        turned += k;
+        size_t k = n_steps_left(bases, (size_t)(at - begin), moved, n, n_rotated);
+        n_rotated += k;
         at -= (int64_t)k;
         anchor = bases[at - begin];
-        goes_on = at == begin && k > 0 && at > 0;
+        may_continue = at == begin && k > 0 && at > 0;
         free(bases);
     }
     if (status == BASE_OK) {
         a->position = at;
-        rewrite(a, anchor, moved, n, turned);
+        rewrite(a, anchor, moved, n, n_rotated);
     }
     free(moved);
     return status;
@@ -108,8 +114,8 @@ base_status calls_normalise(calls_allele *a, faidx_t *reference, base_error *err
         return status;
     trim(a);
     size_t r = strlen(a->ref), v = strlen(a->alt);
-    bool is_anchored = a->ref[0] == a->alt[0], is_behind = a->ref[r - 1] == a->alt[v - 1] && a->position > 0;
-    if (reference == NULL || (r == 1) == (v == 1) || !(is_anchored || is_behind))
+    bool is_anchored = a->ref[0] == a->alt[0], anchor_follows = a->ref[r - 1] == a->alt[v - 1] && a->position > 0;
+    if (reference == NULL || (r == 1) == (v == 1) || !(is_anchored || anchor_follows))
         return BASE_OK;
     return move_left(a, !is_anchored, reference, error);
 }

@@ -1,4 +1,4 @@
-/* calls_read.c - the variants of a VCF, each alternative allele of a genotype by itself. */
+/* calls_read.c - the variants of a VCF: one entry for each alternative allele of a genotype. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -48,8 +48,8 @@ void calls_list_release(calls_list *list)
     *list = (calls_list){0};
 }
 
-/* Sorted; what stands twice has the copies of both, two at most. */
-static void settle(calls_list *list)
+/* Sort; equal entries are merged and their copies added, to at most two. */
+static void sort_and_merge(calls_list *list)
 {
     size_t n = 0;
     if (list->n > 0)
@@ -254,7 +254,7 @@ base_status calls_read(const char *path, faidx_t *reference, bool only_passed, c
         bcf_hdr_destroy(r.header);
     if (r.file != NULL)
         bcf_close(r.file);
-    settle(&list);
+    sort_and_merge(&list);
     if (status == BASE_OK)
         *out = list;
     else

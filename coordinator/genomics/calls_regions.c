@@ -71,7 +71,7 @@ static base_status add_line(calls_regions *regions, const char *line, const char
     return BASE_OK;
 }
 
-static void join(calls_regions *regions)
+static void join_regions(calls_regions *regions)
 {
     size_t n = 0;
     if (regions->n > 0)
@@ -110,7 +110,7 @@ base_status calls_regions_read(const char *path, calls_regions **out, base_error
     if (file != NULL)
         hts_close(file);
     if (status == BASE_OK) {
-        join(regions);
+        join_regions(regions);
         *out = regions;
     } else {
         calls_regions_release(&regions);
@@ -133,7 +133,7 @@ void calls_regions_release(calls_regions **regions)
 bool calls_regions_hold(const calls_regions *regions, const char *contig, int64_t begin, int64_t end)
 {
     size_t low = 0, high = regions->n;
-    while (low < high) { /* the first that begins behind `begin` */
+    while (low < high) { /* the first that begins after `begin` */
         size_t middle = low + (high - low) / 2;
         const region *r = &regions->all[middle];
         int order = strcmp(r->contig, contig);

@@ -1,3 +1,4 @@
+/* genotype.c - merge the answers about the images of a site, and write VCF. */
 #include "coordinator/genomics/genotype.h"
 
 #include <math.h>
@@ -24,13 +25,13 @@ void genotype_copies(const double scores[3], double copies[3])
     }
 }
 
-/* Is allele `a`, 0 the reference, one that the picture counts as support? */
-static size_t supports(const genotype_picture *picture, size_t a)
+/* 1 if the image counts allele `a` (0: the reference) as support. */
+static size_t supports(const genotype_pileup *image, size_t a)
 {
-    return a == picture->first + 1 || a == picture->second + 1;
+    return a == image->first + 1 || a == image->second + 1;
 }
 
-void genotype_merge(size_t n_alts, const genotype_picture *pictures, size_t n_pictures, genotype_call *out)
+void genotype_merge(size_t n_alts, const genotype_pileup *images, size_t n_images, genotype_call *out)
 {
     double sum = 0.0;
     size_t n = 0, best = 0;
@@ -38,8 +39,8 @@ void genotype_merge(size_t n_alts, const genotype_picture *pictures, size_t n_pi
     for (size_t b = 0; b <= n_alts; b++)
         for (size_t a = 0; a <= b; a++, n++) {
             double least = 1.0;
-            for (size_t i = 0; i < n_pictures; i++)
-                least = fmin(least, pictures[i].copies[supports(&pictures[i], a) + supports(&pictures[i], b)]);
+            for (size_t i = 0; i < n_images; i++)
+                least = fmin(least, images[i].copies[supports(&images[i], a) + supports(&images[i], b)]);
             out->probability[n] = least;
             sum += least;
             if (least > out->probability[best] || n == 0) {

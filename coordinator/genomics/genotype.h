@@ -1,8 +1,8 @@
-/* genotype.h - from what a model says of pictures to a genotype, and its line in a VCF.
+/* genotype.h - from a model's answers about a site's pileup images to a genotype, and its line in a VCF.
  *
- * A picture shows reads that support one alternative allele, or either of two; the model says how likely 0, 1 and 2
- * copies of it are.  A genotype of a site is as likely as the picture that likes it least says (as DeepVariant merges
- * them), divided by the sum over all genotypes.  Pure. */
+ * An image shows which reads support one alternative allele, or either of two; the model gives probabilities of 0, 1
+ * and 2 copies.  A genotype's probability is the least that any image gives it (as DeepVariant merges them), normalised
+ * over all genotypes.  Pure. */
 #ifndef PALMGROVE_GENOTYPE_H
 #define PALMGROVE_GENOTYPE_H
 
@@ -14,15 +14,15 @@
 enum {
     GENOTYPE_ALTS_MAX = 4,
     GENOTYPE_MAX = (GENOTYPE_ALTS_MAX + 1) * (GENOTYPE_ALTS_MAX + 2) / 2,
-    GENOTYPE_PICTURES_MAX = GENOTYPE_ALTS_MAX * (GENOTYPE_ALTS_MAX + 1) / 2,
+    GENOTYPE_PILEUPS_MAX = GENOTYPE_ALTS_MAX * (GENOTYPE_ALTS_MAX + 1) / 2,
     GENOTYPE_QUALITY_MAX = 99, /* of GQ and QUAL */
     GENOTYPE_PL_MAX = 990,
 };
 
-typedef struct genotype_picture {
+typedef struct genotype_pileup {
     size_t first, second; /* alternatives from 0; the same twice: one */
     double copies[3];     /* probabilities of 0, 1, 2 copies, which sum to 1 */
-} genotype_picture;
+} genotype_pileup;
 
 typedef struct genotype_call {
     size_t n_alts;
@@ -33,8 +33,9 @@ typedef struct genotype_call {
 /* Probabilities of three answers from their log-likelihoods. */
 void genotype_copies(const double scores[3], double copies[3]);
 
-/* 1 <= n_alts <= GENOTYPE_ALTS_MAX; at least one picture.  The first in VCF's order among equals is called. */
-void genotype_merge(size_t n_alts, const genotype_picture *pictures, size_t n_pictures, genotype_call *out);
+/* 1 <= n_alts <= GENOTYPE_ALTS_MAX; at least one image.  Among equally likely genotypes the first in VCF's order is
+ * called. */
+void genotype_merge(size_t n_alts, const genotype_pileup *images, size_t n_images, genotype_call *out);
 
 /* -10 log10 of the probability that the call is wrong, rounded, at most GENOTYPE_QUALITY_MAX. */
 unsigned genotype_quality(const genotype_call *call);

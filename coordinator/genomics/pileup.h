@@ -1,11 +1,11 @@
-/* pileup.h - the reads around a candidate variant as a picture, as DeepVariant draws it for Illumina genomes.
+/* pileup.h - the reads around a candidate variant as an image, drawn as DeepVariant draws it for Illumina genomes.
  *
  * A pileup is [PILEUP_HEIGHT][PILEUP_WIDTH][PILEUP_CHANNELS] u8.  Its middle column is the first base of the variant's
  * reference allele; rows 0 to 4 show the reference, the rows below one read each, unused rows are black.  Channels:
  * read base, base quality, mapping quality, strand, read supports the variant, base differs from the reference.
- * docs/GENOMICS.md has the encoding, its sources and every choice.
+ * docs/GENOMICS.md has the encoding, its sources and every choice made.
  *
- * Files are hostile: damage is an error, never a partly drawn picture.  A source belongs to one thread at a time.
+ * Files are hostile: damage is an error, never a partly drawn image.  A source belongs to one thread at a time.
  * Opening one turns off htslib's own messages, for the whole process: errors say what happened. */
 #ifndef PALMGROVE_PILEUP_H
 #define PALMGROVE_PILEUP_H
@@ -60,10 +60,11 @@ base_status pileup_vcf_next(pileup_vcf *vcf, pileup_site *out, bool *more, base_
 
 /* ---- drawing ---- */
 
-/* What is left to choose.  pileup_rules_default() is what DeepVariant's make_examples uses. */
+/* The choices left open.  pileup_rules_default() has what DeepVariant's make_examples uses. */
 typedef struct pileup_rules {
-    uint32_t min_base_quality;    /* a read that is poorer at the site is left out; poorer bases support no allele */
-    uint32_t min_mapping_quality; /* poorer reads are left out */
+    uint32_t min_base_quality;    /* a read of lower quality at the site is left out; bases of lower quality support no
+                                     allele */
+    uint32_t min_mapping_quality; /* reads of lower quality are left out */
     uint32_t seed;                /* of the choice among too many reads */
     bool by_haplotype;            /* order rows by the HP tag first */
 } pileup_rules;
@@ -86,7 +87,7 @@ void pileup_close(pileup_source **source);
 base_status pileup_draw(pileup_source *source, const pileup_site *site, size_t first, size_t second,
                         const pileup_rules *rules, uint8_t *out, base_error *error);
 
-/* ---- arrays and pictures ---- */
+/* ---- arrays and images ---- */
 
 /* An array as numpy.save writes it: u1, C order, of exactly the shape of a pileup.  out[PILEUP_BYTES].
  * Errors, `out` untouched: BASE_EFORMAT. */
@@ -101,7 +102,7 @@ typedef enum pileup_padding {
     PILEUP_PAD_LEFT_ABOVE,
 } pileup_padding;
 
-/* How Med-PaLM M's picture of 224 x 224 comes about is stated but for these; zero is the default. */
+/* What the description of Med-PaLM M's image of 224 x 224 leaves open; zero is the default. */
 typedef struct pileup_layout {
     bool first_channels_below; /* channels 1 to 3 below channels 4 to 6 */
     pileup_padding padding;

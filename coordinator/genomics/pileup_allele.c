@@ -1,11 +1,15 @@
-/* pileup_allele.c - which allele does a read show at the site?
+/* pileup_allele.c - the allele that a read shows at the site.
  *
- * As DeepVariant's allele counter has it.  Each aligned base is an allele at its own position; an insertion, deletion
- * or soft clip is one at the base before it, its anchor, and replaces that base's.  Inserted and aligned bases count
- * only when all of them are A, C, G or T of enough quality; a deletion has no quality.  The allele is then written out
- * over the site's whole reference allele and compared: base b                 b   + ref[1..] anchor b, inserted s   b s
- * + ref[1..] anchor b, n deleted    b   + ref[1+n..] The anchor is the read's base, or the reference's where the read
- * begins with the insertion or deletion. */
+ * As DeepVariant's allele counter: each aligned base is an allele at its own position; an insertion, deletion or soft
+ * clip is an allele at the base before it, its anchor, and replaces that base's.  Inserted and aligned bases count only
+ * when all of them are A, C, G or T of sufficient quality; a deletion has no quality.  The allele is then spelled out
+ * over the site's whole reference allele and compared with the alternatives:
+ *
+ *     base b                   b + ref[1..]
+ *     anchor b, inserted s     b s + ref[1..]
+ *     anchor b, n deleted      b + ref[1 + n..]
+ *
+ * The anchor is the read's base, or the reference's where the read begins with the insertion or deletion. */
 #include <string.h>
 
 #include "coordinator/genomics/pileup_int.h"
@@ -44,7 +48,7 @@ static bool are_canonical(const char *bases, size_t n)
     return true;
 }
 
-/* The reference after the site, as far as the picture shows it. */
+/* The reference after the site, as far as the image shows it. */
 static bool is_deletion_canonical(const pileup_view *view, int64_t n)
 {
     int64_t from = view->site->position + 1 - view->start, room = PILEUP_WIDTH - from;

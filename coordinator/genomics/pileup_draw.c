@@ -63,37 +63,38 @@ static void draw_reference(const char *bases, uint8_t *row)
                   quality_colour(REFERENCE_QUALITY, MAPPING_QUALITY_CAP), FORWARD, SUPPORTS_NOT, false);
 }
 
-/* What all pixels of a read share. */
-typedef struct read_pen {
+/* What all pixels of a read have in common. */
+typedef struct read_style {
     const pileup_view *view;
     const bam1_t *read;
     uint8_t mapping, strand, support;
     uint8_t *row;
-} read_pen;
+} read_style;
 
-/* False when the read is too poor at the site to be drawn. */
-static bool draw_pixel(const read_pen *pen, int64_t position, int64_t read_i, char base)
+/* False if the read's quality at the site is too low to draw it. */
+static bool draw_pixel(const read_style *style, int64_t position, int64_t read_i, char base)
 {
-    int64_t column = position - pen->view->start;
+    int64_t column = position - style->view->start;
     if (column < 0 || column >= PILEUP_WIDTH)
         return true;
-    uint8_t quality = bam_get_qual(pen->read)[read_i];
-    if (position == pen->view->site->position && quality < pen->view->rules->min_base_quality)
+    uint8_t quality = bam_get_qual(style->read)[read_i];
+    if (position == style->view->site->position && quality < style->view->rules->min_base_quality)
         return false;
-    put_pixel(pen->row + column * PILEUP_CHANNELS, base, quality_colour(quality, BASE_QUALITY_CAP), pen->mapping,
-              pen->strand, pen->support, base != pen->view->bases[column]);
+    put_pixel(style->row + column * PILEUP_CHANNELS, base, quality_colour(quality, BASE_QUALITY_CAP), style->mapping,
+              style->strand, style->support, base != style->view->bases[column]);
     return true;
 }
 
-static bool draw_operation(const read_pen *pen, int op, int64_t n, int64_t position, int64_t read_i)
+static bool draw_operation(const read_style *style, int op, int64_t n, int64_t position, int64_t read_i)
 {
     bool good = true;
     if (op == BAM_CINS && n > 0)
-        return draw_pixel(pen, position - 1, read_i, '*');
+        return draw_pixel(style, position - 1, read_i, '*');
     if (op == BAM_CDEL && read_i > 0)
-        return draw_pixel(pen, position - 1, read_i - 1, '*');
+        return draw_pixel(style, position - 1, read_i - 1, '*');
     for (int64_t i = 0; bam_cigar_type(op) == 3 && good && i < n; i++)
-        good = draw_pixel(pen, position + i, read_i + i, seq_nt16_str[bam_seqi(bam_get_seq(pen->read), read_i + i)]);
+        good =
+            draw_pixel(style, position + i, read_i + i, seq_nt16_str[bam_seqi(bam_get_seq(style->read), read_i + i)]);
     return good;
 }
 
@@ -101,18 +102,18 @@ static bool draw_operation(const read_pen *pen, int op, int64_t n, int64_t posit
 static bool draw_read(const pileup_view *view, const bam1_t *read, uint8_t *row)
 {
     memset(row, 0, ROW_BYTES);
-    read_pen pen = {.view = view,
-                    .read = read,
-                    .row = row,
-                    .mapping = quality_colour(read->core.qual, MAPPING_QUALITY_CAP),
-                    .strand = bam_is_rev(read) ? REVERSE : FORWARD,
-                    .support = pileup_supports(read, view) ? SUPPORTS : SUPPORTS_NOT};
+    read_style style = {.view = view,
+                        .read = read,
+                        .row = row,
+                        .mapping = quality_colour(read->core.qual, MAPPING_QUALITY_CAP),
+                        .strand = bam_is_rev(read) ? REVERSE : FORWARD,
+                        .support = pileup_supports(read, view) ? SUPPORTS : SUPPORTS_NOT};
     int64_t position = read->core.pos, read_i = 0;
     const uint32_t *cigar = bam_get_cigar(read);
     for (uint32_t k = 0; k < read->core.n_cigar; k++) {
         int op = (int)bam_cigar_op(cigar[k]), moves = bam_cigar_type(op);
         int64_t n = bam_cigar_oplen(cigar[k]);
-        if (!draw_operation(&pen, op, n, position, read_i))
+        if (!draw_operation(&style, op, n, position, read_i))
             return false;
         read_i += (moves & 1) != 0 ? n : 0;
         position += (moves & 2) != 0 ? n : 0;

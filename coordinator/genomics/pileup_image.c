@@ -1,4 +1,4 @@
-/* pileup_image.c - six channels as one RGB picture: three above, three below, and a border.
+/* pileup_image.c - six channels as one RGB image: three above, three below, and a border.
  *
  *      0            221 224
  *    0 +--------------+--+
@@ -15,8 +15,8 @@
 
 enum { HALF_CHANNELS = PILEUP_CHANNELS / 2 };
 
-/* What stands before the picture of `room` spare pixels. */
-static size_t lead(pileup_padding padding, size_t room)
+/* How many of `room` pixels of padding come before the image. */
+static size_t padding_before(pileup_padding padding, size_t room)
 {
     return padding == PILEUP_PAD_RIGHT_BELOW ? 0 : padding == PILEUP_PAD_CENTRE ? room / 2 : room;
 }
@@ -26,9 +26,10 @@ base_status pileup_to_image(const uint8_t *pileup, const pileup_layout *layout, 
     const size_t side = PILEUP_IMAGE_SIDE;
     uint8_t *pixels = malloc(side * side * HALF_CHANNELS);
     if (pixels == NULL)
-        return base_fail(error, BASE_ENOMEM, "no memory for a picture of %zu x %zu pixels", side, side);
+        return base_fail(error, BASE_ENOMEM, "no memory for an image of %zu x %zu pixels", side, side);
     memset(pixels, layout->pad_value, side * side * HALF_CHANNELS);
-    size_t left = lead(layout->padding, side - PILEUP_WIDTH), above = lead(layout->padding, side - 2 * PILEUP_HEIGHT);
+    size_t left = padding_before(layout->padding, side - PILEUP_WIDTH),
+           above = padding_before(layout->padding, side - 2 * PILEUP_HEIGHT);
     for (size_t half = 0; half < 2; half++) {
         size_t from = layout->first_channels_below ? (1 - half) * HALF_CHANNELS : half * HALF_CHANNELS;
         for (size_t y = 0; y < PILEUP_HEIGHT; y++)
@@ -43,10 +44,10 @@ base_status pileup_to_image(const uint8_t *pileup, const pileup_layout *layout, 
 
 base_status pileup_to_png(const uint8_t *pileup, const pileup_layout *layout, base_buf *out, base_error *error)
 {
-    image picture = {0};
-    base_status status = pileup_to_image(pileup, layout, &picture, error);
+    image img = {0};
+    base_status status = pileup_to_image(pileup, layout, &img, error);
     if (status == BASE_OK)
-        status = image_encode_png(picture.pixels, picture.width, picture.height, picture.channels, 8, out, error);
-    image_release(&picture);
+        status = image_encode_png(img.pixels, img.width, img.height, img.channels, 8, out, error);
+    image_release(&img);
     return status;
 }

@@ -1,4 +1,4 @@
-/* pileup_int.h - inside coordinator/genomics: what drawing one site shares. */
+/* pileup_int.h - what drawing one site shares. */
 #ifndef PALMGROVE_PILEUP_INT_H
 #define PALMGROVE_PILEUP_INT_H
 
@@ -6,7 +6,7 @@
 
 #include "coordinator/genomics/pileup.h"
 
-/* One picture: all of it is borrowed. */
+/* What one image shows; everything is borrowed. */
 typedef struct pileup_view {
     const pileup_site *site;
     size_t first, second; /* the alternative alleles */
@@ -18,7 +18,7 @@ typedef struct pileup_view {
 /* A, C, G or T. */
 bool pileup_is_canonical(char base);
 
-/* Is the allele that the read shows at the site one of the view's alternative alleles? */
+/* True if the read's allele at the site is one of the view's alternative alleles. */
 bool pileup_supports(const bam1_t *read, const pileup_view *view);
 
 /* numpy.random.RandomState(seed).shuffle(list), which is how DeepVariant v1.3.0 chooses among too many reads. */

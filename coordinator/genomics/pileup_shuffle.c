@@ -38,15 +38,15 @@ static uint32_t twister_next(twister *t)
     return y ^ (y >> 18);
 }
 
-/* 0 to `most`, all alike. */
-static uint32_t twister_below(twister *t, uint32_t most)
+/* 0 to `max`, uniformly. */
+static uint32_t twister_below(twister *t, uint32_t max)
 {
-    uint32_t mask = most, value;
+    uint32_t mask = max, value;
     for (unsigned shift = 1; shift < 32; shift *= 2)
         mask |= mask >> shift;
     do
         value = twister_next(t) & mask;
-    while (value > most);
+    while (value > max);
     return value;
 }
 

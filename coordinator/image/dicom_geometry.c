@@ -1,9 +1,12 @@
-/* dicom_geometry.c - what the pixels of a DICOM file are: read, checked, or refused with the reason. */
+/* dicom_geometry.c - what the pixels of a DICOM file are: sizes, bits, colours, frames, aspect.
+ *
+ * Each attribute is read, checked against the others and the pixel limit, or refused with the reason, before any memory
+ * is allocated for pixels. */
 #include <math.h>
 
 #include "coordinator/image/dicom_int.h"
 
-/* Pixels twenty times longer than wide are a damaged header, not a picture. */
+/* Pixels more than twenty times longer than wide mean a damaged header. */
 #define MAX_ASPECT 20.0
 
 typedef struct colours_row {
@@ -33,7 +36,7 @@ static base_status need_word(const dicom_file *file, dicom_field field, uint32_t
     return BASE_OK;
 }
 
-/* Is there a picture at all, in the form that the transfer syntax promises? */
+/* An image must be there, in the form that the transfer syntax promises. */
 static base_status check_pixels(const dicom_file *file, base_error *error)
 {
     if (file->values[DICOM_FLOAT_PIXELS].at != NULL || file->values[DICOM_DOUBLE_PIXELS].at != NULL)
@@ -117,7 +120,7 @@ static base_status read_frames(const dicom_file *file, uint32_t frame, dicom_geo
     return BASE_OK;
 }
 
-/* Height of a pixel by its width.  PS3.3 C.7.6.3.1.7: the ratio where it is said, else the spacings. */
+/* Height of a pixel over its width.  PS3.3 C.7.6.3.1.7: PixelAspectRatio if given, else the spacings. */
 static double pixel_aspect(const dicom_file *file)
 {
     const dicom_field fields[] = {DICOM_ASPECT, DICOM_SPACING, DICOM_IMAGER_SPACING};
@@ -130,7 +133,7 @@ static double pixel_aspect(const dicom_file *file)
     return 1.0;
 }
 
-/* The shorter side of the pixels is kept, so no sample is lost. */
+/* The shorter side of a pixel is kept and the longer one resampled, so no sample is lost. */
 static base_status square_pixels(const dicom_file *file, uint64_t max_pixels, dicom_geometry *s, base_error *error)
 {
     double aspect = pixel_aspect(file);
@@ -142,7 +145,7 @@ static base_status square_pixels(const dicom_file *file, uint64_t max_pixels, di
     double height = aspect > 1.0 ? rint(s->rows * aspect) : s->rows;
     if (width * height > (double)max_pixels)
         return base_fail(error, BASE_ETOOBIG,
-                         "the DICOM has %.0f x %.0f pixels; at most %llu are accepted: send a smaller picture", width,
+                         "the DICOM has %.0f x %.0f pixels; at most %llu are accepted: send a smaller image", width,
                          height, (unsigned long long)max_pixels);
     s->width = (uint32_t)width;
     s->height = (uint32_t)height;

@@ -1,4 +1,4 @@
-/* dicom_int.h - inside coordinator/image: what the files of the DICOM reader share.
+/* dicom_int.h - what the files of the DICOM reader share.
  *
  *     file bytes --dicom_read.c-----> dicom_file: where the few attributes that matter are, and the pixel data
  *                --dicom_geometry.c-> dicom_geometry: sizes and kinds, each checked

@@ -1,8 +1,8 @@
-/* dicom_jpeg.c - which library reads a JPEG stream of DICOM, and whether it is what the header says.
+/* dicom_jpeg.c - JPEG streams of DICOM: checked against the header, then given to the library for their sample size.
  *
- * GDCM's libjpeg is built three times, for samples of 8, 12 and 16 bits, the last for lossless streams alone; it
- * differs from the usual one by its lossless process.  The stream's frame header is read here first: nothing is asked
- * of a library before the sizes are known to be the file's. */
+ * GDCM's libjpeg, which unlike others has the lossless process, is built three times: for samples of 8, 12 and 16
+ * bits, the last for lossless streams only.  The stream's frame header is read here first: no library sees a stream
+ * whose sizes are not the file's. */
 #include "coordinator/image/dicom_int.h"
 
 typedef struct frame_header {

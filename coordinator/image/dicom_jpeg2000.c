@@ -1,7 +1,7 @@
 /* dicom_jpeg2000.c - JPEG 2000 streams of DICOM through OpenJPEG.
  *
- * OpenJPEG takes memory for every tile and component that a stream's first header names, so that header (SIZ; ISO
- * 15444-1 A.5.1) is read and checked here before.  A JP2 file where DICOM wants the bare codestream is read from its
+ * OpenJPEG allocates memory for every tile and component that a stream's first header names, so that header (SIZ; ISO
+ * 15444-1 A.5.1) is read and checked here first.  A JP2 file where DICOM requires the bare codestream is read from its
  * codestream on. */
 #include <string.h>
 
@@ -107,11 +107,11 @@ static bool decode(opj_codec_t *codec, opj_stream_t *stream, dicom_raster *raste
     opj_set_warning_handler(codec, on_message, NULL);
     opj_set_error_handler(codec, on_message, NULL);
     opj_image_t *decoded = NULL;
-    bool good = opj_setup_decoder(codec, &parameters) && opj_decoder_set_strict_mode(codec, OPJ_TRUE) &&
-                opj_read_header(stream, codec, &decoded) && opj_decode(codec, stream, decoded) &&
-                copy_out(decoded, raster);
+    bool is_decoded = opj_setup_decoder(codec, &parameters) && opj_decoder_set_strict_mode(codec, OPJ_TRUE) &&
+                      opj_read_header(stream, codec, &decoded) && opj_decode(codec, stream, decoded) &&
+                      copy_out(decoded, raster);
     opj_image_destroy(decoded);
-    return good;
+    return is_decoded;
 }
 
 /* From the first SOC that a SIZ follows. */
@@ -138,19 +138,20 @@ base_status dicom_decode_jpeg2000(dicom_bytes stream, dicom_raster *raster, base
     raster->bits = (m.bytes.at[SIZ_BYTES] & 0x7Fu) + 1;
     opj_codec_t *codec = opj_create_decompress(OPJ_CODEC_J2K);
     opj_stream_t *reader = opj_stream_default_create(OPJ_TRUE);
-    bool has_memory = codec != NULL && reader != NULL, good = false;
+    bool has_memory = codec != NULL && reader != NULL, is_decoded = false;
     if (has_memory) {
         opj_stream_set_read_function(reader, on_read);
         opj_stream_set_skip_function(reader, on_skip);
         opj_stream_set_seek_function(reader, on_seek);
         opj_stream_set_user_data(reader, &m, NULL);
         opj_stream_set_user_data_length(reader, m.bytes.size);
-        good = decode(codec, reader, raster);
+        is_decoded = decode(codec, reader, raster);
     }
     opj_stream_destroy(reader);
     opj_destroy_codec(codec);
     if (!has_memory)
         return base_fail(error, BASE_ENOMEM, "no memory to decode a JPEG 2000 frame of the DICOM");
-    return good ? BASE_OK
-                : base_fail(error, BASE_EFORMAT, "truncated or damaged DICOM: its JPEG 2000 stream does not decode");
+    return is_decoded
+               ? BASE_OK
+               : base_fail(error, BASE_EFORMAT, "truncated or damaged DICOM: its JPEG 2000 stream does not decode");
 }

@@ -1,25 +1,27 @@
 /* dicom_jpeg2000_markers.c - a walk over the marker segments of a JPEG 2000 codestream, before the library sees it.
  *
- * SOC, then segments (u16 marker, u16 length, body), then tile parts: SOT, segments, SOD, packets up to SOT's length;
- * EOC. COD and COC, in the main header or a tile part's, choose how finely a component is cut: levels of resolution,
- * each of precincts, these of code blocks. */
+ *     SOC | segments: u16 marker, u16 length, body | tile parts | EOC
+ *     tile part: SOT | segments | SOD | packets, up to SOT's length
+ *
+ * COD and COC, in the main header or a tile part's, say how finely a component is cut: levels of resolution into
+ * precincts, these into code blocks.  ISO 15444-1 annex A. */
 #include "coordinator/image/dicom_int.h"
 
 enum { MARK_COD = 0xFF52, MARK_COC = 0xFF53, MARK_SOT = 0xFF90, MARK_SOD = 0xFF93, MARK_EOC = 0xFFD9 };
 
-/* Samples of a code block at least, as the logarithm; encoders use 10 to 12. */
-enum { LEAST_BLOCK_LOG = 8, MAX_LEVELS = 32 };
+/* Least samples of a code block, as log2; encoders use 10 to 12. */
+enum { MIN_BLOCK_LOG2 = 8, MAX_LEVELS = 32 };
 
 static uint32_t u16_at(const uint8_t *at)
 {
     return (uint32_t)at[0] << 8 | at[1];
 }
 
-/* s: what COD and COC have in common: levels, block width and height, style, transform, with `has_precincts` a byte a
- * level. */
-static bool is_cut_bounded(dicom_bytes s, bool has_precincts, const dicom_raster *raster)
+/* s: the fields that COD and COC share: levels, block width and height, style, transform and, with `has_precincts`, a
+ * byte for each level. */
+static bool is_partition_bounded(dicom_bytes s, bool has_precincts, const dicom_raster *raster)
 {
-    if (s.size < 5 || s.at[0] > MAX_LEVELS || (s.at[1] & 15) + 2 + (s.at[2] & 15) + 2 < LEAST_BLOCK_LOG)
+    if (s.size < 5 || s.at[0] > MAX_LEVELS || (s.at[1] & 15) + 2 + (s.at[2] & 15) + 2 < MIN_BLOCK_LOG2)
         return false;
     uint32_t levels = s.at[0];
     if (!has_precincts)
@@ -43,7 +45,7 @@ static bool is_style_bounded(uint32_t marker, dicom_bytes s, const dicom_raster 
     if (s.size < skipped)
         return false;
     uint8_t style = s.at[marker == MARK_COD ? 0 : 1];
-    return is_cut_bounded((dicom_bytes){s.at + skipped, s.size - skipped}, (style & 1) != 0, raster);
+    return is_partition_bounded((dicom_bytes){s.at + skipped, s.size - skipped}, (style & 1) != 0, raster);
 }
 
 bool dicom_jpeg2000_is_bounded(dicom_bytes stream, const dicom_raster *raster)

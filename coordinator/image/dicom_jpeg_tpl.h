@@ -1,9 +1,9 @@
-/* dicom_jpeg_tpl.h - reading a JPEG stream with one of GDCM's three libjpegs: included once for each, after its
- * jpeglib.h and with DICOM_JPEG_DECODE naming the function.
+/* dicom_jpeg_tpl.h - template: decode a JPEG stream with one of GDCM's three libjpegs.  Included once for each, after
+ * its jpeglib.h and with DICOM_JPEG_DECODE defined as the function's name.
  *
- * As in image_jpeg.c the library's callbacks jump back, and warnings are errors, but for one about parameters that only
- * a progressive stream has, which some modalities fill with anything.  Colours stay as the stream has them: what they
- * are the DICOM header says, where the stream does not. */
+ * As in image_jpeg.c the library's callbacks jump back, and warnings are errors, except one about parameters that only
+ * a progressive stream has, which some modalities fill with anything.  Colours are not converted: the stream says what
+ * they are, or else the DICOM header does. */
 #ifndef DICOM_JPEG_DECODE
 #error "define DICOM_JPEG_DECODE, and include a jpeglib.h, before"
 #endif
@@ -16,7 +16,7 @@
 
 #include "coordinator/image/dicom_int.h"
 
-/* A colour picture has three scans at most where components are not interleaved. */
+/* A colour image has three scans at most where components are not interleaved. */
 #define MAX_SCANS 16
 
 typedef struct jpeg_reader {
@@ -30,7 +30,7 @@ typedef struct jpeg_reader {
     const char *problem;
 } jpeg_reader;
 
-static void leave_for(j_common_ptr library, const char *problem)
+static void fail_with(j_common_ptr library, const char *problem)
 {
     jpeg_reader *reader = library->client_data;
     reader->problem = problem;
@@ -39,13 +39,13 @@ static void leave_for(j_common_ptr library, const char *problem)
 
 static void on_error(j_common_ptr library)
 {
-    leave_for(library, "the stream is damaged");
+    fail_with(library, "the stream is damaged");
 }
 
 static void on_message(j_common_ptr library, int level)
 {
     if (level < 0 && library->err->msg_code != JWRN_NOT_SEQUENTIAL)
-        leave_for(library, "the stream is damaged");
+        fail_with(library, "the stream is damaged");
 }
 
 static void on_output(j_common_ptr library)
@@ -57,7 +57,7 @@ static void on_progress(j_common_ptr library)
 {
     jpeg_reader *reader = library->client_data;
     if (reader->library.input_scan_number > MAX_SCANS)
-        leave_for(library, "the stream has too many scans");
+        fail_with(library, "the stream has too many scans");
 }
 
 static void on_begin(j_decompress_ptr library)
@@ -67,7 +67,7 @@ static void on_begin(j_decompress_ptr library)
 
 static boolean on_empty(j_decompress_ptr library)
 {
-    leave_for((j_common_ptr)library, "the stream ends early; was it sent whole?");
+    fail_with((j_common_ptr)library, "the stream ends early; was it sent whole?");
     return FALSE;
 }
 
@@ -119,12 +119,12 @@ static void read_stream(jpeg_reader *reader, dicom_bytes stream)
     jpeg_start_decompress(library);
     if (library->output_width != raster->columns || library->output_height != raster->rows ||
         (uint32_t)library->output_components != raster->samples)
-        leave_for((j_common_ptr)library, "the stream has other sizes than the header");
+        fail_with((j_common_ptr)library, "the stream has other sizes than the header");
     while (library->output_scanline < library->output_height) {
         JSAMPROW row = reader->row;
         uint32_t y = library->output_scanline;
         if (jpeg_read_scanlines(library, &row, 1) != 1)
-            leave_for((j_common_ptr)library, "the stream ends early; was it sent whole?");
+            fail_with((j_common_ptr)library, "the stream ends early; was it sent whole?");
         copy_row(reader, y);
     }
 }

@@ -29,8 +29,8 @@ static base_status check_header(const charls_jpegls_decoder *library, dicom_rast
     return BASE_OK;
 }
 
-/* Components come one after the other in a stream that does not interleave them. */
-static void spread(const uint8_t *bytes, bool is_planar, dicom_raster *raster)
+/* Components follow one another in a stream that does not interleave them. */
+static void interleave(const uint8_t *bytes, bool is_planar, dicom_raster *raster)
 {
     size_t n = (size_t)raster->rows * raster->columns;
     for (size_t i = 0; i < n; i++)
@@ -60,7 +60,7 @@ static base_status decode(charls_jpegls_decoder *library, dicom_bytes stream, di
     if (code == CHARLS_JPEGLS_ERRC_SUCCESS)
         code = charls_jpegls_decoder_get_interleave_mode(library, &mode);
     if (code == CHARLS_JPEGLS_ERRC_SUCCESS)
-        spread(bytes, mode == CHARLS_INTERLEAVE_MODE_NONE, raster);
+        interleave(bytes, mode == CHARLS_INTERLEAVE_MODE_NONE, raster);
     free(bytes);
     return code == CHARLS_JPEGLS_ERRC_SUCCESS ? BASE_OK : refuse(code, error);
 }

@@ -1,9 +1,11 @@
-/* dicom_read.c - DICOM's data set: a walk over its elements that keeps those of the table in dicom_int.h.
+/* dicom_read.c - the DICOM data set: a walk over its elements that keeps those of the table in dicom_int.h.
  *
- * File: 128 bytes, "DICM", a group 0002 in explicit little endian that names the transfer syntax, the data set in that
- * syntax.  Files that begin at either of the latter two are read as well; the syntax is then seen in the first element.
- * Element: u16 group, u16 element, [two letters of VR,] a length of 2 or 4 bytes, the value.  Length 0xFFFFFFFF: items
- * up to a delimiter.  The walk stays inside the bytes and goes MAX_DEPTH items deep at most, so its cost is linear. */
+ *     file:     128 bytes | "DICM" | group 0002: transfer syntax | data set in that syntax
+ *     element:  u16 group | u16 element | [VR: two letters, explicit syntaxes] | length, 2 or 4 bytes | value
+ *
+ * Files that begin at group 0002 or at the data set are read as well; without group 0002 the first element shows the
+ * syntax.  Group 0002 is always explicit little endian.  Length 0xFFFFFFFF means items up to a delimiter.  The walk
+ * stays inside the bytes and goes at most MAX_DEPTH items deep, so its cost is linear in the file's size. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +51,7 @@ typedef struct element {
     char vr[2]; /* {0} in implicit */
 } element;
 
-static size_t left(const cursor *c)
+static size_t remaining(const cursor *c)
 {
     return (size_t)(c->end - c->at);
 }
@@ -87,11 +89,11 @@ static bool has_long_length(const char *vr)
     return false;
 }
 
-/* Read an element's head; the value follows.  Elements without letters of VR inside an explicit data set are taken as
- * implicit: some writers leave private ones so. */
+/* Read an element's head; the value follows.  An element without a VR inside an explicit data set is read as implicit:
+ * some writers leave private ones so. */
 static base_status next_element(cursor *c, element *out, base_error *error)
 {
-    if (left(c) < 8)
+    if (remaining(c) < 8)
         return truncated(error);
     out->tag = field_at(c->at, 2, c->is_big_endian) << 16 | field_at(c->at + 2, 2, c->is_big_endian);
     memset(out->vr, 0, sizeof out->vr);
@@ -107,14 +109,14 @@ static base_status next_element(cursor *c, element *out, base_error *error)
         c->at += 8;
         return BASE_OK;
     }
-    if (left(c) < 12)
+    if (remaining(c) < 12)
         return truncated(error);
     out->length = field_at(c->at + 8, 4, c->is_big_endian);
     c->at += 12;
     return BASE_OK;
 }
 
-/* Take the items of a sequence of fragments, up to its end mark, as one range. */
+/* The items of a sequence of fragments, up to its delimiter, as one range. */
 static base_status take_fragments(cursor *c, dicom_bytes *out, base_error *error)
 {
     const uint8_t *begin = c->at;
@@ -130,7 +132,7 @@ static base_status take_fragments(cursor *c, dicom_bytes *out, base_error *error
         }
         if (e.tag != TAG_ITEM)
             return base_fail(error, BASE_EFORMAT, "damaged DICOM: its pixel data are not a sequence of fragments");
-        if (e.length > left(c))
+        if (e.length > remaining(c))
             return truncated(error);
         c->at += e.length;
     }
@@ -151,7 +153,7 @@ static void keep(dicom_file *file, uint32_t tag, unsigned scope, dicom_bytes val
             file->values[i] = value;
 }
 
-/* As `keep`, for the element that a caller asked for. */
+/* Like `keep`, for the element that the caller queries. */
 static void keep_query(dicom_file *file, const element *e, unsigned scope, dicom_bytes value)
 {
     dicom_query *query = file->query;
@@ -162,7 +164,7 @@ static void keep_query(dicom_file *file, const element *e, unsigned scope, dicom
     query->value = value;
 }
 
-/* What item `i` of the sequence `tag`, met in `scope`, is. */
+/* The scope of item `i` of the sequence `tag`, which lies in `scope`. */
 static unsigned item_scope(const walk *w, uint32_t tag, unsigned scope, uint32_t i)
 {
     if (scope == DICOM_DATA_SET && tag == 0x52009230)
@@ -180,7 +182,7 @@ static unsigned item_scope(const walk *w, uint32_t tag, unsigned scope, uint32_t
     return DICOM_IGNORED;
 }
 
-static bool is_sequence_of_ours(uint32_t tag, unsigned scope)
+static bool is_walked_sequence(uint32_t tag, unsigned scope)
 {
     bool is_top = tag == 0x00283000 || tag == 0x00283010 || tag == 0x52009229 || tag == 0x52009230;
     bool is_group = tag == 0x00289110 || tag == 0x00289132 || tag == 0x00289145;
@@ -189,12 +191,12 @@ static bool is_sequence_of_ours(uint32_t tag, unsigned scope)
 
 static base_status walk_elements(walk *w, cursor *c, unsigned scope, unsigned depth, bool has_end_mark);
 
-/* One item: its length, or a mark, ends it. */
+/* One item: it ends by its length, or at a delimiter. */
 static base_status walk_item(walk *w, cursor *c, uint32_t length, unsigned scope, unsigned depth)
 {
     if (length == UNDEFINED)
         return walk_elements(w, c, scope, depth, true);
-    if (length > left(c))
+    if (length > remaining(c))
         return truncated(w->error);
     cursor inside = *c;
     inside.end = c->at + length;
@@ -202,12 +204,12 @@ static base_status walk_item(walk *w, cursor *c, uint32_t length, unsigned scope
     return scope == DICOM_IGNORED ? BASE_OK : walk_elements(w, &inside, scope, depth, false);
 }
 
-/* The items of a sequence, up to the end of `c` or, `has_end_mark`, to its end mark. */
+/* The items of a sequence, up to the end of `c` or, with `has_end_mark`, to its delimiter. */
 static base_status walk_items(walk *w, cursor *c, uint32_t tag, unsigned scope, unsigned depth, bool has_end_mark)
 {
     if (depth == MAX_DEPTH)
         return base_fail(w->error, BASE_EFORMAT, "damaged DICOM: sequences are nested more than %d deep", MAX_DEPTH);
-    for (uint32_t i = 0; has_end_mark || left(c) > 0; i++) {
+    for (uint32_t i = 0; has_end_mark || remaining(c) > 0; i++) {
         element e;
         base_status status = next_element(c, &e, w->error);
         if (status != BASE_OK)
@@ -249,12 +251,12 @@ static base_status walk_value(walk *w, cursor *c, const element *e, unsigned sco
         keep_query(w->file, e, scope, (dicom_bytes){0});
         return walk_undefined(w, c, e, scope, depth);
     }
-    if (e->length > left(c))
+    if (e->length > remaining(c))
         return truncated(w->error);
     cursor inside = *c;
     inside.end = c->at + e->length;
     c->at += e->length;
-    if (is_sequence_of_ours(e->tag, scope))
+    if (is_walked_sequence(e->tag, scope))
         return walk_items(w, &inside, e->tag, scope, depth, false);
     keep(w->file, e->tag, scope, (dicom_bytes){inside.at, e->length});
     keep_query(w->file, e, scope, (dicom_bytes){inside.at, e->length});
@@ -263,10 +265,10 @@ static base_status walk_value(walk *w, cursor *c, const element *e, unsigned sco
     return BASE_OK;
 }
 
-/* The elements of a data set; the file's own ends at its pixel data, after which nothing matters. */
+/* The elements of a data set.  The walk over the file's own ends at its pixel data: nothing after them matters. */
 static base_status walk_elements(walk *w, cursor *c, unsigned scope, unsigned depth, bool has_end_mark)
 {
-    while (has_end_mark || left(c) > 0) {
+    while (has_end_mark || remaining(c) > 0) {
         element e;
         base_status status = next_element(c, &e, w->error);
         if (status != BASE_OK || (has_end_mark && e.tag == TAG_ITEM_END))
@@ -343,23 +345,23 @@ static base_status set_syntax(dicom_file *file, dicom_bytes value, base_error *e
                      is_standard ? uid : "of a private kind");
 }
 
-/* A data set without a word about its syntax: its first element shows the letters of VR and the byte order. */
+/* A data set without a transfer syntax: its first element shows whether there are VRs, and the byte order. */
 static void guess_syntax(dicom_file *file, const cursor *c)
 {
     file->coding = DICOM_NATIVE;
-    file->is_explicit = left(c) >= 6 && is_letter(c->at[4]) && is_letter(c->at[5]);
-    file->is_big_endian = left(c) >= 2 && c->at[0] == 0 && c->at[1] != 0;
+    file->is_explicit = remaining(c) >= 6 && is_letter(c->at[4]) && is_letter(c->at[5]);
+    file->is_big_endian = remaining(c) >= 2 && c->at[0] == 0 && c->at[1] != 0;
 }
 
 static base_status read_meta(dicom_file *file, cursor *c, base_error *error)
 {
     dicom_bytes uid = {0};
-    while (left(c) >= 2 && c->at[0] == 2 && c->at[1] == 0) {
+    while (remaining(c) >= 2 && c->at[0] == 2 && c->at[1] == 0) {
         element e;
         base_status status = next_element(c, &e, error);
         if (status != BASE_OK)
             return status;
-        if (e.length > left(c))
+        if (e.length > remaining(c))
             return truncated(error);
         if (e.tag == 0x00020010)
             uid = (dicom_bytes){c->at, e.length};
@@ -378,7 +380,7 @@ static base_status inflate_all(z_stream *stream, base_buf *out, size_t max_bytes
     for (int code = Z_OK; code != Z_STREAM_END;) {
         size_t room = max_bytes - out->size < 1 << 16 ? max_bytes - out->size : 1 << 16;
         if (room == 0)
-            return base_fail(error, BASE_ETOOBIG, "the deflated DICOM grows beyond %zu bytes: send a smaller picture",
+            return base_fail(error, BASE_ETOOBIG, "the deflated DICOM grows beyond %zu bytes: send a smaller image",
                              max_bytes);
         if (!base_buf_reserve(out, room))
             return base_fail(error, BASE_ENOMEM, "no memory to inflate the DICOM");
@@ -397,9 +399,9 @@ static base_status inflate_all(z_stream *stream, base_buf *out, size_t max_bytes
 
 static base_status inflate_data_set(dicom_file *file, cursor *c, size_t max_bytes, base_error *error)
 {
-    if (left(c) > UINT32_MAX)
+    if (remaining(c) > UINT32_MAX)
         return base_fail(error, BASE_ETOOBIG, "the deflated DICOM has more than 4 GiB");
-    z_stream stream = {.next_in = (Bytef *)(uintptr_t)c->at, .avail_in = (uInt)left(c)};
+    z_stream stream = {.next_in = (Bytef *)(uintptr_t)c->at, .avail_in = (uInt)remaining(c)};
     if (inflateInit2(&stream, -MAX_WBITS) != Z_OK)
         return base_fail(error, BASE_ENOMEM, "no memory to inflate the DICOM");
     base_status status = inflate_all(&stream, &file->inflated, max_bytes, error);

@@ -1,3 +1,7 @@
+/* dicom_text.c - one element of a DICOM header as UTF-8 text.
+ *
+ * The walk of dicom_read.c finds the element; here its kind, its character set and its characters are checked, and what
+ * passes is rewritten as UTF-8 without control characters. */
 #include "coordinator/image/dicom_text.h"
 
 #include <stdio.h>
@@ -6,7 +10,7 @@
 #include "coordinator/image/dicom_int.h"
 #include "proto/base/utf8.h"
 
-/* A deflated file may grow to this: large pictures and their headers. */
+/* A deflated file may grow to this: large images and their headers. */
 #define MAX_INFLATED ((size_t)1 << 30)
 
 enum { MAX_NAME = 64, ESCAPE = 0x1B, DELETE = 0x7F };
@@ -102,7 +106,7 @@ static bool is_one_of(const char vr[2], const char *vrs)
     return false;
 }
 
-/* Where the data set does not say, as far as the table knows it. */
+/* Implicit data sets and UN do not tell the VR: take it from the table where it is known. */
 static void complete_vr(dicom_query *query)
 {
     const keyword *known = find_tag(query->tag);
@@ -141,7 +145,7 @@ static base_status check_kind(const dicom_query *query, dicom_bytes value, base_
 
 /* ---- characters ---- */
 
-/* How bytes beyond ASCII are read. */
+/* How bytes past ASCII are read. */
 typedef enum characters { ASCII_ONLY, LATIN_1, UTF_8 } characters;
 
 static characters characters_of(const dicom_file *file)
@@ -188,7 +192,7 @@ static void put_characters(dicom_bytes value, characters set, base_buf *out)
     }
 }
 
-/* "045Y": its digits without the zeros in front. */
+/* "045Y": its digits without leading zeros. */
 static base_status age_in_years(dicom_bytes *value, base_error *error)
 {
     size_t n = value->size;

@@ -44,7 +44,7 @@ uint32_t image_exif_orientation(const uint8_t *bytes, size_t size)
     return 1;
 }
 
-/* Where pixel (x, y) of the upright picture stands in the stored one. */
+/* How pixel (x, y) of the upright image maps to the stored one. */
 typedef struct placement {
     bool swaps;            /* rows are columns */
     bool flips_x, flips_y; /* after swapping */
@@ -62,7 +62,7 @@ base_status image_orient(image *img, uint32_t orientation, base_error *error)
     const placement *p = &placements[orientation];
     uint32_t width = p->swaps ? img->height : img->width, height = p->swaps ? img->width : img->height;
     image turned;
-    base_status status = image_alloc("picture", width, height, img->channels, UINT64_MAX, &turned, error);
+    base_status status = image_alloc("image", width, height, img->channels, UINT64_MAX, &turned, error);
     if (status != BASE_OK)
         return status;
     uint8_t *to = turned.pixels;

@@ -1,7 +1,8 @@
-/* image.h - outside bytes to pixels: JPEG, PNG, TIFF, PGM/PPM and DICOM, and the square a vision tower reads.
+/* image.h - bytes from outside to pixels: JPEG, PNG, TIFF, PGM/PPM and DICOM, and the square a vision tower reads.
  *
- * Bytes are hostile: the format is found by its magic, the pixel count is checked in the header before memory is taken,
- * and a file that is cut short or damaged is an error, never a partly grey picture.  Pure and reentrant: any thread. */
+ * Bytes are hostile: the format is found by its magic, the pixel count is checked in the header before memory is
+ * allocated, and a file that is cut short or damaged is an error, never a partly grey image.  Pure and reentrant: any
+ * thread. */
 #ifndef PALMGROVE_IMAGE_H
 #define PALMGROVE_IMAGE_H
 
@@ -26,7 +27,7 @@ typedef struct image_options {
 
 /* Decode a JPEG (baseline or progressive; grey or YCbCr/RGB, 8 bits), a PNG (every kind), a TIFF (grey, RGB, palette; 8
  * or 16 bits; first page), a PGM or PPM (P2, P3, P5, P6) or one frame of a DICOM file (docs/PROTOCOL.md lists its
- * kinds). The orientation of an EXIF block or a TIFF is applied, so the picture stands as it was meant to be seen.
+ * kinds). The orientation of an EXIF block or a TIFF is applied, so the image is upright.
  * 16-bit samples become round(v * 255 / 65535) (a 12-bit drawing is stored scaled to the full 16-bit range), or of 255
  * / maxval in a PGM; transparency is laid over black; palettes become RGB; grey stays one channel.  Gamma and colour
  * profiles are ignored: radiographs are read as they are stored.  Only DICOM says how it is to be seen, and is shown

@@ -16,7 +16,7 @@ base_status image_alloc(const char *format, uint32_t width, uint32_t height, uin
         return base_fail(error, BASE_EFORMAT, "damaged %s: it has no pixels", format);
     if ((uint64_t)width * height > max_pixels)
         return base_fail(error, BASE_ETOOBIG,
-                         "the %s has %u x %u pixels; at most %llu are accepted: send a smaller picture", format, width,
+                         "the %s has %u x %u pixels; at most %llu are accepted: send a smaller image", format, width,
                          height, (unsigned long long)max_pixels);
     size_t bytes;
     uint8_t *pixels = NULL;

@@ -28,8 +28,8 @@ static void on_flush(png_structp library)
 }
 
 /* Everything that may jump; false when it did. */
-static bool write_picture(png_structp library, png_infop info, const uint8_t *samples, uint32_t width, uint32_t height,
-                          uint32_t channels, uint32_t bits, base_buf *out)
+static bool write_image(png_structp library, png_infop info, const uint8_t *samples, uint32_t width, uint32_t height,
+                        uint32_t channels, uint32_t bits, base_buf *out)
 {
     if (setjmp(png_jmpbuf(library)) != 0)
         return false;
@@ -55,7 +55,7 @@ base_status image_encode_png(const void *samples, uint32_t width, uint32_t heigh
                          height, channels, bits);
     png_structp library = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, on_error, on_warning);
     png_infop info = library == NULL ? NULL : png_create_info_struct(library);
-    bool good = info != NULL && write_picture(library, info, samples, width, height, channels, bits, out);
+    bool good = info != NULL && write_image(library, info, samples, width, height, channels, bits, out);
     png_destroy_write_struct(&library, &info);
     if (!good || out->failed)
         return base_fail(error, BASE_ENOMEM, "no memory to write a PNG of %u x %u pixels", width, height);

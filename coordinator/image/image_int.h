@@ -1,4 +1,4 @@
-/* image_int.h - inside coordinator/image: what the decoders share. */
+/* image_int.h - what the decoders share. */
 #ifndef PALMGROVE_IMAGE_INT_H
 #define PALMGROVE_IMAGE_INT_H
 
@@ -6,7 +6,7 @@
 
 #include "coordinator/image/image.h"
 
-/* Take memory for width x height x channels, after the pixel limit was checked.  `format` ("JPEG") names the file in
+/* Allocate width x height x channels bytes, after checking the pixel limit.  `format` ("JPEG") names the file in
  * errors. Errors: BASE_EFORMAT an empty side, BASE_ETOOBIG, BASE_ENOMEM; `out` untouched. */
 base_status image_alloc(const char *format, uint32_t width, uint32_t height, uint32_t channels, uint64_t max_pixels,
                         image *out, base_error *error);
@@ -22,14 +22,14 @@ base_status image_decode_pnm(const uint8_t *bytes, size_t size, uint64_t max_pix
 base_status image_decode_dicom(const uint8_t *bytes, size_t size, const image_options *options, image *out,
                                base_error *error);
 
-/* Do the bytes begin as a DICOM file does: "DICM" after a preamble, or, without one, a first element of its own? */
+/* True if the bytes begin as a DICOM file does: "DICM" after a preamble, or, without one, a typical first element. */
 bool image_is_dicom(const uint8_t *bytes, size_t size);
 
 /* The orientation (1 to 8) in an EXIF block as a JPEG's APP1 marker carries it; 1 when there is none or the block is
- * damaged: it is a hint of the camera's, not worth refusing a picture for. */
+ * damaged: the orientation is a hint, not worth refusing an image for. */
 uint32_t image_exif_orientation(const uint8_t *bytes, size_t size);
 
-/* Turn and mirror the picture to what EXIF orientation `orientation` asks for.  Errors: BASE_ENOMEM, `img` unchanged.
+/* Rotate and mirror the image as EXIF orientation `orientation` says.  Errors: BASE_ENOMEM, `img` unchanged.
  */
 base_status image_orient(image *img, uint32_t orientation, base_error *error);
 

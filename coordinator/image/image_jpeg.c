@@ -1,7 +1,8 @@
-/* image_jpeg.c - JPEG through libjpeg-turbo.
+/* image_jpeg.c - JPEG through libjpeg-turbo, to 8 bits of grey or RGB.
  *
- * The library reports by callbacks that must not return: they note the cause and jump back.  Its warnings mean damaged
- * data nearly always ("premature end of JPEG file" gives a picture with a grey lower half), so they are errors here. */
+ * The library reports errors through callbacks that must not return: they record the cause and longjmp back.  Its
+ * warnings nearly always mean damaged data ("premature end of JPEG file" gives an image with a grey lower half), so
+ * they are errors here. */
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 
 #include "coordinator/image/image_int.h"
 
-/* A progressive file may repeat scans over the whole picture; real ones have about ten. */
+/* A progressive file may repeat scans over the whole image; real ones have about ten. */
 #define MAX_SCANS 100
 
 typedef struct jpeg_reader {
@@ -95,7 +96,7 @@ static void read_orientation(jpeg_reader *reader)
             reader->orientation = image_exif_orientation(marker->data, marker->data_length);
 }
 
-/* Decide on the output's colours and take its memory. */
+/* Choose the output's colours and allocate its memory. */
 static void prepare(jpeg_reader *reader)
 {
     struct jpeg_decompress_struct *library = &reader->library;
@@ -121,7 +122,7 @@ static void prepare(jpeg_reader *reader)
 }
 
 /* Everything that may jump. */
-static void read_picture(jpeg_reader *reader, const uint8_t *bytes, size_t size)
+static void read_image(jpeg_reader *reader, const uint8_t *bytes, size_t size)
 {
     struct jpeg_decompress_struct *library = &reader->library;
     jpeg_create_decompress(library);
@@ -151,7 +152,7 @@ base_status image_decode_jpeg(const uint8_t *bytes, size_t size, uint64_t max_pi
     reader.callbacks.output_message = on_output;
     reader.progress.progress_monitor = on_progress;
     if (setjmp(reader.back) == 0)
-        read_picture(&reader, bytes, size);
+        read_image(&reader, bytes, size);
     jpeg_destroy_decompress(&reader.library);
     if (reader.status == BASE_OK)
         *orientation = reader.orientation;

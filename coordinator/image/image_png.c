@@ -1,7 +1,7 @@
 /* image_png.c - PNG through libpng, every kind to 8 bits of grey or RGB.
  *
- * Like libjpeg, libpng leaves by a jump.  Chunks that do not change the samples (profiles, texts, times) are skipped
- * unread, and a wrong checksum in any other is an error. */
+ * Like libjpeg, libpng reports an error by longjmp.  Chunks that do not change the samples (profiles, texts, times) are
+ * skipped unread; a wrong checksum in any other chunk is an error. */
 #include <setjmp.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -97,7 +97,7 @@ static void read_rows(png_reader *reader)
 }
 
 /* Everything that may jump; here the jump comes back. */
-static void read_picture(png_reader *reader)
+static void read_image(png_reader *reader)
 {
     if (setjmp(png_jmpbuf(reader->library)) != 0)
         return;
@@ -109,7 +109,7 @@ static void read_picture(png_reader *reader)
     read_rows(reader);
 }
 
-/* Lay transparency over black, in place, and drop the alpha channel. */
+/* Composite over black, in place, and drop the alpha channel. */
 static void flatten(image *img)
 {
     uint32_t colours = img->channels - 1;
@@ -133,7 +133,7 @@ base_status image_decode_png(const uint8_t *bytes, size_t size, uint64_t max_pix
     if (reader.info == NULL)
         reader.status = base_fail(error, BASE_ENOMEM, "no memory to decode the PNG");
     else
-        read_picture(&reader);
+        read_image(&reader);
     png_destroy_read_struct(&reader.library, &reader.info, NULL);
     if (reader.status == BASE_OK && out->channels % 2 == 0)
         flatten(out);

@@ -1,6 +1,6 @@
 /* image_tiff.c - the first page of a TIFF through libtiff, from memory.
  *
- * Messages of the library go nowhere: they may quote a file's texts.  What it may take at once is bounded by the pixel
+ * The library's messages are dropped: they may quote a file's texts.  A single allocation of it is bounded by the pixel
  * limit.  Samples are read in the machine's byte order, tile by tile or row by row, and put where they belong. */
 #include <stdbool.h>
 #include <stdlib.h>
@@ -10,8 +10,8 @@
 
 #include "coordinator/image/image_int.h"
 
-/* Tiles may reach beyond the picture. */
-#define SPARE_BYTES (1 << 24)
+/* Tiles may extend past the image. */
+#define TILE_MARGIN_BYTES (1 << 24)
 
 typedef struct memory {
     const uint8_t *bytes;
@@ -55,7 +55,7 @@ static toff_t on_size(thandle_t handle)
     return ((memory *)handle)->size;
 }
 
-/* 1: this was all; the library's global handlers, which print, are not called. */
+/* 1: handled; the library's global handlers, which print, are not called. */
 static int on_message(TIFF *library, void *context, const char *module, const char *format, va_list arguments)
 {
     (void)library;
@@ -71,10 +71,10 @@ static TIFF *open_memory(memory *m, uint64_t max_pixels)
     TIFFOpenOptions *options = TIFFOpenOptionsAlloc();
     if (options == NULL)
         return NULL;
-    uint64_t most = max_pixels < (uint64_t)INT64_MAX / 16 ? max_pixels * 8 + SPARE_BYTES : INT64_MAX;
+    uint64_t max_alloc = max_pixels < (uint64_t)INT64_MAX / 16 ? max_pixels * 8 + TILE_MARGIN_BYTES : INT64_MAX;
     TIFFOpenOptionsSetErrorHandlerExtR(options, on_message, NULL);
     TIFFOpenOptionsSetWarningHandlerExtR(options, on_message, NULL);
-    TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)most);
+    TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)max_alloc);
     TIFF *library =
         TIFFClientOpenExt("memory", "rm", m, on_read, on_write, on_seek, on_close, on_size, NULL, NULL, options);
     TIFFOpenOptionsFree(options);
@@ -97,7 +97,7 @@ static base_status refuse_kind(const tiff_reader *r, const char *what, unsigned 
                      value);
 }
 
-/* Those of scanners and viewers; the library knows more, some of them old or made to swell. */
+/* What scanners and viewers write; the library knows more, some of them obsolete or prone to decompression bombs. */
 static bool is_known_compression(uint16_t compression)
 {
     const uint16_t known[] = {COMPRESSION_NONE,          COMPRESSION_LZW,     COMPRESSION_JPEG,
@@ -200,7 +200,7 @@ static base_status read_samples(tiff_reader *r, uint64_t max_pixels)
     uint64_t row_bytes = (uint64_t)r->width * (r->bits / 8) * (r->planes == PLANARCONFIG_SEPARATE ? 1 : r->samples);
     if (block_bytes == 0 || (!is_tiled && block_bytes < row_bytes))
         return base_fail(r->error, BASE_EFORMAT, "damaged TIFF: its rows or tiles are empty");
-    if (block_bytes > max_pixels * 8 + SPARE_BYTES)
+    if (block_bytes > max_pixels * 8 + TILE_MARGIN_BYTES)
         return base_fail(r->error, BASE_ETOOBIG, "the TIFF has tiles of %llu bytes: save it with smaller ones",
                          (unsigned long long)block_bytes);
     uint8_t *block = malloc((size_t)block_bytes);

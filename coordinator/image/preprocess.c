@@ -1,4 +1,11 @@
-/* preprocess.c - the geometry: which part of the square the picture takes, and what of the picture it shows. */
+/* preprocess.c - fit an image into the tower's square: which part of the square it fills, which part of it is shown.
+ *
+ *      pad            square                stretch        crop
+ *     +-------+      +-------+ (padding    +-------+      ..+-------+..
+ *     |  ...  |      |  ...  |  at the     |       |      : |       | :   the middle of the longer side
+ *     | image |      | image |  source's   | image |      : | image | :
+ *     |  ...  |      |  ...  |  size)      |       |      : |       | :
+ *     +-------+      +-------+             +-------+      ..+-------+.. */
 #include "coordinator/image/preprocess.h"
 
 #include <stdbool.h>
@@ -16,7 +23,7 @@ static uint32_t fitted(uint32_t size, uint32_t side, uint32_t longest)
     return whole > 0 ? (uint32_t)whole : 1;
 }
 
-/* What of `room` pixels of padding stands before the picture. */
+/* How many of `room` pixels of padding come before the image. */
 static uint32_t before(image_pad_side side, uint32_t room)
 {
     return side == IMAGE_PAD_CENTRE ? room / 2 : side == IMAGE_PAD_BEFORE ? room : 0;
@@ -33,7 +40,7 @@ static void fill_square(uint8_t *out, uint32_t size, const uint8_t value[3])
         memcpy(out + i * 3, value, 3);
 }
 
-/* The picture in width x height pixels from (left, top) of the square on. */
+/* The image fills width x height pixels of the square, from (left, top) on. */
 typedef struct place {
     uint32_t left, top, width, height;
 } place;
@@ -60,7 +67,7 @@ static base_status resize_float(const image *img, const place *at, uint32_t size
     return BASE_OK;
 }
 
-/* The whole picture into a part of the square. */
+/* The whole image into a part of the square. */
 static base_status resize_into(const image *img, const image_fit *fit, const place *at, uint32_t size, uint8_t *out,
                                base_error *error)
 {
@@ -124,13 +131,13 @@ base_status image_preprocess(const image *img, const image_fit *fit, uint32_t si
 {
     bool is_float = fit->filter == IMAGE_FILTER_BILINEAR_FLOAT;
     if (img->width == 0 || img->height == 0 || size == 0)
-        return base_fail(error, BASE_EINVAL, "the picture has no pixels");
+        return base_fail(error, BASE_EINVAL, "the image has no pixels");
     if (is_float && (fit->kind == IMAGE_FIT_SQUARE || fit->kind == IMAGE_FIT_CROP))
         return base_fail(error, BASE_EINVAL,
-                         "pictures are padded before resizing, or cropped, with bilinear or bicubic only");
+                         "images are padded before resizing, or cropped, with bilinear or bicubic only");
     if (longer(img) > IMAGE_FIT_SIDE_MAX)
-        return base_fail(error, BASE_ETOOBIG, "a picture of %u x %u pixels; a side may have %u", img->width,
-                         img->height, IMAGE_FIT_SIDE_MAX);
+        return base_fail(error, BASE_ETOOBIG, "an image of %u x %u pixels; a side may have %u", img->width, img->height,
+                         IMAGE_FIT_SIDE_MAX);
     switch (fit->kind) {
     case IMAGE_FIT_PAD:
         return fit_pad(img, fit, size, out, error);

@@ -1,4 +1,4 @@
-/* preprocess.h - a picture of any shape to the square that a vision tower reads, as each model family was trained to
+/* preprocess.h - an image of any shape to the square that a vision tower reads, as each model family was trained to
  * see it.
  *
  * Pillow's filters are computed in its own arithmetic (resize_pillow_bicubic.c), so the pixels are those of the
@@ -11,8 +11,8 @@
 typedef enum image_fit_kind {
     IMAGE_FIT_PAD,     /* the longer side becomes the square's, the other max(1, round(size * short / long)), halves to
                           even; padding follows */
-    IMAGE_FIT_SQUARE,  /* padding to a square of the longer side first, then resizing */
-    IMAGE_FIT_STRETCH, /* resizing without regard to the aspect */
+    IMAGE_FIT_SQUARE,  /* padding to a square of the longer side, then resizing */
+    IMAGE_FIT_STRETCH, /* resizing both sides, the aspect is lost */
     IMAGE_FIT_CROP, /* the shorter side becomes the square's, the other floor(size * long / short); the middle is kept
                      */
 } image_fit_kind;

@@ -1,9 +1,12 @@
-/* resize_pillow_bicubic.c - resizing in the arithmetic of Pillow's Resample.c: weights in double, rounded to 22
- * fractional bits; columns first, rounded and cut to 8 bits, then rows.  A dimension that keeps its size is not
- * filtered.
+/* resize_pillow_bicubic.c - bicubic and bilinear resizing, equal to Pillow's Resample.c in every bit.
  *
- * Output sample i of n is centred at (i + 0.5) * scale, scale = n_in / n_out; the kernel is stretched by max(scale, 1).
- * Only the wanted part of the result is computed, and padding around the picture takes no memory of its own. */
+ *     canvas [height][width][3] --across--> [rows][n_out][3] u8 --down--> [n_out][n_out][3] u8
+ *
+ * Weights are computed in double and rounded to 22 fractional bits; the horizontal pass is rounded and clamped to 8
+ * bits before the vertical one.  A dimension that keeps its size is not filtered.  Output sample i of n is centred at
+ * (i + 0.5) * scale, scale = n_in / n_out; the kernel is stretched by max(scale, 1): support 1 for the triangle, 2 for
+ * Keys' cubic with a = -0.5 (Keys 1981, doi:10.1109/TASSP.1981.1163711).
+ * Only the wanted part of the result is computed, and padding around the image takes no memory of its own. */
 #include "coordinator/image/resize_pillow_int.h"
 
 #include <math.h>
@@ -13,16 +16,16 @@
 
 #include "proto/base/size.h"
 
-enum { BITS = 22 };
+enum { BITS = 22 }; /* Pillow's PRECISION_BITS */
 
 typedef struct tap_span {
     uint32_t first, n;
 } tap_span;
 
 typedef struct fixed_taps {
-    uint32_t n_out, most;
+    uint32_t n_out, max_taps;
     tap_span *spans;  /* [n_out] */
-    int32_t *weights; /* [n_out][most]; NULL: the dimension keeps its size */
+    int32_t *weights; /* [n_out][max_taps]; NULL: the dimension keeps its size */
 } fixed_taps;
 
 static void taps_free(fixed_taps *t)
@@ -59,7 +62,7 @@ static kernel kernel_of(image_filter filter)
     return filter == IMAGE_FILTER_BICUBIC ? (kernel){cubic, 2.0} : (kernel){triangle, 1.0};
 }
 
-/* The weights of output sample i, `row` [most] and `scratch` [most]. */
+/* The weights of output sample i, `row` [max_taps] and `scratch` [max_taps]. */
 static tap_span fill_span(const kernel *k, uint32_t i, uint32_t n_in, uint32_t n_out, int32_t *row, double *scratch)
 {
     double scale = (double)n_in / (double)n_out, stretch = scale < 1.0 ? 1.0 : scale;
@@ -84,21 +87,22 @@ static base_status taps_fill(fixed_taps *t, image_filter filter, uint32_t n_in, 
 {
     kernel k = kernel_of(filter);
     double stretch = n_in > n_out ? (double)n_in / (double)n_out : 1.0;
-    *t = (fixed_taps){.n_out = n, .most = (uint32_t)ceil(k.support * stretch) * 2 + 1};
+    *t = (fixed_taps){.n_out = n, .max_taps = (uint32_t)ceil(k.support * stretch) * 2 + 1};
     size_t cells = 0, bytes = 0;
-    bool fits = base_size_mul(n, t->most, &cells) && base_size_mul(cells, sizeof *t->weights, &bytes);
-    double *scratch = malloc(t->most * sizeof *scratch);
+    bool fits = base_size_mul(n, t->max_taps, &cells) && base_size_mul(cells, sizeof *t->weights, &bytes);
+    double *scratch = malloc(t->max_taps * sizeof *scratch);
     t->spans = malloc(n * sizeof *t->spans);
     if (fits && n_in != n_out)
         t->weights = malloc(bytes);
     if (!fits || scratch == NULL || t->spans == NULL || (n_in != n_out && t->weights == NULL)) {
         free(scratch);
         taps_free(t);
-        return base_fail(error, BASE_ENOMEM, "no memory to resize a picture from %u to %u", n_in, n_out);
+        return base_fail(error, BASE_ENOMEM, "no memory to resize an image from %u to %u", n_in, n_out);
     }
     for (uint32_t i = 0; i < n; i++)
-        t->spans[i] = n_in == n_out ? (tap_span){first + i, 1}
-                                    : fill_span(&k, first + i, n_in, n_out, t->weights + (size_t)i * t->most, scratch);
+        t->spans[i] = n_in == n_out
+                          ? (tap_span){first + i, 1}
+                          : fill_span(&k, first + i, n_in, n_out, t->weights + (size_t)i * t->max_taps, scratch);
     free(scratch);
     return BASE_OK;
 }
@@ -109,7 +113,7 @@ static uint8_t to_byte(int32_t sum)
     return (uint8_t)(level < 0 ? 0 : level > 255 ? 255 : level);
 }
 
-/* Row y of the picture to its place in a row of the canvas, [canvas_width][3]. */
+/* Row y of the image to its place in a row of the canvas, [canvas_width][3]. */
 static void place_row(const resample *job, uint32_t y, uint8_t *row)
 {
     const image *img = job->img;
@@ -129,7 +133,7 @@ static void filter_across(const fixed_taps *t, tap_span which, const uint8_t *ro
             memcpy(out + (size_t)i * 3, from, 3);
             continue;
         }
-        const int32_t *weights = t->weights + (size_t)i * t->most;
+        const int32_t *weights = t->weights + (size_t)i * t->max_taps;
         for (uint32_t c = 0; c < 3; c++) {
             int32_t sum = 1 << (BITS - 1);
             for (uint32_t j = 0; j < t->spans[i].n; j++)
@@ -139,7 +143,7 @@ static void filter_across(const fixed_taps *t, tap_span which, const uint8_t *ro
     }
 }
 
-/* The outputs that see something of inputs [first, end): spans rise. */
+/* The outputs whose span meets inputs [first, end): spans are in ascending order. */
 static tap_span outputs_of(const fixed_taps *t, uint32_t first, uint32_t end)
 {
     tap_span which = {0, 0};
@@ -158,7 +162,7 @@ static void filter_down(const fixed_taps *t, uint32_t i, const uint8_t *rows, ui
         memcpy(out, from, n);
         return;
     }
-    const int32_t *weights = t->weights + (size_t)i * t->most;
+    const int32_t *weights = t->weights + (size_t)i * t->max_taps;
     for (size_t x = 0; x < n; x++) {
         int32_t sum = 1 << (BITS - 1);
         for (uint32_t j = 0; j < t->spans[i].n; j++)
@@ -167,13 +171,13 @@ static void filter_down(const fixed_taps *t, uint32_t i, const uint8_t *rows, ui
     }
 }
 
-/* What the passes work in: a row of the canvas, and what columns filtering leaves of rows [first, first + n_rows). */
+/* The passes' memory: a row of the canvas, and rows [first, first + n_rows) after the horizontal pass. */
 typedef struct buffers {
-    uint8_t *row, *blank, *rows; /* [canvas_width][3], [n_out][3] of a row without picture, [n_rows][n_out][3] */
+    uint8_t *row, *blank, *rows; /* [canvas_width][3], [n_out][3] of a row without image, [n_rows][n_out][3] */
     uint32_t first, n_rows;
 } buffers;
 
-static base_status take_buffers(const resample *job, size_t n, const fixed_taps *down, buffers *out, base_error *error)
+static base_status alloc_buffers(const resample *job, size_t n, const fixed_taps *down, buffers *out, base_error *error)
 {
     const tap_span *last = &down->spans[down->n_out - 1];
     *out = (buffers){.first = down->spans[0].first};
@@ -185,11 +189,11 @@ static base_status take_buffers(const resample *job, size_t n, const fixed_taps 
         out->rows = malloc(bytes);
     if (out->row != NULL && out->blank != NULL && out->rows != NULL)
         return BASE_OK;
-    return base_fail(error, BASE_ENOMEM, "no memory to resize a picture of %u x %u", job->canvas_width,
+    return base_fail(error, BASE_ENOMEM, "no memory to resize an image of %u x %u", job->canvas_width,
                      job->canvas_height);
 }
 
-/* Padding is filtered once: a row outside the picture, and what a row inside has of it. */
+/* Rows outside the image are all alike: one is filtered and copied; inside, only outputs that see the image differ. */
 static void filter_columns(const resample *job, const fixed_taps *across, const buffers *b)
 {
     size_t n = (size_t)across->n_out * 3;
@@ -212,7 +216,7 @@ static base_status run_passes(const resample *job, const fixed_taps *across, con
 {
     size_t n = (size_t)across->n_out * 3;
     buffers b;
-    base_status status = take_buffers(job, n, down, &b, error);
+    base_status status = alloc_buffers(job, n, down, &b, error);
     if (status == BASE_OK) {
         filter_columns(job, across, &b);
         for (uint32_t i = 0; i < down->n_out; i++)

@@ -1,13 +1,13 @@
-/* resize_pillow_int.h - inside coordinator/image: Pillow's resampling. */
+/* resize_pillow_int.h - Pillow's resampling of an image on a padded canvas. */
 #ifndef PALMGROVE_RESIZE_PILLOW_INT_H
 #define PALMGROVE_RESIZE_PILLOW_INT_H
 
 #include "coordinator/image/preprocess.h"
 
-/* A picture on a canvas of one colour, and the part of the resized canvas that is wanted. */
+/* An image on a canvas of one colour, and the part of the resized canvas that is wanted. */
 typedef struct resample {
     const image *img;
-    uint32_t canvas_width, canvas_height, left, top; /* the picture's place on it */
+    uint32_t canvas_width, canvas_height, left, top; /* the image's place on it */
     uint8_t value[3];
     image_filter filter;                 /* not the float one */
     uint32_t width, height;              /* of the whole canvas when resized */

@@ -1,4 +1,4 @@
-"""DICOM pictures against pydicom: `tests/conformance/run dicom`.
+"""DICOM images against pydicom: `tests/conformance/run dicom`.
 
 Every file with pixels of the packages pydicom and pydicom-data, first and last frame, either is what pydicom makes of it
 (pixel_array in RGB, apply_modality_lut, apply_voi_lut, apply_color_lut) in 8 bits, or is refused for one of REASONS.  Bounds,
@@ -8,7 +8,7 @@ Every text of their headers, asked for by its tag, is the string that pydicom ha
 Then N_MUTATED damaged files: the tool must live through each.
 
 `tests/conformance/run dicom -- --corpus FOLDER` writes instead the small files of tests/fuzz/corpus/dicom, which
-tests/unit/coordinator/image/test_dicom.c decodes as well (picture: 3 x + 3 y, 48 x 32; times 16 in 12 bits)."""
+tests/unit/coordinator/image/test_dicom.c decodes as well (image: 3 x + 3 y, 48 x 32; times 16 in 12 bits)."""
 
 import argparse
 import importlib.util
@@ -69,7 +69,7 @@ class Tool:
         return status == 0, self.read(n).decode()
 
     def decode(self, data, frame=0):
-        """A picture [height, width, channels], or the text of the refusal."""
+        """An image [height, width, channels], or the text of the refusal."""
         self.process.stdin.write(struct.pack("=III", 0, frame, len(data)) + data)
         self.process.stdin.flush()
         status, width, height, channels, n = struct.unpack("=5I", self.read(20))
@@ -126,24 +126,24 @@ def greys(ds, stored):
     return level(1.0 - t if ds.PhotometricInterpretation == "MONOCHROME1" else t)
 
 
-def stretch(picture, n, axis):
+def stretch(image, n, axis):
     """Bilinear, samples at their centres, the edge repeated."""
-    size = picture.shape[axis]
+    size = image.shape[axis]
     at = np.clip((np.arange(n) + 0.5) * size / n - 0.5, 0, size - 1)
     low = np.floor(at).astype(int)
     part = (at - low).reshape([-1 if i == axis else 1 for i in range(3)])
-    return picture.take(low, axis) * (1 - part) + picture.take(np.minimum(low + 1, size - 1), axis) * part
+    return image.take(low, axis) * (1 - part) + image.take(np.minimum(low + 1, size - 1), axis) * part
 
 
-def square(ds, picture):
+def square(ds, image):
     for name in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"):
         ratio = ds.get(name)
         if ratio and float(ratio[0]) > 0 and float(ratio[1]) > 0:
             aspect = float(ratio[0]) / float(ratio[1])
             if aspect > 1:
-                return stretch(picture, int(np.rint(picture.shape[0] * aspect)), 0)
-            return stretch(picture, int(np.rint(picture.shape[1] / aspect)), 1) if aspect < 1 else picture
-    return picture
+                return stretch(image, int(np.rint(image.shape[0] * aspect)), 0)
+            return stretch(image, int(np.rint(image.shape[1] / aspect)), 1) if aspect < 1 else image
+    return image
 
 
 def reference(ds, frame):
@@ -156,12 +156,12 @@ def reference(ds, frame):
                 element = ds[f"{colour}PaletteColorLookupTableData"]
                 element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
         bits = ds.RedPaletteColorLookupTableDescriptor[2]
-        picture = level(apply_color_lut(stored, ds).astype(np.float64) / (2.0**bits - 1))
+        image = level(apply_color_lut(stored, ds).astype(np.float64) / (2.0**bits - 1))
     elif ds.SamplesPerPixel == 3:
-        picture = level(stored / (2.0**ds.BitsStored - 1))
+        image = level(stored / (2.0**ds.BitsStored - 1))
     else:
-        picture = greys(ds, stored)[..., None]
-    return np.rint(square(ds, picture))
+        image = greys(ds, stored)[..., None]
+    return np.rint(square(ds, image))
 
 
 def pydicom_reads(data, frame):
@@ -194,11 +194,11 @@ def check_file(tool, path):
         pass
     verdict = "equal"
     for frame in sorted({0, frames - 1}):
-        picture = tool.decode(data, frame)
-        if isinstance(picture, str):
-            fair = any(reason in picture for reason in REASONS) or (ONLY_IF_PYDICOM_FAILS in picture and not pydicom_reads(data, frame))
-            assert fair, f"refused for no good reason: {picture}"
-            return "refused: " + picture
+        image = tool.decode(data, frame)
+        if isinstance(image, str):
+            fair = any(reason in image for reason in REASONS) or (ONLY_IF_PYDICOM_FAILS in image and not pydicom_reads(data, frame))
+            assert fair, f"refused for no good reason: {image}"
+            return "refused: " + image
         try:
             ds = pydicom.dcmread(io.BytesIO(data), force=True)
             expected = reference(ds, frame)
@@ -206,9 +206,9 @@ def check_file(tool, path):
         except Exception as error:  # its own limits, of any kind
             verdict = f"only here: pydicom says {type(error).__name__}"
             continue
-        assert picture.shape == expected.shape, f"frame {frame}: {picture.shape} instead of {expected.shape}"
+        assert image.shape == expected.shape, f"frame {frame}: {image.shape} instead of {expected.shape}"
         check_samples(tool, data, frame, fresh)
-        apart = np.abs(picture - expected)
+        apart = np.abs(image - expected)
         bound = 2 if ds.file_meta.TransferSyntaxUID in LOSSY_JPEG else 1
         assert apart.max() <= bound, f"frame {frame}: {apart.max():.0f} apart, {np.mean(apart > bound):.4f} of the samples beyond {bound}"
     return verdict
@@ -314,7 +314,7 @@ def survive(tool):
 
 def blank(samples, bits):
     y, x = np.mgrid[0:32, 0:48]
-    picture = 3 * x + 3 * y
+    image = 3 * x + 3 * y
     ds = pydicom.Dataset()
     ds.file_meta = pydicom.dataset.FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
@@ -324,9 +324,9 @@ def blank(samples, bits):
     ds.PhotometricInterpretation = "RGB" if samples == 3 else "MONOCHROME2"
     if samples == 3:
         ds.PlanarConfiguration = 0
-        picture = np.stack([picture, 255 - picture, picture // 2], axis=-1)
+        image = np.stack([image, 255 - image, image // 2], axis=-1)
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = (8, 8, 7) if bits == 8 else (16, bits, bits - 1)
-    ds.PixelData = (picture.astype("<u1") if bits == 8 else (picture * 16).astype("<u2")).tobytes()
+    ds.PixelData = (image.astype("<u1") if bits == 8 else (image * 16).astype("<u2")).tobytes()
     return ds
 
 

@@ -1,6 +1,6 @@
 /* dicom_tool.c - image_decode_frame and dicom_text_read for tests/conformance/dicom.py, many files in one process.
  *
- * Asks on stdin: u32 what (0 the picture, 1 the stored samples of a DICOM file, 2 the text of an element), u32 frame
+ * Asks on stdin: u32 what (0 the image, 1 the stored samples of a DICOM file, 2 the text of an element), u32 frame
  * (2: the tag), u32 size, the file's bytes.  Answers on stdout: u32 status, u32 width, height, channels (0 on failure
  * and for texts), u32 n and n bytes: pixels (u8), samples (u16), UTF-8, or the error's text.  Native byte order. */
 #include <stdio.h>
@@ -22,7 +22,7 @@ static int answer(base_status status, const image *img, const void *body, size_t
     return fwrite(head, sizeof head, 1, stdout) == 1 && fwrite(body, 1, n, stdout) == n && fflush(stdout) == 0 ? 0 : 1;
 }
 
-static int answer_picture(uint32_t frame, const uint8_t *bytes, uint32_t size)
+static int answer_image(uint32_t frame, const uint8_t *bytes, uint32_t size)
 {
     image img = {0};
     base_error error = {0};
@@ -69,7 +69,7 @@ static int answer_text(uint32_t tag, const uint8_t *bytes, uint32_t size)
 
 int main(void)
 {
-    static int (*const answers[])(uint32_t, const uint8_t *, uint32_t) = {answer_picture, answer_samples, answer_text};
+    static int (*const answers[])(uint32_t, const uint8_t *, uint32_t) = {answer_image, answer_samples, answer_text};
     uint32_t head[3];
     while (fread(head, sizeof head, 1, stdin) == 1) {
         uint8_t *bytes = malloc(head[2] > 0 ? head[2] : 1); /* of its size: a sanitizer sees a read past the end */

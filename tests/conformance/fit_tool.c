@@ -1,4 +1,4 @@
-/* fit_tool.c - image_preprocess for tests/conformance/preprocess.py, many pictures in one process.
+/* fit_tool.c - image_preprocess for tests/conformance/preprocess.py, many images in one process.
  *
  * Asks on stdin: ten u32, kind, filter, padding side, value red, green, blue, size, width, height, channels, then the
  * pixels.  Answers on stdout: u32 status, then size * size * 3 bytes when it is 0.  Native byte order. */

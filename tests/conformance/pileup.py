@@ -3,7 +3,7 @@
 The reference here is written from the Med-PaLM M paper and DeepVariant's documentation (docs/GENOMICS.md) with pysam and numpy, base by base
 over whole reads instead of by CIGAR operation: each read is first unrolled to one entry per pixel and one allele per position.  Made-up
 BAMs: random contigs (with N and lower case), hundreds of reads with substitutions, insertions, deletions, skips, clips, flags,
-qualities, HP tags and pairs; sites of every kind, with two alternatives too.  Arrays must be equal in every byte, pictures too; a CRAM of the
+qualities, HP tags and pairs; sites of every kind, with two alternatives too.  Arrays must be equal in every byte, images too; a CRAM of the
 same reads gives the same.  Seeds are fixed: a failure can be repeated.
 
 The program is that of the build folder ($PALMGROVE_BUILD_DIR, default build/release)."""
@@ -108,7 +108,7 @@ def pileup(bam, reference, start, ref, alts, by_haplotype=False, min_quality=10,
     return image
 
 
-def picture(array):
+def image(array):
     stacked = np.concatenate([array[:, :, :3], array[:, :, 3:]])
     return np.pad(stacked, ((0, 24), (0, 3), (0, 0)))
 
@@ -257,8 +257,8 @@ def check_file(program, folder, number):
         start, ref, alts = records[0]
         path = folder / "one.png"
         run(program, "--bam", bam, "--reference", fasta, "--site", f"chr20:{start + 1}:{ref}:{alts[0]}", "--output", path)
-        pictures = np.array_equal(read_png(path), picture(pileup(reads, reference, start, ref, alts[:1])))
-    return compared, same, supported, crowded, pictures
+        images = np.array_equal(read_png(path), image(pileup(reads, reference, start, ref, alts[:1])))
+    return compared, same, supported, crowded, images
 
 
 def main():
@@ -266,10 +266,10 @@ def main():
     program = str(build / "tools" / "palmgrove" / "palmgrove")
     with tempfile.TemporaryDirectory() as folder:
         results = [check_file(program, pathlib.Path(folder), number) for number in range(N_FILES)]
-    compared, same, supported, crowded, pictures = (sum(column) for column in zip(*results))
+    compared, same, supported, crowded, images = (sum(column) for column in zip(*results))
     print(f"pileups: {same} of {compared} arrays equal ({supported} with support, {crowded} with all rows in use), "
-          f"{pictures} of {N_FILES} pictures equal")
-    good = same == compared and pictures == N_FILES and compared >= 500 and supported > compared // 2 and crowded > 50
+          f"{images} of {N_FILES} images equal")
+    good = same == compared and images == N_FILES and compared >= 500 and supported > compared // 2 and crowded > 50
     return 0 if good else 1
 
 

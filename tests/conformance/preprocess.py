@@ -1,4 +1,4 @@
-"""Pictures of odd sizes, fitted by coordinator/image/preprocess.c and by the processors that the models were trained with.
+"""Images of odd sizes, fitted by coordinator/image/preprocess.c and by the processors that the models were trained with.
 
 Bounds, fixed before the first run:
     Pillow (LLaVA's own code, transformers' Pillow processors of CLIP, LLaVA and Gemma 3, Med-PaLM M's switches): every pixel equal.
@@ -6,7 +6,7 @@ Bounds, fixed before the first run:
     bits, so that sums fit 16-bit instructions; each of the two passes may round to the other side.
     PyTorch's float kernel (the phantom's training): 1 level, 999 of 1000 equal.
 
-Columns are filtered before rows, as Pillow did when the models were trained and PyTorch does.  Pillow 13 turns that round for pictures whose
+Columns are filtered before rows, as Pillow did when the models were trained and PyTorch does.  Pillow 13 turns that round for images whose
 height shrinks much more than their width, which moves single levels: here it is held to the older order, one dimension at a time."""
 
 import struct
@@ -25,7 +25,7 @@ import engine
 TOOL = engine.BUILD / "tests/conformance/fit_tool"
 KINDS = {"pad": 0, "square": 1, "stretch": 2, "crop": 3}
 FILTERS = {"float": 0, "bilinear": 1, "bicubic": 2}
-SIDES = {"centre": 0, "behind": 1, "before": 2}
+SIDES = {"centre": 0, "after": 1, "before": 2}
 PILLOW = {"bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC}
 MEAN = (122, 116, 104)  # int(255 * CLIP's mean)
 # width, height
@@ -58,7 +58,7 @@ class Tool:
         return np.frombuffer(self.process.stdout.read(size * size * 3), np.uint8).reshape(size, size, 3)
 
 
-def picture(width, height, channels, seed):
+def image(width, height, channels, seed):
     """Noise over a ramp: no smooth place hides a wrong tap."""
     generator = np.random.default_rng(seed)
     ramp = (np.arange(height)[:, None] * 3 + np.arange(width)[None, :] * 2) % 256
@@ -90,7 +90,7 @@ def padded(pixels, size, scaling, side, value):
     longest = max(img.size)
     width, height = (max(1, round(size * s / longest)) for s in img.size)
     room = size - width, size - height
-    at = tuple({"centre": r // 2, "behind": 0, "before": r}[side] for r in room)
+    at = tuple({"centre": r // 2, "after": 0, "before": r}[side] for r in room)
     out = Image.new("RGB", (size, size), value)
     out.paste(img.resize((width, height), PILLOW[scaling]), at)
     return np.asarray(out)
@@ -103,7 +103,7 @@ def by_torch(pixels, size, scaling, floats):
 
 
 def cases():
-    """name, arguments of Tool.fit behind the pixels, reference, largest difference, part that may differ"""
+    """name, arguments of Tool.fit after the pixels, reference, largest difference, part that may differ"""
     llava = LlavaImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}, do_pad=True)
     clip = CLIPImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
     yield "LLaVA's own code, 336", (336, "square", "bicubic", "centre", MEAN), lambda p: expand_to_square(p, 336), 0, 0
@@ -127,14 +127,14 @@ def main():
     for name, arguments, reference, bound, may_differ in cases():
         worst, differing, samples = 0, 0, 0
         for i, (width, height) in enumerate(SHAPES):
-            pixels = picture(width, height, 1 if i % 3 == 1 else 3, i)
+            pixels = image(width, height, 1 if i % 3 == 1 else 3, i)
             difference = np.abs(tool.fit(pixels, *arguments).astype(int) - reference(pixels).astype(int))
             worst = max(worst, int(difference.max()))
             differing += int((difference > 0).sum())
             samples += difference.size
         holds = worst <= bound and differing <= may_differ * samples
         failed, n = failed + (not holds), n + 1
-        print(f"{'ok    ' if holds else 'NOT OK'} {name}: {len(SHAPES)} pictures, {samples - differing} of {samples} samples equal, largest difference {worst}", flush=True)
+        print(f"{'ok    ' if holds else 'NOT OK'} {name}: {len(SHAPES)} images, {samples - differing} of {samples} samples equal, largest difference {worst}", flush=True)
     print(f"{n - failed} passed, {failed} failed")
     return 1 if failed else 0
 

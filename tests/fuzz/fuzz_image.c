@@ -1,4 +1,4 @@
-/* fuzz_image.c - any bytes as a picture: an error, or pixels that can be fitted into a square. */
+/* fuzz_image.c - any bytes as an image: an error, or pixels that can be fitted into a square. */
 #include <stdlib.h>
 
 #include "coordinator/image/image.h"

@@ -42,7 +42,7 @@ static void run_file(const uint8_t *bytes, size_t size)
         random ^= random >> 7;
         random ^= random << 17;
         size_t at = (size_t)(random >> 16), width = (size_t)1 << (random & 3);
-        /* Headers stand at the front: half of the changes fall there. */
+        /* Headers are at the front: half of the changes go there. */
         if (i % 2 == 0)
             at %= 256;
         uint64_t value = i % 3 == 0 ? random >> 8 : values[(random >> 4) % (sizeof values / sizeof *values)];

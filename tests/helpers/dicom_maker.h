@@ -87,7 +87,7 @@ static inline void end_item(maker *m)
     put_head(m, 0xFFFEE0DD, NULL, 0);
 }
 
-/* What a file is made of; 0 and NULL stand for: 1 sample of 8 bits, MONOCHROME2, explicit little endian. */
+/* What a file is made of; 0 and NULL mean: 1 sample of 8 bits, MONOCHROME2, explicit little endian. */
 typedef struct plan {
     const char *syntax, *photometric, *frames, *private_text;
     uint16_t columns, rows, samples, planar, allocated, stored, high, is_signed;

@@ -125,7 +125,7 @@ static bool score(worker *w, pg_request *request, size_t i, double *out)
 }
 
 /* Ask about one picture.  False: the run was stopped. */
-static bool judge(worker *w, const base_buf *png, genotype_picture *picture)
+static bool judge(worker *w, const base_buf *png, genotype_pileup *picture)
 {
     double scores[N_COPIES] = {0};
     pg_request *request = pg_request_create();
@@ -149,14 +149,14 @@ static bool judge(worker *w, const base_buf *png, genotype_picture *picture)
 /* Draw and judge one picture after the other.  BASE_EUNSUPPORTED: the site cannot be drawn; BASE_ECANCELED: the run was
  * stopped.
  */
-static base_status judge_pictures(worker *w, const pileup_site *site, genotype_picture *pictures, size_t *n,
+static base_status judge_pictures(worker *w, const pileup_site *site, genotype_pileup *pictures, size_t *n,
                                   base_error *error)
 {
     for (size_t first = 0; first < site->n_alts; first++)
         for (size_t second = first; second < site->n_alts; second++) {
             base_buf png = {0};
             base_status status = encode_picture(w, site, first, second, &png, error);
-            pictures[*n] = (genotype_picture){.first = first, .second = second};
+            pictures[*n] = (genotype_pileup){.first = first, .second = second};
             bool judged = status == BASE_OK && judge(w, &png, &pictures[*n]);
             base_buf_release(&png);
             if (status != BASE_OK)
@@ -181,7 +181,7 @@ static void count(variants_run *run, const genotype_call *call)
 /* The line of a site into `out`.  False: the run was stopped. */
 static bool call_site(worker *w, const pileup_site *site, base_buf *out)
 {
-    genotype_picture pictures[GENOTYPE_PICTURES_MAX];
+    genotype_pileup pictures[GENOTYPE_PILEUPS_MAX];
     genotype_call call;
     size_t n = 0;
     base_error error = {0};

@@ -16,17 +16,17 @@ typedef struct pileup_options {
 /* clang-format off */
 #define PILEUP_ROWS(type) \
     {"first-channels", "PLACE", OPTION_TEXT, PILEUP_AT(type, first_channels), "above", \
-     "above or below: where channels 1 to 3 stand in the picture", OPTION_NO_ENVIRONMENT}, \
+     "above or below: where channels 1 to 3 go in the image", OPTION_NO_ENVIRONMENT}, \
     {"pad", "PLACE", OPTION_TEXT, PILEUP_AT(type, pad), "right-below", \
-     "right-below, centre or left-above: where the picture is padded to 224 x 224", OPTION_NO_ENVIRONMENT}, \
+     "right-below, centre or left-above: where the padding to 224 x 224 goes", OPTION_NO_ENVIRONMENT}, \
     {"pad-value", "N", OPTION_U32, PILEUP_AT(type, pad_value), "0", \
      "grey level of the padding, 0 to 255", OPTION_NO_ENVIRONMENT}, \
     {"min-mapping-quality", "N", OPTION_U32, PILEUP_AT(type, min_mapping_quality), "5", \
-     "leave out reads that are mapped less surely", OPTION_NO_ENVIRONMENT}, \
+     "leave out reads of lower mapping quality", OPTION_NO_ENVIRONMENT}, \
     {"min-base-quality", "N", OPTION_U32, PILEUP_AT(type, min_base_quality), "10", \
-     "leave out reads that are poorer at the site", OPTION_NO_ENVIRONMENT}, \
+     "leave out reads of lower base quality at the site", OPTION_NO_ENVIRONMENT}, \
     {"seed", "N", OPTION_U32, PILEUP_AT(type, seed), "2101079370", \
-     "of the choice among more than 95 reads", OPTION_NO_ENVIRONMENT}, \
+     "of the random choice among more than 95 reads", OPTION_NO_ENVIRONMENT}, \
     {"sort-by-haplotype", NULL, OPTION_FLAG, PILEUP_AT(type, by_haplotype), NULL, \
      "order rows by the HP tag first", OPTION_NO_ENVIRONMENT}
 /* clang-format on */

@@ -122,15 +122,15 @@ static void test_alleles(void **unused)
 static void test_repeats(void **unused)
 {
     (void)unused;
-    /* CACACACACA at 5: a CA less, written at its end and at its begin; a T more in TTTTTT */
+    /* CACACACACA at 5: one CA less, written at the end and at the beginning; one T more in TTTTTT */
     expect(LIST("12 ACA A . 0/1"), LIST("4 TCA T . 0/1"), NULL, true, (counts){.indel_tp = 1});
     expect(LIST("12 ACA A . 0/1"), LIST("4 TCA T . 0/1"), NULL, false, (counts){.indel_fp = 1, .indel_fn = 1});
     expect(LIST("22 T TT . 1/1"), LIST("16 G GT . 1/1"), NULL, true, (counts){.indel_tp = 1});
     expect(LIST("22 T TTT . 1/1"), LIST("16 G GT . 1/1"), NULL, true, (counts){.indel_fp = 1, .indel_fn = 1});
     expect(LIST("5 CA A . 0/1"), LIST("4 TC T . 0/1"), NULL, true,
-           (counts){.indel_tp = 1}); /* the base that both have stands behind */
+           (counts){.indel_tp = 1}); /* the shared base comes after */
     expect(LIST("1 AC C . 0/1"), LIST("1 AC C . 0/1"), NULL, true,
-           (counts){.indel_tp = 1}); /* nothing stands before the contig */
+           (counts){.indel_tp = 1}); /* nothing precedes the contig */
     expect(LIST("5 CA C . 0/1"), LIST("4 TCA TC . 0/1"), NULL, true, (counts){.indel_tp = 1});
 }
 

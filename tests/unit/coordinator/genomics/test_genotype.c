@@ -29,12 +29,12 @@ static void scores_become_shares(void **state)
     assert_true(copies[1] == 0.0);
 }
 
-static void one_alternative_is_its_picture(void **state)
+static void one_alternative_is_its_image(void **state)
 {
     (void)state;
     genotype_call call;
-    const genotype_picture picture = {0, 0, {0.009, 0.99, 0.001}};
-    genotype_merge(1, &picture, 1, &call);
+    const genotype_pileup image = {0, 0, {0.009, 0.99, 0.001}};
+    genotype_merge(1, &image, 1, &call);
     assert_int_equal(call.a, 0);
     assert_int_equal(call.b, 1);
     assert_near(call.probability[0], 0.009);
@@ -47,8 +47,8 @@ static void two_alternatives_take_the_least(void **state)
 {
     (void)state;
     genotype_call call;
-    const genotype_picture pictures[] = {{0, 0, {0.1, 0.8, 0.1}}, {0, 1, {0.02, 0.08, 0.9}}, {1, 1, {0.2, 0.7, 0.1}}};
-    genotype_merge(2, pictures, 3, &call);
+    const genotype_pileup images[] = {{0, 0, {0.1, 0.8, 0.1}}, {0, 1, {0.02, 0.08, 0.9}}, {1, 1, {0.2, 0.7, 0.1}}};
+    genotype_merge(2, images, 3, &call);
     static const double least[] = {0.02, 0.08, 0.1, 0.08, 0.7, 0.1}; /* sum 1.08 */
     for (size_t i = 0; i < 6; i++)
         assert_near(call.probability[i], least[i] / 1.08);
@@ -60,7 +60,7 @@ static void certainty_has_bounds(void **state)
 {
     (void)state;
     genotype_call call;
-    const genotype_picture sure = {0, 0, {1.0, 0.0, 0.0}}, torn = {0, 0, {1.0 / 3, 1.0 / 3, 1.0 / 3}};
+    const genotype_pileup sure = {0, 0, {1.0, 0.0, 0.0}}, torn = {0, 0, {1.0 / 3, 1.0 / 3, 1.0 / 3}};
     genotype_merge(1, &sure, 1, &call);
     assert_int_equal(genotype_quality(&call), GENOTYPE_QUALITY_MAX);
     genotype_merge(1, &torn, 1, &call);
@@ -74,9 +74,9 @@ static void lines_are_vcf(void **state)
     base_buf text = {0};
     genotype_call call;
     char a[] = "A", ca[] = "CA", *alts[] = {a, ca};
-    genotype_merge(1, &(genotype_picture){0, 0, {0.009, 0.99, 0.001}}, 1, &call);
+    genotype_merge(1, &(genotype_pileup){0, 0, {0.009, 0.99, 0.001}}, 1, &call);
     genotype_write_record("chr1", 77, "G", alts, 1, &call, &text);
-    genotype_merge(1, &(genotype_picture){0, 0, {1.0, 0.0, 0.0}}, 1, &call);
+    genotype_merge(1, &(genotype_pileup){0, 0, {1.0, 0.0, 0.0}}, 1, &call);
     genotype_write_record("chr1", 78, "G", alts, 1, &call, &text);
     genotype_write_record("chr1", 79, "G", alts, 2, NULL, &text);
     genotype_write_record("chr1", 80, "G", NULL, 0, NULL, &text);
@@ -105,7 +105,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scores_become_shares),
-        cmocka_unit_test(one_alternative_is_its_picture),
+        cmocka_unit_test(one_alternative_is_its_image),
         cmocka_unit_test(two_alternatives_take_the_least),
         cmocka_unit_test(certainty_has_bounds),
         cmocka_unit_test(lines_are_vcf),

@@ -485,7 +485,7 @@ static void test_records_of_a_vcf(void **state)
     assert_int_equal(pileup_vcf_open(in_folder("ref.fa"), &vcf, &error), BASE_EFORMAT);
 }
 
-/* ---- arrays and pictures ---- */
+/* ---- arrays and images ---- */
 
 static void test_arrays_round_trip(void **state)
 {
@@ -514,16 +514,16 @@ static void test_arrays_round_trip(void **state)
 
 static void expect_layout(pileup_layout layout, size_t left, size_t above, size_t first_at, size_t second_at)
 {
-    image picture = {0};
+    image img = {0};
     base_error error = {0};
-    assert_int_equal(pileup_to_image(drawn, &layout, &picture, &error), BASE_OK);
-    assert_int_equal(picture.width, 224);
-    assert_int_equal(picture.height, 224);
-    assert_int_equal(picture.channels, 3);
+    assert_int_equal(pileup_to_image(drawn, &layout, &img, &error), BASE_OK);
+    assert_int_equal(img.width, 224);
+    assert_int_equal(img.height, 224);
+    assert_int_equal(img.channels, 3);
     size_t n_padding = 0;
     for (size_t y = 0; y < 224; y++)
         for (size_t x = 0; x < 224; x++) {
-            const uint8_t *at = picture.pixels + (y * 224 + x) * 3;
+            const uint8_t *at = img.pixels + (y * 224 + x) * 3;
             bool is_inside = x >= left && x < left + 221 && y >= above && y < above + 200;
             n_padding += !is_inside;
             for (size_t c = 0; c < 3 && !is_inside; c++)
@@ -533,7 +533,7 @@ static void expect_layout(pileup_layout layout, size_t left, size_t above, size_
                 assert_memory_equal(at, drawn + ((row % 100) * 221 + x - left) * 6 + from, 3);
         }
     assert_int_equal(n_padding, 224 * 224 - 200 * 221);
-    image_release(&picture);
+    image_release(&img);
 }
 
 static void test_layouts(void **state)

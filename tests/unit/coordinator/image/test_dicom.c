@@ -2,7 +2,7 @@
  * header comes out.
  *
  * The expected bytes are worked out from PS3.3 and PS3.5 by hand; pydicom's opinion is asked in
- * tests/conformance/dicom.py, which also made the files of tests/fuzz/corpus/dicom (picture: 3 x + 3 y, 48 x 32). */
+ * tests/conformance/dicom.py, which also made the files of tests/fuzz/corpus/dicom (image: 3 x + 3 y, 48 x 32). */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* test_image.c - pictures from outside: every kind that is read, and every way to break one. */
+/* test_image.c - images from outside: every kind that is read, and every way to break one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,7 +27,7 @@ static uint32_t next_random(void)
 
 /* --- makers --- */
 
-/* A smooth picture, so that JPEG keeps it nearly as it is. */
+/* A smooth image, so that JPEG keeps it nearly as it is. */
 static void draw(uint8_t *pixels, uint32_t width, uint32_t height, uint32_t channels)
 {
     for (uint32_t y = 0; y < height; y++)
@@ -211,7 +211,7 @@ static void jpeg_cmyk_is_refused(void **state)
     base_buf_release(&file);
 }
 
-/* A picture whose four corners differ; orientation o says where the stored corner goes.  Table: EXIF 2.3, tag 0x0112.
+/* An image whose four corners differ; orientation o says where the stored corner goes.  Table: EXIF 2.3, tag 0x0112.
  */
 static void jpeg_orientation_is_applied(void **state)
 {
@@ -221,7 +221,7 @@ static void jpeg_orientation_is_applied(void **state)
     for (int y = 0; y < H; y++)
         for (int x = 0; x < W; x++)
             pixels[y * W + x] = (uint8_t)(x < W / 2 ? (y < H / 2 ? 20 : 80) : (y < H / 2 ? 140 : 200));
-    /* upper left, upper right, lower left, lower right of the upright picture */
+    /* upper left, upper right, lower left, lower right of the upright image */
     static const int corners[9][4] = {{0},
                                       {20, 140, 80, 200},
                                       {140, 20, 200, 80},
@@ -246,7 +246,7 @@ static void jpeg_orientation_is_applied(void **state)
     }
 }
 
-/* A well-formed file that sends every coefficient in two scans of its own: 127 passes over the picture. */
+/* A well-formed file that sends every coefficient in two scans of its own: 127 passes over the image. */
 static void jpeg_with_many_scans_is_refused(void **state)
 {
     (void)state;
@@ -413,8 +413,7 @@ static void cut_files_are_errors(void **state)
     for (int progressive = 0; progressive < 2; progressive++) {
         base_buf file = {0};
         make_jpeg(pixels, W, H, (jpeg_kind){JCS_RGB, 3, progressive != 0, 0, false}, &file);
-        assert_every_cut_fails(&file,
-                               file.size - 2); /* only the end marker's own bytes are not missed by the picture */
+        assert_every_cut_fails(&file, file.size - 2); /* only the end marker's own bytes are not missed by the image */
         base_buf cut = {.data = file.data, .size = file.size - 40};
         assert_fails(&cut, BASE_EFORMAT, "truncated JPEG");
         base_buf_release(&file);
@@ -427,7 +426,7 @@ static void cut_files_are_errors(void **state)
     base_buf_release(&png);
 }
 
-/* Flipped bits: an error or a picture, never a crash (the sanitizers watch); a PNG with a wrong bit is always an error.
+/* Flipped bits: an error or an image, never a crash (the sanitizers watch); a PNG with a wrong bit is always an error.
  */
 static void flipped_bits_are_survived(void **state)
 {

@@ -1,4 +1,4 @@
-/* test_preprocess.c - pictures fitted into squares: against Pillow to the bit (tests/golden/image/fit.bin), and what is
+/* test_preprocess.c - images fitted into squares: against Pillow to the bit (tests/golden/image/fit.bin), and what is
  * refused. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -52,7 +52,7 @@ static void fits_equal_pillow(void **state)
 }
 
 /* One side of a million pixels, and other shapes that no buffer should be made for. */
-static void absurd_pictures_are_refused(void **state)
+static void absurd_images_are_refused(void **state)
 {
     (void)state;
     base_error error = {0};
@@ -101,7 +101,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fits_equal_pillow),
-        cmocka_unit_test(absurd_pictures_are_refused),
+        cmocka_unit_test(absurd_images_are_refused),
         cmocka_unit_test(long_lines_are_fitted),
     };
     return cmocka_run_group_tests_name("preprocess", tests, NULL, NULL);

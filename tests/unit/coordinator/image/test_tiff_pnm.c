@@ -48,7 +48,7 @@ static void assert_refused(const void *bytes, size_t size, base_status status, c
 
 /* --- TIFF --- */
 
-/* One page of one strip; 0 stands for 8 bits, 1 sample, no compression, orientation 1. */
+/* One page of one strip; 0 means 8 bits, 1 sample, no compression, orientation 1. */
 typedef struct page {
     uint16_t width, height, bits, samples, kind, compression, orientation, planes, format;
     bool is_big_endian, has_palette;
