@@ -184,7 +184,7 @@ static base_status start(teacher *t, const teacher_options *options, model_probe
     if (status != BASE_OK)
         return status;
     size_t stage_floats =
-        (size_t)t->step_tokens * ((size_t)t->checkpoint->a.decoder.stack.d + 1); /* rows and overflow marks */
+        (size_t)t->step_tokens * ((size_t)t->checkpoint->a.decoder.stack.d + 1); /* rows and overflow flags */
     return par_grid_reserve(t->grid, stage_floats, 1, 1, error);
 }
 

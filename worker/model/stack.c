@@ -1,24 +1,22 @@
-/* stack.c - the layer loop of decoder and vision tower.  stack.h says what a block is, stack_exchange.c how rows meet
- * other ranks.
+/* stack.c - the layer loop of decoder and vision tower.  stack.h says what a block is, stack_exchange.c what rows need
+ * from other ranks.
  *
- * One serial layer; ==== is a barrier of the team, [[ ]] a collective of the tensor group, the rest a pass over rows or
- * products:
+ * One serial layer.  ==== is a barrier of the team, [[ ]] a collective of the tensor group, the rest one pass over rows
+ * or over products:
  *
- *     y = norm(x)                        of all rows, or of this rank's in a sequence-parallel batch: then [[
- * all-gather y ]]
- *     ==== q, k, v = y W                 the rank's heads
- *     ==== bias, QK norm, RoPE, store k and v in the cache
- *     ==== o = attention(q, cache)       attend.c
- *     ==== acc = o Wo                    fixed point, of the rank's heads; [[ all-reduce or reduce-scatter acc ]]
- *     x += acc; y = mlp_norm(x)          one pass: the end of a branch, the norm before the next, quantising  [[
- * all-gather y ]]
- *     ==== gate, up = y W
+ *     y = norm(x)                    all rows; in a sequence-parallel batch this rank's, then [[ all-gather y ]]
+ *     ==== q, k, v = y W             the rank's heads
+ *     ==== bias, QK norm, RoPE; k and v into the cache
+ *     ==== o = attention(q, cache)   attend.c
+ *     ==== acc = o Wo                fixed point, the rank's heads; [[ all-reduce or reduce-scatter acc ]]
+ *     x += acc; y = mlp_norm(x)      one pass: end of a branch, norm before the next, quantising; [[ all-gather y ]]
+ *     ==== gate, up = y W            the rank's MLP columns
  *     ==== hidden = activation(gate, up)
- *     ==== acc = hidden Wdown            [[ reduce acc ]]
- *     x += acc; y = norm(x)              of the next layer
+ *     ==== acc = hidden Wdown        [[ all-reduce or reduce-scatter acc ]]
+ *     x += acc; y = norm(x)          of the next layer
  *
- * A parallel block computes gate and up with q, k, v, and reduces both contractions at once: one hop a layer instead of
- * two. */
+ * A parallel block computes gate and up together with q, k, v and reduces both contractions at once: one
+ * reduction a layer instead of two. */
 #include "worker/model/stack_int.h"
 
 #include <string.h>

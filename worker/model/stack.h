@@ -1,11 +1,14 @@
 /* stack.h - a stack of transformer layers on one rank: the one layer loop of decoder and vision tower.
  *
  * Blocks (arch_block_kind):
- *     parallel   y = norm(x);  x += attention(y) Wo + mlp(y) Wdown                          PaLM arXiv 2204.02311
- * section 2, ViT-22B arXiv 2302.05442 serial     x += attention(norm(x)) Wo;  x += mlp(mlp_norm(x)) Wdown Llama arXiv
- * 2302.13971 post-norm  each branch goes through a norm of its own before it is added              Gemma 3 arXiv
- * 2503.19786 The rank computes its query heads and its MLP columns; their contributions go into a fixed-point
- * accumulator, and an exact integer sum over the tensor group finishes each branch (both at once in a parallel block).
+ *     parallel   y = norm(x);  x += attention(y) Wo + mlp(y) Wdown
+ *                PaLM (arXiv 2204.02311 section 2), ViT-22B (arXiv 2302.05442)
+ *     serial     x += attention(norm(x)) Wo;  x += mlp(mlp_norm(x)) Wdown
+ *                Llama (arXiv 2302.13971)
+ *     post-norm  serial, but each branch goes through a norm of its own before it is added
+ *                Gemma 3 (arXiv 2503.19786)
+ * The rank computes its query heads and its MLP columns; their contributions go into a fixed-point accumulator, and an
+ * exact integer sum over the tensor group finishes each branch (both at once in a parallel block).
  *
  * Batches of MODEL_ROWS_DIVIDED rows a rank and more are sequence-parallel (stack_exchange.c): x and its overflow flags
  * are then valid only on the row's owner until model_stack_all_gather.  Results do not depend on it.
@@ -20,8 +23,8 @@
  *     o   [n][h' dh]                         attention output
  *     gate, up [n][f']                       MLP; the activation is written to gate (swiglu) or up (gelu)
  *     acc [n][d] then [n] overflow counts    int64 fixed point; reduced over the tensor group in one call
- *     y_quantised, o_quantised, hidden_quantised    y, o and the MLP's activations in int8 and bf16, if the numerics
- * ask for it */
+ *     y_quantised, o_quantised, hidden_quantised
+ *                                            y, o and the MLP's activations in int8 and bf16, as the numerics ask */
 #ifndef PALMGROVE_MODEL_STACK_H
 #define PALMGROVE_MODEL_STACK_H
 

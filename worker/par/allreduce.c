@@ -1,13 +1,17 @@
-/* allreduce.c - sums over a tensor group by its whole team: inside the node through shared memory, between nodes by
- * messages.
+/* allreduce.c - the tensor-parallel all-reduce, by the ranks' whole teams: inside a node through shared memory, between
+ * nodes by messages.
  *
- * A group on one node is one call of par_intra_node_allreduce.  One that spans nodes goes in pieces, a pipeline of
- *     combine   the node's sum of piece i on all its ranks, shared memory, the whole team
- *     begin     piece i's slices leave          } main thread
- *     middle    piece i - 1                      } inter_node_int.h
- *     end       piece i - 2 is whole             }
- *     spread    piece i - 2: every rank takes the slices that its neighbours have
- * so that the wire works on one piece while the team works on another. */
+ * A group on one node is one call of par_intra_node_allreduce.  One that spans nodes goes in pieces of PAR_PIECE_BYTES,
+ * a pipeline, so that messages of one piece travel while the team works on another:
+ *
+ *     time ->         piece 0     piece 1     piece 2     piece 3
+ *     team            reduce 0    reduce 1    reduce 2    reduce 3      in the node: all its ranks have the node's sum
+ *     main thread     begin 0     begin 1     begin 2     begin 3       this rank's slice (its rail's) leaves
+ *                                 middle 0    middle 1    middle 2
+ *                                             end 0       end 1         the slice is the sum over all nodes
+ *     team                                    gather 0    gather 1      every rank copies its neighbours' slices
+ *
+ * A group of one rank has nothing to add, but still makes progress on messages between stages. */
 #include "worker/par/grid_int.h"
 
 #include "worker/trace/trace.h"
@@ -24,7 +28,7 @@ static size_t piece_bytes(const vector *v, size_t i)
     return v->bytes - at < PAR_PIECE_BYTES ? v->bytes - at : PAR_PIECE_BYTES;
 }
 
-/* Main thread: this rank's slice of piece i leaves, of the two before it arrives. */
+/* Main thread: begin piece i, middle of i - 1, end of i - 2, each for this rank's slice. */
 static void advance_pieces(par_grid *grid, const vector *v, size_t i)
 {
     par_inter_node *a = grid->nodes.inter;

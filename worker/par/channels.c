@@ -50,7 +50,8 @@ static base_status plans_reserve(par_grid *grid, size_t bytes, base_error *error
     return par_recv_queue_init(&grid->plans_in, grid->comm, PAR_TAG_PLAN, rank & (rank - 1), slots, bytes, error);
 }
 
-/* Results go to all of stage 0; a sender that is itself in stage 0 (one stage) puts its own copy into its inbox. */
+/* Results go to all of stage 0; a sender that is itself in stage 0 (one stage) puts a copy into its own receive queue.
+ */
 static base_status results_reserve(par_grid *grid, size_t bytes, base_error *error)
 {
     const par_place *place = &grid->place;

@@ -1,17 +1,16 @@
-/* collectives.h - what a tensor group computes together: all-reduce, and reduce-scatter and all-gather of rows
- * (sequence parallelism).
+/* collectives.h - what a tensor group computes together: the all-reduce of tensor parallelism (allreduce.c), the
+ * reduce-scatter and all-gather of sequence parallelism (seq_parallel.c), and columns to a root (gather_columns.c).
  *
  * Reductions are exact integer or bitwise operations, so their order, the algorithm and the rank count leave no trace
- * in the result (docs/decisions/0001-fixed-point-reductions.md).
+ * in the result (docs/decisions/0001-fixed-point-reductions.md).  Inside a node they go through shared memory
+ * (intra_node_int.h), between nodes by messages (inter_node_int.h).  Words:
  *
- *     node A        node B       A reduction inside a node goes through shared memory (intra_node_int.h), between nodes
- * by a0 --rail 0-- b0           messages (inter_node_int.h). a1 --rail 1-- b1           hop    one reduction over the
- * tensor group; a decoder layer has one or two a2            (b2)         rail   the j-th ranks of all nodes: they
- * carry slice j of a vector between nodes.  There are as many rails as the node with the fewest ranks of the group has
- *                                lane   the part of a vector in shared memory that member l of each rank's thread team
- * reduces
- *
- * allreduce.c, seq_parallel.c and gather_columns.c hold these functions. */
+ *     node A            node B
+ *     a0 --- rail 0 --- b0      rail   the j-th ranks of all nodes, which carry slice j of a vector between nodes; as
+ *     a1 --- rail 1 --- b1             many as the group has ranks on the node with the fewest
+ *     a2                        lane   the part of a vector that member l of each rank's thread team reduces in
+ *                                      shared memory
+ *                               hop    the message of activations from a stage to the next (channels.h) */
 #ifndef PALMGROVE_PAR_COLLECTIVES_H
 #define PALMGROVE_PAR_COLLECTIVES_H
 

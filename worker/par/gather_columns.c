@@ -1,5 +1,5 @@
-/* gather_columns.c - columns of a matrix to tensor rank 0: its neighbours' through shared memory, other nodes' by
- * messages, row by row straight into their place. */
+/* gather_columns.c - columns of a matrix to tensor rank 0: from ranks of its node through shared memory, from other
+ * nodes by messages, row by row straight into their place. */
 #include "worker/par/grid_int.h"
 
 #include <string.h>
@@ -12,7 +12,7 @@ static size_t column_begin(const uint32_t *columns, uint32_t tp_rank)
     return begin;
 }
 
-/* Tensor rank 0's node: its ranks beside each other each other in `row`, which is tensor rank 0's. */
+/* On tensor rank 0's node: its ranks' pieces side by side into `row`, which is tensor rank 0's. */
 static void gather_node(par_grid *grid, const uint32_t *columns, const float *piece, float *row)
 {
     const par_nodes *nodes = &grid->nodes;
@@ -36,7 +36,7 @@ static bool is_neighbour(const par_nodes *nodes, uint32_t tp_rank)
     return false;
 }
 
-/* Tensor rank 0: expect the pieces of the other nodes' ranks; returns how many. */
+/* Tensor rank 0: post receives for the pieces of other nodes' ranks; returns how many. */
 static size_t expect_row(par_grid *grid, const uint32_t *columns, float *row)
 {
     size_t n = 0;

@@ -4,7 +4,8 @@
 
 #include <stdlib.h>
 
-/* Stage s against s + 1, tensor rank by tensor rank, is every stage against the first. */
+/* Does every stage assign the same rows to the same tensor rank?  Compared with the next stage, cyclically; collective
+ * over the grid. */
 static void compare_row_owners(par_grid *grid)
 {
     uint32_t tp = grid->place.tp, pp = grid->place.pp;
@@ -97,8 +98,8 @@ bool par_rows_same_on_all_stages(const par_grid *grid)
 
 /* --- collectives of a team --- */
 
-/* While a rank waits in shared memory MPI has to be called all the same: what its partner waits for may be a message
- * that this rank has begun to send. */
+/* While a rank waits in shared memory it must call MPI: its partner may be waiting for a message that this rank has
+ * begun to send. */
 static void progress_all(void *context)
 {
     par_grid *grid = context;

@@ -29,7 +29,7 @@ void par_grid_progress(void *context);
 /* Wait until everything sent has left, and free the queues; nothing if none were reserved. */
 void par_channels_release(par_grid *grid);
 
-/* What work of a whole team over its tensor group begins with: a waiter that keeps messages moving, and a barrier. */
+/* Begin a collective of whole teams: a barrier, and a waiter that keeps messages moving. */
 par_waiter par_group_begin(par_grid *grid, team_member *me);
 
 #endif

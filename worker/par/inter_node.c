@@ -1,3 +1,15 @@
+/* inter_node.c - reductions between nodes, by messages: three algorithms for a piece, and the two halves for rows.
+ *
+ *     direct               begin: send the whole piece to all others      end: receive theirs, add
+ *     recursive doubling   end: ceil(log2 N) rounds with rank ^ 1, ^ 2, ^ 4 ...
+ *         ranks past the power of two P fold in first: rank P + i sends to i, and gets the result back from i
+ *     reduce-scatter       begin: slice i to rank i      middle: receive and add the own slice, send the sum to all
+ *                          end: receive the others' sums
+ *
+ * The caller drives pieces as a pipeline (allreduce.c): while piece i begins, i - 1 is in its middle and i - 2 ends.
+ * Every message is encoded into, and decoded from, memory of the piece: 4 rooms (out, in, sum_out, sum_in) for each of
+ * PAR_PIECES_IN_FLIGHT.  Rows of sequence parallelism use reduce-scatter's first round for sums, and a plain exchange
+ * of bytes, without rooms, for the all-gather. */
 #include "worker/par/inter_node_int.h"
 
 #include <stdlib.h>
@@ -9,8 +21,8 @@
 #define LINE             64u
 #define DIRECT_BYTES_MAX ((size_t)32 << 10) /* bytes that a rank would receive in one round */
 
-/* What a way is taken to cost, nanoseconds: a round's latency, a message's work at both ends, a byte in memory (5/8 of
- * it travel, at about 1 GB/s).  Only ratios matter, and only where two ways are near each other. */
+/* The cost model, nanoseconds: a round's latency, a message's work at both ends, a byte in memory (5/8 of it travel, at
+ * about 1 GB/s).  Only ratios matter, and only where two algorithms are near each other. */
 #define ROUND_NS       20000u
 #define MESSAGE_NS     5000u
 #define BYTE_NS(bytes) ((bytes)*5u / 8u)
@@ -27,7 +39,7 @@ typedef struct piece {
     par_shares shares;                                        /* of rows */
 } piece;
 
-/* A window of shares under way. */
+/* All-gathers of rows in flight. */
 enum { GATHERS = 2 };
 typedef struct row_gather {
     MPI_Request *requests; /* [2 x PAR_MATRICES_MAX x (size - 1)] */
@@ -44,7 +56,7 @@ struct par_inter_node {
     row_gather gathers[GATHERS];
 };
 
-/* --- making it --- */
+/* --- creation --- */
 
 /* Room for a piece's messages, cut into as many slices as there are ranks. */
 static size_t room_bytes(size_t piece_bytes, int size)
@@ -119,7 +131,7 @@ static MPI_Request receive(const par_inter_node *a, int from, int tag, void *mes
     return request;
 }
 
-/* The partner of turn i: nobody is everybody's first. */
+/* The partner of turn i: no rank is the first partner of all others. */
 static int partner(const par_inter_node *a, int i)
 {
     return (a->rank + 1 + i) % a->size;
@@ -131,14 +143,14 @@ static size_t stride_bytes(par_reduce_op op, size_t n)
     return base_size_round_up(par_wire_bytes_max(op, n), LINE);
 }
 
-/* Keep what the others will read: rounded, if the wire rounds. */
+/* A rounding wire: keep what the others will decode. */
 static void keep_rounded(const par_inter_node *a, const piece *f, const unsigned char *message, size_t n, void *values)
 {
     if (a->wire != PAR_WIRE_EXACT)
         par_wire_decode(f->op, message, n, values);
 }
 
-/* --- whole --- */
+/* --- direct --- */
 
 static void begin_direct(par_inter_node *a, piece *f)
 {
@@ -159,7 +171,7 @@ static void end_direct(par_inter_node *a, piece *f, const par_waiter *waiter)
     par_wait_transfer(waiter, f->sends, (size_t)a->size - 1);
 }
 
-/* --- slices --- */
+/* --- reduce-scatter --- */
 
 /* Where rank r's slice begins: whole cache lines. */
 static size_t slice_begin(const par_inter_node *a, const piece *f, int r)
@@ -178,7 +190,7 @@ static unsigned char *slice_of(const par_inter_node *a, const piece *f, int r)
     return f->values + slice_begin(a, f, r) * par_reduce_op_bytes(f->op);
 }
 
-/* All sums of slices are awaited from the start, so that none arrives unexpected. */
+/* Receives for all sums are posted here, so that none arrives unexpected. */
 static void begin_reduce_scatter(par_inter_node *a, piece *f)
 {
     size_t own = slice_width(a, f, a->rank);
@@ -233,7 +245,7 @@ static size_t elements(const piece *f, par_share share)
     return share.bytes / par_reduce_op_bytes(f->op);
 }
 
-/* A rounding wire rounds the owner's part too, as `whole` does: a sum of two nodes has the same bits either way. */
+/* A rounding wire rounds the owner's part too, as `direct` does: a sum of two nodes has the same bits either way. */
 static void round_own_rows(const par_inter_node *a, piece *f, par_share own)
 {
     if (a->wire == PAR_WIRE_EXACT)
@@ -242,7 +254,7 @@ static void round_own_rows(const par_inter_node *a, piece *f, par_share own)
     keep_rounded(a, f, f->sum_out, elements(f, own), own.begin);
 }
 
-/* Messages without values are not sent. */
+/* Empty messages are not sent. */
 void par_inter_node_reduce_scatter_begin(par_inter_node *a, uint64_t index, par_reduce_op op, const par_shares *shares)
 {
     piece *f = &a->in_flight[index % PAR_PIECES_IN_FLIGHT];
@@ -305,7 +317,7 @@ void par_inter_node_all_gather_end(par_inter_node *a, uint64_t index, const par_
     par_wait_transfer(waiter, g->requests, g->n_requests);
 }
 
-/* --- doubling --- */
+/* --- recursive doubling --- */
 
 static void send_all(par_inter_node *a, piece *f, int to)
 {
@@ -318,7 +330,7 @@ static void receive_all(par_inter_node *a, piece *f, int from)
     f->receives[0] = receive(a, from, PAR_TAG_PARTIALS, f->in, par_wire_bytes_max(f->op, f->n));
 }
 
-/* A rank beyond the power of two: its values to the partner, the result back. */
+/* A rank past the power of two: its values to the partner, the result back. */
 static void fold_in(par_inter_node *a, piece *f, int to, const par_waiter *waiter)
 {
     receive_all(a, f, to);
@@ -361,7 +373,7 @@ static void end_recursive_doubling(par_inter_node *a, piece *f, const par_waiter
 
 /* --- the three turns of a piece --- */
 
-/* Rounds of doubling one after the other: a rank beyond the power of two adds one before and one after. */
+/* Rounds of recursive doubling; ranks past the power of two add one before and one after. */
 static size_t doubling_rounds(int size)
 {
     size_t rounds = 0;

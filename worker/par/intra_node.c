@@ -1,3 +1,17 @@
+/* intra_node.c - reductions inside a node: every rank maps every other rank's segment of a shared window.
+ *
+ *     segment of rank r   [team size] [ready, done of lane 0] ... [ready, done of lane 15] [slot 0] [slot 1]
+ *
+ * Lane l is served by member l of each rank's team; its part of a slot is slot_bytes / n_lanes.  One piece of a lane,
+ * number p, through slot p mod 2, with three ranks:
+ *
+ *     rank 0   copy in, ready = p, wait for all ready | add share 0 of 1 and 2 to own slot, done = p, wait | copy 1, 2
+ *     rank 1   copy in, ready = p, wait for all ready | add share 1 of 2 and 0 to own slot, done = p, wait | copy 2, 0
+ *     rank 2   copy in, ready = p, wait for all ready | add share 2 of 0 and 1 to own slot, done = p, wait | copy 0, 1
+ *              \_____________ publish _____________/   \__ reduce-scatter __________________________/   \ all-gather
+ *
+ * Short pieces, or two ranks: after `publish` every rank adds up all others' slots and is done.  intra_node_int.h says
+ * why two slots suffice. */
 #include "worker/par/intra_node_int.h"
 
 #include <stdatomic.h>
@@ -11,10 +25,10 @@
 #define LINE             64u
 #define SLOT_BYTES       ((size_t)256 << 10) /* of a rank, all lanes together: two of them stay in a core's cache */
 #define LANES_MAX        16u
-#define LANE_BYTES_MIN   ((size_t)16 << 10) /* vectors of fewer bytes a lane are not worth another one */
-#define DIRECT_BYTES_MAX ((size_t)16 << 10) /* pieces up to this are added up by everybody */
+#define LANE_BYTES_MIN   ((size_t)16 << 10) /* a lane must have this many bytes of a vector to be worth using */
+#define DIRECT_BYTES_MAX ((size_t)16 << 10) /* pieces up to this are added up by every rank */
 
-/* One rank's progress in one lane: numbers of pieces, and which rank's team is how large. */
+/* One rank's progress in one lane, as numbers of pieces. */
 typedef struct progress {
     _Alignas(LINE) atomic_uint_fast64_t ready;
     _Alignas(LINE) atomic_uint_fast64_t done;
@@ -22,7 +36,7 @@ typedef struct progress {
 
 /* A rank's part of the window. */
 typedef struct segment {
-    _Alignas(LINE) atomic_uint team_size; /* 0: not told yet */
+    _Alignas(LINE) atomic_uint team_size; /* 0: not known yet */
     progress lanes[LANES_MAX];
     _Alignas(LINE) unsigned char slots[2][SLOT_BYTES];
 } segment;
@@ -32,11 +46,11 @@ struct par_intra_node {
     int rank, size;
     segment **segments;         /* [size] */
     uint32_t n_lanes;           /* 0: not agreed yet */
-    uint64_t pieces[LANES_MAX]; /* so far; like the spins each used by its lane's member only */
+    uint64_t pieces[LANES_MAX]; /* so far; used by the lane's member only, like the spins */
     par_spin spins[LANES_MAX];
 };
 
-/* --- making it --- */
+/* --- creation --- */
 
 /* Containers often have a small /dev/shm, and a page that it cannot hold ends the process when it is touched. */
 static bool has_room(size_t bytes)
@@ -119,7 +133,7 @@ typedef struct lane_piece {
     bool is_done; /* `done`, not `ready` */
 } lane_piece;
 
-/* Has every rank come so far? */
+/* Has every rank raised its flag to this piece? */
 static bool have_all_arrived(void *context)
 {
     const lane_piece *a = context;
@@ -138,7 +152,7 @@ static void wait_for_all(lane_piece a, const par_waiter *waiter)
     par_wait_until(&mine, have_all_arrived, &a, PAR_TRANSFER_US);
 }
 
-/* --- combining --- */
+/* --- all-reduce --- */
 
 size_t par_share_begin(size_t bytes, int r, int size)
 {
@@ -164,7 +178,7 @@ static lane_piece next_piece(par_intra_node *s, uint32_t lane)
     return (lane_piece){.s = s, .lane = lane, .piece = ++s->pieces[lane]};
 }
 
-/* The slot is full: wait until everybody's is. */
+/* This rank's slot is filled: wait until all ranks' are. */
 static void wait_ready(const lane_piece *at, const par_waiter *waiter)
 {
     par_intra_node *s = at->s;
@@ -172,7 +186,7 @@ static void wait_ready(const lane_piece *at, const par_waiter *waiter)
     wait_for_all(*at, waiter);
 }
 
-/* Put this rank's bytes where all can read them, and wait until everybody has done so. */
+/* Put this rank's bytes into its slot, and wait until all ranks have done so. */
 static lane_piece publish(par_intra_node *s, uint32_t lane, const par_waiter *waiter, const void *mine, size_t bytes)
 {
     lane_piece at = next_piece(s, lane);
@@ -212,7 +226,7 @@ static void allreduce_piece(par_intra_node *s, uint32_t lane, const par_waiter *
 
 /* --- lanes --- */
 
-/* Has every rank told how large its team is? */
+/* Has every rank published the size of its team? */
 static bool all_team_sizes_known(void *context)
 {
     const par_intra_node *s = context;
@@ -222,8 +236,8 @@ static bool all_team_sizes_known(void *context)
     return true;
 }
 
-/* As many lanes as the smallest team has members, but a slot of each holds a cache line for every rank; found out in
- * the first call, by member 0. */
+/* As many lanes as the smallest team has members, but no more than leave a cache line of a slot for every rank; by
+ * member 0, in the first call. */
 static void agree_on_lanes(par_intra_node *s, const team_member *me, const par_waiter *waiter)
 {
     atomic_store_explicit(&s->segments[s->rank]->team_size, me->count, memory_order_release);
@@ -253,7 +267,7 @@ static size_t lanes_for(const par_intra_node *s, size_t bytes)
     return n < s->n_lanes ? n : s->n_lanes;
 }
 
-/* Only member 0 looks after the mailboxes. */
+/* Only member 0 makes progress on messages. */
 static par_waiter waiter_of(const team_member *me, const par_waiter *waiter)
 {
     return me->index == 0 ? *waiter : (par_waiter){.crowded = waiter->crowded};
@@ -271,9 +285,9 @@ void par_intra_node_allreduce(par_intra_node *s, const team_member *me, const pa
         allreduce_piece(s, me->index, &mine, op, (unsigned char *)values + at, end - at < piece ? end - at : piece);
 }
 
-/* --- what some have, for all --- */
+/* --- all-gather --- */
 
-/* Who has what: owner r's share. */
+/* Which rank owns what: owner r has share r. */
 typedef struct owned {
     int n_owners;
     const par_shares *rows; /* shares of rows; NULL: shares of `bytes` bytes (par_share_begin) */
@@ -361,7 +375,7 @@ void par_intra_node_all_gather_rows(par_intra_node *s, const team_member *me, co
     all_gather(s, me, waiter, &(owned){.n_owners = n_owners, .rows = shares});
 }
 
-/* --- what all have a part of, for its owner --- */
+/* --- reduce-scatter --- */
 
 /* A slot is cut into a part for each owner. */
 static void reduce_scatter_piece(par_intra_node *s, const owned *all, const lane_cut *cut, const par_waiter *waiter,
@@ -396,9 +410,9 @@ void par_intra_node_reduce_scatter_rows(par_intra_node *s, const team_member *me
         reduce_scatter_piece(s, &all, &cut, &mine, op, done);
 }
 
-/* --- gathering --- */
+/* --- gather to a reader --- */
 
-/* Lane 0's part of the slots, or, before the lanes are agreed on, the least that can become of it. */
+/* Lane 0's part of the slots; before the lanes are agreed on, the smallest that it can become. */
 static size_t gather_piece_bytes(const par_intra_node *s)
 {
     return s->n_lanes > 0 ? lane_bytes(s) : SLOT_BYTES / LANES_MAX;

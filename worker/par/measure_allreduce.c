@@ -1,4 +1,4 @@
-/* measure_allreduce.c - what a sum over the tensor group costs here, beside MPI's own. */
+/* measure_allreduce.c - what an all-reduce over the tensor group costs here, next to MPI's own. */
 #include "worker/par/grid_int.h"
 
 #include <stdlib.h>
@@ -6,7 +6,7 @@
 
 #include "proto/base/clock.h"
 
-/* Sums between two looks at the clock, so that a microsecond is fine enough. */
+/* Sums between two readings of the clock, so that its microseconds are fine enough. */
 #define BATCH_BYTES ((size_t)4 << 20)
 #define BATCH_MOST  256u
 
@@ -28,7 +28,7 @@ static void fill(int64_t *values, size_t n, uint32_t rank)
     }
 }
 
-/* Sums are in place, so each begins with fresh values; what that costs is measured too, and taken off. */
+/* Sums are in place, so each begins with fresh values; the cost of the copy is measured too, and subtracted. */
 static void renew(const measured *m)
 {
     memcpy(m->values, m->filled, m->n * sizeof *m->values);

@@ -25,7 +25,7 @@ static int over_group(MPI_Comm group, int value, MPI_Op op)
     return result;
 }
 
-/* Nodes as the machine has them; if one of them cannot share memory, nobody does. */
+/* Nodes as the machine has them; if one of them cannot share memory, none does. */
 static void share(par_nodes *nodes, MPI_Comm group, bool share_memory, uint32_t pretend)
 {
     split(nodes, group, share_memory, pretend);

@@ -1,3 +1,5 @@
+/* rank_queue.c - send and receive queues of fixed slots over non-blocking MPI; rank_queue_int.h says why they cannot
+ * deadlock. */
 #include "worker/par/rank_queue_int.h"
 
 #include <stdlib.h>
@@ -107,7 +109,7 @@ bool par_recv_queue_is_receiving(const par_recv_queue *queue)
     return queue->n_begun > queue->n_arrived;
 }
 
-/* Take the next message that stands at the door into the next slot; false when there is none. */
+/* Start receiving the next announced message into the next slot; false if there is none. */
 static bool receive_begin(par_recv_queue *queue)
 {
     int present = 0, size = 0;

@@ -1,22 +1,24 @@
-/* row_shares_int.h - rows of a matrix divided among the ranks of a tensor group: who owns which, and where that lies in
- * memory.
+/* row_shares_int.h - sequence parallelism: which rank of a tensor group owns which rows of a matrix, and where they
+ * lie.
  *
- * Every node serves R rails (nodes_int.h), so a group over N nodes has N x R owners, each of a share of neighbouring
- * rows; shares differ by one row at most. Owner q = j x N + m is the m-th rank of rail j: the shares of one rail lie
- * beside each other, so a node divides rows among its rails first, and a rail among its nodes.  Ranks of a node behind
- * the first R own nothing. */
+ * Every node serves R rails (collectives.h), so a group over N nodes has N x R owners, each of a share of contiguous
+ * rows; shares differ by one row at most.  Owner q = j x N + m is the m-th rank of rail j: the shares of one rail are
+ * adjacent, so a node divides rows among its rails first, and a rail among its nodes.  Ranks of a node past the first R
+ * own nothing.
+ *
+ *     2 nodes x 2 rails, 8 rows:   rows 0-1 a0   2-3 b0   |   4-5 a1   6-7 b1        (a, b nodes; rail 0 | rail 1) */
 #ifndef PALMGROVE_PAR_ROW_SHARES_INT_H
 #define PALMGROVE_PAR_ROW_SHARES_INT_H
 
 #include <stddef.h>
 
-/* Where share q of n_shares begins. */
+/* The row where share q of n_shares begins. */
 static inline size_t par_row_begin(size_t n_rows, int q, int n_shares)
 {
     return n_rows * (size_t)q / (size_t)n_shares;
 }
 
-/* The shares of some owners: member i's is share first + i * stride.  Of each only the bytes [at, at + most) are meant.
+/* The shares of some owners: member i's is share first + i * stride; of each, only the window of bytes [at, at + most).
  */
 typedef struct par_shares {
     unsigned char *rows; /* [n_rows][row_bytes] */

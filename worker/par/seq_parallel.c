@@ -1,11 +1,14 @@
-/* seq_parallel.c - rows divided among a tensor group: sums for their owners, and what the owners make of them for all.
+/* seq_parallel.c - sequence parallelism's two collectives over rows: reduce-scatter of sums to the rows' owners,
+ * all-gather of what the owners made of them.  Megatron: Korthikanti et al., "Reducing Activation Recomputation in
+ * Large Transformer Models", arXiv 2205.05198.
  *
  * A group on one node is one call of intra_node_int.h for each matrix.  One that spans nodes goes in windows of the
- * shares, a pipeline of scatter   window i: on each node, rank j adds up what the node has for the owners of rail j
- * shared memory, the whole team begin     it leaves for them main thread, inter_node_int.h end       window i - 1 has
- * come and back of begin     window i of the owners' rows leaves     main thread end       window i - 1 has come spread
- * and goes to the neighbours              the whole team
- */
+ * shares, a pipeline:
+ *
+ *     reduce-scatter   team          window i: on each node, rank j adds up the node's rows for the owners of rail j
+ *                      main thread   window i leaves for its owners; window i - 1 has arrived and is added
+ *     all-gather       main thread   window i of the owner's rows leaves along the rail; window i - 1 has arrived
+ *                      team          window i - 1 goes to the node's other ranks through shared memory */
 #include "worker/par/grid_int.h"
 
 #include "worker/par/rank_queue_int.h"
@@ -24,7 +27,7 @@ static par_shares shares_of(const par_grid *grid, const par_matrix *matrix, size
                         .most = SIZE_MAX};
 }
 
-/* Of those the ones that the m-th ranks of the rails own: member j is rail j's. */
+/* The shares owned by the m-th ranks of the rails: member j is rail j's. */
 static par_shares shares_of_place(const par_grid *grid, par_shares all, int m)
 {
     all.first = m;
@@ -32,14 +35,14 @@ static par_shares shares_of_place(const par_grid *grid, par_shares all, int m)
     return all;
 }
 
-/* And those of this rank's rail: member m is its m-th rank's. */
+/* The shares of this rank's rail: member m is its m-th rank's. */
 static par_shares shares_of_rail(const par_grid *grid, par_shares all)
 {
     all.first = grid->nodes.local_rank * grid->nodes.n_nodes;
     return all;
 }
 
-/* Window i of the shares: a piece of par_inter_node when all of a rail's are put together. */
+/* Bytes of a share in one window: a rail's shares together make one piece of par_inter_node. */
 static size_t window_bytes(const par_grid *grid)
 {
     size_t bytes = PAR_PIECE_BYTES / (size_t)grid->nodes.n_nodes / LINE * LINE;
@@ -80,7 +83,7 @@ static size_t bytes_of(const par_matrix *matrices, size_t n_matrices, size_t n_r
     return sum;
 }
 
-/* --- sums for the owners --- */
+/* --- reduce-scatter --- */
 
 static void reduce_scatter_in_node(par_grid *grid, team_member *me, const par_waiter *waiter, par_reduce_op op,
                                    const par_shares *all)
@@ -137,7 +140,7 @@ void par_reduce_scatter_or_u32(par_grid *grid, team_member *me, const par_matrix
     reduce_scatter(grid, me, PAR_OR_U32, matrices, n_matrices, n_rows);
 }
 
-/* --- the owners' rows for all --- */
+/* --- all-gather --- */
 
 static void all_gather_in_node(par_grid *grid, team_member *me, const par_waiter *waiter, const par_shares *all)
 {
@@ -147,7 +150,7 @@ static void all_gather_in_node(par_grid *grid, team_member *me, const par_waiter
     }
 }
 
-/* Main thread: window i of this rank's rows leaves, the one before arrives. */
+/* Main thread: send window i of this rank's rows, finish the one before. */
 static void exchange_window(par_grid *grid, const par_shares *all, size_t n_matrices, size_t i, size_t windows)
 {
     par_inter_node *inter = grid->nodes.inter;

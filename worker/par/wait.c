@@ -11,9 +11,9 @@ enum {
     SPIN_LEAST = 4, /* turns */
     SPIN_CUT = 4,
     SPIN_GROWTH = 8,
-    YIELD_TAKEN_US = 3, /* more than 2 us; a yield to nobody takes 0.3 to 1 */
+    YIELD_TAKEN_US = 3, /* more than 2 us; a yield on a free core takes 0.3 to 1 */
     YIELD_FOREIGN_US = 1000,
-    TURNS_A_ROUND = 8, /* between two looks at the mailboxes while awake */
+    TURNS_A_ROUND = 8, /* between two calls of `progress` while awake */
     NAP_PART = 16,     /* of the time waited */
     NAP_MAX_US = 1000,
     SLEEP_AFTER_US = 1000000,
@@ -48,7 +48,7 @@ uint32_t par_rest_us(uint64_t waited_us)
     return (uint32_t)(nap < longest ? nap : longest);
 }
 
-/* What the yields of a wait showed. */
+/* What the yields of a wait showed: a fellow rank ran; another program ran. */
 typedef struct witness {
     bool taken, foreign;
 } witness;

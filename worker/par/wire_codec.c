@@ -1,3 +1,5 @@
+/* wire_codec.c - encoding sums for the wire in the fewest bytes a block, and adding them up from there;
+ * wire_codec_int.h has the format. */
 #include "worker/par/wire_codec_int.h"
 
 #include <stdint.h>
@@ -33,7 +35,7 @@ size_t par_wire_bytes_max(par_reduce_op op, size_t n)
 
 /* --- writing --- */
 
-/* A value and its complement need the same bits beside the sign, so the union of the non-negative of the two shows the
+/* A value and its complement need the same bits besides the sign, so or-ing the non-negative one of the two shows the
  * widest. */
 static unsigned sum_width(const int64_t *values, size_t n)
 {

@@ -1,4 +1,4 @@
-/* wire_codec_int.h - vectors on their way between nodes, in fewer bytes than in memory.
+/* wire_codec_int.h - vectors between nodes, in fewer bytes than in memory.
  *
  * Sums are fixed-point int64 (docs/decisions/0001-fixed-point-reductions.md); what they hold rarely needs all eight
  * bytes: 2^-36 x 2^39 is 8.0.  So a message is cut into blocks of 256 values, and each block has the least width that
@@ -26,7 +26,7 @@ size_t par_wire_bytes_max(par_reduce_op op, size_t n);
 /* Write n values to `out` (8-byte aligned, par_wire_bytes_max bytes); returns the bytes used. */
 size_t par_wire_encode(par_wire wire, par_reduce_op op, const void *values, size_t n, unsigned char *out);
 
-/* values[i] combined with what the message holds. */
+/* values[i] = values[i] op what the message holds. */
 void par_wire_accumulate(par_reduce_op op, const unsigned char *message, size_t n, void *values);
 
 /* values[i] = what the message holds. */

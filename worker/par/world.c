@@ -1,9 +1,8 @@
 /* world.c - all ranks of one launch: start, stop, and what they settle together before and after the steps.
  *
  * The collectives here are non-blocking ones waited for by par_wait, so a rank that is done early sleeps while another
- * still loads.
- * Exceptions, because MPI has no non-blocking form: starting, making communicators, and stopping (which a
- * waited-for barrier precedes, so that nobody sits in it for long). */
+ * still loads.  Exceptions, because MPI has no non-blocking form: starting, making communicators, and stopping (after a
+ * non-blocking barrier, so that no rank blocks in it for long). */
 #include "worker/par/world_int.h"
 
 #include <sched.h>
@@ -17,8 +16,8 @@
 /* Pieces of a broadcast: bounds what MPI buffers inside. */
 #define BROADCAST_PIECE ((size_t)16 << 20)
 
-/* Are there more ranks than cores on this node?  The masks of all local ranks are united: a launcher may have given
- * each its own. */
+/* Are there more ranks than cores on this node?  Counts the union of all local ranks' masks: a launcher may have given
+ * each rank its own. */
 static bool node_is_crowded(const par_world *world)
 {
     cpu_set_t mask;
@@ -35,7 +34,7 @@ static bool node_is_crowded(const par_world *world)
 
 static base_status start_mpi(int *argc, char ***argv, base_error *error)
 {
-    /* The few blocking calls that are left (see above) should not starve the others when several ranks share a core. */
+    /* The few blocking calls (see above) should not starve the others when several ranks share a core. */
     if (setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0) != 0)
         return base_fail(error, BASE_ENOMEM, "no memory to start MPI");
     int provided = MPI_THREAD_SINGLE;
@@ -69,7 +68,7 @@ base_status par_world_open(int *argc, char ***argv, par_world **out, base_error 
              "MPI_Comm_split_type");
     par_must(MPI_Comm_rank(world->node, &world->local_rank), "MPI_Comm_rank");
     par_must(MPI_Comm_size(world->node, &world->local_size), "MPI_Comm_size");
-    const char *yields = getenv("OMPI_MCA_mpi_yield_when_idle"); /* the launcher's word, or start_mpi's */
+    const char *yields = getenv("OMPI_MCA_mpi_yield_when_idle"); /* set by the launcher or by start_mpi */
     world->test_yields = yields != NULL && strcmp(yields, "0") != 0;
     world->use_shared = true;
     world->waiter.crowded = true; /* until known: yielding is never wrong, only slower */

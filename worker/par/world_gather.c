@@ -1,5 +1,4 @@
-/* world_gather.c - what all ranks measured, brought to rank 0: bytes of any size, and how far apart their clocks are.
- */
+/* world_gather.c - gathering to rank 0: bytes of any size, and the offsets between the ranks' clocks. */
 #include <stdlib.h>
 
 #include "proto/base/clock.h"
@@ -32,24 +31,24 @@ static size_t piece_at(uint64_t at, uint64_t size)
 
 /* --- bytes --- */
 
-static void give(par_world *world, const void *bytes, uint64_t size)
+static void send_bytes(par_world *world, const void *bytes, uint64_t size)
 {
     send_to(world, 0, &size, sizeof size);
     for (uint64_t at = 0; at < size; at += GATHER_PIECE)
         send_to(world, 0, (const char *)bytes + at, piece_at(at, size));
 }
 
-static void take(par_world *world, int rank, void *piece, par_world_chunk_fn *taker, void *context)
+static void receive_bytes(par_world *world, int rank, void *piece, par_world_chunk_fn *on_chunk, void *context)
 {
     uint64_t size = 0;
     receive_from(world, rank, &size, sizeof size);
     for (uint64_t at = 0; at < size; at += GATHER_PIECE) {
         receive_from(world, rank, piece, piece_at(at, size));
-        taker(context, rank, piece, piece_at(at, size));
+        on_chunk(context, rank, piece, piece_at(at, size));
     }
 }
 
-base_status par_world_gather_bytes(par_world *world, const void *bytes, size_t size, par_world_chunk_fn *taker,
+base_status par_world_gather_bytes(par_world *world, const void *bytes, size_t size, par_world_chunk_fn *on_chunk,
                                    void *context, base_error *error)
 {
     void *piece = world->rank == 0 ? malloc(GATHER_PIECE) : NULL;
@@ -58,12 +57,12 @@ base_status par_world_gather_bytes(par_world *world, const void *bytes, size_t s
         has_memory ? BASE_OK : base_fail(error, BASE_ENOMEM, "no memory to gather what the ranks measured");
     status = par_world_agree(world, status, error);
     if (status == BASE_OK && world->rank != 0)
-        give(world, bytes, size);
+        send_bytes(world, bytes, size);
     if (status == BASE_OK && world->rank == 0) {
         if (size > 0)
-            taker(context, 0, bytes, size);
+            on_chunk(context, 0, bytes, size);
         for (int rank = 1; rank < world->size; rank++)
-            take(world, rank, piece, taker, context);
+            receive_bytes(world, rank, piece, on_chunk, context);
     }
     free(piece);
     return status;
@@ -71,12 +70,12 @@ base_status par_world_gather_bytes(par_world *world, const void *bytes, size_t s
 
 /* --- clocks --- */
 
-/* Rank 0's side: the other's time is somewhere between sending and answer; the shortest round says it best (Cristian,
- * 1989).  Where the round does not rule out that the clocks are one, they are taken for one, as they are on a node. */
-static int64_t shift_of(par_world *world, int rank)
+/* Rank 0's side: the other's time lies between sending and answer; the shortest round trip bounds it best (Cristian,
+ * 1989).  If a round trip does not rule out that the clocks are the same one, as on a node, the offset is 0. */
+static int64_t offset_of(par_world *world, int rank)
 {
     uint64_t shortest_us = UINT64_MAX;
-    int64_t shift_us = 0;
+    int64_t offset_us = 0;
     for (int round = 0; round < CLOCK_ROUNDS; round++) {
         uint64_t before_us = base_clock_us(), there_us = 0;
         send_to(world, rank, &before_us, sizeof before_us);
@@ -86,17 +85,17 @@ static int64_t shift_of(par_world *world, int rank)
             continue;
         shortest_us = length_us;
         bool may_be_one = there_us >= before_us && there_us <= after_us;
-        shift_us = may_be_one ? 0 : (int64_t)(before_us + length_us / 2) - (int64_t)there_us;
+        offset_us = may_be_one ? 0 : (int64_t)(before_us + length_us / 2) - (int64_t)there_us;
     }
-    return shift_us;
+    return offset_us;
 }
 
 int64_t par_world_clock_offset_us(par_world *world)
 {
-    int64_t shift_us = 0;
+    int64_t offset_us = 0;
     for (int rank = 1; rank < world->size; rank++) {
         if (world->rank == 0) {
-            int64_t theirs_us = shift_of(world, rank);
+            int64_t theirs_us = offset_of(world, rank);
             send_to(world, rank, &theirs_us, sizeof theirs_us);
         } else if (world->rank == rank) {
             uint64_t ignored, now_us;
@@ -105,8 +104,8 @@ int64_t par_world_clock_offset_us(par_world *world)
                 now_us = base_clock_us();
                 send_to(world, 0, &now_us, sizeof now_us);
             }
-            receive_from(world, 0, &shift_us, sizeof shift_us);
+            receive_from(world, 0, &offset_us, sizeof offset_us);
         }
     }
-    return shift_us;
+    return offset_us;
 }

@@ -203,7 +203,7 @@ static void footprint_is_the_workers_own(void **state)
 /* --- sending --- */
 
 /* Pope et al.: one all-gather and one reduce-scatter of d values a layer, 2 x 18432 x 118 values; 8.7 MB in bf16, four
- * times that in int64; and an overflow mark for each. */
+ * times that in int64; and an overflow flag for each. */
 static void wire_bytes_of_a_token(void **state)
 {
     (void)state;

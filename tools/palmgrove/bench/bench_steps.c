@@ -51,7 +51,7 @@ base_status bench_steps_create(par_world *world, par_grid *grid, model *m, size_
         status = take_memory(s, error);
     }
     status = par_world_agree(world, status, error);
-    if (status == BASE_OK) /* a row of activations and its overflow mark */
+    if (status == BASE_OK) /* a row of activations and its overflow flag */
         status = par_grid_reserve(grid, s->limits.max_step_tokens * (d + 1), 1, s->message.capacity, error);
     if (status != BASE_OK)
         bench_steps_destroy(&s);
