@@ -12,6 +12,7 @@ endif()
 
 option(PALMGROVE_WERROR "Treat warnings as errors" OFF)
 set(PALMGROVE_SANITIZE "" CACHE STRING "Sanitizers, e.g. address,undefined or thread")
+option(PALMGROVE_SENTENCEPIECE "SentencePiece vocabularies: tokenizer.model, GGUF \"llama\"; the demo model needs it" ON)
 option(PALMGROVE_FUZZERS "Build libFuzzer harnesses (needs clang)" OFF)
 
 add_compile_definitions(_GNU_SOURCE)

@@ -153,6 +153,11 @@ static void close_backend(void *backend)
     spm_model_close(backend);
 }
 
+bool spm_is_available(void)
+{
+    return true;
+}
+
 base_status spm_open(text_tokenizer *tokenizer, const char *name, const void *bytes, size_t size, base_error *error)
 {
     spm_model *model = NULL;

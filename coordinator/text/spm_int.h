@@ -5,6 +5,10 @@
 #include "coordinator/text/tokenizer_int.h"
 #include "coordinator/text/vocab_int.h"
 
+/* False in a build without the library (CMake: PALMGROVE_SENTENCEPIECE=OFF), where both calls below return
+ * BASE_EUNSUPPORTED. */
+bool spm_is_available(void);
+
 /* Fill an empty tokenizer from a serialised SentencePiece model; errors call it `name`.  On failure the caller
  * closes the tokenizer. Errors: BASE_EFORMAT not such a model, or one with pieces that are not text; BASE_EUNSUPPORTED
  * it decodes to more than its pieces (a denormaliser); BASE_ETOOBIG; BASE_ENOMEM. */

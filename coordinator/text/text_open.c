@@ -201,13 +201,21 @@ static base_status open_only_gguf(text_tokenizer *t, const char *dir, base_error
     return open_gguf(t, path, error);
 }
 
+static bool has_file(const char *dir, const char *name)
+{
+    char path[PATH_BYTES];
+    struct stat st;
+    int n = snprintf(path, sizeof path, "%s/%s", dir, name);
+    return n > 0 && (size_t)n < sizeof path && stat(path, &st) == 0;
+}
+
 static base_status fill(text_tokenizer *t, const char *path, base_error *error)
 {
     struct stat st;
     if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
         return open_gguf(t, path, error);
-    bool found = false;
-    base_status status = try_file(t, path, "tokenizer.model", true, &found, error);
+    bool found = false, skips_model = !spm_is_available() && has_file(path, "tokenizer.json");
+    base_status status = skips_model ? BASE_OK : try_file(t, path, "tokenizer.model", true, &found, error);
     if (status == BASE_OK && !found)
         status = try_file(t, path, "tokenizer.json", false, &found, error);
     return status == BASE_OK && !found ? open_only_gguf(t, path, error) : status;

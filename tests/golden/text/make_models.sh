@@ -1,5 +1,5 @@
 #!/bin/sh
-# Trains the three small SentencePiece models of tests/unit/test_text.c (Debian package: sentencepiece).
+# Trains the three small SentencePiece models of tests/unit/coordinator/text/test_sentencepiece.c (Debian package: sentencepiece).
 #   sh make_models.sh
 set -eu
 cd "$(dirname "$0")"
