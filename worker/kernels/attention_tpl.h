@@ -1,9 +1,17 @@
-/* attention_tpl.h - part of kern_tpl.h: attention over the paged cache, a split of positions at a time.
+/* attention_tpl.h - flash-decoding over the paged cache: the partial of one split of positions, the merge of partials,
+ * the normalised answer.
  *
- * Scores of all rows come first, block by block: positions lie in vector lanes and up to VEC_TILE_ROWS rows share each
- * key that is loaded. Then each row's scores become weights.  Then values are added, block by block: dimensions lie in
- * lanes, and the rows of a tile that see the same positions share each value.  Where rows of a tile see different parts
- * of a block (the causal edge, a window), it is walked in stretches that end where the set of rows changes. */
+ *     cache of one KV head, 8 blocks of 32 positions a split     rows: query heads x tokens that read it
+ *     | b0 b1 ... b7 | b8 ... b15 | ...                          pass 1  scores[r][256] = q K^T, block by block
+ *       split 0        split 1                                   pass 2  weights = exp(score - max), total
+ *          |              |                                      pass 3  out += weights x V, block by block
+ *       partial ------ merge ------ ... --- normalise: out / total
+ *
+ * In pass 1 positions are in vector lanes and up to VEC_TILE_ROWS rows share each key that is loaded; in pass 3
+ * dimensions are in lanes, and the rows of a tile that see the same positions share each value.  Where rows of a tile
+ * see different partials of a block (the causal edge, a window), it is walked in stretches that end where the set of
+ * rows changes, so a hidden position is never multiplied. */
+#include "worker/kernels/math_tpl.h"
 
 #define SPLIT_BLOCKS (KERN_SPLIT / KERN_PANEL)
 #define HALF_PANEL   (KERN_PANEL / 2)
@@ -139,7 +147,7 @@ DEFINE_BY_HEIGHT(scores_int8, VEC_TILE_ROWS, SCORES_int8, const char *w, size_t 
 DEFINE_BY_HEIGHT(values_int8, VEC_TILE_ROWS, VALUES_int8, const char *w, const float *scales)
 DEFINE_BY_HEIGHT(half_values_int8, VEC_TILE_ROWS, HALF_int8, const char *w, const float *scales)
 
-/* --- half a block, as it lies or as f32 --- */
+/* --- the keys or the values of a block, as they lie or as f32 --- */
 
 /* Keys [dh][32], or panels of values. */
 typedef struct half_block {
@@ -216,7 +224,7 @@ static void unpack_values(const uint8_t *quads, size_t dh_padded, const uint16_t
     }
 }
 
-/* Make half a block f32, in `room`. */
+/* Unpack half a block to f32, in `room`. */
 static void unpack_half(half_block *half, bool keys, uint32_t dh, float *room)
 {
     size_t padded = kern_dh_padded(dh);
@@ -253,8 +261,8 @@ typedef struct attention_call {
     float *q;                       /* [n_rows][dh] */
     float *scores;                  /* [n_rows][KERN_SPLIT] */
     float *room;                    /* a widened half of a block */
-    float *parts;
-    size_t ld_parts;
+    float *partials;
+    size_t ld_partials;
 } attention_call;
 
 static void look(attention_call *w)
@@ -287,9 +295,9 @@ static bool any_sees(const seen *rows, size_t n, uint32_t start)
     return false;
 }
 
-/* Read a word of every cache line of the block behind its keys.  Memory gives most when it is read in the order in
- * which it lies, so the values are brought near right after the keys, though their turn comes when all keys of the
- * split are done. */
+/* Read a word of every cache line of the block after its keys.  Memory gives most when it is read in the order in
+ * which it lies, so the values are brought into the cache right after the keys, though their turn comes when all keys
+ * of the split are done. */
 static void touch_values(const attention_call *w, uint32_t b)
 {
     const char *block = block_of(w, b), *end = block + kern_block_bytes(w->a->type, w->a->dh);
@@ -355,7 +363,7 @@ static void weigh_row(float *scores, seen row, float *max, float *total)
     fill(scores, begin, row.from, -INFINITY);
     fill(scores, row.to, end, -INFINITY);
     *max = largest(scores, begin, end);
-    exp_shifted(scores + begin, end - begin, *max, scores + begin);
+    exp_row_shifted(scores + begin, end - begin, *max, scores + begin);
     fill(scores, begin, row.from, 0.0f);
     fill(scores, row.to, end, 0.0f);
     *total = strided_sum(scores + begin, end - begin, 0.0f, term_itself, vec_set(0.0f));
@@ -367,10 +375,10 @@ static void weigh_rows(const attention_call *w)
 {
     uint32_t padded = kern_dh_padded(w->a->dh);
     for (uint32_t r = 0; r < w->n_rows; r++) {
-        float *part = w->parts + r * w->ld_parts;
-        fill(part, 0, w->ld_parts, 0.0f);
+        float *partial = w->partials + r * w->ld_partials;
+        fill(partial, 0, w->ld_partials, 0.0f);
         if (w->rows[r].from < w->rows[r].to)
-            weigh_row(w->scores + r * KERN_SPLIT, w->rows[r], part + padded, part + padded + 1);
+            weigh_row(w->scores + r * KERN_SPLIT, w->rows[r], partial + padded, partial + padded + 1);
     }
 }
 
@@ -390,14 +398,15 @@ static void add_panel(const half_block *values, size_t c, size_t width, uint32_t
     }
 }
 
-/* Add positions [from, to) of a block to the parts of n rows that all see them; p and parts begin at the first row. */
+/* Add positions [from, to) of a block to the partials of n rows that all see them; p and partials begin at the first
+ * row. */
 static void add_stretch(const attention_call *w, const half_block *values, uint32_t from, uint32_t to, const float *p,
-                        size_t n, float *parts)
+                        size_t n, float *partials)
 {
     uint32_t padded = kern_dh_padded(w->a->dh);
     for (uint32_t c = 0; c < padded; c += KERN_PANEL) {
         uint32_t width = padded - c < KERN_PANEL ? HALF_PANEL : KERN_PANEL;
-        tile t = {p + from, KERN_SPLIT, parts + c, w->ld_parts, 0.0f};
+        tile t = {p + from, KERN_SPLIT, partials + c, w->ld_partials, 0.0f};
         add_panel(values, c, width, from, to - from, &t, n);
     }
 }
@@ -429,7 +438,8 @@ static void add_tile(const attention_call *w, const half_block *values, uint32_t
             for (end = r + 1; end < n && (rows[end].from <= at && at < rows[end].to) == sees;)
                 end++;
             if (sees)
-                add_stretch(w, values, at, next, p + r * KERN_SPLIT, end - r, w->parts + (first + r) * w->ld_parts);
+                add_stretch(w, values, at, next, p + r * KERN_SPLIT, end - r,
+                            w->partials + (first + r) * w->ld_partials);
         }
     }
 }
@@ -457,13 +467,13 @@ static void gather_queries(const attention_call *w)
         memcpy(w->q + t * token_floats, a->q + t * a->ldq, token_floats * sizeof *w->q);
 }
 
-static void attention_partial(const kern_attention *a, uint32_t split, float *parts)
+void KERN_FN(attention_partial)(const kern_attention *a, uint32_t split, float *partials)
 {
     attention_call w = {.a = a,
                         .n_rows = a->n_tokens * a->n_heads,
                         .split = split,
-                        .parts = parts,
-                        .ld_parts = kern_partial_floats(a->dh)};
+                        .partials = partials,
+                        .ld_partials = kern_partial_floats(a->dh)};
     w.q = a->scratch;
     w.scores = w.q + (size_t)KERN_ATTENTION_ROWS * kern_dh_padded(a->dh);
     w.room = w.scores + (size_t)KERN_ATTENTION_ROWS * KERN_SPLIT;
@@ -477,35 +487,35 @@ static void attention_partial(const kern_attention *a, uint32_t split, float *pa
         add_block(&w, b);
 }
 
-/* --- joining --- */
+/* --- merge and normalise --- */
 
-static void merge_row(float *sum, const float *part, size_t padded)
+static void merge_row(float *sum, const float *partial, size_t padded)
 {
-    float larger = part[padded] > sum[padded] ? part[padded] : sum[padded], f, g;
-    exp_shifted(sum + padded, 1, larger, &f);
-    exp_shifted(part + padded, 1, larger, &g);
+    float larger = partial[padded] > sum[padded] ? partial[padded] : sum[padded], f, g;
+    exp_row_shifted(sum + padded, 1, larger, &f);
+    exp_row_shifted(partial + padded, 1, larger, &g);
     for (size_t c = 0; c < padded; c += VEC_LANES) {
-        vec scaled = vec_mul(vec_load(part + c), vec_set(g));
+        vec scaled = vec_mul(vec_load(partial + c), vec_set(g));
         vec_store(sum + c, vec_fma(vec_load(sum + c), vec_set(f), scaled));
     }
     sum[padded] = larger;
-    sum[padded + 1] = fmaf(sum[padded + 1], f, part[padded + 1] * g);
+    sum[padded + 1] = fmaf(sum[padded + 1], f, partial[padded + 1] * g);
 }
 
-static void attention_merge(float *sums, const float *parts, size_t n_rows, uint32_t dh)
+void KERN_FN(attention_merge)(float *sums, const float *partials, size_t n_rows, uint32_t dh)
 {
     size_t padded = kern_dh_padded(dh), ld = kern_partial_floats(dh);
-    for (size_t r = 0; r < n_rows; r++, sums += ld, parts += ld) {
-        if (parts[padded + 1] == 0.0f)
+    for (size_t r = 0; r < n_rows; r++, sums += ld, partials += ld) {
+        if (partials[padded + 1] == 0.0f)
             continue;
         if (sums[padded + 1] == 0.0f)
-            memcpy(sums, parts, ld * sizeof *sums);
+            memcpy(sums, partials, ld * sizeof *sums);
         else
-            merge_row(sums, parts, padded);
+            merge_row(sums, partials, padded);
     }
 }
 
-static void attention_normalise(const kern_attention *a, const float *sums)
+void KERN_FN(attention_normalise)(const kern_attention *a, const float *sums)
 {
     size_t padded = kern_dh_padded(a->dh), ld = kern_partial_floats(a->dh);
     for (uint32_t t = 0; t < a->n_tokens; t++)

@@ -8,8 +8,8 @@
 #define HWCAP_DOT_PRODUCT (1ul << 20) /* asimddp, Linux Documentation/arch/arm64/elf_hwcaps.rst */
 #endif
 
-extern const kern_table kern_ref_table;
-static const kern_table *active = &kern_ref_table;
+extern const kern_table kern_table_ref;
+static const kern_table *active = &kern_table_ref;
 
 static bool always(void)
 {
@@ -19,7 +19,7 @@ static bool always(void)
 /* __builtin_cpu_supports asks the CPU and, for the wide registers, the OS (XCR0).  CPUs of 2017 with AVX-512 but
  * without VNNI run the AVX2 variant. */
 #if defined(PALMGROVE_KERN_X86)
-extern const kern_table kern_avx2_table, kern_avx512_table, kern_avx512_bf16_table;
+extern const kern_table kern_table_avx2, kern_table_avx512, kern_table_avx512_bf16;
 
 static bool has_avx2(void)
 {
@@ -38,7 +38,7 @@ static bool has_avx512_bf16(void)
     return has_avx512() && __builtin_cpu_supports("avx512bf16");
 }
 #elif defined(PALMGROVE_KERN_ARM)
-extern const kern_table kern_neon_table, kern_neon_dot_table;
+extern const kern_table kern_table_neon, kern_table_neon_dot;
 
 static bool has_dot_product(void)
 {
@@ -54,17 +54,17 @@ typedef struct variant {
 } variant;
 
 static const variant variants[KERN_VARIANTS] = {
-    {"ref", &kern_ref_table, always},
+    {"ref", &kern_table_ref, always},
 #if defined(PALMGROVE_KERN_X86)
-    {"avx2", &kern_avx2_table, has_avx2},
-    {"avx512", &kern_avx512_table, has_avx512},
-    {"avx512-bf16", &kern_avx512_bf16_table, has_avx512_bf16},
+    {"avx2", &kern_table_avx2, has_avx2},
+    {"avx512", &kern_table_avx512, has_avx512},
+    {"avx512-bf16", &kern_table_avx512_bf16, has_avx512_bf16},
 #else
     {"avx2", NULL, always},           {"avx512", NULL, always},   {"avx512-bf16", NULL, always},
 #endif
 #if defined(PALMGROVE_KERN_ARM)
-    {"neon", &kern_neon_table, always},
-    {"neon-dot", &kern_neon_dot_table, has_dot_product},
+    {"neon", &kern_table_neon, always},
+    {"neon-dot", &kern_table_neon_dot, has_dot_product},
 #else
     {"neon", NULL, always},           {"neon-dot", NULL, always},
 #endif

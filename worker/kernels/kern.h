@@ -1,20 +1,22 @@
 /* kern.h - the kernels' contracts: what each computes, in which order, over which memory layout.
  *
- * Every kernel is written once (kern_tpl.h) over a small vector vocabulary (ref/vec_ref_tpl.h, x86/vec_*.h) and
+ * Every kernel is written once (the *_tpl.h) over a small vector vocabulary (ref/vec_ref_tpl.h, x86/, arm/) and
  * compiled per instruction set.  Each output element is a fixed sequence of IEEE operations that no vector width, row
  * count or thread count changes, and every fused multiply-add is written as one, so all variants give the same bits
  * (tests/unit/worker/test_kern.c).
  *
- * Packed weights: sharding/pack/pack.h.  The outputs of a panel sit in vector lanes and each accumulates alone along k,
- * k ascending: f32, f16, bf16:  acc = fma(w, x, acc) from 0 int8, int4:      per group: sum = fma(q, x, sum) from 0;
- * then acc = fma(scale, sum, acc) from 0 the same with 8-bit activations: per group: sum of q times the row's codes, an
- * exact integer; then acc = fma((float)sum, scale * row_scale, acc) from 0, the product of the scales rounded to f32
- *                      (in fixed point the product and acc are 2^KERN_FIXED_BITS times as large throughout)
+ * Packed weights: sharding/pack/pack.h.  The outputs of a panel are in vector lanes and each accumulates alone along k,
+ * k ascending:
  *
- *     bf16 with rows rounded to bf16: acc = fma(w, x, acc) from 0, k ascending, where w, x and acc count as 0 (of their
- * sign) when they are denormal: what vdpbf16ps does.  Tininess is judged after rounding, as x86 does; Arm judges
- * before, so a partial sum there may be 0 where it is 2^-126 here: a row's sums differ by k * 2^-126 at most, and only
- * near there
+ *   - f32, f16, bf16 weights: acc = fma(w, x, acc), from 0
+ *   - int8, int4 weights: per group, sum = fma(q, x, sum) from 0; then acc = fma(scale, sum, acc), from 0
+ *   - the same with 8-bit activations: per group, sum of q times the row's q, an exact integer; then
+ *     acc = fma((float)sum, scale * row_scale, acc), from 0, the product of the scales rounded to f32
+ *     (in fixed point it and acc are 2^KERN_FIXED_BITS times as large throughout)
+ *   - bf16 weights with bf16 activations: acc = fma(w, x, acc), from 0, where w, x and acc count as 0 (of their sign)
+ *     when they are denormal: what vdpbf16ps does.  Tininess is judged after rounding, as x86 does; Arm judges before,
+ *     so a partial sum there may be 0 where it is 2^-126 here: a row's sums differ by k * 2^-126 at most, and only near
+ *     there
  *
  * Fixed point.  A contraction that tensor parallelism splits is a sum over canonical units of k (one head, or
  * SHARD_MLP_GROUP columns).  A unit's f32 partial is rounded once (to nearest, ties to even) to int64 with
@@ -38,24 +40,33 @@
 #define KERN_FIXED_BITS 36         /* step 1.5e-11, range 1.3e8 */
 #define KERN_ALIGN      64u        /* bytes: weights, KV blocks, workspace rows start on a cache line */
 
-/* Attention over the paged cache, softmax(q K^T * scale) V, for the query heads that read one KV head.
+/* Attention over the paged cache, softmax(q K^T * scale) V, for the query heads that read one KV head
+ * (flash-decoding: Dao et al. 2023).
  *
  * A row is one query head of one token.  Positions are walked in splits of KERN_SPLIT that begin at multiples of it,
- * whatever a row sees of them, so that one long row can be divided over threads.  A row's part of a split, over the
- * positions it sees there, ascending: s = (sum over i ascending of fma(K[i], q[i], sum) from 0) * scale max = the
- * largest s;  p = exp(s - max);  total = sum of p in 32 strided lanes, then a tree;  out = fma(p, V, out) from 0 A
- * row's parts are joined ascending.  The first is taken as it is; then, with m the larger of max and max', f = exp(max
- * - m) and f' = exp(max' - m): total = fma(total, f, total' * f'), out = fma(out, f, out' * f'), max = m.  At last out
- * / total. Splits of which a row sees nothing are left out.  What a row does not see is never multiplied, so neither
- * what lies there nor other rows of the call leave a trace.  A score that is infinite or not a number makes the row's
- * answer not a number, which the next product marks.
+ * whatever a row sees of them, so that one long row can be divided over threads.  A row's partial of a split is over
+ * the positions it sees there, ascending:
+ *
+ *   - s = (sum over i ascending of fma(K[i], q[i], sum) from 0) * scale; max = the largest s
+ *   - p = exp(s - max); total = sum of p in 32 strided lanes, then a tree
+ *   - out = fma(p, V, out), from 0
+ *
+ * A row's partials are merged in ascending order.  The first is taken as it is; then, with m the larger of max and
+ * max', f = exp(max - m), f' = exp(max' - m): total = fma(total, f, total' * f'), out = fma(out, f, out' * f'), max =
+ * m.  The answer is normalised at the end: out / total.  Splits of which a row sees nothing are left out.
+ *
+ * What a row does not see is never multiplied, so neither what lies there nor other rows of the call leave a trace.  A
+ * score that is infinite or not a number makes the row's answer not a number, which sets the overflow flag of the next
+ * product.
  *
  * A block of the cache holds 32 positions; dh_padded is dh rounded up to 16:
- *     f32, bf16  K [dh][32];  V in panels of 32 dimensions (the last may be 16), each [32 positions][dimensions of the
- * panel] int8       codes + 128 in the same order but in quads (pack.h): K [dh / 4 rounded up][32][4 of dh], V panels
- *                [8][dimensions][4 positions];  then f16 scales of groups of PACK_GROUP dimensions, of K [groups][32
- * positions] and of V [groups][32 positions].  An element is code * scale, rounded to f32 bf16 and int8 are widened to
- * f32; from there on all types are one.  Cost: 4 dh flops for each row and position. */
+ *
+ *   - f32, bf16: K [dh][32]; V in panels of 32 dimensions (the last may be 16), each [32 positions][dimensions]
+ *   - int8: q + 128 in the same order but in quads (pack.h): K [dh / 4 rounded up][32][4 of dh], V panels
+ *     [8][dimensions][4 positions]; then f16 scales of groups of PACK_GROUP dimensions, of K [groups][32 positions] and
+ *     of V [groups][32 positions].  An element is q * scale, rounded to f32
+ *
+ * bf16 and int8 are unpacked to f32; from there on all types are one.  Cost: 4 dh flops for each row and position. */
 typedef struct kern_attention {
     pack_type type;   /* PACK_F32, PACK_BF16, PACK_INT8 */
     const char *base; /* block b of the sequence is base + blocks[b] * kern_block_bytes, on a cache line */
@@ -80,7 +91,7 @@ static inline uint32_t kern_dh_padded(uint32_t dh)
     return (dh + 15u) / 16u * 16u;
 }
 
-/* Scales of the keys of an int8 block; the values have as many. */
+/* Scales of the keys of an int8 block; the values have the same number. */
 static inline size_t kern_scales(uint32_t dh)
 {
     return (size_t)((dh + PACK_GROUP - 1) / PACK_GROUP) * KERN_PANEL;
@@ -95,29 +106,29 @@ static inline size_t kern_block_bytes(pack_type type, uint32_t dh)
     return KERN_PANEL * (dh + padded) * (type == PACK_BF16 ? 2u : 4u);
 }
 
-/* Floats of a row's part or sum of parts: out [dh_padded], max, total, up to a cache line.  total is 0 where the row
- * sees nothing. */
+/* Floats of a row's partial, or of merged ones: out [dh_padded], max, total, up to a cache line.  total is 0 where the
+ * row sees nothing. */
 static inline size_t kern_partial_floats(uint32_t dh)
 {
     return kern_dh_padded(dh) + 16u;
 }
 
-/* Floats of scratch: queries, scores and one widened half of a block. */
+/* Floats of scratch: queries, scores and the keys or values of one block unpacked to f32. */
 static inline size_t kern_attention_scratch(uint32_t dh)
 {
     return (size_t)KERN_ATTENTION_ROWS * (kern_dh_padded(dh) + KERN_SPLIT) + (size_t)KERN_PANEL * kern_dh_padded(dh);
 }
 
-/* Rows of activations rounded to 8 bits, in the groups of the weights they meet: a row of k columns in units of `unit`
- * columns (pack.h) is cut into n_groups = units * ceil(unit / PACK_GROUP) groups.  Group g of row r: x is about
- * scales[r][g] * codes[r][g][i]; the codes of a short group end in zeros.  Rows lie densely, [m]. */
+/* Quantised activations: rows in 8 bits, in the groups of the weights they are multiplied with, and in bf16.  A row of
+ * k columns in units of `unit` columns (pack.h) is cut into n_groups = units * ceil(unit / PACK_GROUP) groups.  Group g
+ * of row r: x is about scales[r][g] * q[r][g][i]; the q of a short group end in zeros.  Rows are dense, [m]. */
 typedef struct kern_activations {
-    int8_t *q;            /* [m][n_groups][PACK_GROUP], on a cache line */
-    float *scales;        /* [m][n_groups] */
-    int32_t *corrections; /* [m][n_groups] -8 times the sum of the codes: weights are packed plus 8 (int8: plus 128),
-                         see pack.h */
+    int8_t *q;     /* [m][n_groups][PACK_GROUP], on a cache line */
+    float *scales; /* [m][n_groups] */
+    /* [m][n_groups] zero-point corrections: -8 times the sum of q, for weights are packed plus 8 (int8: plus 128) */
+    int32_t *corrections;
     size_t n_groups;
-    uint16_t *bf16; /* [m][n_bf16] the row as bf16 matrices take it, see round_bf16; NULL: they take f32 */
+    uint16_t *bf16; /* [m][n_bf16] the row for bf16 matrices, see round_bf16; NULL: they take f32 */
     size_t n_bf16;
 } kern_activations;
 
@@ -171,20 +182,20 @@ typedef struct kern_table {
     kern_panel_q8 *panel_q8[PACK_N_TYPES];
     kern_panel_q8_fixed *panel_q8_fixed[PACK_N_TYPES];
 
-    /* PACK_BF16 with rows rounded to bf16 (kern_activations.bf16), ldx values apart; otherwise as panel and
+    /* PACK_BF16 with bf16 activations (kern_activations.bf16), ldx values apart; otherwise as panel and
      * panel_fixed. */
     kern_panel_bf16 *panel_bf16_bf16;
     kern_panel_bf16_fixed *panel_bf16_bf16_fixed;
 
     /* One row x [k] to bf16, to nearest, ties to even, denormals to 0 of their sign.  A unit begins at an even place;
-     * column i of it stands at i ^ 1, so that the first of a pair is the high half of a little-endian word.  An odd
+     * column i of it is at i ^ 1, so that the first of a pair is the high half of a little-endian word.  An odd
      * unit ends in a -0. */
     void (*round_bf16)(const float *x, size_t k, size_t unit, uint16_t *bf16);
 
-    /* One row x [k] to codes, scales and offsets of its groups: scale = max |x| / 127, code = x * (127 / max |x|),
-     * rounded, to the nearest integer, ties to even.  A group whose max is below 2^-100 has scale and codes 0.  A NaN
-     * or an infinity in a group makes its scale a NaN and its codes 0, so that the products' overflow is seen. */
-    void (*quantise)(const float *x, size_t k, size_t unit, int8_t *codes, float *scales, int32_t *offsets);
+    /* One row x [k] to q, scales and corrections of its groups: scale = max |x| / 127, q = x * (127 / max |x|), rounded
+     * to the nearest integer, ties to even.  A group whose max is below 2^-100 has scale and q 0.  A NaN or an infinity
+     * in a group makes its scale a NaN and its q 0, so that the products' overflow is seen. */
+    void (*quantise)(const float *x, size_t k, size_t unit, int8_t *q, float *scales, int32_t *corrections);
 
     /* y = x * gain / sqrt(mean(x^2) + eps), one row of d.  Sums run in 32 strided lanes, then a binary tree.  y may be
      * x. */
@@ -207,10 +218,10 @@ typedef struct kern_table {
     /* x = v * sigmoid(1.702 v); bias as above. */
     void (*gelu_quick)(float *x, const float *bias, size_t n);
 
-    /* Attention, in the order above; parts [rows][kern_partial_floats].  The rows' parts of split `split`; parts joined
-     * to the sums of those before them; the answers from the sums of all. */
-    void (*attention_partial)(const kern_attention *a, uint32_t split, float *parts);
-    void (*attention_merge)(float *sums, const float *parts, size_t n_rows, uint32_t dh);
+    /* Attention, in the order above; partials [rows][kern_partial_floats].  The rows' partials of split `split`;
+     * partials merged into the sums of those before them; the answers from the sums of all. */
+    void (*attention_partial)(const kern_attention *a, uint32_t split, float *partials);
+    void (*attention_merge)(float *sums, const float *partials, size_t n_rows, uint32_t dh);
     void (*attention_normalise)(const kern_attention *a, const float *sums);
 
     /* sum of exp(x - max) in 32 strided lanes, then a tree. */

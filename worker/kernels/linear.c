@@ -1,6 +1,6 @@
 #include "worker/kernels/linear.h"
 
-/* Rows one thread takes at a time: a block of them stays in the core's cache while panels stream past.  Rounded rows
+/* Rows one thread takes at a time: a block of them stays in the core's cache while panels stream past.  8-bit rows
  * are four times smaller, and int4 panels are unpacked once for each block. */
 #define ROW_BLOCK    64u
 #define ROW_BLOCK_Q8 128u
@@ -104,7 +104,7 @@ static void add_term(const team_member *me, const kern_term *term, const tile *t
                                    t->n_columns, overflow);
 }
 
-/* The terms of a tile run one after the other on one thread: nobody else adds to its part of acc. */
+/* The terms of a tile run one after the other on one thread: no other thread adds to its part of acc. */
 void kern_linear_fixed(team_member *me, const kern_term *terms, size_t n_terms, int64_t *acc, size_t ldacc,
                        int64_t *overflow)
 {

@@ -12,12 +12,11 @@
 #include "worker/kernels/kern.h"
 #include "worker/team/team.h"
 
-/* m rows that meet matrices: in f32 and, where kernels for rounded rows shall be used, in 8 bits (int8, int4) and bf16
- * too. */
+/* m rows of activations: in f32 and, where quantised ones are wanted, in 8 bits (for int8, int4) and bf16 too. */
 typedef struct kern_rows {
     const float *x; /* row r at x + r * ldx */
     size_t ldx, m;
-    const kern_activations *quantised; /* NULL: every matrix takes x */
+    const kern_activations *quantised; /* NULL: every matrix is multiplied with x */
     char *scratch; /* [team size][scratch_stride], kern_scratch_bytes each; read with `quantised` only */
     size_t scratch_stride;
 } kern_rows;
@@ -29,7 +28,8 @@ typedef struct kern_product {
     size_t ldy;
 } kern_product;
 
-/* Several products over the same rows at once. */
+/* Several products over the same rows at once.  No call can fail; rows, products and what they point to must live until
+ * all members have passed the caller's barrier. */
 void kern_linear(team_member *me, const kern_rows *rows, const kern_product *products, size_t n_products);
 
 /* One contraction that adds to a sum. */

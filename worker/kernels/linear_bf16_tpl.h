@@ -1,9 +1,13 @@
-/* linear_bf16_tpl.h - part of kern_tpl.h: bf16 weights with rows rounded to bf16, in the arithmetic of x86's vdpbf16ps.
+/* linear_bf16_tpl.h - bf16 activations times bf16 weights, in the arithmetic of x86's vdpbf16ps.
  *
  * For each pair of columns that instruction does two fused multiply-adds into an f32 lane, the high bf16 first, each
- * rounded to nearest even with denormals taken and given as zeros (tests/unit/worker/test_kern_bf16.c holds it against
- * that, on the hardware).  Rows keep the first column of a pair in the high half, so columns go in ascending order, and
- * a machine without the instruction does the same with plain fused multiply-adds. */
+ * rounded to nearest even with denormals as zeros in operands and results (tests/unit/worker/test_kern_bf16.c holds it
+ * against that, on the hardware).  Rows keep the first column of a pair in the high half, so columns go in ascending
+ * order, and a machine without the instruction does the same with plain fused multiply-adds. */
+#include "worker/kernels/panel_tpl.h"
+
+typedef uint16_t row_bf16_act;
+#define STRIDE_bf16_act(unit) ((unit) + (unit) % 2)
 
 /* Rows to bf16 as kern.h says: column i of a unit at i ^ 1. */
 INLINE uint16_t bf16_from_f32_flushed(float x)
@@ -17,7 +21,7 @@ INLINE uint16_t bf16_from_f32_flushed(float x)
     return (uint16_t)(rounded >> 16);
 }
 
-static void round_bf16(const float *x, size_t k, size_t unit, uint16_t *bf16)
+void KERN_FN(round_bf16)(const float *x, size_t k, size_t unit, uint16_t *bf16)
 {
     for (size_t i = 0, n; i < k; i += n, x += n, bf16 += STRIDE_bf16_act(n)) {
         n = k - i < unit ? k - i : unit;
@@ -34,7 +38,7 @@ static void round_bf16(const float *x, size_t k, size_t unit, uint16_t *bf16)
 }
 
 #if defined(VEC_HAS_PAIRS)
-/* s[r] += two columns; the lanes stand as vec_pairs_load leaves them. */
+/* s[r] += two columns; lanes are in the order of vec_pairs_load. */
 INLINE void add_pair(vec s[][VECS], size_t rows, const vec_pairs w[VECS], const uint16_t *x, size_t ldx)
 {
     for (size_t r = 0; r < rows; r++) {
@@ -49,7 +53,7 @@ INLINE void part_bf16_act(const char *at, size_t k, const uint16_t *x, size_t ld
 {
     static const uint16_t no_column[KERN_PANEL];
     vec s[VEC_TILE_ROWS][VECS];
-    _Static_assert(VEC_PIECE == SIZE_MAX, "sums begin at zero: they stand in the products' order");
+    _Static_assert(VEC_PIECE == SIZE_MAX, "sums begin at zero: they are in the products' order");
     (void)v0, (void)n; /* all of them */
     set_zero(s, rows);
     for (size_t i = 0; i + 1 < k; i += 2, at += 2 * COLUMN_bf16) {
@@ -113,24 +117,24 @@ INLINE const char *unit_bf16_act(const char *at, size_t k, const uint16_t *x, si
 
 DEFINE_PANEL(bf16_act)
 
-/* What is computed must lie between the two switches: it reads and writes memory, which the compiler may not move over
+/* The products must lie between the two switches: they read and write memory, which the compiler may not move across
  * them. */
-static void panel_bf16_bf16(const void *panel, size_t k, const uint16_t *x, size_t ldx, size_t m, float *y, size_t ldy,
-                            size_t n_cols)
+void KERN_FN(panel_bf16_bf16)(const void *panel, size_t k, const uint16_t *x, size_t ldx, size_t m, float *y,
+                              size_t ldy, size_t n_cols)
 {
     vec_mode mode = vec_flush_on();
     FORGET_MEMORY();
-    panel_bf16_act(panel, k, x, ldx, m, y, ldy, n_cols);
+    KERN_FN(panel_bf16_act)(panel, k, x, ldx, m, y, ldy, n_cols);
     FORGET_MEMORY();
     vec_flush_off(mode);
 }
 
-static void panel_bf16_bf16_fixed(const void *panel, size_t k, size_t unit, const uint16_t *x, size_t ldx, size_t m,
-                                  int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow)
+void KERN_FN(panel_bf16_bf16_fixed)(const void *panel, size_t k, size_t unit, const uint16_t *x, size_t ldx, size_t m,
+                                    int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow)
 {
     vec_mode mode = vec_flush_on();
     FORGET_MEMORY();
-    panel_fixed_bf16_act(panel, k, unit, x, ldx, m, acc, ldacc, n_cols, overflow);
+    KERN_FN(panel_fixed_bf16_act)(panel, k, unit, x, ldx, m, acc, ldacc, n_cols, overflow);
     FORGET_MEMORY();
     vec_flush_off(mode);
 }

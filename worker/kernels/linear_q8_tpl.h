@@ -1,14 +1,22 @@
-/* linear_q8_tpl.h - part of kern_tpl.h: rows rounded to 8 bits, and matrix products of those with packed int8 and int4
- * weights.
+/* linear_q8_tpl.h - activations quantised to 8 bits, and their products with packed int8 and int4 weights.
  *
  * A group's products are summed exactly in int32 (at most 32 * 127 * 128 < 2^24, so the sum is exact as f32 too), then
- * one fma brings them into the row's f32 sum.  A tile is 1 to VEC_Q8_ROWS rows against one panel. */
+ * one fma brings them into the row's f32 sum.  A tile is 1 to VEC_Q8_ROWS rows times one panel:
+ *
+ *     group: scale f16[32] | quad 0 | quad 1 | ... quad 7         a quad: 4 neighbouring columns of 32 outputs
+ *                              x q[r][0..3]   x q[r][4..7]        int32 s[r][v] += dot of 4 bytes   (vec_dot_int8)
+ *     then total[r][v] = fma((float)s, scale * row_scale, total[r][v])
+ *
+ * Weights are packed with a zero point (128, 8).  A variant whose dot product takes them so starts its sums at the
+ * row's zero-point correction, minus zero point times the sum of its q; one that takes signed weights takes the zero
+ * point off instead.  For many rows an int4 panel is unpacked to bytes first. */
+#include "worker/kernels/panel_tpl.h"
 
-/* --- rounding rows to 8 bits --- */
+/* --- quantising rows --- */
 
 /* Groups whose largest element is smaller count as zeros: 127 / max would leave the range. */
 #define SMALLEST_MAX 0x1p-100f
-/* Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits. */
+/* Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits. */
 #define ROUND_TO_INTEGER 12582912.0f
 
 /* The largest |x|, or a NaN where an element is no finite number. */
@@ -45,7 +53,7 @@ static inline void quantise_group(const float *x, int8_t *q, float *scale, int32
     *correction = -8 * (int32_t)vec_sum_across(total);
 }
 
-static void quantise(const float *x, size_t k, size_t unit, int8_t *q, float *scales, int32_t *corrections)
+void KERN_FN(quantise)(const float *x, size_t k, size_t unit, int8_t *q, float *scales, int32_t *corrections)
 {
     for (size_t begin = 0; begin < k; begin += unit) {
         size_t end = k - begin < unit ? k : begin + unit;
@@ -63,8 +71,8 @@ static void quantise(const float *x, size_t k, size_t unit, int8_t *q, float *sc
 
 /* --- products --- */
 
-/* What a tile reads besides its rows.  int4 panels that meet many rows are first laid out unpacked: one byte a code,
- * UNPACKED_GROUP bytes for each group. */
+/* What a tile reads besides its rows.  An int4 panel for many rows is unpacked first: one byte a weight, UNPACKED_GROUP
+ * bytes for each group. */
 typedef struct q8_panel {
     const char *packed;
     const uint8_t *unpacked; /* read by the tiles of that form alone */
@@ -74,12 +82,11 @@ typedef struct q8_panel {
 
 #define UNPACKED_QUAD  (4 * KERN_PANEL)
 #define UNPACKED_GROUP (PACK_GROUP * KERN_PANEL)
-#define UNPACKED_FROM_ROWS                                                                      \
-    64u /* so many rows pay for laying out, even where taking codes out of bf16 is all but free \
-         */
+/* That many rows pay for unpacking, even where taking q out of 4 bits is all but free. */
+#define UNPACKED_FROM_ROWS 64u
 
 /* For each form (int8 and int4 as packed, unpacked4): vector v of a quad; bytes of a quad as packed (QUAD) and where it
- * is read (STEP); where the codes of a group begin; how far the unpacked form moves on from group to group. */
+ * is read (STEP); where the weights of a group begin; bytes from group to group of the unpacked form. */
 #define QUADS_int8(quad, v) vec_load_quads_int8((quad) + 4 * VEC_LANES * (v))
 #define QUADS_int4(quad, v) \
     vec_load_quads_int4((quad) + 4 * ((v)*VEC_LANES % (KERN_PANEL / 2)), (v)*VEC_LANES >= KERN_PANEL / 2)
@@ -99,8 +106,8 @@ typedef struct q8_panel {
 #define vec_from_sums_unpacked4              vec_from_sums_int4
 #define VEC_STEP_unpacked4                   VEC_STEP_int4
 
-/* A group is summed in steps of so many vectors as registers hold for all rows of the tile; the rows' totals wait
- * beside them.  A single row takes all at once, in the order in which they lie in memory. */
+/* A group is summed in steps of as many vectors as registers hold for all rows of the tile; the rows' totals are
+ * kept next to them.  A single row takes all vectors at once, in the order in which they lie. */
 #define STEP_OF(FORM, rows) ((rows) == 1 ? VECS : VEC_STEP_##FORM)
 
 #define DEFINE_ADD_QUADS(FORM)                                                                                        \
@@ -131,11 +138,11 @@ typedef struct q8_panel {
                 add_quad_q8_##FORM(s, rows, v0, n, quads + q * STEP_##FORM, x + 4 * q, stride);                       \
             return;                                                                                                   \
         }                                                                                                             \
-        UNROLL /* whole groups: no loop, through which gcc would carry every sum twice */                             \
+        UNROLL /* whole groups without a loop (compiler_int.h, VEC_KEEP) */                                           \
             for (size_t q = 0; q < PACK_GROUP / 4; q++)                                                               \
                 add_quad_q8_##FORM(s, rows, v0, n, quads + q * STEP_##FORM, x + 4 * q, stride);                       \
     }                                                                                                                 \
-    /* total[r], n vectors from v0 on, += one group of n_quads; `at`: the group's place in the rows' codes.  The      \
+    /* total[r], n vectors from v0 on, += one group of n_quads; `at`: the group's place in the rows' q.      The      \
      * scales are times `factor`, a power of two. */                                                                  \
     INLINE void add_step_##FORM(vec total[][VECS], size_t rows, size_t v0, size_t n, const char *scales,              \
                                 const uint8_t *quads, size_t n_quads, const kern_activations *x, size_t at,           \
@@ -168,7 +175,7 @@ typedef struct q8_panel {
         for (size_t v0 = 0; v0 < VECS; v0 += STEP_OF(FORM, rows))                                                     \
             add_step_##FORM(total, rows, v0, STEP_OF(FORM, rows), scales, quads, n_quads, x, at, factor);             \
     }                                                                                                                 \
-    /* total += a unit of k columns; *at, *packed and *unpacked move on behind it. */                                 \
+    /* total += a unit of k columns; *at, *packed and *unpacked move past it. */                                      \
     INLINE void add_unit_##FORM(vec total[][VECS], size_t rows, const char **packed, const uint8_t **unpacked,        \
                                 size_t k, const kern_activations *x, size_t *at, float factor)                        \
     {                                                                                                                 \
@@ -247,7 +254,7 @@ typedef struct q8_tiles {
 static const q8_tiles tiles_q8_int8 = Q8_TILES(int8), tiles_q8_int4 = Q8_TILES(int4),
                       tiles_q8_unpacked4 = Q8_TILES(unpacked4);
 
-/* Lay an int4 panel out unpacked in `to`. */
+/* Unpack an int4 panel to bytes, in `to`. */
 static void unpack_int4(const char *packed, size_t k, size_t unit, uint8_t *to)
 {
     for (size_t begin = 0; begin < k; begin += unit) {
@@ -281,7 +288,7 @@ static void run_q8_fixed(const q8_tiles *tiles, const q8_panel *p, size_t row, s
         add_to_rows(fixed, units_of(p->k, p->unit), rows, acc + r * ldacc, ldacc, n_cols);
         if (absmax < FIXED_LIMIT_BITS)
             continue;
-        for (size_t i = r; i < r + rows; i++) /* whose was it?  ask each row alone */
+        for (size_t i = r; i < r + rows; i++) /* which row was it?  try each alone */
             if (tiles->fixed[0](p, row + i, fixed) >= FIXED_LIMIT_BITS)
                 flag_overflow(overflow + i);
     }
@@ -296,31 +303,31 @@ static const q8_tiles *choose_int4(q8_panel *p, size_t m, void *scratch)
     return &tiles_q8_unpacked4;
 }
 
-static void panel_q8_int8(const void *panel, size_t k, size_t unit, const kern_activations *x, size_t row, size_t m,
-                          float *y, size_t ldy, size_t n_cols, void *scratch)
+void KERN_FN(panel_q8_int8)(const void *panel, size_t k, size_t unit, const kern_activations *x, size_t row, size_t m,
+                            float *y, size_t ldy, size_t n_cols, void *scratch)
 {
     (void)scratch;
     const q8_panel p = {panel, panel, k, unit, x};
     run_q8(&tiles_q8_int8, &p, row, m, y, ldy, n_cols);
 }
 
-static void panel_q8_int4(const void *panel, size_t k, size_t unit, const kern_activations *x, size_t row, size_t m,
-                          float *y, size_t ldy, size_t n_cols, void *scratch)
+void KERN_FN(panel_q8_int4)(const void *panel, size_t k, size_t unit, const kern_activations *x, size_t row, size_t m,
+                            float *y, size_t ldy, size_t n_cols, void *scratch)
 {
     q8_panel p = {panel, panel, k, unit, x};
     run_q8(choose_int4(&p, m, scratch), &p, row, m, y, ldy, n_cols);
 }
 
-static void panel_q8_fixed_int8(const void *panel, size_t k, size_t unit, const kern_activations *x, size_t row,
-                                size_t m, int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch)
+void KERN_FN(panel_q8_fixed_int8)(const void *panel, size_t k, size_t unit, const kern_activations *x, size_t row,
+                                  size_t m, int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch)
 {
     (void)scratch;
     const q8_panel p = {panel, panel, k, unit, x};
     run_q8_fixed(&tiles_q8_int8, &p, row, m, acc, ldacc, n_cols, overflow);
 }
 
-static void panel_q8_fixed_int4(const void *panel, size_t k, size_t unit, const kern_activations *x, size_t row,
-                                size_t m, int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch)
+void KERN_FN(panel_q8_fixed_int4)(const void *panel, size_t k, size_t unit, const kern_activations *x, size_t row,
+                                  size_t m, int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow, void *scratch)
 {
     q8_panel p = {panel, panel, k, unit, x};
     run_q8_fixed(choose_int4(&p, m, scratch), &p, row, m, acc, ldacc, n_cols, overflow);

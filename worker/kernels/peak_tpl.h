@@ -41,8 +41,8 @@ static float peak_f32(size_t n)
 
 static int32_t peak_int8(size_t n)
 {
-    static const volatile int32_t codes = 0x01020304;
-    peak_ints acc[PEAK_CHAINS], u = (peak_ints){0} + codes, s = u;
+    static const volatile int32_t bytes = 0x01020304;
+    peak_ints acc[PEAK_CHAINS], u = (peak_ints){0} + bytes, s = u;
     for (int c = 0; c < PEAK_CHAINS; c++)
         acc[c] = u * c; /* equal chains would be computed once */
     for (size_t i = 0; i < n; i++)

@@ -210,7 +210,7 @@ static size_t split_scratch(void)
                               KERN_ALIGN);
 }
 
-/* A member's scratch, and behind it the parts of a split. */
+/* A member's scratch, followed by the partials of a split. */
 static void attend(void *context, team_member *me)
 {
     const lab *l = context;

@@ -1,8 +1,5 @@
-/* kern_neon.c - the variant for Armv8-A without the dot product. */
+/* kern_neon.c - norms, activations and the kernel table, with NEON (Armv8-A without the dot product). */
+#define KERN_ISA  neon
+#define KERN_NAME "neon"
 #include "worker/kernels/arm/vec_neon_tpl.h"
-
-#define KERN_NAME  "neon"
-#define KERN_TABLE kern_neon_table
-#include "worker/kernels/kern.h"
-extern const kern_table kern_neon_table;
 #include "worker/kernels/kern_tpl.h"

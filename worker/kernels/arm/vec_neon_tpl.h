@@ -9,7 +9,6 @@
 
 #define VEC_LANES      4
 #define VEC_REGISTERS  32
-#define VEC_KEEP(sum)  ((void)0)
 #define VEC_TILE_ROWS  2 /* x 8 vectors of a panel: 16 accumulators of 32 registers */
 #define VEC_SUMS       16
 #define VEC_BLOCK_ROWS 2
@@ -178,7 +177,7 @@ static inline vec_sums vec_sums_int4(int32_t correction)
     return vdupq_n_s32(correction);
 }
 
-/* Both forms of codes are signed bytes here.  Without the instruction: products of 16 bits (at most 128 * 127), added
+/* Both types of weights are signed bytes here.  Without the instruction: products of 16 bits (at most 128 * 127), added
  * in pairs twice. */
 static inline vec_sums vec_dot_int8(vec_sums s, vec_weights w, vec_activations x)
 {

@@ -1,6 +1,6 @@
 /* vec_ref_tpl.h - the vector vocabulary with one lane: the portable reference.  fmaf is exact by the C standard.
  *
- * Here stands what every word means; the other vec_*.h say the same with more lanes.  `vec` is VEC_LANES floats. Packed
+ * It defines every word; the other vec_*_tpl.h do the same with more lanes.  `vec` is VEC_LANES floats. Packed
  * weights come in quads (sharding/pack/pack.h): four neighbouring columns of a lane in four neighbouring bytes, lanes
  * one after the other, so VEC_LANES lanes are 4 * VEC_LANES bytes, aligned to as many. */
 #ifndef PALMGROVE_VEC_REF_TPL_H
@@ -12,14 +12,11 @@
 
 #include "sharding/pack/half.h"
 
-#define VEC_LANES 1
-#define VEC_REGISTERS                                                                              \
-    32 /* below that many, kernels are written to keep the compiler from storing sums (kern_tpl.h) \
-        */
-#define VEC_KEEP(sum) ((void)0) /* the sum stands in its register now; where registers are few */
+#define VEC_LANES     1
+#define VEC_REGISTERS 32 /* with fewer, compiler_int.h keeps the compiler from storing sums */
 
-/* f32 and bf16 activations: rows of a tile, 1 to 8; sums that registers hold beside a column of weights, if not for all
- * vectors of a panel then for half of them. */
+/* f32 and bf16 activations: rows of a tile, 1 to 8; sums that registers hold next to a column of weights, if not for
+ * all vectors of a panel then for half of them. */
 #define VEC_TILE_ROWS 1
 #define VEC_SUMS      32
 /* Rows that meet a piece of a panel before the next piece, and a piece's columns (even): what the first cache holds.  A
@@ -70,7 +67,7 @@ static inline vec vec_set(float a)
     return a;
 }
 
-/* The first or the `second` column (a constant) of a pair of a row rounded to bf16 (kern.h): the first stands behind
+/* The first or the `second` column (a constant) of a pair of a row in bf16 (kern.h): the first comes after
  * the second. */
 static inline vec vec_set_bf16(const uint16_t *pair, int second)
 {
@@ -166,13 +163,13 @@ static inline vec vec_fma_flush(vec a, vec b, vec c)
     return sum;
 }
 
-/* --- 8-bit products: weights in quads times four codes of a row, summed exactly in int32 --- */
+/* --- 8-bit products: weights in quads times four q of a row, summed exactly in int32 --- */
 
 typedef int32_t vec_sums;    /* VEC_LANES sums */
-typedef struct vec_weights { /* quads of weights in the form the dot product takes; the caller never looks inside */
+typedef struct vec_weights { /* quads of weights in the form the dot product takes; opaque to the caller */
     int16_t q[4];
 } vec_weights;
-typedef struct vec_activations { /* four codes of a row, -127 to 127, the same for all lanes */
+typedef struct vec_activations { /* four q of a row, -127 to 127, the same for all lanes */
     int16_t q[4];
 } vec_activations;
 
@@ -195,7 +192,7 @@ static inline vec_weights vec_load_quads_int4(const uint8_t *quads, int high)
         {quads[0] >> shift & 0x0f, quads[1] >> shift & 0x0f, quads[2] >> shift & 0x0f, quads[3] >> shift & 0x0f}};
 }
 
-/* Lay int4 codes down as quads of bytes 0 to 15 at `to` (4 * VEC_LANES bytes), and take them up again. */
+/* Unpacked int4: store quads as bytes 0 to 15 at `to` (4 * VEC_LANES bytes), and load them again. */
 static inline void vec_store_quads(uint8_t *to, vec_weights w)
 {
     for (int j = 0; j < 4; j++)
@@ -208,8 +205,8 @@ static inline vec_weights vec_load_unpacked4(const uint8_t *quads)
 }
 
 /* Where the sums of a group begin, and their end, exact: it is below 2^24.  `correction` is -8 times the sum of the
- * row's codes in the group.  A variant whose dot product keeps the bias of the packed codes adds -bias times that sum
- * at one end or the other, one that takes the bias off the codes does not. */
+ * row's q in the group.  A variant whose dot product keeps the zero point of the packed weights adds -zero point times
+ * that sum at one end or the other, one that takes the zero point off the weights does not. */
 static inline vec_sums vec_sums_int8(int32_t correction)
 {
     return 16 * correction;

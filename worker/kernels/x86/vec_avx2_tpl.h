@@ -9,15 +9,13 @@
 
 #define VEC_LANES      8
 #define VEC_REGISTERS  16
-#define VEC_KEEP(sum)  __asm__("" : "+x"(sum))
 #define VEC_TILE_ROWS  6 /* x 2 vectors: 12 sums, 2 vectors of weights, one of x */
 #define VEC_SUMS       8 /* 2 rows x 4 vectors */
 #define VEC_BLOCK_ROWS 60
 #define VEC_PIECE      128u /* 16 KiB of f32, 8 of bf16, of 32 */
 #define VEC_Q8_ROWS    6
-#define VEC_STEP_int8 \
-    1 /* 6 sums; the fewer vectors a step has, the more rows share taking a weight's sign and size apart */
-#define VEC_STEP_int4 2 /* 12 sums */
+#define VEC_STEP_int8  1 /* 6 sums; the fewer vectors a step has, the more rows share the unpacking of a weight */
+#define VEC_STEP_int4  2 /* 12 sums */
 
 typedef __m256 vec;
 
@@ -226,7 +224,7 @@ static inline void vec_store_bytes(int8_t *to, vec a)
 }
 
 /* AVX2 has no conversion to int64.  For a below 2^62, a = 2^32 h + l with |l| <= 2^31: adding 1.5 * 2^52 rounds h and l
- * to integers, which then stand in the low bits.  2^32 h is even, so l's tie is a's.  The bits that 1.5 * 2^52 leaves
+ * to integers, which are then in the low bits.  2^32 h is even, so l's tie is a's.  The bits that 1.5 * 2^52 leaves
  * in the result are taken off in the end, for all terms of a sum at once. */
 #define VEC_FIXED_BIAS 0x4338000000000000u
 #define FIXED_ROUND    6755399441055744.0

@@ -9,7 +9,6 @@
 
 #define VEC_LANES      16
 #define VEC_REGISTERS  32
-#define VEC_KEEP(sum)  ((void)0)
 #define VEC_TILE_ROWS  8 /* x 2 vectors of a panel: 16 accumulators of 32 registers */
 #define VEC_SUMS       16
 #define VEC_BLOCK_ROWS 8
