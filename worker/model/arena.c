@@ -3,9 +3,9 @@
  * Weights are read from end to end in every step: with pages of 4 KiB the translation misses cost 5 to 20 % of the read
  * bandwidth (docs/PERFORMANCE.md), with pages of 2 MiB nothing that can be measured.
  * Two kinds: transparent ones, which the kernel gives where it has them and replaces by small ones where not; and
- * those of the pool that an administrator sets aside (hugetlbfs), which are certain but nobody else's: they are used
- * only when asked for.  A pool page that is promised may still be missing when it is touched (limits of control groups,
- * a pool on other NUMA nodes), and then the process would be killed; so they are all taken at once by a call that can
+ * those of the pool that an administrator sets aside (hugetlbfs), which are certain but reserved: they are used only
+ * when asked for.  A pool page that is promised may still be missing when it is touched (limits of control groups, a
+ * pool on other NUMA nodes), and then the process would be killed; so they are all taken at once by a call that can
  * fail, and given back if it does.
  * A page without access follows each arena: it catches overruns, and keeps the kernel from merging the mapping with a
  * neighbour, so that /proc/self/smaps tells of this arena alone. */
@@ -116,7 +116,7 @@ void model_pages_take(const void *begin, size_t bytes)
         rewrite_pages(begin, bytes, page);
 }
 
-/* --- what the system really gave --- */
+/* --- what the system gave --- */
 
 typedef struct share {
     unsigned long long resident_kb, huge_kb;

@@ -1,13 +1,14 @@
 /* attend.h - the attention of one layer over a batch, divided among a team.
  *
- * A task is a tile (batch.h) with all positions it sees; when single tiles see so much that they would hold the team
- * up, they are cut, and each split of KERN_SPLIT positions is a task of its own whose part is kept until all are there.
- * Parts are joined in the order of splits, by whoever (kern.h), so cutting changes no bit.
+ * A task is a tile (batch.h) with all positions it sees; if single tiles see so much that they would hold the team up,
+ * they are split along the keys (flash-decoding, Dao et al. 2023): each split of KERN_SPLIT positions is then a task of
+ * its own, whose partial result is kept until all are there.  Partials are merged in split order, whichever thread does
+ * it (kern.h), so splitting changes no bit.
  *
  * Memory, one piece for all stacks of a model:
- *     [team size][model_attention_stride]   the kernel's scratch, sums and one part of a tile
- *     [max_part_rows][kern_partial_floats]     parts of cut tiles
- *     [4 * team size] model_cut, whole layers; again for layers with a window */
+ *     [team size][stride]                      the kernel's scratch, and two tiles of partials
+ *     [max_partial_rows][kern_partial_floats]  partials of split tiles
+ *     [4 * team size] model_split_tile, full layers; again for layers with a window */
 #ifndef PALMGROVE_MODEL_ATTEND_H
 #define PALMGROVE_MODEL_ATTEND_H
 
@@ -16,37 +17,37 @@
 #include "worker/team/team.h"
 
 /* A tile whose splits are tasks of their own. */
-typedef struct model_cut {
-    uint32_t tile, split, n_splits; /* splits [split, split + n_splits) */
-    uint32_t first_task;            /* its first split's, among the tasks of cut tiles */
-    uint32_t first_part;            /* row of parts where those of its first split begin */
-    uint32_t first_query;           /* its first query's number among those of cut tiles */
-} model_cut;
+typedef struct model_split_tile {
+    uint32_t tile, first_split, n_splits;
+    uint32_t first_task;    /* its first split's, among the tasks of split tiles */
+    uint32_t first_partial; /* row of partials where those of its first split begin */
+    uint32_t first_query;   /* its first query's number among those of split tiles */
+} model_split_tile;
 
-/* How a batch is divided in one kind of layer. */
-typedef struct model_division {
-    model_cut *cuts; /* tiles ascending */
-    uint32_t n_cuts;
-    uint32_t n_tasks, n_queries; /* of cut tiles */
-} model_division;
+/* Which tiles of a batch are split, in one kind of layer. */
+typedef struct model_attention_schedule {
+    model_split_tile *split_tiles; /* by tile, ascending */
+    uint32_t n_split_tiles;
+    uint32_t n_tasks, n_queries; /* of split tiles */
+} model_attention_schedule;
 
 typedef struct model_attention {
     uint32_t n_members;
     char *scratch; /* [n_members][stride] */
     size_t stride;
-    float *parts;
-    uint32_t max_part_rows;
-    model_division whole, windowed; /* of the present batch */
+    float *partials;
+    uint32_t max_partial_rows;
+    model_attention_schedule full, windowed; /* of the present batch */
 } model_attention;
 
 /* Bytes for a team, for heads of up to `dh`. */
 size_t model_attention_bytes(uint32_t dh, uint32_t n_members);
 
-/* Take `memory`, model_attention_bytes of it on a cache line. */
+/* `memory`: model_attention_bytes on a cache line, borrowed for the life of *at. */
 void model_attention_init(model_attention *at, uint32_t dh, uint32_t n_members, char *memory);
 
-/* Decide how the batch is divided.  By one member, before the others attend. */
-void model_attention_divide(model_attention *at, const model_batch *batch);
+/* Decide which tiles of the batch are split.  By one member, before the others attend. */
+void model_attention_prepare(model_attention *at, const model_batch *batch);
 
 /* Queries and answers of one layer, rows [n_rows][ld], head h of a row at h * dh. */
 typedef struct model_attend_rows {

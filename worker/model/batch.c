@@ -1,3 +1,4 @@
+/* batch.c - rows of a plan or an image, and the tiles of their attention. */
 #include "worker/model/batch.h"
 
 #include "worker/kernels/kern.h"
@@ -66,8 +67,7 @@ static void tile_rows(model_batch *batch, uint32_t row, uint32_t n, const model_
     }
 }
 
-/* How many positions behind its own a plan's token sees: none, or those to the end of the image of which it is a row.
- */
+/* How many positions after its own a plan's token sees: none, or those to the end of the image that it is a row of. */
 static uint32_t n_ahead(const link_plan *plan, uint32_t it, uint32_t rows_per_image)
 {
     if (rows_per_image == 0 || plan->tokens[it] >= 0)

@@ -1,4 +1,4 @@
-/* batch.h - the rows of one pass through a stack, and how their attention is cut into tiles.
+/* batch.h - the rows of one pass through a stack, and how their attention is divided into tiles.
  *
  * A row is one position of one sequence (or one patch of an image).  A tile is some neighbouring rows of one sequence
  * and the query heads that read one KV head, at most KERN_ATTENTION_ROWS queries: the keys and values they see are read
@@ -25,11 +25,11 @@ typedef struct model_batch {
     uint32_t window;
     uint32_t *pos;           /* [n_rows] position in its sequence */
     uint32_t *n_visible;     /* [n_rows] the row attends to positions before this */
-    uint32_t *first;         /* [n_rows] and from this on, in local layers; NULL without a window */
+    uint32_t *first;         /* [n_rows] in local layers, to positions from this on; NULL without a window */
     const uint32_t **blocks; /* [n_rows] KV blocks of its sequence */
     model_tile *tiles;
     uint32_t n_tiles, max_tiles;
-    uint32_t tiles_wanted; /* few queries make lower tiles, so that every member of a team has some */
+    uint32_t tiles_wanted; /* with few queries tiles are lower, so that every member of a team has some */
 } model_batch;
 
 /* The query heads of a rank and the KV heads they read: query head ih (global) reads KV head ih / heads_per_kv. */
@@ -44,8 +44,8 @@ model_heads model_heads_of(const arch_stack *stack, const shard_stack_split *spl
 void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_heads, uint32_t window,
                         model_arena *arena);
 
-/* The rows of a plan, causal; but with `rows_per_image` (0: causal all the same) the rows of an image see it to its
- * end, which lies in the same slice (link_limits.whole_images).  Windows begin where they would otherwise. */
+/* The rows of a plan, causal; with `rows_per_image` (0: not) the rows of an image see it to its end, which lies in the
+ * same slice (link_limits.whole_images).  Windows begin where they would without. */
 void model_batch_from_plan(model_batch *batch, const link_plan *plan, uint32_t rows_per_image,
                            const model_heads *heads);
 

@@ -1,3 +1,4 @@
+/* kv_cache.c - storing keys and values into blocks in the attention kernels' layout, in f32, bf16 or int8. */
 #include "worker/model/kv_cache.h"
 
 #include <math.h>
@@ -74,7 +75,7 @@ static void store_bf16(const model_kv *kv, char *block, uint32_t lane, const flo
 
 /* --- int8 --- */
 
-/* The f16 scale of a group x [n] and what turns x into codes; a NaN when x is not finite. */
+/* The f16 scale of a group x [n] and its inverse, which turns x into int8; a NaN when x is not finite. */
 static uint16_t scale_of(const float *x, size_t n, float *inverse)
 {
     float most = 0.0f;
@@ -90,12 +91,12 @@ static uint16_t scale_of(const float *x, size_t n, float *inverse)
 }
 
 /* x * inverse to the nearest even integer of -127 to 127, as a biased byte. */
-static uint8_t code_of(float x, float inverse)
+static uint8_t q_of(float x, float inverse)
 {
     float scaled = x * inverse;
     if (fabsf(scaled) <= 127.0f)
         return (uint8_t)(lrintf(scaled) + 128);
-    return scaled > 0.0f ? 255 : 1; /* the scale was rounded down, or the group's scale says that it is no number */
+    return scaled > 0.0f ? 255 : 1; /* the scale was rounded down, or is NaN */
 }
 
 static void store_int8(const model_kv *kv, char *block, uint32_t lane, const float *k, const float *v)
@@ -108,10 +109,10 @@ static void store_int8(const model_kv *kv, char *block, uint32_t lane, const flo
         size_t n = dh - c < PACK_GROUP ? dh - c : PACK_GROUP, width = panel_width(padded, c);
         scales[lane] = scale_of(k + c, n, &inverse);
         for (size_t i = c; i < c + n; i++)
-            keys[(i / QUAD * KERN_PANEL + lane) * QUAD + i % QUAD] = code_of(k[i], inverse);
+            keys[(i / QUAD * KERN_PANEL + lane) * QUAD + i % QUAD] = q_of(k[i], inverse);
         scales[kern_scales(kv->dh) + lane] = scale_of(v + c, n, &inverse);
         for (size_t i = 0; i < n; i++)
-            values[c * KERN_PANEL + (lane / QUAD * width + i) * QUAD + lane % QUAD] = code_of(v[c + i], inverse);
+            values[c * KERN_PANEL + (lane / QUAD * width + i) * QUAD + lane % QUAD] = q_of(v[c + i], inverse);
     }
 }
 

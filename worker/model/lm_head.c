@@ -1,3 +1,4 @@
+/* lm_head.c - logits and sampled tokens of a plan. */
 #include "worker/model/lm_head.h"
 
 #include "worker/par/collectives.h"
@@ -15,7 +16,7 @@ void model_head_layout(model_head *h, uint32_t tp, model_arena *arena)
     h->candidates = model_arena_take(arena, vocab, sizeof *h->candidates);
 }
 
-/* The rows that are sampled after: the last n_sampled of each slice. */
+/* The rows to sample after: the last n_sampled of each slice. */
 static uint32_t list_rows(team_member *me, model_head *h, const link_plan *plan)
 {
     uint32_t n = 0, end = 0;
@@ -67,7 +68,7 @@ static link_token sample_at(model_head *h, const link_slice *slice, const int32_
     return token;
 }
 
-/* Rows [row, row + n) of x hold a flag of overflow. */
+/* Is the overflow flag of any of the rows [row, row + n) set? */
 static bool rows_overflowed(model_head *h, uint32_t row, uint32_t n)
 {
     const float *flags = model_stack_overflow_flags(h->decoder);
@@ -77,9 +78,9 @@ static bool rows_overflowed(model_head *h, uint32_t row, uint32_t n)
     return false;
 }
 
-/* The tokens of one slice, whose first row is `row` and whose logits begin at `logits`.  A row that overflowed spoils
- * those after it, which attend to it, and leaves those before alone: what a drafted token does must not show in what
- * comes before it. */
+/* The tokens of one slice, whose first row is `row` and whose logits begin at `logits`.  An overflow in a row
+ * invalidates the rows after it, which attend to it, but not those before: a drafted token must not affect what
+ * precedes it. */
 static void collect_slice(model_head *h, const link_slice *slice, const int32_t *tokens, uint32_t row,
                           const float *logits, link_result *result)
 {

@@ -1,7 +1,7 @@
 /* model.c - one rank's part of a model put together: memory, loading, and the step.
  *
- * The step's way: images -> embedding (stage 0) or receive -> layers -> send, or lm_head.h (last stage).  All of it is
- * one walk of the rank's team; what crosses ranks is member 0's. */
+ * A step: images -> embedding (stage 0) or receive -> layers -> send, or lm_head.h (last stage).  All of it is one walk
+ * of the rank's team; member 0 alone exchanges messages with other ranks. */
 #include "worker/model/model.h"
 
 #include <stdlib.h>
@@ -108,7 +108,7 @@ static void init_head(model *m, const model_options *options)
                            .probe_context = options->probe_context};
 }
 
-/* Everything that needs no memory of the arenas: who this rank is and what it will hold. */
+/* Everything that needs no memory of the arenas: this rank's place and what it will hold. */
 static base_status describe(model *m, const shard_checkpoint *checkpoint, const shard_recipe *recipe, par_grid *grid,
                             const par_place *place, const model_options *options, base_error *error)
 {

@@ -21,7 +21,7 @@ typedef struct model model;
 typedef void model_progress(void *context, uint64_t done, uint64_t total);
 
 /* Sees intermediate values, for tests and tools: `what` is one of "patches", "tower", "image", "embedding", "decoder",
- * "logits", or what meets the matrices of a decoder layer: "attn_in" (q, k, v), "attn_out" (o), "mlp_in" (gate, up),
+ * "logits", or the inputs of a decoder layer's projections: "attn_in" (q, k, v), "attn_out" (o), "mlp_in" (gate, up),
  * "mlp_hidden" (down).  `layer` counts within the model; values [n_rows][n_columns], whole rows on every rank that has
  * them ("attn_out", "mlp_hidden": the rank's columns). */
 typedef void model_probe(void *context, const char *what, uint32_t layer, const float *values, size_t n_rows,
@@ -74,7 +74,7 @@ const link_limits *model_limits(const model *m);
  * set; elsewhere n_tokens is 0. */
 void model_step(model *m, const link_plan *plan, link_result *result);
 
-/* Stage 0: the token that LINK_SLICE_FEEDBACK stands for in sequence slot `seq`. */
+/* Stage 0: the token to put in place of LINK_SLICE_FEEDBACK for sequence slot `seq`. */
 void model_set_feedback(model *m, uint32_t seq, int32_t token);
 
 #endif

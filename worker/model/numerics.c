@@ -1,3 +1,4 @@
+/* numerics.c - names of the numeric choices. */
 #include "worker/model/numerics.h"
 
 #include <string.h>

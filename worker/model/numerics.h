@@ -1,4 +1,4 @@
-/* numerics.h - the choices that decide a model's bits, beside its weights and how they are packed. */
+/* numerics.h - the choices that decide a model's bits, besides its weights and how they are packed. */
 #ifndef PALMGROVE_MODEL_NUMERICS_H
 #define PALMGROVE_MODEL_NUMERICS_H
 

@@ -1,8 +1,8 @@
+/* rope.c - RoPE tables and their application to heads; rope_scaling.c has the frequencies. */
 #include "worker/model/rope.h"
 
 #include "worker/kernels/fmath.h"
-
-#define TWO_PI 6.283185307179586
+#include "worker/model/rope_scaling_int.h"
 
 void model_rope_layout(model_rope *rope, const arch_stack *stack, uint32_t n_positions, model_arena *arena)
 {
@@ -13,56 +13,6 @@ void model_rope_layout(model_rope *rope, const arch_stack *stack, uint32_t n_pos
     rope->cosines = model_arena_take(arena, n_positions, half * sizeof(float));
     rope->sines = model_arena_take(arena, n_positions, half * sizeof(float));
     rope->stretch = stack->xpos_base > 0.0 ? model_arena_take(arena, n_positions, half * sizeof(float)) : NULL;
-}
-
-static double clamp_01(double x)
-{
-    return x < 0.0 ? 0.0 : x > 1.0 ? 1.0 : x;
-}
-
-/* Llama 3.1 (meta-llama/llama-models, apply_scaling): by wavelength. */
-static double scale_llama3(const arch_rope *a, double frequency)
-{
-    double turns = a->original_positions * frequency / TWO_PI; /* within the original context */
-    double keep = clamp_01((turns - a->low_factor) / (a->high_factor - a->low_factor));
-    return (1.0 - keep) * frequency / a->factor + keep * frequency;
-}
-
-/* The dimension whose pair makes `turns` turns within the original context (YaRN, arXiv 2309.00071, section 3.2). */
-static double dimension_of(const arch_rope *a, uint32_t dh, double turns)
-{
-    return dh * kern_log(a->original_positions / (turns * TWO_PI)) / (2.0 * kern_log(a->theta));
-}
-
-static double scale_yarn(const arch_rope *a, uint32_t dh, uint32_t i, double frequency)
-{
-    double low = (double)(int64_t)dimension_of(a, dh, a->beta_fast);
-    double high = dimension_of(a, dh, a->beta_slow);
-    high = (double)(int64_t)high < high ? (double)((int64_t)high + 1) : high;
-    low = low < 0.0 ? 0.0 : low;
-    high = high > dh - 1.0 ? dh - 1.0 : high;
-    if (high <= low)
-        high = low + 0.001;
-    double keep = 1.0 - clamp_01((i - low) / (high - low));
-    return (1.0 - keep) * frequency / a->factor + keep * frequency;
-}
-
-static double frequency_of(const arch_rope *a, uint32_t dh, uint32_t i, const float *divisors)
-{
-    double frequency = kern_exp(-2.0 * i / dh * kern_log(a->theta));
-    switch (a->scaling) {
-    case ARCH_ROPE_PLAIN:
-        break;
-    case ARCH_ROPE_LINEAR:
-        return frequency / a->factor;
-    case ARCH_ROPE_LLAMA3:
-        return scale_llama3(a, frequency);
-    case ARCH_ROPE_YARN:
-        return scale_yarn(a, dh, i, frequency);
-    case ARCH_ROPE_DIVISORS:
-        return frequency / (double)divisors[i];
-    }
-    return frequency;
 }
 
 /* s_i^((pos - centre) / base) */
@@ -78,7 +28,7 @@ void model_rope_fill(model_rope *rope, const arch_rope *a, double xpos_base, con
     uint32_t half = rope->dh / 2;
     double magnitude = a->scaling == ARCH_ROPE_YARN ? a->attention_factor : 1.0;
     for (uint32_t i = 0; i < half; i++) {
-        double frequency = frequency_of(a, rope->dh, i, divisors);
+        double frequency = model_rope_frequency(a, rope->dh, i, divisors);
         for (uint32_t pos = 0; pos < rope->n_positions; pos++) {
             size_t at = (size_t)pos * half + i;
             double sine, cosine;

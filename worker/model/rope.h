@@ -1,10 +1,12 @@
 /* rope.h - rotary position embedding (RoFormer, arXiv 2104.09864) and what families add to it, from tables made at
  * start-up.
  *
- * Pair i of a head turns by pos * frequency(i), frequency(i) = theta^(-2i/dh), then scaled as arch_rope says.  A pair
- * is (i, i + dh/2), or (2i, 2i + 1) when interleaved.  xPos (arXiv 2212.10554) also multiplies: queries by s_i^p, keys
- * by s_i^-p, p = (pos - centre) / base, s_i = (2i + 0.4 dh) / (1.4 dh); only differences of p reach a score, so the
- * centre is free and the middle of the context keeps both factors small. */
+ * Pair i of a head turns by pos * frequency(i), frequency(i) = theta^(-2i/dh), scaled as arch_rope says (linear, Llama
+ * 3, YaRN: rope_scaling.c).  A pair is (i, i + dh/2), or (2i, 2i + 1) when interleaved.
+ *
+ * xPos (arXiv 2212.10554) also multiplies: queries by s_i^p, keys by s_i^-p, p = (pos - centre) / base,
+ * s_i = (2i + 0.4 dh) / (1.4 dh); only differences of p reach a score, so the centre is free and the middle of the
+ * context keeps both factors small. */
 #ifndef PALMGROVE_MODEL_ROPE_H
 #define PALMGROVE_MODEL_ROPE_H
 

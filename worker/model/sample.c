@@ -1,3 +1,19 @@
+/* sample.c - from logits to a token, without allocation and with one result for every layout and thread count.
+ *
+ *     logits [V] --argmax--> greedy (temperature 0)
+ *        | weigh: exp((logit - max) / temperature)
+ *     weights [V]
+ *        | top_k, top_p: filter
+ *        |    1. histogram of weights by their upper bits: the lowest bucket that can matter
+ *        |    2. gather the candidates of the buckets from there on in front: a few dozen of 262,144
+ *        |    3. heap; pop until top_k candidates, or until their weights exceed top_p of the total
+ *     kept [n], descending
+ *        | uniform number, Philox of (seed, position): the first candidate at which the cumulative weight exceeds it
+ *     token, and its log-probability under the unmodified logits
+ *
+ * Equal weights are ordered by id, so the order is total and no algorithm shows in the result.  qsort allocates for
+ * arrays of this size and sorts a whole vocabulary of which a few tokens count; a heap of all of Gemma's 262,144 tokens
+ * takes as long as a step of a small model: hence the buckets. */
 #include "worker/model/sample.h"
 
 #include <stdbool.h>
@@ -35,7 +51,7 @@ static double uniform_at(uint64_t seed, uint32_t position)
     return (double)bits * (1.0 / 9007199254740992.0);
 }
 
-/* The largest of all, in lanes that a compiler turns into vectors.  NaN is never larger. */
+/* The largest, in lanes that a compiler turns into vectors.  NaN is never larger. */
 static float max_of(const float *logits, size_t n)
 {
     float lanes[MAX_LANES], max = logits[0];
@@ -62,9 +78,7 @@ static size_t argmax(const float *logits, size_t n)
     return 0; /* the first is NaN */
 }
 
-/* --- the largest candidates, in place: those that may count are gathered, then taken off a heap until the filters are
- * satisfied --- (qsort takes memory for arrays of this size, and sorts a vocabulary of which a few dozen tokens count;
- * a heap of all of Gemma's 262,144 takes as long as a step of a small model.) */
+/* --- top_k and top_p, in place --- */
 
 /* Larger values first, then lower ids: a total order, so the algorithm leaves no trace. */
 static bool comes_before(const model_candidate *a, const model_candidate *b)
@@ -90,7 +104,7 @@ static void make_heap(model_candidate *heap, size_t n)
         sift_down(heap, n, at);
 }
 
-/* The first of a heap of n changes places with its last, which leaves n - 1. */
+/* Pop: the first of a heap of n changes places with its last, which leaves a heap of n - 1. */
 static void take_first(model_candidate *heap, size_t n)
 {
     model_candidate first = heap[0];
@@ -107,8 +121,8 @@ static double sum_of(const model_candidate *candidates, size_t n)
     return total;
 }
 
-/* The first candidate at which the cumulative weight exceeds `share` of the total; the last one if rounding lets none.
- */
+/* The first candidate at which the cumulative weight exceeds `share` of the total; the last one if rounding leaves
+ * none. */
 static size_t first_beyond(const model_candidate *candidates, size_t n, double share)
 {
     double total = sum_of(candidates, n), reached = 0.0;
@@ -129,7 +143,7 @@ static void reverse(model_candidate *candidates, size_t n)
     }
 }
 
-/* Weights lie in [0, 1], so that their bits, read as integers, rise with them; the upper ones name a bucket. */
+/* Weights are in [0, 1], so their bits, read as integers, ascend with them; the upper bits name a bucket. */
 enum { BUCKET_SHIFT = 20, N_BUCKETS = (0x3f800000 >> BUCKET_SHIFT) + 1 };
 
 static uint32_t bucket_of(float weight)
@@ -140,7 +154,7 @@ static uint32_t bucket_of(float weight)
     return bits < N_BUCKETS ? bits : N_BUCKETS - 1; /* NaN */
 }
 
-/* The lowest of the highest buckets that together hold `most` candidates (by_count), or surely more weight than
+/* The lowest of the highest buckets that together hold `most` candidates (by_count), or certainly more weight than
  * `limit`. */
 static uint32_t lowest_bucket(const model_candidate *candidates, size_t n, size_t most, bool by_count, double limit)
 {
@@ -160,7 +174,7 @@ static uint32_t lowest_bucket(const model_candidate *candidates, size_t n, size_
     return bucket;
 }
 
-/* Gather the candidates of the highest buckets in front; how many. */
+/* Move the candidates of the buckets from `lowest` on to the front; how many. */
 static size_t gather(model_candidate *candidates, size_t n, uint32_t lowest)
 {
     size_t n_gathered = 0;
@@ -170,8 +184,8 @@ static size_t gather(model_candidate *candidates, size_t n, uint32_t lowest)
     return n_gathered;
 }
 
-/* The candidates that pass top_k and top_p, in order, in a part of the array; *kept: how many.  With top_k, top_p is a
- * share of those. */
+/* The candidates that pass top_k and top_p, descending, in a part of the array; *kept: how many.  With top_k, top_p is
+ * a share of the top_k candidates' weight. */
 static const model_candidate *filter(model_candidate *candidates, size_t n, const link_sampling *sampling, size_t *kept)
 {
     size_t most = sampling->top_k != 0 && sampling->top_k < n ? sampling->top_k : n, taken = 0;

@@ -23,8 +23,7 @@ typedef struct model_candidate {
 int32_t model_sample(const float *logits, size_t n, const link_sampling *sampling, uint32_t position,
                      model_candidate *scratch, float *logprob);
 
-/* Natural log of the probability of `token` < n under the unmodified logits [n]: what model_sample says of the one it
- * picks. */
+/* Natural log of the probability of `token` < n under the unmodified logits [n], as model_sample computes it. */
 float model_token_logprob(const float *logits, size_t n, int32_t token);
 
 /* FNV-1a over the logits' bit patterns. */

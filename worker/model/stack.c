@@ -464,7 +464,7 @@ void model_stack_run(team_member *me, model_stack *s, const model_layer *layers,
                      void (*done)(void *context, uint32_t layer), void *done_context)
 {
     if (me->index == 0)
-        model_attention_divide(&s->attention, &s->batch);
+        model_attention_prepare(&s->attention, &s->batch);
     if (n > 0)
         begin_layers(me, s, layers);
     for (uint32_t il = 0; il < n; il++) {

@@ -1,3 +1,4 @@
+/* vector_encoders.c - two matrices and a GELU for each vector. */
 #include "worker/model/vector_encoders.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* vision_tower.c - patches, the stack's layers, pooling and projector, for one image at a time. */
 #include "worker/model/vision_tower.h"
 
 #include <string.h>
@@ -107,7 +108,7 @@ static void embed_patches(team_member *me, model_tower *t, const uint8_t *pixels
     team_barrier(me);
 }
 
-/* --- behind the layers --- */
+/* --- after the layers --- */
 
 /* Vector v of y: the mean over the patches of its square, in rows from the top, and a norm. */
 static void pool_row(model_tower *t, size_t v)
@@ -125,7 +126,7 @@ static void pool_row(model_tower *t, size_t v)
     kern_active()->norm_rms(y, t->weights->projector_norm, t->arch->stack.norm_eps, w, y);
 }
 
-/* y = what meets the projector, [vectors][w]. */
+/* y = the projector's input, [vectors][w]. */
 static void finish_patches(team_member *me, model_tower *t)
 {
     size_t n = t->arch->n_patches, w = t->arch->stack.d, skipped = n_rows(t) - n;
@@ -167,7 +168,7 @@ static void project(team_member *me, model_tower *t, float *image)
         model_stack_add(image + r * d, weights->projector_2_bias, d);
 }
 
-/* What the tower shows of itself, by member 0. */
+/* Context of probe_layer, for member 0. */
 typedef struct watch {
     model_tower *t;
     model_probe *probe;

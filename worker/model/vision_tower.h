@@ -1,13 +1,12 @@
 /* vision_tower.h - the vision tower and projector: pixels to the vectors that take an image's place in the prompt.
  *
- *     pixels -> patches + positions (class token in front, norm) -> layers (norm) -> patches alone (averaged in
- * squares, norm) -> projector
+ *     pixels -> patches + positions (class token first, norm) -> layers (norm)
+ *            -> patches alone (averaged in squares, norm) -> projector
  *
- * What stands in brackets depends on the tower (arch_tower).
+ * What is in brackets depends on the tower (arch_tower).
  *
- * Lives on stage 0; every tensor rank computes its heads and columns and all end with the whole image.  Patches and
- * projector are small and computed whole by each.  Results stay in the image store until the coordinator reuses the
- * slot. */
+ * On stage 0; every tensor rank computes its heads and columns and all end with the whole image.  Patches and projector
+ * are small and computed whole by each.  Results stay in the encoder cache until the coordinator reuses the slot. */
 #ifndef PALMGROVE_MODEL_VISION_TOWER_H
 #define PALMGROVE_MODEL_VISION_TOWER_H
 
@@ -22,7 +21,7 @@ typedef struct model_tower {
     uint32_t *blocks; /* [ceil(rows / 32)] 0, 1, 2 ...: the one image being encoded has the whole cache */
     float *patches;   /* [n_patches][3 patch patch] normalised pixels */
     float *hidden;    /* [vectors][d] between a projector's two matrices; NULL: it has one */
-    float *images;    /* [n_slots][vectors][d] the image store */
+    float *images;    /* [n_slots][vectors][d] the encoder cache */
     bool *overflow;   /* [n_slots] */
 } model_tower;
 
@@ -36,9 +35,9 @@ void model_tower_start(model_tower *t);
 void model_tower_encode(team_member *me, model_tower *t, uint32_t slot, const uint8_t *pixels, model_probe *probe,
                         void *probe_context);
 
-/* Row `row` of the image store (slot row / vectors), [d]. */
+/* Row `row` of the encoder cache (slot row / vectors), [d]. */
 const float *model_tower_row(const model_tower *t, uint32_t row);
-/* The image of that row left the fixed-point range. */
+/* Did encoding the image of that row leave the fixed-point range? */
 bool model_tower_row_overflow(const model_tower *t, uint32_t row);
 
 #endif

@@ -1,3 +1,4 @@
+/* weights.c - which field each slice fills, where it lies, and packing it from the checkpoint. */
 #include "worker/model/weights.h"
 
 #include <omp.h>

@@ -55,7 +55,7 @@ typedef struct model_weights {
     model_layer *tower;                         /* all tower layers; stage 0 */
     pack_matrix patch;                          /* [w][3 patch patch] */
     float *patch_bias, *class_token, *position; /* [w] or NULL, [w] or NULL, [tower rows][w] */
-    model_norm pre_norm, tower_norm;            /* before and behind the layers; gain NULL: none */
+    model_norm pre_norm, tower_norm;            /* before and after the layers; gain NULL: none */
     float *projector_norm;                      /* [w] or NULL */
     pack_matrix projector, projector_2;         /* [d][w], [d][d] */
     float *projector_bias, *projector_2_bias;   /* [d] or NULL */
@@ -71,7 +71,7 @@ typedef struct model_origin {
     shard_rank_file *file; /* of this rank, with CHECKPOINT_SHARDS; else NULL */
 } model_origin;
 
-/* Take the (zeroed) layer arrays.  BASE_ENOMEM. */
+/* Allocate the (zeroed) layer arrays.  BASE_ENOMEM. */
 base_status model_weights_init(model_weights *w, const arch *a, const shard_split *split, base_error *error);
 void model_weights_release(model_weights *w);
 
@@ -79,8 +79,8 @@ void model_weights_release(model_weights *w);
  * shards, its place in the rank file, and nothing is taken. */
 base_status model_weights_layout(model_weights *w, const model_origin *from, model_arena *arena, base_error *error);
 
-/* Take the pages that the matrices were laid out on, each on the memory of the member that will read it.  By the whole
- * team; not with shards. */
+/* Touch the pages of the matrices, each from the member that will read it, so that they are on its NUMA node.  By the
+ * whole team; not with shards. */
 void model_weights_take_pages(team_member *me, const model_weights *w, const arch *a, const shard_split *split);
 
 /* Read and pack this rank's slices into the memory laid out, or bring the rank file into memory. */

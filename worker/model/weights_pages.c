@@ -1,10 +1,10 @@
-/* weights_pages.c - weights lie where they are read.
+/* weights_pages.c - weights on the NUMA node that reads them.
  *
  * The kernel puts a page on the NUMA node of the thread that touches it first.  A step divides the panels of matrices
  * that share their input, one after the other, into equal parts, one for each member of the team (team_take over
  * kern_linear's tiles); here each member takes the pages of its part, before they are packed by whichever thread comes
- * first.  On a rank within one NUMA node it only saves the packers the page faults.  Where a huge page holds panels of
- * two members, one of them has it. */
+ * first.  On a rank within one NUMA node it only saves the packers the page faults.  A huge page with panels of two
+ * members goes to one of them. */
 #include "worker/model/weights.h"
 
 /* This member's part of the panels of n matrices that are divided as one row. */

@@ -261,7 +261,7 @@ static void attend_by_member(void *context, team_member *me)
 {
     bench *b = context;
     if (me->index == 0)
-        model_attention_divide(&b->at, &b->batch);
+        model_attention_prepare(&b->at, &b->batch);
     team_barrier(me);
     model_attend(me, &b->at, &b->batch, &b->c.kv, 0, b->windowed, &b->rows);
     team_barrier(me);
@@ -309,8 +309,8 @@ static void check_teams(bench *b, const link_plan *plan)
         memset(b->rows.o, 0, n_floats * sizeof(float));
         team_run(members, attend_by_member, b);
         assert_memory_equal(b->rows.o, expected, n_floats * sizeof(float));
-        if (plan->n_tokens == 1) /* one long row: cut for every team but the one of one */
-            assert_true(((b->windowed ? b->at.windowed : b->at.whole).n_cuts > 0) == (n > 1));
+        if (plan->n_tokens == 1) /* one long row: split by every team but the one of one */
+            assert_true(((b->windowed ? b->at.windowed : b->at.full).n_split_tiles > 0) == (n > 1));
         free(memory);
         team_destroy(&members);
     }
