@@ -100,6 +100,7 @@ static void ids_equal_the_oracle(void **state)
         text_tokenizer *tokenizer = open_tokenizer(model_names[m]);
         spm_model *oracle = open_oracle(model_names[m]);
         assert_int_equal(text_vocab_size(tokenizer), spm_vocab_size(oracle));
+        assert_int_equal(text_start_id(tokenizer), 1);
         assert_int_equal(text_bos_id(tokenizer), 1);
         assert_int_equal(text_eos_id(tokenizer), 2);
         text_ids ids = {0};
