@@ -1,12 +1,13 @@
+/* core_pinning.c - gathers the CPU sets of a node's ranks, plans (topo/pin_plan.c) and binds (topo/pin_apply.c). */
 #include "worker/core_pinning.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Words of CPU sets that are compared: 16384 CPUs a node. */
+/* Words of CPU sets: up to 16384 CPUs a node. */
 enum { WORDS_MAX = 256 };
 
-/* sets [n ranks][n_words] of the node: word by word, because a gather moves one. */
+/* sets [n ranks][n_words] of the node, word by word: par_world_local_gather moves one u64. */
 static void gather_sets(par_world *world, const uint64_t *mine, uint32_t n_words, uint64_t *column, uint64_t *sets)
 {
     int n = par_world_local_size(world);
@@ -27,7 +28,8 @@ static uint32_t most_words(par_world *world, uint32_t mine, uint64_t *column)
 }
 
 /* The parts of the request that depend on the node's other ranks.  Collective, agreed. */
-static base_status look_around(par_world *world, const topo_machine *machine, topo_request *request, base_error *error)
+static base_status find_neighbours(par_world *world, const topo_machine *machine, topo_request *request,
+                                   base_error *error)
 {
     uint32_t n = (uint32_t)par_world_local_size(world), me = (uint32_t)par_world_local_rank(world);
     uint64_t mine[WORDS_MAX], *column = calloc(n, sizeof *column), *sets = calloc((size_t)n * WORDS_MAX, sizeof *sets);
@@ -49,13 +51,13 @@ static base_status look_around(par_world *world, const topo_machine *machine, to
     return status;
 }
 
-base_status worker_pin_cores(par_world *world, const topo_request *wish, bool pin, topo_machine **machine,
+base_status worker_pin_cores(par_world *world, const topo_request *wanted, bool pin, topo_machine **machine,
                              topo_plan **plan, char remark[TOPO_TEXT_MAX], base_error *error)
 {
-    topo_request request = *wish;
+    topo_request request = *wanted;
     base_status status = par_world_agree(world, topo_machine_open(NULL, machine, error), error);
     if (status == BASE_OK)
-        status = look_around(world, *machine, &request, error);
+        status = find_neighbours(world, *machine, &request, error);
     if (status != BASE_OK)
         return status;
     status = par_world_agree(world, topo_plan_create(*machine, &request, plan, error), error);

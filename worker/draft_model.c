@@ -1,10 +1,11 @@
+/* draft_model.c - opening, budgeting and loading the draft model. */
 #include "worker/draft_model.h"
 
 #include <stdio.h>
 
 #include "sharding/split.h"
 
-/* Every failure here is the draft model's, whatever it says. */
+/* Name the draft model in an error. */
 static base_status fail_draft(const char *path, base_status status, base_error *error)
 {
     char text[sizeof error->text];
@@ -51,7 +52,7 @@ uint32_t draft_model_positions(const draft_model *draft, uint32_t context)
     return own < context ? own : context;
 }
 
-/* What model.h is to know of the replica's limits. */
+/* The draft model's limits. */
 static link_limits limits_of(const link_limits *replica)
 {
     return (link_limits){.max_seqs = replica->max_seqs,

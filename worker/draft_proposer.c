@@ -1,9 +1,9 @@
 /* draft_proposer.c - a plan's drafts as plans for the draft model.
  *
- *     pass 0     every draft's unread tokens; a guess after the last one, where guesses are wanted
- *     pass i     guess i - 1 of the drafts that want more than i, one row each
+ *     pass 0     every draft's unread tokens; one token sampled after the last, where tokens are wanted
+ *     pass i     token i - 1 of the drafts that want more than i, one row each
  *
- * The root of the tensor group picks; the other ranks learn the picks by or-ing them with zeros. */
+ * The root of the tensor group samples; an or-reduction with the others' zeros brings the tokens to all ranks. */
 #include "worker/draft_proposer.h"
 
 #include <stdlib.h>
@@ -21,7 +21,7 @@ struct draft_proposer {
     link_slice *slices;  /* [max_seqs] of a pass */
     uint32_t *drafts;    /* [max_seqs] index of each slice's draft in the plan */
     int32_t *tokens;     /* [max_step_tokens] of a pass */
-    uint32_t *picks;     /* [max_seqs] */
+    uint32_t *samples;   /* [max_seqs] */
     link_token *sampled; /* [max_seqs] */
 };
 
@@ -41,10 +41,10 @@ base_status draft_proposer_create(model *m, par_grid *grid, uint32_t target_voca
     d->slices = calloc(own->max_seqs, sizeof *d->slices);
     d->drafts = calloc(own->max_seqs, sizeof *d->drafts);
     d->tokens = calloc(own->max_step_tokens, sizeof *d->tokens);
-    d->picks = calloc(own->max_seqs, sizeof *d->picks);
+    d->samples = calloc(own->max_seqs, sizeof *d->samples);
     d->sampled = calloc(own->max_seqs, sizeof *d->sampled);
     base_status status = BASE_OK;
-    if (d->slices == NULL || d->drafts == NULL || d->tokens == NULL || d->picks == NULL || d->sampled == NULL)
+    if (d->slices == NULL || d->drafts == NULL || d->tokens == NULL || d->samples == NULL || d->sampled == NULL)
         status = base_fail(error, BASE_ENOMEM, "no memory for the draft model's passes");
     if (status == BASE_OK)
         status = team_create(1, false, &d->alone, error);
@@ -64,7 +64,7 @@ void draft_proposer_destroy(draft_proposer **out)
     free(d->slices);
     free(d->drafts);
     free(d->tokens);
-    free(d->picks);
+    free(d->samples);
     free(d->sampled);
     free(d);
     *out = NULL;
@@ -72,14 +72,14 @@ void draft_proposer_destroy(draft_proposer **out)
 
 /* --- a pass --- */
 
-/* Vocabularies may be padded to different sizes: what the draft model has no row for, it reads as 0. */
+/* Vocabularies may be padded to different sizes: a token that the draft model has no row for is read as 0. */
 static int32_t known_token(const draft_proposer *d, int32_t token)
 {
     return (uint32_t)token < d->vocab_size ? token : 0;
 }
 
-/* Where the guesses of a draft stand in the plan. */
-static int32_t *guesses_of(const link_plan *plan, const link_draft *draft)
+/* The placeholders of a draft in the plan. */
+static int32_t *placeholders_of(const link_plan *plan, const link_draft *draft)
 {
     const link_slice *slice = &plan->slices[draft->slice];
     return plan->tokens + slice->first_token + slice->n_tokens - draft->n_guessed;
@@ -113,31 +113,31 @@ static void fill_pass(draft_proposer *d, link_plan *pass, const link_plan *plan,
         if (number == 0)
             add_rows(d, pass, plan, i, draft->pos, plan->draft_tokens + draft->first_token, draft->n_tokens);
         else if (number < draft->n_guessed)
-            add_rows(d, pass, plan, i, draft->pos + draft->n_tokens + number - 1, guesses_of(plan, draft) + number - 1,
-                     1);
+            add_rows(d, pass, plan, i, draft->pos + draft->n_tokens + number - 1,
+                     placeholders_of(plan, draft) + number - 1, 1);
     }
 }
 
-static void share_picks(void *context, team_member *me)
+static void or_reduce_sampled(void *context, team_member *me)
 {
     draft_proposer *d = context;
-    par_allreduce_or_u32(d->grid, me, d->picks, d->max_seqs);
+    par_allreduce_or_u32(d->grid, me, d->samples, d->max_seqs);
 }
 
-/* What the root picked, to every rank.  An overflow, or a token that the target does not have, is as good a guess as
- * any other. */
-static void take_picks(draft_proposer *d, const link_plan *pass, const link_result *result)
+/* Bring the root's samples to every rank.  An overflow, or a token that the target does not have, becomes token 0: any
+ * draft token is valid. */
+static void collect_sampled(draft_proposer *d, const link_plan *pass, const link_result *result)
 {
     uint32_t n = 0;
     for (uint32_t is = 0; is < d->max_seqs; is++)
-        d->picks[is] = 0;
+        d->samples[is] = 0;
     for (uint32_t is = 0; d->is_root && is < pass->n_slices; is++) {
         bool has_token = n < result->n_tokens && result->tokens[n].seq == pass->slices[is].seq;
         int32_t token = has_token ? result->tokens[n].token : LINK_TOKEN_OVERFLOW;
         n += has_token;
-        d->picks[is] = token >= 0 && (uint32_t)token < d->target_vocab_size ? (uint32_t)token : 0;
+        d->samples[is] = token >= 0 && (uint32_t)token < d->target_vocab_size ? (uint32_t)token : 0;
     }
-    team_run(d->alone, share_picks, d);
+    team_run(d->alone, or_reduce_sampled, d);
 }
 
 static void run_pass(draft_proposer *d, const link_plan *plan, uint32_t number)
@@ -150,11 +150,11 @@ static void run_pass(draft_proposer *d, const link_plan *plan, uint32_t number)
     fill_pass(d, &pass, plan, number);
     link_result result = {.tokens = d->sampled};
     model_step(d->m, &pass, &result);
-    take_picks(d, &pass, &result);
+    collect_sampled(d, &pass, &result);
     for (uint32_t is = 0; is < pass.n_slices; is++) {
         const link_draft *draft = &plan->drafts[d->drafts[is]];
         if (draft->n_guessed > 0)
-            guesses_of(plan, draft)[number] = (int32_t)d->picks[is];
+            placeholders_of(plan, draft)[number] = (int32_t)d->samples[is];
     }
 }
 
@@ -170,11 +170,11 @@ void draft_proposer_propose(draft_proposer *d, const link_plan *plan)
         trace_end(TRACE_DRAFT, begin_us, n_passes);
 }
 
-uint32_t draft_proposer_tokens(const link_plan *plan, int32_t *guesses)
+uint32_t draft_proposer_tokens(const link_plan *plan, int32_t *tokens)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < plan->n_drafts; i++)
         for (uint32_t k = 0; k < plan->drafts[i].n_guessed; k++)
-            guesses[n++] = guesses_of(plan, &plan->drafts[i])[k];
+            tokens[n++] = placeholders_of(plan, &plan->drafts[i])[k];
     return n;
 }

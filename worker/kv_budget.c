@@ -1,9 +1,8 @@
-/* kv_budget.c - the memory question: weights and workspace are given, the KV cache takes what is asked for, or what is
- * left.
+/* kv_budget.c - KV cache sizing: weights and workspace are fixed, the KV cache gets what is asked for, or what is left.
  *
  * A rank's need grows linearly with the number of KV blocks, need(b) = fixed + b * block; two probes of model_memory_of
- * tell both.  The ranks of a node share its memory, so their needs are added up and compared with what the node has
- * available; the number of blocks is that of the node which can hold fewest, because every rank keeps the same block
+ * give both.  The ranks of a node share its memory, so their needs are added up and compared with what the node has
+ * available; the number of blocks is that of the node with room for the fewest, because every rank uses the same block
  * numbers. */
 #include "worker/kv_budget.h"
 
@@ -12,10 +11,10 @@
 
 #include "worker/topo/topo.h"
 
-/* Of the available memory one part in this many is left alone: MPI's buffers, the coordinator, images in flight. */
+/* One part in this many of the available memory stays free: MPI's buffers, the coordinator, images in flight. */
 #define MARGIN_PART 20u
 
-/* A cache is taken at once while it is at most one part in this many of the available memory. */
+/* A cache's pages are touched at once if it is at most one part in this many of the available memory. */
 #define CACHE_PART 16u
 
 typedef struct node_needs {
@@ -65,7 +64,7 @@ static base_status check_options(const worker_options *options, const arch *a, b
     return BASE_OK;
 }
 
-/* The question's fixed part. */
+/* What memory_with needs besides the limits. */
 typedef struct asked {
     const shard_checkpoint *checkpoint;
     const shard_recipe *recipe;
@@ -97,7 +96,7 @@ static base_status probe_needs(const asked *what, const link_limits *limits, nod
     return BASE_OK;
 }
 
-/* Turn a rank's needs into its node's: sums, and the least that any of its ranks found available.  Collective. */
+/* Turn a rank's needs into its node's: sums, and the minimum that its ranks found available.  Collective. */
 static void add_up_node(par_world *world, node_needs *needs, uint64_t *values)
 {
     uint64_t *fields[] = {&needs->fixed, &needs->block, &needs->available};
@@ -112,13 +111,13 @@ static void add_up_node(par_world *world, node_needs *needs, uint64_t *values)
     }
 }
 
-/* How many of the wanted blocks the node holds; an explicit wish is all or nothing, a free one at least one whole
+/* How many of the wanted blocks the node has room for; --kv-tokens is all or nothing, the default at least one whole
  * context. */
 static base_status fit_blocks(const node_needs *node, const worker_options *options, const link_limits *limits,
                               uint32_t *n_blocks, base_error *error)
 {
     char needed[WORKER_SIZE_TEXT], there[WORKER_SIZE_TEXT];
-    if (node->available == 0 || node->block == 0) /* unknown: the allocation itself will tell */
+    if (node->available == 0 || node->block == 0) /* unknown: the allocation itself will succeed or fail */
         return BASE_OK;
     uint64_t usable = node->available - node->available / MARGIN_PART;
     worker_size_text(usable, there);
@@ -140,9 +139,9 @@ static base_status fit_blocks(const node_needs *node, const worker_options *opti
     return BASE_OK;
 }
 
-base_status worker_budget(par_world *world, const par_place *place, const shard_checkpoint *checkpoint,
-                          const shard_recipe *recipe, const draft_model *draft, const worker_options *options,
-                          link_limits *limits, model_memory *memory, base_error *error)
+base_status worker_budget_memory(par_world *world, const par_place *place, const shard_checkpoint *checkpoint,
+                                 const shard_recipe *recipe, const draft_model *draft, const worker_options *options,
+                                 link_limits *limits, model_memory *memory, base_error *error)
 {
     asked what = {
         .checkpoint = checkpoint, .recipe = recipe, .draft = draft, .place = place, .numerics = &options->numerics};
@@ -173,7 +172,7 @@ base_status worker_budget(par_world *world, const par_place *place, const shard_
     if (status != BASE_OK)
         return status;
 
-    chosen.n_kv_blocks = UINT32_MAX - (uint32_t)par_world_max(world, UINT32_MAX - n_blocks); /* the least of all */
+    chosen.n_kv_blocks = UINT32_MAX - (uint32_t)par_world_max(world, UINT32_MAX - n_blocks); /* the minimum */
     chosen.n_draft_blocks = chosen.draft_positions > 0 ? chosen.n_kv_blocks : 0;
     status = par_world_agree(world, memory_with(&what, chosen, chosen.n_kv_blocks, memory, error), error);
     if (status == BASE_OK)
@@ -181,7 +180,7 @@ base_status worker_budget(par_world *world, const par_place *place, const shard_
     return status;
 }
 
-bool worker_takes_cache(par_world *world, const worker_options *options, const model_memory *memory)
+bool worker_touches_cache(par_world *world, const worker_options *options, const model_memory *memory)
 {
     uint64_t sum = 0, *values = calloc((size_t)par_world_local_size(world), sizeof *values);
     bool counted = par_world_max(world, values == NULL) == 0;

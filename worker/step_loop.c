@@ -1,27 +1,31 @@
-/* step_loop.c - a rank obeys plans.
+/* step_loop.c - a rank executes plans.
  *
  * Rank 0 takes plans off the link, checks each, and passes its bytes on along the tree; every rank (rank 0 too) queues
  * what it receives and runs it in order.  Plans are numbered as they come: 1, 2, ...
  *
- *     link -> rank 0: check -> tree -> every rank: queue -> wait for feedback (stage 0) -> model_step
- *     last stage: result -> every rank of stage 0: feedback tokens; rank 0 also hands its bytes to the link
+ *     link ---> rank 0: check ---> tree ---> every rank: queue [window] ---> model_step
+ *      ^                                       stage 0 waits here for the results that the plan needs      |
+ *      |                                                                                                   v
+ *      +--- rank 0: report <--- every rank of stage 0: feedback tokens <--- result <--- last stage, tensor rank 0
  *
- * Drafts: stage 0 has the draft model guess what a plan leaves open before it runs the plan (draft_proposer.h); rank 0
- * adds the guesses to the result, for the coordinator does not know them.
+ * Speculative decoding: before stage 0 runs a plan, its draft model fills the plan's placeholder tokens
+ * (draft_proposer.h); rank 0 adds them to the result, because the coordinator does not know them.
  *
  * Feedback: a slice marked LINK_SLICE_FEEDBACK needs the token of the latest earlier plan that sampled for its sequence
- * slot.  When a plan is queued, that plan's number goes into `needs`; stage 0 runs the plan once so many results have
+ * slot.  When a plan is queued, that plan's number goes into `needs`; stage 0 runs the plan once that many results have
  * arrived.
- * Window: at most par_grid_plans_max plans are under way (par/rank_queue_int.h says why); further ones stay in the
+ *
+ * Window: at most par_grid_plans_max plans are in flight (par/rank_queue_int.h says why); further ones stay in the
  * link's queue.
  *
- * Leaving, so that no rank leaves a collective alone: rank 0 stops taking plans (on STOP, or on a failure of its own:
- * link lost, bad plan), all plans at hand run and all results are delivered, then STOP or FAILED goes down the tree
- * behind them.  A bad plan never reaches the tree.  What remains, a plan that rank 0 accepted and another rank
- * cannot read, would be a defect or broken memory; it cannot be agreed on in time and ends the job.
+ * Ending, so that no rank is left alone in a collective: rank 0 stops taking plans (on STOP, or on a failure of its
+ * own: link lost, bad plan), all queued plans run and all results are delivered, then STOP or FAILED follows them down
+ * the tree.  A bad plan never reaches the tree.  A plan that rank 0 accepted and another rank cannot read would be a
+ * defect or broken memory; it cannot be agreed on in time and ends the job.
  *
- * Memory: everything is taken before "ready"; from then on the loop neither allocates nor, while there is work, calls
- * the system (tests/mpi/test_no_alloc.c counts).  Plans and results are decoded into memory of the largest size. */
+ * Memory: everything is allocated before "ready"; from then on the loop neither allocates nor, while there is work,
+ * makes system calls (tests/mpi/test_no_alloc.c counts).  Plans and results are decoded into buffers of the largest
+ * size. */
 #include "worker/step_loop.h"
 
 #include <stdlib.h>
@@ -36,16 +40,16 @@
  * what arrives is checked against the buffers. */
 enum { HEADER_BYTES = 512, SLICE_BYTES = 64, DRAFT_BYTES = 32, IMAGE_BYTES = 16, SAMPLED_BYTES = 32 };
 
-/* Distance of decoded plans; a multiple of malloc's alignment. */
+/* Alignment of decoded plans; a multiple of malloc's. */
 #define PLAN_ALIGN 64u
 
-/* Rank 0 with nothing under way rests on the link; a message wakes it at once, so this only bounds how often it looks
- * up. */
+/* Rank 0 with nothing in flight waits on the link; a message wakes it at once, so this only bounds how often it polls.
+ */
 enum { LINK_WAIT_MS = 50 };
 
 typedef struct queued_plan {
     base_buf bytes; /* [plan_bytes] reserved; the pixels of plan.images point in here */
-    void *memory;   /* what plan points into; a part of loop->plans */
+    void *memory;   /* what `plan` points into; a part of loop->plans */
     link_plan plan;
     uint64_t needs; /* results that must have arrived (stage 0) */
 } queued_plan;
@@ -67,12 +71,12 @@ struct step_loop {
 
     link_token *tokens;     /* [max_seqs] of the result being made */
     link_token *arrived;    /* [max_seqs] of the result being read */
-    int32_t *guesses;       /* [max_seqs] in that result */
-    base_buf message;       /* a result, or rank 0's last words */
+    int32_t *guesses;       /* [max_seqs] draft tokens in that result */
+    base_buf message;       /* a result, or rank 0's STOP or FAILED */
     uint64_t idle_since_us; /* the end of the last step, for the trace */
     bool stopping;          /* nothing further will be queued */
-    bool closed;            /* the last message has gone down the tree, or come */
-    base_error failure;     /* why, when not because of STOP */
+    bool closed;            /* STOP or FAILED was sent down the tree, or has arrived */
+    base_error failure;     /* set unless stopped by STOP */
 };
 
 /* --- memory --- */
@@ -97,7 +101,7 @@ static bool plan_bytes_of(const link_limits *limits, size_t *out)
 }
 
 /* Memory for a window of plans, encoded and decoded.  Pages that no plan ever reaches cost nothing. */
-static base_status take_plans(step_loop *loop, const link_limits *limits, base_error *error)
+static base_status allocate_plans(step_loop *loop, const link_limits *limits, base_error *error)
 {
     size_t bytes, all;
     if (!link_plan_memory_bytes(limits, &bytes) ||
@@ -116,7 +120,7 @@ static base_status take_plans(step_loop *loop, const link_limits *limits, base_e
     return BASE_OK;
 }
 
-static base_status take_memory(step_loop *loop, base_error *error)
+static base_status allocate_memory(step_loop *loop, base_error *error)
 {
     const link_limits *limits = model_limits(loop->m);
     loop->queue = calloc(loop->window, sizeof *loop->queue);
@@ -132,7 +136,7 @@ static base_status take_memory(step_loop *loop, base_error *error)
     if (!plan_bytes_of(limits, &loop->plan_bytes))
         return base_fail(error, BASE_ETOOBIG, "a plan of %u images is too large; lower --image-slots",
                          limits->n_image_slots);
-    return take_plans(loop, limits, error);
+    return allocate_plans(loop, limits, error);
 }
 
 base_status step_loop_create(par_world *world, par_grid *grid, model *m, draft_proposer *d, size_t stage_floats,
@@ -149,7 +153,7 @@ base_status step_loop_create(par_world *world, par_grid *grid, model *m, draft_p
                             .proposer = d,
                             .place = par_grid_place(grid),
                             .window = par_grid_plans_max(grid)};
-        status = take_memory(loop, error);
+        status = allocate_memory(loop, error);
     }
     status = par_world_agree(world, status, error);
     if (status == BASE_OK)
@@ -180,13 +184,13 @@ void step_loop_destroy(step_loop **loop)
     *loop = NULL;
 }
 
-/* --- failing in order --- */
+/* --- failing --- */
 
-/* The first failure counts.  Rank 0 winds the replica down; any other rank can only end it. */
+/* The first failure counts.  Rank 0 shuts the replica down in order; any other rank can only abort the job. */
 static void fail(step_loop *loop, const base_error *error)
 {
     if (loop->place.rank != 0) {
-        base_log_error("rank %u cannot go on: %s", loop->place.rank, error->text);
+        base_log_error("rank %u cannot continue: %s", loop->place.rank, error->text);
         par_world_abort(loop->world, 1);
     }
     if (loop->failure.status == BASE_OK)
@@ -207,7 +211,7 @@ static bool has_room(const step_loop *loop)
     return loop->n_queued - done < loop->window;
 }
 
-/* Which results does the plan wait for, and what will it sample? */
+/* Which results must the plan wait for, and which slots will it sample for? */
 static base_status note_samples(step_loop *loop, queued_plan *entry, base_error *error)
 {
     entry->needs = 0;
@@ -228,7 +232,7 @@ static base_status note_samples(step_loop *loop, queued_plan *entry, base_error 
     return BASE_OK;
 }
 
-/* The bytes at the queue's end are a plan: decode and keep it.  False after a failure. */
+/* The bytes at the queue's end are a plan: decode and queue it.  False after a failure. */
 static bool queue_plan(step_loop *loop)
 {
     queued_plan *entry = queue_end(loop);
@@ -250,7 +254,7 @@ static bool queue_plan(step_loop *loop)
     return true;
 }
 
-/* Rank 0: take a message off the link, waiting at most timeout_ms.  True when something came. */
+/* Rank 0: receive a message from the link, waiting at most timeout_ms.  True if one came. */
 static bool take_from_link(step_loop *loop, int timeout_ms)
 {
     if (loop->stopping || !has_room(loop))
@@ -279,7 +283,7 @@ static bool take_from_link(step_loop *loop, int timeout_ms)
     return true;
 }
 
-/* Other ranks: take a message off the tree. */
+/* Other ranks: receive a message from the tree. */
 static bool take_from_tree(step_loop *loop)
 {
     queued_plan *entry = queue_end(loop);
@@ -303,7 +307,7 @@ static bool take_from_tree(step_loop *loop)
 
 /* --- running --- */
 
-/* Rank 0: the coordinator hears the result, and what the draft model had guessed. */
+/* Rank 0: send the result to the coordinator, with the tokens that the draft model proposed. */
 static void report(step_loop *loop, link_result *result)
 {
     base_error error = {0};
@@ -319,7 +323,7 @@ static void report(step_loop *loop, link_result *result)
         fail(loop, &error);
 }
 
-/* Stage 0: take the results that have come. */
+/* Stage 0: take the results that have arrived. */
 static bool take_results(step_loop *loop)
 {
     bool any = false;
@@ -334,8 +338,8 @@ static bool take_results(step_loop *loop)
             continue;
         }
         for (uint32_t i = 0; i < result.n_tokens; i++) {
-            /* a sequence that overflowed is over; should a plan sent ahead still ask for its token, any valid one will
-             * do */
+            /* a sequence that overflowed has ended; if a plan sent ahead still asks for its token, any valid one
+             * serves */
             int32_t token = result.tokens[i].token;
             model_set_feedback(loop->m, result.tokens[i].seq, token == LINK_TOKEN_OVERFLOW ? 0 : token);
         }
@@ -378,7 +382,7 @@ static bool is_drained(const step_loop *loop)
     return loop->n_run == loop->n_queued && (loop->place.stage > 0 || loop->n_results == loop->n_queued);
 }
 
-/* Rank 0, drained: the last message down the tree, and to the coordinator why when it was not its wish. */
+/* Rank 0, drained: STOP or FAILED down the tree, and a failure to the coordinator. */
 static void close_tree(step_loop *loop)
 {
     base_buf_clear(&loop->message);
@@ -393,8 +397,8 @@ static void close_tree(step_loop *loop)
     loop->closed = true;
 }
 
-/* Nothing to do: rest as par/wait_int.h says, rank 0 with its ear on the link.  True when that brought something. */
-static bool rest(step_loop *loop)
+/* Nothing to do: rest as par/wait_int.h says, rank 0 waiting on the link.  True if a message came. */
+static bool rest_idle(step_loop *loop)
 {
     uint32_t rest_us = par_idle_poll(loop->grid);
     if (rest_us == 0)
@@ -409,14 +413,14 @@ base_status step_loop_run(step_loop *loop, link_end *link, base_error *error)
 {
     loop->link = link;
     loop->idle_since_us = trace_begin();
-    bool is_front = loop->place.rank == 0;
+    bool is_rank_0 = loop->place.rank == 0;
     while (!loop->closed || !is_drained(loop)) {
-        bool busy = is_front ? take_from_link(loop, 0) : take_from_tree(loop);
+        bool busy = is_rank_0 ? take_from_link(loop, 0) : take_from_tree(loop);
         busy |= take_results(loop);
         busy |= run_next(loop);
-        if (is_front && loop->stopping && !loop->closed && is_drained(loop))
+        if (is_rank_0 && loop->stopping && !loop->closed && is_drained(loop))
             close_tree(loop);
-        else if (busy || rest(loop))
+        else if (busy || rest_idle(loop))
             par_idle_reset(loop->grid);
     }
     return loop->failure.status == BASE_OK ? BASE_OK : base_fail(error, loop->failure.status, "%s", loop->failure.text);

@@ -1,7 +1,7 @@
 /* trace_file.c - one Chrome trace of all ranks.
  *
- * Each rank turns its ring into text and sends it to rank 0 in pieces, so rank 0 holds one rank's piece at a time,
- * however long the run was. Format: trace.h. */
+ * Each rank encodes its ring as text and sends it to rank 0 in chunks, so rank 0 holds one chunk at a time, however
+ * long the run was.  Format: trace.h. */
 #include "worker/trace_file.h"
 
 #include <errno.h>
@@ -82,7 +82,7 @@ static base_status write_spans(worker_trace *t, base_error *error)
         fputs("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n", t->file);
     if (status == BASE_OK)
         status = par_world_gather_bytes(t->world, text.data, text.size, write_piece, t, error);
-    if (t->file != NULL) /* the last object has no comma behind it */
+    if (t->file != NULL) /* the last object has no comma after it */
         fprintf(t->file, "{\"name\":\"palmgrove\",\"ph\":\"M\",\"pid\":0,\"tid\":0,\"args\":{\"ranks\":%d}}\n]}\n",
                 par_world_size(t->world));
     base_buf_release(&text);

@@ -13,7 +13,7 @@ base_status worker_trace_open(par_world *world, const par_place *place, const ch
                               base_error *error);
 
 /* Write all spans, in rank 0's time, and give rank 0 a line of text for each rank: how its time divides into computing,
- * reducing, waiting for other stages and idling.  Recording ends; nulls *t (which may be NULL).  Collective, agreed.
+ * reducing, waiting for other stages and idling.  Stops recording; nulls *t (which may be NULL).  Collective, agreed.
  * Errors: BASE_EIO, BASE_ENOMEM; the file is incomplete then. */
 base_status worker_trace_close(worker_trace **t, void (*line)(void *context, int rank, const char *text), void *context,
                                base_error *error);

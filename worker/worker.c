@@ -1,17 +1,18 @@
 /* worker.c - a rank's life, in the order of start-up:
  *
- *     1. read      the checkpoint's headers, the layout, the draft model's headers; rank 0 starts to digest the weights
- * on a thread of its own
- *     2. place     the rank grid; cores, threads and memory policy
- *     3. budget    limits that fit into the nodes' memory; one line for each rank: where it is and what it will take
- *     4. load      this rank's rows
- *     5. greet     message buffers; rank 0 connects to the coordinator and says hello
- *     6. obey      step_loop.c
+ *     1. read     the checkpoint's headers, the layout, the draft model's headers; rank 0 starts to digest the weights
+ *                 on a thread of its own
+ *     2. pin      the rank grid; cores, threads and memory policy
+ *     3. budget   limits that fit into the nodes' memory; one line for each rank: where it is and what it will take
+ *     4. load     this rank's rows
+ *     5. greet    message buffers; rank 0 connects to the coordinator and says hello
+ *     6. run      step_loop.c
+ *
  * After each of them all ranks agree that all of them succeeded, or all leave with the first failing rank's error.
  *
- * Signals: mpirun passes SIGTERM and SIGINT on to every rank.  The coordinator in rank 0's process, or the one at the
- * link's other end, decides what they mean (finish what is admitted, then STOP), so the other ranks ignore them while
- * they work. */
+ * Signals: mpirun passes SIGTERM and SIGINT on to every rank.  The coordinator, in rank 0's process or at the link's
+ * other end, decides what they mean (finish what is admitted, then STOP), so the other ranks ignore them while they
+ * work. */
 #include "worker/worker.h"
 
 #include <pthread.h>
@@ -35,7 +36,7 @@
 #include "worker/topo/topo.h"
 #include "worker/trace_file.h"
 
-/* Digesting reads every byte of the checkpoint: beside loading, on rank 0 only. */
+/* Digesting reads every byte of the checkpoint: on rank 0 only, while the model loads. */
 typedef struct digest_job {
     pthread_t thread;
     bool running;
@@ -73,7 +74,7 @@ typedef struct worker {
     link_end *link;
 } worker;
 
-static bool is_front(const worker *w)
+static bool is_rank_0(const worker *w)
 {
     return par_world_rank(w->world) == 0;
 }
@@ -136,7 +137,7 @@ static base_status read_recipe(worker *w, base_error *error)
     return status;
 }
 
-/* The places of ranks are known before the grid is (grid.h). */
+/* Needs no grid: a rank's place follows from its number (grid.h). */
 static base_status read_draft(worker *w, base_error *error)
 {
     uint32_t rank = (uint32_t)par_world_rank(w->world);
@@ -156,12 +157,12 @@ static base_status read_checkpoint(worker *w, base_error *error)
         status = read_recipe(w, error);
     if (status == BASE_OK)
         status = read_draft(w, error);
-    if (status == BASE_OK && is_front(w))
-        status = digest_start(w, error); /* before pinning: a thread inherits its maker's cores */
+    if (status == BASE_OK && is_rank_0(w))
+        status = digest_start(w, error); /* before pinning: a thread inherits the cores of its creator */
     return par_world_agree(w->world, status, error);
 }
 
-/* --- 2. place --- */
+/* --- 2. pin --- */
 
 static bool rounds_sums(const worker *w)
 {
@@ -179,19 +180,19 @@ static void log_wire(const worker *w)
         base_log_info("--wire %s changes nothing here: each tensor group lies on one node", name);
 }
 
-static base_status place_rank(worker *w, base_error *error)
+static base_status pin_rank(worker *w, base_error *error)
 {
     base_status status = par_grid_create(w->world, w->tp, w->pp, &w->grid, error);
     if (status != BASE_OK)
         return status;
-    if (is_front(w))
+    if (is_rank_0(w))
         log_wire(w);
     const worker_options *options = w->options;
-    const topo_request wish = {.n_threads = options->n_threads,
-                               .smt = options->smt ? TOPO_SMT_ALL : TOPO_SMT_CORES,
-                               .kinds = options->slow_cores ? TOPO_KINDS_ALL : TOPO_KINDS_FAST,
-                               .spare_cores = options->spare_cores};
-    return worker_pin_cores(w->world, &wish, options->pin, &w->machine, &w->plan, w->remark, error);
+    const topo_request request = {.n_threads = options->n_threads,
+                                  .smt = options->smt ? TOPO_SMT_ALL : TOPO_SMT_CORES,
+                                  .kinds = options->slow_cores ? TOPO_KINDS_ALL : TOPO_KINDS_FAST,
+                                  .spare_cores = options->spare_cores};
+    return worker_pin_cores(w->world, &request, options->pin, &w->machine, &w->plan, w->remark, error);
 }
 
 /* --- 3. budget --- */
@@ -221,11 +222,11 @@ static void report_places(worker *w)
     par_world_collect_text(w->world, line, log_line, NULL);
 }
 
-static base_status settle_memory(worker *w, base_error *error)
+static base_status budget_memory(worker *w, base_error *error)
 {
     par_place place = par_grid_place(w->grid);
-    base_status status = worker_budget(w->world, &place, w->checkpoint, &w->recipe, &w->draft, w->options, &w->limits,
-                                       &w->memory, error);
+    base_status status = worker_budget_memory(w->world, &place, w->checkpoint, &w->recipe, &w->draft, w->options,
+                                              &w->limits, &w->memory, error);
     if (status == BASE_OK)
         report_places(w);
     return status;
@@ -248,13 +249,13 @@ static void show_progress(void *context, uint64_t done, uint64_t total)
 static base_status load_model(worker *w, base_error *error)
 {
     uint64_t now_us = base_clock_us();
-    w->loading = (progress){.shown = is_front(w), .start_us = now_us, .last_us = now_us};
+    w->loading = (progress){.shown = is_rank_0(w), .start_us = now_us, .last_us = now_us};
     model_options options = {.limits = w->limits,
                              .numerics = w->options->numerics,
                              .n_threads = topo_plan_threads(w->plan),
                              .crowded = topo_plan_is_crowded(w->plan),
                              .huge_pages = w->options->huge_pages,
-                             .take_cache = worker_takes_cache(w->world, w->options, &w->memory),
+                             .take_cache = worker_touches_cache(w->world, w->options, &w->memory),
                              .progress = show_progress,
                              .progress_context = &w->loading};
     base_status status = model_create(w->checkpoint, &w->recipe, w->grid, &options, &w->m, error);
@@ -263,7 +264,7 @@ static base_status load_model(worker *w, base_error *error)
     status = par_world_agree(w->world, status, error);
     if (status != BASE_OK)
         return status;
-    if (is_front(w) && w->draft.checkpoint != NULL)
+    if (is_rank_0(w) && w->draft.checkpoint != NULL)
         base_log_info("draft model '%s', %u layers, on the %u rank%s of stage 0", w->options->draft,
                       w->draft.checkpoint->a.decoder.stack.n_layers, w->tp, w->tp == 1 ? "" : "s");
     char size[WORKER_SIZE_TEXT], huge[64] = "";
@@ -274,7 +275,7 @@ static base_status load_model(worker *w, base_error *error)
     if (small <= 100)
         snprintf(huge, sizeof huge, ", %s%u %% of them in huge pages", par_world_size(w->world) > 1 ? "at least " : "",
                  100u - (unsigned)small);
-    if (is_front(w))
+    if (is_rank_0(w))
         base_log_info("loaded in %.1f s, at most %s of weights on a rank%s", (double)(base_clock_us() - now_us) * 1e-6,
                       worker_size_text(largest, size), huge);
     return BASE_OK;
@@ -282,7 +283,7 @@ static base_status load_model(worker *w, base_error *error)
 
 /* --- 5. greet --- */
 
-/* Rank 0's part of the greeting; what it says of the largest rank was found out by all. */
+/* Rank 0's part of the greeting; maxima over the ranks in `hello` are known to all. */
 static base_status say_hello(worker *w, const link_hello *hello, base_error *error)
 {
     base_buf message = {0};
@@ -302,9 +303,9 @@ static void close_checkpoint(worker *w)
     draft_model_close_checkpoint(&w->draft);
 }
 
-/* Numerics other than the usual ones make another model of it.  Sums that are rounded between nodes make one for each
- * layout. */
-static void name_choices(worker *w)
+/* Mix choices that change answers into the model digest: numerics other than the default, and the layout if sums are
+ * rounded between nodes. */
+static void digest_choices(worker *w)
 {
     const model_numerics *numerics = &w->options->numerics;
     char choice[64];
@@ -341,16 +342,16 @@ static base_status greet(worker *w, base_error *error)
     snprintf(hello.isa, sizeof hello.isa, "%s", kern_active()->name);
     status = digest_finish(&w->digest, error);
     close_checkpoint(w);
-    name_choices(w);
+    digest_choices(w);
     memcpy(hello.model_digest, w->digest.digest, sizeof hello.model_digest);
-    if (status == BASE_OK && is_front(w))
+    if (status == BASE_OK && is_rank_0(w))
         status = say_hello(w, &hello, error);
     return par_world_agree(w->world, status, error);
 }
 
 /* --- the trace --- */
 
-static base_status trace_from_here(worker *w, base_error *error)
+static base_status start_trace(worker *w, base_error *error)
 {
     par_place place = par_grid_place(w->grid);
     return worker_trace_open(w->world, &place, w->options->trace, &w->trace, error);
@@ -369,13 +370,13 @@ static base_status start(worker *w, base_error *error)
 {
     base_status status = read_checkpoint(w, error);
     if (status == BASE_OK)
-        status = place_rank(w, error);
+        status = pin_rank(w, error);
     if (status == BASE_OK)
-        status = settle_memory(w, error);
+        status = budget_memory(w, error);
     if (status == BASE_OK)
         status = load_model(w, error);
     if (status == BASE_OK)
-        status = trace_from_here(w, error);
+        status = start_trace(w, error);
     if (status == BASE_OK)
         status = greet(w, error);
     return status;
@@ -400,7 +401,7 @@ base_status worker_run(par_world *world, const worker_options *options, base_err
 {
     worker w = {.world = world, .options = options};
     struct sigaction ignore = {.sa_handler = SIG_IGN}, term_before, int_before;
-    if (!is_front(&w)) {
+    if (!is_rank_0(&w)) {
         sigaction(SIGTERM, &ignore, &term_before);
         sigaction(SIGINT, &ignore, &int_before);
     }
@@ -410,7 +411,7 @@ base_status worker_run(par_world *world, const worker_options *options, base_err
     if (status == BASE_OK)
         status = worker_trace_close(&w.trace, log_trace, NULL, error);
     stop(&w);
-    if (!is_front(&w)) {
+    if (!is_rank_0(&w)) {
         sigaction(SIGTERM, &term_before, NULL);
         sigaction(SIGINT, &int_before, NULL);
     }

@@ -1,4 +1,4 @@
-/* worker_options.h - what a rank is told at its start. */
+/* worker_options.h - options of a rank, the same on all ranks but for zmq and link. */
 #ifndef PALMGROVE_WORKER_OPTIONS_H
 #define PALMGROVE_WORKER_OPTIONS_H
 
@@ -16,11 +16,11 @@
 
 typedef struct worker_options {
     const char *model;         /* path of the checkpoint (sharding/checkpoint.h) */
-    const char *importance;    /* file for the quantiser, or NULL */
-    shard_recipe recipe;       /* how weights are packed at load; the worker opens `importance` for it */
-    const char *draft;         /* path of a draft model (draft_proposer.h), or NULL */
+    const char *importance;    /* file of an importance matrix for the quantiser, or NULL */
+    shard_recipe recipe;       /* how weights are packed at load; the worker adds the importance matrix */
+    const char *draft;         /* path of a draft model (draft_model.h), or NULL */
     shard_recipe draft_recipe; /* how its weights are packed at load */
-    model_numerics numerics;   /* what activations and the cache are rounded to, of both */
+    model_numerics numerics;   /* types of activations and KV cache, of both models */
     uint32_t tp, pp;           /* 0: chosen from the world's size, or the shards' own */
     uint32_t n_threads;        /* per rank; 0: as many as the rank's share of the allowed cores */
     uint32_t max_seqs;         /* sequences in flight */

@@ -1,3 +1,4 @@
+/* team.c - an OpenMP team with its own barrier, and loops that are divided with work stealing. */
 #include "worker/team/team.h"
 
 #include <omp.h>

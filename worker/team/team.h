@@ -1,13 +1,13 @@
 /* team.h - the threads of a rank at work on one thing together.
  *
  * A step is one OpenMP parallel region (team_run): every member walks through the same code and meets the others at
- * barriers. Between two barriers the members divide a loop's indices among themselves (team_take): each has a share of
- * neighbouring indices and, when its own is done, helps the others, so a thread that lost its core for a while holds
- * nobody up.  Who computes what leaves no trace in the results (worker/kernels: an output is computed whole by one
+ * barriers.  Between two barriers the members divide a loop's indices among themselves (team_take): each has a share of
+ * neighbouring indices and, when its own is done, helps the others, so a thread that lost its core for a while delays
+ * no other.  Who computes what leaves no trace in the results (worker/kernels: an output is computed whole by one
  * thread).
  *
- * Only member 0, the main thread, calls MPI.  Nothing here allocates or, while cores are not shared, calls the system.
- */
+ * Only member 0, the main thread, calls MPI.  Nothing here allocates or, while cores are not shared, makes system
+ * calls. */
 #ifndef PALMGROVE_TEAM_H
 #define PALMGROVE_TEAM_H
 

@@ -1,4 +1,4 @@
-/* cgroup.c - control groups, and what their CPU quotas leave.
+/* cgroup.c - control groups (cgroups): finding them, and their CPU quotas.
  *
  * From the process's group up to the root; inside a container the upper part of the path does not exist and is skipped.
  * Version 1 mounts every controller on a folder of its own, version 2 all on one. */

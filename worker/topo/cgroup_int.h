@@ -1,4 +1,4 @@
-/* cgroup_int.h - control groups as files, for the files of this folder only. */
+/* cgroup_int.h - control groups (cgroups) as files. */
 #ifndef PALMGROVE_TOPO_CGROUP_INT_H
 #define PALMGROVE_TOPO_CGROUP_INT_H
 

@@ -22,8 +22,8 @@ static const char *kind_info(hwloc_topology_t topology, int kind, const char *na
     return NULL;
 }
 
-/* Is `kind` much slower than `faster`, which hwloc ranked above it?  What is ranked without a reason given was ranked
- * by somebody who knew. */
+/* Is `kind` much slower than `faster`, which hwloc ranked above it?  A ranking without a reason is
+ * believed. */
 static bool is_much_slower(hwloc_topology_t topology, int kind, int faster)
 {
     static const char *const measures[] = {"LinuxCapacity", "FrequencyMaxMHz", "FrequencyBaseMHz"};

@@ -1,6 +1,6 @@
-/* machine_int.h - a machine as planning sees it: a row of units.  For the files of this folder only.
+/* machine_int.h - a machine as planning sees it: a list of units.
  *
- * A unit is what one thread of a team gets: a core or, where the system tells of CPUs only (containers without /sys on
+ * A unit is what one thread of a team gets: a core or, where the system shows only CPUs (containers without /sys on
  * machines that hwloc cannot ask otherwise), a CPU.  The order is hwloc's logical one: neighbours share caches, then
  * NUMA nodes, then packages. */
 #ifndef PALMGROVE_TOPO_MACHINE_INT_H

@@ -1,8 +1,8 @@
-/* pin_apply.c - putting a pinning plan into force.
+/* pin_apply.c - core pinning: binds threads and memory as the plan says.
  *
- * libgomp makes the team's threads in the first parallel region of their number and keeps them, so each binds itself
- * here, once.  Memory policies are a thread's own too.  Nodes are handed over as sets of hwloc's, which passes as many
- * mask words to the kernel as the highest node needs.
+ * libgomp creates the team's threads in the first parallel region of their number and keeps them, so each binds itself
+ * here, once.  Memory policies are per thread too.  Nodes are given as hwloc sets, which pass as many mask words to the
+ * kernel as the highest node needs.
  *
  * Between steps the team's threads wait inside libgomp: by default they spin for some milliseconds, in which under load
  * the next step comes, and then sleep, as an idle server should.  That suits threads with a core each.  Where several

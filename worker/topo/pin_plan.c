@@ -1,4 +1,4 @@
-/* pin_plan.c - the pinning plan.
+/* pin_plan.c - core pinning: which cores each rank and each of its threads gets.  Pure; pin_apply.c binds.
  *
  * A rank's share: the chosen cores in hwloc's logical order (neighbours share caches, then NUMA nodes, then packages),
  * cut into `count` pieces, piece i being [i n / count, (i + 1) n / count).  When the launcher gave every rank a set of
@@ -18,7 +18,7 @@
 
 #include "worker/topo/pin_plan_int.h"
 
-/* --- who shares --- */
+/* --- ranks that share cores --- */
 
 static bool have_common_cpus(const uint64_t *a, const uint64_t *b, uint32_t n_words)
 {
@@ -54,7 +54,7 @@ void topo_request_share(const topo_machine *machine, const uint64_t *sets, uint3
     }
     if (!contested)
         return;
-    double part = 0.0; /* each core in equal parts to those who may use it */
+    double part = 0.0; /* each core in equal parts to the ranks that may use it */
     for (uint32_t i = 0; i < machine->n_units; i++) {
         uint32_t users = 0;
         for (uint32_t r = 0; r < n_ranks; r++)

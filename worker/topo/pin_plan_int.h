@@ -1,4 +1,4 @@
-/* pin_plan_int.h - the inside of a pinning plan, for the files of this folder only. */
+/* pin_plan_int.h - the inside of a pinning plan. */
 #ifndef PALMGROVE_TOPO_PIN_PLAN_INT_H
 #define PALMGROVE_TOPO_PIN_PLAN_INT_H
 

@@ -18,8 +18,8 @@
 
 typedef struct topo_machine topo_machine;
 
-/* Look at this machine, or at the one `synthetic` describes in hwloc's words ("Package:2 NUMANode:4 Core:8 PU:2"; NULL:
- * this one). Errors: BASE_EINVAL bad description; BASE_EIO the topology cannot be read; BASE_ENOMEM. */
+/* Read this machine's topology, or the one `synthetic` describes in hwloc's syntax ("Package:2 NUMANode:4 Core:8 PU:2";
+ * NULL: this one). Errors: BASE_EINVAL bad description; BASE_EIO the topology cannot be read; BASE_ENOMEM. */
 base_status topo_machine_open(const char *synthetic, topo_machine **out, base_error *error);
 void topo_machine_close(topo_machine **machine);
 
@@ -53,21 +53,20 @@ typedef struct topo_request {
     uint32_t spare_cores; /* of the set, left to other threads: the coordinator, MPI's progress */
 } topo_request;
 
-/* Who else is on this rank's cores?  sets [n_ranks][n_words]: the allowed words of the node's ranks, this one's at
- * `me`. Fills in index, count and fair_cores. */
+/* Which other ranks use this rank's cores?  sets [n_ranks][n_words]: the allowed words of the node's ranks, this one's
+ * at `me`. Fills in index, count and fair_cores. */
 void topo_request_share(const topo_machine *machine, const uint64_t *sets, uint32_t n_words, uint32_t n_ranks,
                         uint32_t me, topo_request *request);
 
 typedef struct topo_plan topo_plan;
 
-/* Divide the allowed cores, neighbours together, evenly among `count` ranks.  With fewer cores than ranks nobody gets a
- * core alone: a rank shares all the allowed cores of the NUMA node where its part would lie, and the system balances.
- * Nor is a thread bound to one core where others may be using it: with overlapping sets, or under a quota smaller than
- * the set (several containers would all choose the first cores).
- * Slower cores of a hybrid processor are left out while the fast ones suffice; spare cores are taken from those first,
- * then from the set's beginning.
- * `machine` is borrowed for the plan's life.  Errors: BASE_EINVAL bad list, no allowed CPU on this machine, index >=
- * count, no core left beside the spare ones; BASE_ENOMEM. */
+/* Divide the allowed cores, neighbours together, evenly among `count` ranks.  With fewer cores than ranks no rank gets
+ * a core alone: it shares all the allowed cores of the NUMA node where its part would lie, and the system balances. Nor
+ * is a thread bound to one core where others may be using it: with overlapping sets, or under a quota smaller than the
+ * set (several containers would all choose the first cores). Slower cores of a hybrid processor are left out while the
+ * fast ones suffice; spare cores are taken from those first, then from the set's beginning. `machine` is borrowed for
+ * the plan's life.  Errors: BASE_EINVAL bad list, no allowed CPU on this machine, index >= count, no core left besides
+ * the spare ones; BASE_ENOMEM. */
 base_status topo_plan_create(const topo_machine *machine, const topo_request *request, topo_plan **out,
                              base_error *error);
 void topo_plan_destroy(topo_plan **plan);
@@ -76,7 +75,7 @@ uint32_t topo_plan_threads(const topo_plan *plan);
 bool topo_plan_is_shared(const topo_plan *plan); /* other ranks use the same cores */
 /* Threads that wait should offer their core at once: cores are shared, or there are more threads than CPUs or quota. */
 bool topo_plan_is_crowded(const topo_plan *plan);
-/* Lists into `text` [TOPO_TEXT_MAX]: the rank's CPUs, one thread's CPUs, the spared CPUs, NUMA nodes, core numbers
+/* Lists into `text` [TOPO_TEXT_MAX]: the rank's CPUs, one thread's CPUs, the spare CPUs, NUMA nodes, core numbers
  * (hwloc's logical ones). */
 void topo_plan_cpus(const topo_plan *plan, char *text);
 void topo_plan_thread_cpus(const topo_plan *plan, uint32_t thread, char *text);
@@ -102,7 +101,7 @@ uint64_t topo_memory_available(void);
  * group and those above it, or by Slurm's SLURM_CPUS_ON_NODE where no mask enforces it.  0: no limit. */
 uint32_t topo_cpu_quota(void);
 
-/* --- parts of these that read texts --- */
+/* --- parsers of system files --- */
 
 /* Field of a "Name:  123 kB" or "name 123" text in its own unit; false when it is absent. */
 bool topo_text_field(const char *text, const char *name, uint64_t *out);

@@ -1,8 +1,8 @@
 /* trace.c - the ring of spans, their totals, and both as text.
  *
- * A span is 24 bytes and is recorded when it ends, so spans lie in the order of their ends: a step behind its layers.
- * The totals are summed when a span is recorded, so they stay right when the ring has lost its oldest.  Waiting for the
- * very first plan is no bubble: nothing counts before the first step. */
+ * A span is 24 bytes and is recorded when it ends, so spans are in the order of their ends: a step after its layers.
+ * The totals are summed when a span is recorded, so they stay right when the ring has lost its oldest.  Waiting for
+ * the very first plan is no bubble: nothing counts before the first step. */
 #include "worker/trace/trace.h"
 
 #include <inttypes.h>
@@ -99,10 +99,10 @@ trace_totals trace_totals_get(void)
     return totals;
 }
 
-static void encode_span(const trace *t, const span *s, int64_t shift_us, base_buf *out)
+static void encode_span(const trace *t, const span *s, int64_t offset_us, base_buf *out)
 {
     char text[256];
-    int64_t at_us = (int64_t)s->begin_us + shift_us;
+    int64_t at_us = (int64_t)s->begin_us + offset_us;
     int n = snprintf(text, sizeof text,
                      "{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"ts\":%" PRId64 ",\"dur\":%u,\"pid\":%u,\"tid\":0",
                      kinds[s->kind].name, kinds[s->kind].group, at_us, s->length_us, t->rank);
@@ -114,7 +114,7 @@ static void encode_span(const trace *t, const span *s, int64_t shift_us, base_bu
     base_buf_put(out, "},\n", 3);
 }
 
-void trace_encode(int64_t shift_us, const char *where, base_buf *out)
+void trace_encode(int64_t offset_us, const char *where, base_buf *out)
 {
     const trace *t = trace_active;
     if (t == NULL)
@@ -128,5 +128,5 @@ void trace_encode(int64_t shift_us, const char *where, base_buf *out)
     base_buf_put(out, text, (size_t)n);
     uint64_t first = t->n_recorded > t->n_spans ? t->n_recorded - t->n_spans : 0;
     for (uint64_t i = first; i < t->n_recorded; i++)
-        encode_span(t, &t->spans[i % t->n_spans], shift_us, out);
+        encode_span(t, &t->spans[i % t->n_spans], offset_us, out);
 }

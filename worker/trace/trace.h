@@ -1,8 +1,8 @@
 /* trace.h - what a rank did when, for `--trace FILE`.
  *
  * Spans of the main thread (and of the whole team: it works between the main thread's spans) go into a ring that is
- * taken before the first step; when it is full the oldest are lost.  Off, a span costs one test of a pointer.  Rank 0
- * writes everybody's spans as Chrome's trace format (JSON array format,
+ * allocated before the first step; when it is full the oldest are lost.  Off, a span costs one test of a pointer.  Rank
+ * 0 writes all ranks' spans in Chrome's trace format (JSON array format,
  * https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU), which Perfetto reads. No request
  * content: names are constants, arguments are numbers. */
 #ifndef PALMGROVE_TRACE_H
@@ -52,12 +52,12 @@ static inline void trace_end(trace_kind kind, uint64_t begin_us, uint64_t argume
         trace_record(kind, begin_us, argument);
 }
 
-/* This rank's spans, oldest first, as JSON objects with a comma behind each, appended to `out`.  Times are shifted by
- * `shift_us`, which brings this rank's clock to rank 0's (par_world_clock_offset_us).  The first object names the
+/* This rank's spans, oldest first, as JSON objects with a comma after each, appended to `out`.  `offset_us` is added to
+ * times: it brings this rank's clock to rank 0's (par_world_clock_offset_us).  The first object names the
  * process: "rank 2 (`where`)"; `where` needs no escaping.  Nothing while tracing is off. */
-void trace_encode(int64_t shift_us, const char *where, base_buf *out);
+void trace_encode(int64_t offset_us, const char *where, base_buf *out);
 
-/* What the time went to since the first step began, lost spans included. */
+/* Where the time went since the first step began, lost spans included. */
 typedef struct trace_totals {
     uint64_t n_steps, n_lost;
     uint64_t total_us;               /* from the first step's begin to the last span's end */
