@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "proto/base/size.h"
 #include "sharding/pack/half.h"
+#include "tests/helpers/kern_helpers.h"
 #include "worker/kernels/kern.h"
 #include "worker/model/attend.h"
 
@@ -21,30 +21,6 @@
 
 #define MAX_POSITIONS 1100u
 #define MAX_BLOCKS    (MAX_POSITIONS / KERN_PANEL + 1)
-
-static uint64_t state = 1;
-
-static float random_float(void)
-{
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (float)((double)(state >> 40) / 8388608.0 - 1.0);
-}
-
-static float *random_floats(size_t n)
-{
-    float *values = malloc(n * sizeof *values);
-    assert_non_null(values);
-    for (size_t i = 0; i < n; i++)
-        values[i] = random_float();
-    return values;
-}
-
-static void *aligned(size_t bytes)
-{
-    void *memory = aligned_alloc(KERN_ALIGN, base_size_round_up(bytes, KERN_ALIGN));
-    assert_non_null(memory);
-    return memory;
-}
 
 /* --- a cache with one sequence in it --- */
 
@@ -90,7 +66,7 @@ static void cache_fill(cache *c, model_kv_type type, uint32_t n_heads, uint32_t 
     size_t n = (size_t)n_positions * n_heads * dh;
     model_kv_layout(&c->kv, type, 1, n_heads, n_blocks, dh, &c->arena);
     c->bytes = c->arena.used;
-    c->arena = (model_arena){.base = aligned(c->bytes)};
+    c->arena = (model_arena){.base = aligned_zeros(c->bytes)};
     memset(c->arena.base, stale, c->bytes);
     model_kv_layout(&c->kv, type, 1, n_heads, n_blocks, dh, &c->arena);
     for (uint32_t b = 0; b < n_blocks; b++)
@@ -120,8 +96,8 @@ static const kern_table *reference(void)
 static void attend(const kern_table *kern, kern_attention *call)
 {
     size_t part_floats = KERN_ATTENTION_ROWS * kern_partial_floats(call->dh);
-    call->scratch = aligned(kern_attention_scratch(call->dh) * sizeof(float));
-    float *sums = aligned(2 * part_floats * sizeof *sums), *part = sums + part_floats;
+    call->scratch = aligned_zeros(kern_attention_scratch(call->dh) * sizeof(float));
+    float *sums = aligned_zeros(2 * part_floats * sizeof *sums), *part = sums + part_floats;
     uint32_t last = 0, first = UINT32_MAX, n_rows = call->n_tokens * call->n_heads;
     for (uint32_t t = 0; t < call->n_tokens; t++) {
         uint32_t from = call->first != NULL ? call->first[t] : 0;
@@ -250,7 +226,7 @@ static void take_batch(bench *b, uint32_t window, link_plan *plan, link_slice *a
 {
     model_arena arena = {0};
     model_batch_layout(&b->batch, N_ROWS, N_HEAD, window, &arena);
-    arena = (model_arena){.base = aligned(arena.used)};
+    arena = (model_arena){.base = aligned_zeros(arena.used)};
     model_batch_layout(&b->batch, N_ROWS, N_HEAD, window, &arena);
     *plan = (link_plan){.slices = all, .blocks = b->c.blocks};
     for (size_t i = 0; i < N_SLICES; i++)
@@ -302,7 +278,7 @@ static void check_teams(bench *b, const link_plan *plan)
         team *members;
         base_error error;
         assert_int_equal(team_create(n, true, &members, &error), BASE_OK);
-        char *memory = aligned(model_attention_bytes(DH, n));
+        char *memory = aligned_zeros(model_attention_bytes(DH, n));
         model_attention_init(&b->at, DH, n, memory);
         b->batch.tiles_wanted = n == 3 ? 1000 : 4 * n; /* low tiles too */
         model_batch_from_plan(&b->batch, plan, 0, &heads);
@@ -356,7 +332,7 @@ static void stale_blocks_leave_no_trace(void **unused)
             float *q = random_floats(4 * DH), out[2][4 * DH];
             for (int stale = 0; stale < 2; stale++) {
                 cache c;
-                state = 77;
+                random_state = 77;
                 cache_fill(&c, (model_kv_type)type, 1, DH, 300, stale ? 0xff : 0);
                 kern_attention call = {.type = c.kv.type,
                                        .base = model_kv_head(&c.kv, 0, 0),

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "tests/helpers/kern_helpers.h"
 #include "worker/kernels/fmath.h"
 #include "worker/kernels/kern.h"
 #include "worker/kernels/linear.h"
@@ -20,37 +21,6 @@
 /* kern.h states 2e-7 for exp; sigmoid and the activations add a few roundings. */
 #define EXP_TOLERANCE        3e-7
 #define ACTIVATION_TOLERANCE 1e-6
-
-static uint64_t state;
-
-static float random_float(void)
-{
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (float)((double)(state >> 40) / 8388608.0 - 1.0);
-}
-
-static float *random_floats(size_t n)
-{
-    float *values = malloc((n + 1) * sizeof *values);
-    assert_non_null(values);
-    for (size_t i = 0; i < n; i++)
-        values[i] = random_float();
-    return values;
-}
-
-static pack_matrix random_matrix(pack_type type, uint32_t n, uint32_t k, uint32_t unit)
-{
-    pack_matrix m = {type, n, k, unit, calloc(1, pack_bytes(type, n, k, unit))};
-    float *rows = malloc(sizeof *rows * PACK_PANEL * k);
-    assert_true(m.data != NULL && rows != NULL);
-    for (uint32_t p = 0; p < pack_n_panels(n); p++) {
-        for (size_t i = 0; i < (size_t)PACK_PANEL * k; i++)
-            rows[i] = random_float();
-        pack_panel_fill(&m, p, rows, n - p * PACK_PANEL < PACK_PANEL ? n - p * PACK_PANEL : PACK_PANEL, NULL);
-    }
-    free(rows);
-    return m;
-}
 
 static const uint32_t shapes[][3] = {/* m, n, k */
                                      {1, 1, 1},    {1, 32, 7},   {2, 33, 64},  {3, 31, 100},  {7, 64, 33},
@@ -65,27 +35,6 @@ static void panel_run(const kern_table *kern, const pack_matrix *w, const float 
     }
 }
 
-/* kern_linear on a team of two. */
-typedef struct linear_call {
-    kern_rows rows;
-    kern_product product;
-} linear_call;
-
-static void linear_work(void *context, team_member *me)
-{
-    const linear_call *call = context;
-    kern_linear(me, &call->rows, &call->product, 1);
-}
-
-static void linear_run(const pack_matrix *w, const float *x, uint32_t m, float *y)
-{
-    team *t;
-    assert_int_equal(team_create(2, true, &t, NULL), BASE_OK);
-    linear_call call = {.rows = {.x = x, .ldx = w->k, .m = m}, .product = {.w = w, .y = y, .ldy = w->n}};
-    team_run(t, linear_work, &call);
-    team_destroy(&t);
-}
-
 static void test_linear_against_double(void **unused)
 {
     (void)unused;
@@ -94,7 +43,7 @@ static void test_linear_against_double(void **unused)
             uint32_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
             pack_matrix w = random_matrix((pack_type)type, n, k, k);
             float *x = random_floats((size_t)m * k), *y = random_floats((size_t)m * n), *row = random_floats(k);
-            linear_run(&w, x, m, y);
+            linear_run(2, &(kern_rows){.x = x, .ldx = k, .m = m}, &w, y);
             for (uint32_t o = 0; o < n; o++) {
                 pack_row_get(&w, o, row);
                 for (uint32_t r = 0; r < m; r++) {

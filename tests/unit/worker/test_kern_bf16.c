@@ -1,4 +1,4 @@
-/* test_kern_bf16.c - bf16 weights with rows rounded to bf16: the arithmetic of vdpbf16ps proved on the hardware against
+/* test_kern_bf16.c - bf16 weights with bf16 activations: the arithmetic of vdpbf16ps proved on the hardware against
  * plain f32 operations, and every kernel variant against the same operations, with ordinary values and with those at
  * the ends of the format. */
 #include <math.h>
@@ -12,30 +12,14 @@
 #include <cmocka.h>
 
 #include "sharding/pack/half.h"
+#include "tests/helpers/kern_helpers.h"
 #include "worker/kernels/kern.h"
-#include "worker/kernels/linear.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 #define SMALLEST 0x1p-126f /* normal number */
-
-static uint64_t state = 1;
-
-static uint32_t next_random(void)
-{
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(state >> 32);
-}
-
-static void *take(size_t bytes)
-{
-    void *p = aligned_alloc(KERN_ALIGN, (bytes / KERN_ALIGN + 1) * KERN_ALIGN);
-    assert_non_null(p);
-    memset(p, 0, (bytes / KERN_ALIGN + 1) * KERN_ALIGN);
-    return p;
-}
 
 /* --- the arithmetic, in plain f32 operations --- */
 
@@ -218,7 +202,7 @@ static uint32_t n_units(const problem *p)
 
 static void emulate(problem *p)
 {
-    float *row = take(p->k * sizeof *row);
+    float *row = aligned_zeros(p->k * sizeof *row);
     for (uint32_t o = 0; o < p->n; o++) {
         pack_row_get(&p->w, o, row);
         for (uint32_t r = 0; r < p->m; r++)
@@ -235,11 +219,11 @@ static void emulate(problem *p)
 static problem create(uint32_t m, uint32_t n, uint32_t k, uint32_t unit, values kind)
 {
     problem p = {.m = m, .n = n, .k = k, .unit = unit, .n_bf16 = kern_n_bf16(k, unit)};
-    p.w = (pack_matrix){PACK_BF16, n, k, unit, take(pack_bytes(PACK_BF16, n, k, unit))};
-    p.x = take((size_t)m * k * sizeof *p.x);
-    p.bf16 = take(m * p.n_bf16 * sizeof *p.bf16);
-    p.sums = take((size_t)m * n * n_units(&p) * sizeof *p.sums);
-    float *rows = take(sizeof *rows * PACK_PANEL * k);
+    p.w = (pack_matrix){PACK_BF16, n, k, unit, aligned_zeros(pack_bytes(PACK_BF16, n, k, unit))};
+    p.x = aligned_zeros((size_t)m * k * sizeof *p.x);
+    p.bf16 = aligned_zeros(m * p.n_bf16 * sizeof *p.bf16);
+    p.sums = aligned_zeros((size_t)m * n * n_units(&p) * sizeof *p.sums);
+    float *rows = aligned_zeros(sizeof *rows * PACK_PANEL * k);
     for (uint32_t i = 0; i < pack_n_panels(n); i++) {
         for (size_t j = 0; j < (size_t)PACK_PANEL * k; j++)
             rows[j] = half_from_bf16(random_bf16(kind, true));
@@ -280,7 +264,7 @@ static void hold_panels(uint32_t m, uint32_t n, uint32_t k, values kind)
     const kern_table *kern[KERN_VARIANTS];
     size_t n_variants = kern_usable(kern);
     problem p = create(m, n, k, k, kind);
-    float *y = take((size_t)m * n * sizeof *y), *alone = take(n * sizeof *alone);
+    float *y = aligned_zeros((size_t)m * n * sizeof *y), *alone = aligned_zeros(n * sizeof *alone);
     for (size_t v = 0; v < n_variants; v++) {
         panels_run(kern[v], &p, p.bf16, m, y);
         for (size_t i = 0; i < (size_t)m * n; i++)
@@ -316,7 +300,7 @@ static void hold_fixed(uint32_t m, uint32_t k, uint32_t unit)
     size_t n_variants = kern_usable(kern);
     problem p = create(m, 31, k, unit, ORDINARY);
     for (size_t v = 0; v < n_variants; v++) {
-        int64_t *acc = take((size_t)m * p.n * sizeof *acc), *overflow = take(m * sizeof *overflow);
+        int64_t *acc = aligned_zeros((size_t)m * p.n * sizeof *acc), *overflow = aligned_zeros(m * sizeof *overflow);
         kern[v]->panel_bf16_bf16_fixed(p.w.data, k, unit, p.bf16, p.n_bf16, m, acc, p.n, p.n, overflow);
         for (size_t i = 0; i < (size_t)m * p.n; i++) {
             int64_t sum = 0;
@@ -362,44 +346,28 @@ static void test_overflow(void **unused)
 
 /* --- the product as the model calls it --- */
 
-typedef struct linear_call {
-    kern_rows rows;
-    kern_product product;
-} linear_call;
-
-static void linear_work(void *context, team_member *me)
-{
-    const linear_call *call = context;
-    kern_linear(me, &call->rows, &call->product, 1);
-    team_barrier(me);
-}
-
-/* With rounded rows at hand a bf16 matrix takes them; without, f32 rows. */
-static void test_linear_takes_rounded_rows(void **unused)
+/* A bf16 matrix is multiplied with bf16 activations where there are some, else with f32. */
+static void test_linear_takes_bf16_activations(void **unused)
 {
     (void)unused;
     assert_int_equal(kern_select("auto", NULL), BASE_OK);
     enum { M = 150, N = 70, K = 130 };
     problem p = create(M, N, K, K, ORDINARY);
     kern_activations act = {.bf16 = p.bf16, .n_bf16 = p.n_bf16};
-    float *y = take(sizeof *y * M * N), *exact = take(sizeof *exact * M * K);
+    float *y = aligned_zeros(sizeof *y * M * N), *exact = aligned_zeros(sizeof *exact * M * K);
     memcpy(exact, p.x, sizeof *exact * M * K);
     for (size_t i = 0; i < (size_t)M * K; i++)
         exact[i] *= 1.0f + 0x1p-12f; /* rounds back to p.x */
-    team *t;
-    assert_int_equal(team_create(2, true, &t, NULL), BASE_OK);
-    linear_call call = {.rows = {.x = exact, .ldx = K, .m = M, .quantised = &act},
-                        .product = {.w = &p.w, .y = y, .ldy = N}};
-    team_run(t, linear_work, &call);
+    const kern_rows rows = {.x = exact, .ldx = K, .m = M, .quantised = &act};
+    linear_run(2, &rows, &p.w, y);
     for (size_t i = 0; i < (size_t)M * N; i++)
         assert_true(agrees(kern_active(), K, y[i], p.sums[i]));
     act.bf16 = NULL;
-    team_run(t, linear_work, &call);
+    linear_run(2, &rows, &p.w, y);
     size_t n_differ = 0;
     for (size_t i = 0; i < (size_t)M * N; i++)
         n_differ += !same(y[i], p.sums[i]);
     assert_true(n_differ > (size_t)M * N / 2);
-    team_destroy(&t);
     free(y), free(exact), destroy(&p);
 }
 
@@ -413,7 +381,7 @@ int main(void)
         cmocka_unit_test(test_panels),
         cmocka_unit_test(test_fixed_point),
         cmocka_unit_test(test_overflow),
-        cmocka_unit_test(test_linear_takes_rounded_rows),
+        cmocka_unit_test(test_linear_takes_bf16_activations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,35 +9,11 @@
 #include <cblas.h>
 #include <cmocka.h>
 
-#include "worker/kernels/kern.h"
-#include "worker/kernels/linear.h"
+#include "tests/helpers/kern_helpers.h"
 
 /* Both sides round a sum of k products in an order of their own: 2 k 2^-24 of the sum of their sizes, k * 1 at most
  * here. */
 #define TOLERANCE(k) (2.0 * (k)*0x1p-24 * (k))
-
-static float *random_floats(size_t n)
-{
-    static uint64_t state = 7;
-    float *values = malloc(n * sizeof *values);
-    assert_non_null(values);
-    for (size_t i = 0; i < n; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        values[i] = (float)((double)(state >> 40) / 8388608.0 - 1.0);
-    }
-    return values;
-}
-
-typedef struct linear_call {
-    kern_rows rows;
-    kern_product product;
-} linear_call;
-
-static void linear_work(void *context, team_member *me)
-{
-    const linear_call *call = context;
-    kern_linear(me, &call->rows, &call->product, 1);
-}
 
 static void compare_with_sgemm(uint32_t m, uint32_t n, uint32_t k)
 {
@@ -50,11 +26,7 @@ static void compare_with_sgemm(uint32_t m, uint32_t n, uint32_t k)
         pack_panel_fill(&packed, p, w + (size_t)row * k, n - row < PACK_PANEL ? n - row : PACK_PANEL, NULL);
     }
 
-    team *threads;
-    assert_int_equal(team_create(1, false, &threads, NULL), BASE_OK);
-    linear_call call = {.rows = {.x = x, .ldx = k, .m = m}, .product = {.w = &packed, .y = y, .ldy = n}};
-    team_run(threads, linear_work, &call);
-    team_destroy(&threads);
+    linear_run(1, &(kern_rows){.x = x, .ldx = k, .m = m}, &packed, y);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)k, 1.0f, x, (blasint)k, w,
                 (blasint)k, 0.0f, witness, (blasint)n);
     for (size_t i = 0; i < (size_t)m * n; i++)

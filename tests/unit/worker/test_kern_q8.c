@@ -12,27 +12,8 @@
 #include <cmocka.h>
 
 #include "sharding/pack/half.h"
+#include "tests/helpers/kern_helpers.h"
 #include "worker/kernels/kern.h"
-
-static uint32_t state = 1;
-
-static uint32_t next_random(void)
-{
-    state = state * 1664525u + 1013904223u;
-    return state >> 8;
-}
-
-static float random_float(void)
-{
-    return (float)next_random() * 0x1p-23f - 1.0f;
-}
-
-static void *take(size_t bytes)
-{
-    void *p = calloc(1, bytes == 0 ? 1 : bytes);
-    assert_non_null(p);
-    return p;
-}
 
 /* --- a panel whose scales and q are known --- */
 
@@ -69,9 +50,10 @@ static int8_t extreme_code(pack_type type, uint32_t lane, uint32_t column)
 
 static known known_create(pack_type type, uint32_t n, uint32_t k, uint32_t unit, choose_code *choose)
 {
-    known w = {.packed = {type, n, k, unit, take(pack_bytes(type, n, k, unit))}, .n_groups = kern_n_groups(k, unit)};
-    w.scales = take(sizeof *w.scales * KERN_PANEL * w.n_groups);
-    w.q = take(KERN_PANEL * PACK_GROUP * w.n_groups);
+    known w = {.packed = {type, n, k, unit, aligned_zeros(pack_bytes(type, n, k, unit))},
+               .n_groups = kern_n_groups(k, unit)};
+    w.scales = aligned_zeros(sizeof *w.scales * KERN_PANEL * w.n_groups);
+    w.q = aligned_zeros(KERN_PANEL * PACK_GROUP * w.n_groups);
     pack_panel_clear(&w.packed, 0);
     for (uint32_t lane = 0; lane < n; lane++)
         for (size_t g = 0; g < w.n_groups; g++) {
@@ -96,9 +78,9 @@ static void known_destroy(known *w)
 static kern_activations activations_create(const kern_table *kern, const float *x, size_t m, size_t k, size_t unit)
 {
     size_t n = kern_n_groups(k, unit);
-    kern_activations c = {.q = take(m * n * PACK_GROUP),
-                          .scales = take(m * n * sizeof(float)),
-                          .corrections = take(m * n * sizeof(int32_t)),
+    kern_activations c = {.q = aligned_zeros(m * n * PACK_GROUP),
+                          .scales = aligned_zeros(m * n * sizeof(float)),
+                          .corrections = aligned_zeros(m * n * sizeof(int32_t)),
                           .n_groups = n};
     for (size_t r = 0; r < m; r++)
         kern->quantise(x + r * k, k, unit, c.q + r * n * PACK_GROUP, c.scales + r * n, c.corrections + r * n);
@@ -112,7 +94,7 @@ static void activations_destroy(kern_activations *c)
 
 static float *random_rows(size_t m, size_t k)
 {
-    float *x = take(m * k * sizeof *x);
+    float *x = aligned_zeros(m * k * sizeof *x);
     for (size_t i = 0; i < m * k; i++)
         x[i] = random_float() * (i / 7 % 5 == 0 ? 10.0f : 1.0f);
     return x;
@@ -160,12 +142,12 @@ typedef struct outputs {
 
 static outputs outputs_create(size_t m)
 {
-    outputs o = {take(m * KERN_PANEL * sizeof(float)),
-                 take(m * KERN_PANEL * sizeof(float)),
-                 take(m * KERN_PANEL * sizeof(int64_t)),
-                 take(m * KERN_PANEL * sizeof(int64_t)),
-                 take(m * sizeof(int64_t)),
-                 take(m * sizeof(int64_t))};
+    outputs o = {aligned_zeros(m * KERN_PANEL * sizeof(float)),
+                 aligned_zeros(m * KERN_PANEL * sizeof(float)),
+                 aligned_zeros(m * KERN_PANEL * sizeof(int64_t)),
+                 aligned_zeros(m * KERN_PANEL * sizeof(int64_t)),
+                 aligned_zeros(m * sizeof(int64_t)),
+                 aligned_zeros(m * sizeof(int64_t))};
     for (size_t i = 0; i < m * KERN_PANEL; i++) {
         o.y[i] = o.y_q8[i] = -1.5f; /* stays where nothing is written */
         o.acc[i] = o.acc_q8[i] = (int64_t)i * 1000;
@@ -182,7 +164,7 @@ static void run(const kern_table *kern, const known *w, const float *x, const ke
                 size_t m, outputs *o)
 {
     const pack_matrix *p = &w->packed;
-    void *scratch = take(kern_scratch_bytes(w->n_groups));
+    void *scratch = aligned_zeros(kern_scratch_bytes(w->n_groups));
     if (p->unit >= p->k)
         kern->panel[p->type](p->data, p->k, x + row * p->k, p->k, m, o->y, KERN_PANEL, p->n);
     kern->panel_fixed[p->type](p->data, p->k, p->unit, x + row * p->k, p->k, m, o->acc, KERN_PANEL, p->n, o->overflow);
@@ -308,7 +290,7 @@ static void test_extreme_values(void **unused)
     size_t n_variants = kern_usable(kern);
     for (int type = PACK_INT8; type <= PACK_INT4; type++) {
         known w = known_create((pack_type)type, KERN_PANEL, K, 32, extreme_code);
-        float *x = take(M * K * sizeof *x);
+        float *x = aligned_zeros(M * K * sizeof *x);
         for (size_t r = 0; r < M; r++)
             for (size_t i = 0; i < K; i++)
                 x[r * K + i] = r % 3 == 0 ? 127.0f : r % 3 == 1 ? -127.0f : i % 2 == 0 ? 127.0f : -127.0f;
@@ -341,13 +323,13 @@ static void test_splits_exactly(void **unused)
         outputs whole = outputs_create(M);
         run(kern[0], &w, x, &act, 0, M, &whole);
         size_t unit_bytes = pack_panel_bytes((pack_type)type, UNIT, UNIT);
-        void *scratch = take(kern_scratch_bytes(w.n_groups));
+        void *scratch = aligned_zeros(kern_scratch_bytes(w.n_groups));
         for (size_t v = 0; v < n_variants; v++)
             for (size_t cut = 1; cut < K / UNIT; cut++) {
                 outputs parts = outputs_create(M);
                 /* the ranks of a split hold only their own units of a row */
                 size_t left = K - cut * UNIT;
-                float *rest = take(M * left * sizeof *rest);
+                float *rest = aligned_zeros(M * left * sizeof *rest);
                 for (size_t r = 0; r < M; r++)
                     memcpy(rest + r * left, x + r * K + cut * UNIT, left * sizeof *rest);
                 kern_activations of_rest = activations_create(kern[v], rest, M, left, UNIT);
@@ -502,7 +484,7 @@ static void test_zero_rows(void **unused)
     size_t n_variants = kern_usable(kern);
     for (int type = PACK_INT8; type <= PACK_INT4; type++) {
         known w = known_create((pack_type)type, KERN_PANEL, K, K, extreme_code);
-        float *x = take(M * K * sizeof *x);
+        float *x = aligned_zeros(M * K * sizeof *x);
         x[K + 40] = 1.0f; /* row 1 has one group that is none */
         for (size_t v = 0; v < n_variants; v++) {
             kern_activations act = activations_create(kern[v], x, M, K, K);
