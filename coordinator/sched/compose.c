@@ -103,28 +103,27 @@ static int32_t token_at(const sched_seq *seq, uint32_t pos)
 }
 
 /* A vector joins the plan, which it is numbered in behind the rows of the image store. */
-static int32_t add_vector(sched *s, const sched_vector *vector)
+static int32_t add_vector(sched *s, const content_vector *vector)
 {
-    const link_limits *limits = &s->options.limits;
     s->plan.vectors[s->plan.n_vectors] =
         (link_vector){.kind = vector->kind, .width = vector->width, .values = vector->values};
-    return -1 - (int32_t)(limits->n_image_slots * limits->rows_per_image + s->plan.n_vectors++);
+    return link_plan_vector(s->plan.n_vectors++, link_store_rows(&s->options.limits));
 }
 
 /* Copy tokens of the sequence into the plan: image rows are renumbered to the slots held, images met for the first time
  * join it. */
 static void copy_tokens(sched *s, sched_seq *seq, uint32_t pos, uint32_t n_tokens)
 {
-    int32_t rows = (int32_t)s->options.limits.rows_per_image;
+    uint32_t rows = s->options.limits.rows_per_image;
     link_plan *plan = &s->plan;
     for (uint32_t i = 0; i < n_tokens; i++) {
         int32_t token = token_at(seq, pos + i);
-        if (token < 0 && sched_is_vector(token)) {
-            token = add_vector(s, &seq->vectors[sched_vector_of(token)]);
-        } else if (token < 0) {
-            int32_t row = -1 - token;
-            seq_image *image = &seq->images[row / rows];
-            token = -1 - ((int32_t)image->slot * rows + row % rows);
+        link_position position = link_position_in_request(token);
+        if (position.kind == LINK_POSITION_VECTOR) {
+            token = add_vector(s, &seq->vectors[position.index]);
+        } else if (position.kind == LINK_POSITION_IMAGE_ROW) {
+            seq_image *image = &seq->images[position.index / rows];
+            token = link_image_row(image->slot * rows + position.index % rows);
             if (!image->planned) {
                 plan->images[plan->n_images++] = (link_image){.slot = image->slot, .pixels = image->pixels};
                 image->planned = true;
@@ -270,7 +269,7 @@ static void join_prefix(sched *s, sched_seq *seq)
 
 static bool is_image_row(int32_t token)
 {
-    return token < 0 && !sched_is_vector(token);
+    return link_position_in_request(token).kind == LINK_POSITION_IMAGE_ROW;
 }
 
 /* The image that a row at `pos` and the one behind it are of, when its rows go together; NULL: a chunk may end between
@@ -281,7 +280,7 @@ static const seq_image *image_across(const sched *s, const sched_seq *seq, uint3
     if (s->options.limits.whole_images == 0 || pos + 1 >= seq->n_known || !is_image_row(seq->tokens[pos]) ||
         !is_image_row(seq->tokens[pos + 1]))
         return NULL;
-    uint32_t row = (uint32_t)(-1 - seq->tokens[pos]);
+    uint32_t row = link_position_in_request(seq->tokens[pos]).index;
     return row % rows + 1 < rows ? &seq->images[row / rows] : NULL;
 }
 

@@ -6,15 +6,14 @@ static bool content_of(const sched *s, const sched_seq *seq, uint32_t b, prefix_
 {
     *out = (prefix_content){.tokens = seq->tokens + (size_t)b * LINK_KV_BLOCK_TOKENS};
     for (uint32_t i = LINK_KV_BLOCK_TOKENS; i-- > 0;) {
-        if (out->tokens[i] >= 0)
+        link_position position = link_position_in_request(out->tokens[i]);
+        if (position.kind == LINK_POSITION_TOKEN)
             continue;
-        if (sched_is_vector(out->tokens[i])) {
-            out->images = seq->vectors[sched_vector_of(out->tokens[i])].digest;
-            break;
-        }
-        if (seq->image_digests == NULL)
+        if (position.kind == LINK_POSITION_IMAGE_ROW && seq->image_digests == NULL)
             return false;
-        out->images = seq->image_digests[(uint32_t)(-1 - out->tokens[i]) / s->options.limits.rows_per_image];
+        out->images = position.kind == LINK_POSITION_VECTOR
+                          ? seq->vectors[position.index].digest
+                          : seq->image_digests[position.index / s->options.limits.rows_per_image];
         break;
     }
     return true;

@@ -16,11 +16,12 @@
 #ifndef PALMGROVE_SCHED_PREFIX_H
 #define PALMGROVE_SCHED_PREFIX_H
 
+#include "coordinator/content.h"
 #include "coordinator/sched/pool.h"
 #include "proto/link/plan.h"
 
 #define PREFIX_NONE         UINT32_MAX
-#define PREFIX_IMAGES_BYTES 32u
+#define PREFIX_IMAGES_BYTES CONTENT_DIGEST_BYTES
 
 /* What a full block holds, given the blocks before it. */
 typedef struct prefix_content {

@@ -303,7 +303,7 @@ static uint32_t n_given(const sched_request *r)
 static base_status check_vectors(const sched *s, const sched_request *r, base_error *error)
 {
     for (uint32_t v = 0; v < r->n_vectors; v++) {
-        const sched_vector *vector = &r->vectors[v];
+        const content_vector *vector = &r->vectors[v];
         if (vector->kind >= LINK_VECTOR_KINDS || vector->width == 0 ||
             vector->width != s->options.limits.vector_widths[vector->kind])
             return base_fail(error, BASE_EINVAL,
@@ -319,16 +319,13 @@ static base_status check_tokens(const sched *s, const sched_request *r, base_err
     uint64_t next_row = 0;
     uint32_t next_vector = 0;
     for (uint32_t i = 0; i < n_given(r); i++) {
-        int32_t token = r->tokens[i];
-        if (token >= 0 && (uint32_t)token >= s->options.limits.vocab_size)
-            return base_fail(error, BASE_EINVAL, "token %d is outside the vocabulary of %u", token,
+        link_position position = link_position_in_request(r->tokens[i]);
+        if (position.kind == LINK_POSITION_TOKEN && position.index >= s->options.limits.vocab_size)
+            return base_fail(error, BASE_EINVAL, "token %u is outside the vocabulary of %u", position.index,
                              s->options.limits.vocab_size);
-        if (token < 0 && sched_is_vector(token)) {
-            if (i >= r->n_tokens || sched_vector_of(token) != next_vector++)
-                return base_fail(error, BASE_EINVAL, "the vectors of the prompt are not in order at position %u", i);
-            continue;
-        }
-        if (token < 0 && (i >= r->n_tokens || (uint64_t)(-1 - (int64_t)token) != next_row++))
+        if (position.kind == LINK_POSITION_VECTOR && (i >= r->n_tokens || position.index != next_vector++))
+            return base_fail(error, BASE_EINVAL, "the vectors of the prompt are not in order at position %u", i);
+        if (position.kind == LINK_POSITION_IMAGE_ROW && (i >= r->n_tokens || position.index != next_row++))
             return base_fail(error, BASE_EINVAL, "the image rows of the prompt are not in order at position %u", i);
     }
     if (next_row != (uint64_t)r->n_images * s->options.limits.rows_per_image)
@@ -365,7 +362,7 @@ static void fill_images(sched_seq *seq, const sched_request *r, uint32_t rows_pe
 {
     uint32_t rows = 0;
     for (uint32_t i = 0; i < r->n_tokens; i++)
-        if (r->tokens[i] < 0 && !sched_is_vector(r->tokens[i]))
+        if (link_position_in_request(r->tokens[i]).kind == LINK_POSITION_IMAGE_ROW)
             seq->images[rows++ / rows_per_image].end = i + 1;
     for (uint32_t i = 0; i < r->n_images; i++) {
         seq->images[i].pixels = r->images[i];

@@ -79,33 +79,9 @@ base_status sched_reserve(sched *s, base_error *error);
 /* Give it back: the preparation failed. */
 void sched_unreserve(sched *s);
 
-/* A vector that takes a position of the prompt (link_vector). */
-typedef struct sched_vector {
-    uint32_t kind, width;
-    const float *values;                       /* [width] finite; borrowed until the request has ended */
-    unsigned char digest[PREFIX_IMAGES_BYTES]; /* names this vector and all images and vectors before it */
-} sched_vector;
-
-/* Vector v of a request as a token, far below the images' rows, and the way back. */
-static inline int32_t sched_vector_token(uint32_t v)
-{
-    return INT32_MIN + 1 + (int32_t)v;
-}
-
-static inline bool sched_is_vector(int32_t token)
-{
-    return token < INT32_MIN / 2;
-}
-
-static inline uint32_t sched_vector_of(int32_t token)
-{
-    return (uint32_t)(token - (INT32_MIN + 1));
-}
-
 typedef struct sched_request {
     void *user;            /* comes back in events */
-    const int32_t *tokens; /* [n_tokens] copied; >= 0 a vocabulary id, -1 - (k * rows_per_image + r) row r of image k,
-                              sched_vector_token(v) vector v */
+    const int32_t *tokens; /* [n_tokens] copied; ids, image rows and vectors as position.h numbers them in requests */
     uint32_t n_tokens;     /* >= 1 */
     uint32_t n_resumed;    /* the last so many of them are the answer's first, made before */
     bool score;            /* rule 8: the answer is given, max_tokens more in `tokens`; n_resumed is 0 then */
@@ -118,7 +94,7 @@ typedef struct sched_request {
                                                  before.  NULL: blocks with image rows are neither lent nor borrowed */
     const unsigned char (*image_names)[PREFIX_IMAGES_BYTES]; /* [n_images] copied; k names the pixels of image k.  NULL:
                                                                 every image is encoded */
-    const sched_vector *vectors;                             /* [n_vectors] copied; in order in `tokens`, each once */
+    const content_vector *vectors;                           /* [n_vectors] copied; in order in `tokens`, each once */
     uint32_t n_vectors;
     uint32_t max_tokens;     /* > n_resumed, which it includes */
     const int32_t *stop_ids; /* [n_stop_ids] tokens that end it; borrowed until the request has ended */

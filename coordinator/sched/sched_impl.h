@@ -24,6 +24,7 @@
 #include "coordinator/sched/image_slots.h"
 #include "coordinator/sched/kv_blocks.h"
 #include "coordinator/sched/sched.h"
+#include "proto/link/position.h"
 
 typedef enum seq_state { SEQ_WAITING, SEQ_PREFILL, SEQ_DECODE, SEQ_PREEMPTED, SEQ_DRAINING, SEQ_ENDED } seq_state;
 
@@ -51,7 +52,7 @@ struct sched_seq {
     kv_table table;
     seq_image *images; /* [n_images] owned */
     uint32_t n_images;
-    sched_vector *vectors; /* owned; their values are borrowed */
+    content_vector *vectors; /* owned; their values are borrowed */
     bool has_image_names;
     const int32_t *stop_ids; /* [n_stop_ids] borrowed */
     uint32_t n_stop_ids;

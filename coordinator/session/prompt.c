@@ -9,6 +9,7 @@
 
 #include "coordinator/image/image.h"
 #include "proto/base/size.h"
+#include "proto/link/position.h"
 
 /* How many times the context is tokenized before we stop counting how much too long a prompt is. */
 enum { COUNTED_CONTEXTS = 16 };
@@ -259,7 +260,7 @@ static base_status lay_out(const prompt_env *env, const wire_generate *g, layout
 static base_status add_rows(text_ids *tokens, uint32_t first_row, uint32_t n_rows, base_error *error)
 {
     for (uint32_t r = 0; r < n_rows; r++)
-        if (!text_ids_push(tokens, -1 - (int32_t)(first_row + r)))
+        if (!text_ids_push(tokens, link_image_row(first_row + r)))
             return base_fail(error, BASE_ENOMEM, "no memory for the tokens of a prompt");
     return BASE_OK;
 }
@@ -267,7 +268,7 @@ static base_status add_rows(text_ids *tokens, uint32_t first_row, uint32_t n_row
 static base_status push_vectors(text_ids *tokens, uint32_t first, uint32_t n, base_error *error)
 {
     for (uint32_t v = first; v < first + n; v++)
-        if (!text_ids_push(tokens, sched_vector_token(v)))
+        if (!text_ids_push(tokens, link_request_vector(v)))
             return base_fail(error, BASE_ENOMEM, "no memory for the tokens of a prompt");
     return BASE_OK;
 }
@@ -371,22 +372,22 @@ static base_status decode_one(const prompt_env *env, const wire_part *part, uint
 static void chain(const unsigned char *before, const unsigned char *name, unsigned char *digest)
 {
     crypto_generichash_state hash;
-    crypto_generichash_init(&hash, NULL, 0, PREFIX_IMAGES_BYTES);
+    crypto_generichash_init(&hash, NULL, 0, CONTENT_DIGEST_BYTES);
     if (before != NULL)
-        crypto_generichash_update(&hash, before, PREFIX_IMAGES_BYTES);
-    crypto_generichash_update(&hash, name, PREFIX_IMAGES_BYTES);
-    crypto_generichash_final(&hash, digest, PREFIX_IMAGES_BYTES);
+        crypto_generichash_update(&hash, before, CONTENT_DIGEST_BYTES);
+    crypto_generichash_update(&hash, name, CONTENT_DIGEST_BYTES);
+    crypto_generichash_final(&hash, digest, CONTENT_DIGEST_BYTES);
 }
 
 /* The name of a vector; the key keeps it apart from pixels. */
-static void name_vector(const sched_vector *vector, unsigned char *name)
+static void name_vector(const content_vector *vector, unsigned char *name)
 {
     static const unsigned char key[crypto_generichash_KEYBYTES_MIN] = "vector";
     crypto_generichash_state hash;
-    crypto_generichash_init(&hash, key, sizeof key, PREFIX_IMAGES_BYTES);
+    crypto_generichash_init(&hash, key, sizeof key, CONTENT_DIGEST_BYTES);
     crypto_generichash_update(&hash, (const unsigned char *)&vector->kind, sizeof vector->kind);
     crypto_generichash_update(&hash, (const unsigned char *)vector->values, vector->width * sizeof(float));
-    crypto_generichash_final(&hash, name, PREFIX_IMAGES_BYTES);
+    crypto_generichash_final(&hash, name, CONTENT_DIGEST_BYTES);
 }
 
 /* Copy a part's vectors behind the others; find_kind has succeeded before. */
@@ -397,9 +398,9 @@ static const unsigned char *copy_vectors(const prompt_env *env, const wire_part 
     find_kind(env, part, &kind, NULL);
     memcpy(*values, part->values, part->n_values * sizeof **values);
     for (uint32_t v = 0; v < n_vectors_of(part); v++, *values += part->width) {
-        unsigned char name[PREFIX_IMAGES_BYTES];
-        sched_vector *vector = &p->vectors[p->n_vectors++];
-        *vector = (sched_vector){.kind = kind, .width = part->width, .values = *values};
+        unsigned char name[CONTENT_DIGEST_BYTES];
+        content_vector *vector = &p->vectors[p->n_vectors++];
+        *vector = (content_vector){.kind = kind, .width = part->width, .values = *values};
         name_vector(vector, name);
         chain(before, name, vector->digest);
         before = vector->digest;
@@ -450,7 +451,7 @@ static base_status decode_inputs(const prompt_env *env, const layout *l, prompt 
             base_error_prefix(error, "image %u of %u: ", p->n_images + 1, l->n_images);
             return status;
         }
-        crypto_generichash(p->image_names[p->n_images], PREFIX_IMAGES_BYTES, p->images[p->n_images], image_bytes, NULL,
+        crypto_generichash(p->image_names[p->n_images], CONTENT_DIGEST_BYTES, p->images[p->n_images], image_bytes, NULL,
                            0);
         chain(before, p->image_names[p->n_images], p->image_digests[p->n_images]);
         before = p->image_digests[p->n_images];

@@ -12,9 +12,9 @@
 
 #include <stdint.h>
 
+#include "coordinator/content.h"
 #include "coordinator/image/preprocess.h"
 #include "coordinator/session/chat_template.h"
-#include "coordinator/sched/sched.h"
 #include "coordinator/session/exemplars.h"
 #include "coordinator/task/task.h"
 #include "coordinator/text/text.h"
@@ -44,16 +44,16 @@ typedef struct prompt_env {
 } prompt_env;
 
 typedef struct prompt {
-    text_ids tokens;  /* image row r of image k as -1 - (k * rows_per_image + r), vector v as sched_vector_token(v) */
+    text_ids tokens;  /* numbered as in requests (position.h) */
     uint8_t **images; /* [n_images] each [image_size][image_size][3] */
     unsigned char (
-        *image_digests)[PREFIX_IMAGES_BYTES]; /* [n_images] k names the pixels of images 0 .. k and the vectors before:
+        *image_digests)[CONTENT_DIGEST_BYTES]; /* [n_images] k names the pixels of images 0 .. k and the vectors before:
                                                  BLAKE2b of what stands before and the pixels */
     unsigned char (
-        *image_names)[PREFIX_IMAGES_BYTES]; /* [n_images] k names the pixels of image k alone: their BLAKE2b */
+        *image_names)[CONTENT_DIGEST_BYTES]; /* [n_images] k names the pixels of image k alone: their BLAKE2b */
     uint32_t n_images;
-    sched_vector *vectors; /* [n_vectors] */
-    float *vector_values;  /* what they point at */
+    content_vector *vectors; /* [n_vectors] */
+    float *vector_values;    /* what they point at */
     uint32_t n_vectors;
 } prompt;
 

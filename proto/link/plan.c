@@ -19,6 +19,7 @@
 
 #include "proto/base/size.h"
 #include "proto/link/link.h"
+#include "proto/link/position.h"
 
 enum {
     SLICE_BYTES = 7 * 4 + 3 * 4 + 8 + 4,
@@ -329,19 +330,19 @@ static base_status read_slices(base_reader *reader, link_plan *plan, const link_
 }
 
 /* Rows of an image that see each other follow one another to its last inside a slice. */
-static base_status check_images_whole(const link_plan *plan, uint32_t rows_per_image, uint64_t n_rows,
+static base_status check_images_whole(const link_plan *plan, uint32_t rows_per_image, uint32_t n_rows,
                                       base_error *error)
 {
     for (uint32_t is = 0; is < plan->n_slices; is++) {
         const link_slice *slice = &plan->slices[is];
         for (uint32_t i = slice->first_token, end = i + slice->n_tokens; i < end; i++) {
-            int32_t token = plan->tokens[i];
-            bool is_last = token >= 0 || (uint64_t)(-1 - (int64_t)token) >= n_rows ||
-                           (uint32_t)(-1 - token) % rows_per_image == rows_per_image - 1;
-            if (!is_last && (i + 1 == end || plan->tokens[i + 1] != token - 1))
+            link_position position = link_position_in_plan(plan->tokens[i], n_rows);
+            if (position.kind != LINK_POSITION_IMAGE_ROW || position.index % rows_per_image == rows_per_image - 1)
+                continue; /* not a row, or the image's last */
+            if (i + 1 == end || plan->tokens[i + 1] != link_image_row(position.index + 1))
                 return base_fail(error, BASE_EFORMAT,
-                                 "plan: slices[%u] has row %d of an image without the next; its rows go together", is,
-                                 -1 - token);
+                                 "plan: slices[%u] has row %u of an image without the next; its rows go together", is,
+                                 position.index);
         }
     }
     return BASE_OK;
@@ -350,27 +351,26 @@ static base_status check_images_whole(const link_plan *plan, uint32_t rows_per_i
 /* A placeholder may hold anything on the wire; it becomes 0, so that a rank that looks at it finds a valid token. */
 static base_status read_tokens(base_reader *reader, link_plan *plan, const link_limits *limits, base_error *error)
 {
-    uint64_t n_rows = (uint64_t)limits->n_image_slots * limits->rows_per_image, n_vectors = 0;
+    uint32_t n_rows = link_store_rows(limits), n_vectors = 0;
     for (uint32_t i = 0; i < plan->n_tokens; i++)
         plan->tokens[i] = (int32_t)base_reader_u32(reader);
     for (uint32_t i = 0; i < plan->n_slices; i++)
         if ((plan->slices[i].flags & LINK_SLICE_FEEDBACK) != 0)
             plan->tokens[plan->slices[i].first_token] = 0;
     for (uint32_t i = 0; i < plan->n_tokens; i++) {
-        int32_t token = plan->tokens[i];
-        uint64_t row = (uint64_t)(-1 - (int64_t)token);
-        bool is_vector = token < 0 && row == n_rows + n_vectors && n_vectors < plan->n_vectors;
-        n_vectors += is_vector;
-        if (token >= 0 ? (uint32_t)token >= limits->vocab_size : row >= n_rows && !is_vector)
+        link_position position = link_position_in_plan(plan->tokens[i], n_rows);
+        bool is_next = position.index == n_vectors && n_vectors < plan->n_vectors;
+        if ((position.kind == LINK_POSITION_TOKEN && position.index >= limits->vocab_size) ||
+            (position.kind == LINK_POSITION_VECTOR && !is_next))
             return base_fail(error, BASE_EFORMAT,
-                             "plan: tokens[%u] is %d; the vocabulary has %u entries, the image store %llu rows, the "
-                             "next vector is %llu of %u",
-                             i, token, limits->vocab_size, (unsigned long long)n_rows, (unsigned long long)n_vectors,
-                             plan->n_vectors);
+                             "plan: tokens[%u] is %d; the vocabulary has %u entries, the image store %u rows, the "
+                             "next vector is %u of %u",
+                             i, plan->tokens[i], limits->vocab_size, n_rows, n_vectors, plan->n_vectors);
+        n_vectors += position.kind == LINK_POSITION_VECTOR;
     }
     if (n_vectors < plan->n_vectors)
-        return base_fail(error, BASE_EFORMAT, "plan: n_vectors is %u, but the tokens have %llu", plan->n_vectors,
-                         (unsigned long long)n_vectors);
+        return base_fail(error, BASE_EFORMAT, "plan: n_vectors is %u, but the tokens have %u", plan->n_vectors,
+                         n_vectors);
     return limits->whole_images != 0 && n_rows > 0 ? check_images_whole(plan, limits->rows_per_image, n_rows, error)
                                                    : BASE_OK;
 }

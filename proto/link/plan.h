@@ -6,10 +6,9 @@
  * one that the last stage sampled for the same sequence slot in an earlier plan, which travels from the last stage to
  * the first without the coordinator.
  *
- * Tokens: an id >= 0 is a vocabulary entry; -1 - k is row k of the image store, where image slot j holds rows
- * [j * rows_per_image, (j + 1) * rows_per_image).  Behind the image store's n rows, -1 - (n + i) is vector i of the
- * plan, which is for that position alone; vectors stand in the order of their positions. KV blocks: block b of a
- * sequence holds its positions [b * 32, b * 32 + 32) (LINK_KV_BLOCK_TOKENS).
+ * Tokens: vocabulary ids, rows of the image store and vectors of the plan, as position.h numbers them in plans.  Each
+ * vector is for one position; vectors are listed in the order of their positions.  KV blocks: block b of a sequence
+ * holds its positions [b * 32, b * 32 + 32) (LINK_KV_BLOCK_TOKENS).
  *
  * Where the replica has a draft model (link_limits.n_draft_blocks), a plan may leave guesses of a slice open:
  * link_draft says what the draft model reads first, stage 0 fills in what it guesses, and the slice verifies them in
@@ -142,6 +141,12 @@ typedef struct link_limits {
     uint32_t n_draft_blocks;                   /* of the draft model's cache; 0: there is no draft model */
     uint32_t draft_positions;                  /* that it may read of a sequence */
 } link_limits;
+
+/* Rows of the image store; link_hello_decode checked that they fit an int32 with a step's vectors after them. */
+static inline uint32_t link_store_rows(const link_limits *limits)
+{
+    return limits->n_image_slots * limits->rows_per_image;
+}
 
 /* Append the encoded plan (message type byte included, see link.h).  A failure (memory, images without image_size)
  * sticks in the buffer. */

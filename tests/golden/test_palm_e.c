@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "proto/base/buf.h"
+#include "proto/link/position.h"
 #include "sharding/model_file.h"
 #include "sharding/formats/safetensors.h"
 #include "worker/kernels/kern.h"
@@ -145,7 +146,7 @@ static bool take_vectors(prompt *p, const shard_tensor *vectors, uint32_t n_imag
             float kind;
             memcpy(&kind, row, sizeof kind);
             p->vectors[n] = (link_vector){.kind = (uint32_t)kind, .values = row + sizeof kind};
-            p->tokens[i] = -1 - (int32_t)(n_image_rows + n++);
+            p->tokens[i] = link_plan_vector(n++, n_image_rows);
         }
     p->plan.n_vectors = n;
     return true;
@@ -168,7 +169,7 @@ static bool make_prompt(prompt *p, comparison *c)
     for (uint32_t i = 0; i < n; i++)
         p->tokens[i] = integer(ids, i) >= 0    ? integer(ids, i)
                        : integer(ids, i) == -2 ? VECTOR
-                                               : -1 - (int32_t)n_image_rows++;
+                                               : link_image_row(n_image_rows++);
     p->plan.vectors = p->vectors;
     if (!take_vectors(p, find(c->g, "vectors"), n_image_rows))
         return false;

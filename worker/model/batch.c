@@ -1,6 +1,7 @@
 /* batch.c - rows of a plan or an image, and the tiles of their attention. */
 #include "worker/model/batch.h"
 
+#include "proto/link/position.h"
 #include "worker/kernels/kern.h"
 
 model_heads model_heads_of(const arch_stack *stack, const shard_stack_split *split)
@@ -68,14 +69,18 @@ static void tile_rows(model_batch *batch, uint32_t row, uint32_t n, const model_
 }
 
 /* How many positions after its own a plan's token sees: none, or those to the end of the image that it is a row of. */
-static uint32_t n_ahead(const link_plan *plan, uint32_t it, uint32_t rows_per_image)
+static uint32_t n_ahead(const link_plan *plan, uint32_t it, const link_limits *limits)
 {
-    if (rows_per_image == 0 || plan->tokens[it] >= 0)
+    if (limits->whole_images == 0)
         return 0;
-    return rows_per_image - 1 - (uint32_t)(-1 - plan->tokens[it]) % rows_per_image;
+    link_position position = link_position_in_plan(plan->tokens[it], link_store_rows(limits));
+    if (position.kind != LINK_POSITION_IMAGE_ROW)
+        return 0;
+    return limits->rows_per_image - 1 - position.index % limits->rows_per_image;
 }
 
-void model_batch_from_plan(model_batch *batch, const link_plan *plan, uint32_t rows_per_image, const model_heads *heads)
+void model_batch_from_plan(model_batch *batch, const link_plan *plan, const link_limits *limits,
+                           const model_heads *heads)
 {
     batch->n_rows = 0;
     batch->n_tiles = 0;
@@ -87,7 +92,7 @@ void model_batch_from_plan(model_batch *batch, const link_plan *plan, uint32_t r
             uint32_t row = batch->n_rows++;
             batch->pos[row] = slice->pos + it;
             uint32_t end = slice->pos + it + 1;
-            batch->n_visible[row] = end + n_ahead(plan, slice->first_token + it, rows_per_image);
+            batch->n_visible[row] = end + n_ahead(plan, slice->first_token + it, limits);
             if (batch->window != 0)
                 batch->first[row] = end > batch->window ? end - batch->window : 0;
             batch->blocks[row] = plan->blocks + slice->first_block;

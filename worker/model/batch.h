@@ -44,9 +44,9 @@ model_heads model_heads_of(const arch_stack *stack, const shard_stack_split *spl
 void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_heads, uint32_t window,
                         model_arena *arena);
 
-/* The rows of a plan, causal; with `rows_per_image` (0: not) the rows of an image see it to its end, which lies in the
- * same slice (link_limits.whole_images).  Windows begin where they would without. */
-void model_batch_from_plan(model_batch *batch, const link_plan *plan, uint32_t rows_per_image,
+/* The rows of a plan, causal; with limits->whole_images the rows of an image see it to its end, which lies in the same
+ * slice.  Windows begin where they would without. */
+void model_batch_from_plan(model_batch *batch, const link_plan *plan, const link_limits *limits,
                            const model_heads *heads);
 
 /* One image: n_patches rows that all see each other; `blocks` names its ceil(n_patches / 32) blocks. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "proto/base/size.h"
+#include "proto/link/position.h"
 #include "worker/model/vector_encoders.h"
 #include "worker/model/lm_head.h"
 #include "worker/model/stack.h"
@@ -346,29 +347,23 @@ static void embed_row(model *m, int32_t id, float *x)
         x[i] *= m->a.decoder.embedding_scale;
 }
 
-static uint32_t n_image_rows(const model *m)
-{
-    return m->limits.n_image_slots * m->limits.rows_per_image;
-}
-
 /* Image rows and embeddings that came with the plan are on every rank already. */
 static void place_row(model *m, const link_plan *plan, uint32_t r)
 {
-    int32_t id = plan->tokens[r];
+    link_position position = link_position_in_plan(plan->tokens[r], link_store_rows(&m->limits));
     size_t d = m->a.decoder.stack.d;
     float *flag = model_stack_overflow_flags(&m->decoder) + r;
     *flag = 0.0f;
-    if (id >= 0)
+    if (position.kind == LINK_POSITION_TOKEN)
         return;
-    uint32_t row = (uint32_t)(-1 - id);
-    if (row >= n_image_rows(m)) {
-        const link_vector *vector = &plan->vectors[row - n_image_rows(m)];
+    if (position.kind == LINK_POSITION_VECTOR) {
+        const link_vector *vector = &plan->vectors[position.index];
         if (vector->kind == LINK_VECTOR_EMBEDDING)
             memcpy(m->decoder.x + r * d, vector->values, d * sizeof(float));
         return;
     }
-    memcpy(m->decoder.x + r * d, model_tower_row(&m->tower, row), d * sizeof(float));
-    *flag = model_tower_row_overflow(&m->tower, row) ? 1.0f : 0.0f;
+    memcpy(m->decoder.x + r * d, model_tower_row(&m->tower, position.index), d * sizeof(float));
+    *flag = model_tower_row_overflow(&m->tower, position.index) ? 1.0f : 0.0f;
 }
 
 /* The vectors that go through an encoder, each by the whole team. */
@@ -376,10 +371,10 @@ static void encode_vectors(team_member *me, model *m, const link_plan *plan)
 {
     size_t d = m->a.decoder.stack.d;
     for (uint32_t r = 0, left = plan->n_vectors; left > 0; r++) {
-        int64_t row = -1 - (int64_t)plan->tokens[r];
-        if (row < (int64_t)n_image_rows(m))
+        link_position position = link_position_in_plan(plan->tokens[r], link_store_rows(&m->limits));
+        if (position.kind != LINK_POSITION_VECTOR)
             continue;
-        const link_vector *vector = &plan->vectors[row - n_image_rows(m)];
+        const link_vector *vector = &plan->vectors[position.index];
         if (vector->kind != LINK_VECTOR_EMBEDDING)
             model_encoders_run(me, &m->encoders, vector->kind - LINK_VECTOR_ENCODERS, vector->values,
                                m->decoder.x + r * d);
@@ -465,8 +460,7 @@ void model_step(model *m, const link_plan *plan, link_result *result)
     uint64_t begin_us = trace_begin();
     result->step = plan->step;
     result->n_tokens = 0;
-    model_batch_from_plan(&m->decoder.batch, plan, m->limits.whole_images ? m->limits.rows_per_image : 0,
-                          &m->decoder.heads);
+    model_batch_from_plan(&m->decoder.batch, plan, &m->limits, &m->decoder.heads);
     if (m->place.stage == 0)
         fill_feedback(m, plan);
     team_run(m->team, walk, &(step){m, plan, result});

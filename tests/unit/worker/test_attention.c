@@ -266,12 +266,14 @@ static void attend_alone(const bench *b, float *out)
         }
 }
 
+static const link_limits no_images;
+
 static void check_teams(bench *b, const link_plan *plan)
 {
     const model_heads heads = {{0, N_HEAD}, {0, N_KV}, N_HEAD / N_KV};
     size_t n_floats = (size_t)plan->n_tokens * N_HEAD * DH;
     float *expected = random_floats(n_floats);
-    model_batch_from_plan(&b->batch, plan, 0, &heads);
+    model_batch_from_plan(&b->batch, plan, &no_images, &heads);
     assert_int_equal(b->batch.n_rows, plan->n_tokens);
     attend_alone(b, expected);
     for (uint32_t n = 1; n <= 4; n++) {
@@ -281,7 +283,7 @@ static void check_teams(bench *b, const link_plan *plan)
         char *memory = aligned_zeros(model_attention_bytes(DH, n));
         model_attention_init(&b->at, DH, n, memory);
         b->batch.tiles_wanted = n == 3 ? 1000 : 4 * n; /* low tiles too */
-        model_batch_from_plan(&b->batch, plan, 0, &heads);
+        model_batch_from_plan(&b->batch, plan, &no_images, &heads);
         memset(b->rows.o, 0, n_floats * sizeof(float));
         team_run(members, attend_by_member, b);
         assert_memory_equal(b->rows.o, expected, n_floats * sizeof(float));
@@ -291,6 +293,25 @@ static void check_teams(bench *b, const link_plan *plan)
         team_destroy(&members);
     }
     free(expected);
+}
+
+/* Rows of an image see it to its end; a vector, which plans number after the image store, sees none ahead. */
+static void only_image_rows_see_ahead(void **unused)
+{
+    (void)unused;
+    const model_heads heads = {{0, N_HEAD}, {0, N_KV}, N_HEAD / N_KV};
+    const link_limits limits = {.n_image_slots = 2, .rows_per_image = 4, .whole_images = 1};
+    int32_t tokens[] = {5, -1, -2, -3, -4, -9, -10, 6};
+    const uint32_t visible[] = {1, 5, 5, 5, 5, 6, 7, 8};
+    bench b = {0};
+    link_slice all[N_SLICES];
+    link_plan plan;
+    take_batch(&b, 0, &plan, all);
+    all[0] = (link_slice){.n_tokens = 8};
+    plan.n_slices = 1, plan.n_tokens = 8, plan.tokens = tokens;
+    model_batch_from_plan(&b.batch, &plan, &limits, &heads);
+    assert_memory_equal(b.batch.n_visible, visible, sizeof visible);
+    free(b.batch.pos); /* the arena begins with it */
 }
 
 static void teams_leave_no_trace(void **unused)
@@ -395,9 +416,8 @@ static void what_is_not_finite_is_seen(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_alone_and_together),
-        cmocka_unit_test(teams_leave_no_trace),
-        cmocka_unit_test(stale_blocks_leave_no_trace),
+        cmocka_unit_test(rows_alone_and_together),    cmocka_unit_test(only_image_rows_see_ahead),
+        cmocka_unit_test(teams_leave_no_trace),       cmocka_unit_test(stale_blocks_leave_no_trace),
         cmocka_unit_test(what_is_not_finite_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "coordinator/sched/sched.h"
+#include "proto/link/position.h"
 #include "proto/link/link.h"
 #include "proto/wire/msg.h"
 
@@ -217,7 +218,7 @@ enum { N_VECTORS = 36, N_PROMPT = 70, FIRST_VECTOR = 20 };
 
 typedef struct asked {
     int32_t tokens[N_PROMPT];
-    sched_vector vectors[N_VECTORS];
+    content_vector vectors[N_VECTORS];
     sched_seq *seq;
 } asked;
 
@@ -226,11 +227,11 @@ static base_status ask(sched *s, asked *a, unsigned char name, base_error *error
 {
     for (uint32_t i = 0; i < N_PROMPT; i++) {
         bool is_vector = i >= FIRST_VECTOR && i < FIRST_VECTOR + N_VECTORS;
-        a->tokens[i] = is_vector ? sched_vector_token(i - FIRST_VECTOR) : (int32_t)i;
+        a->tokens[i] = is_vector ? link_request_vector(i - FIRST_VECTOR) : (int32_t)i;
     }
     for (uint32_t v = 0; v < N_VECTORS; v++) {
-        a->vectors[v] = v % 2 == 0 ? (sched_vector){.kind = STATE, .width = STATE_WIDTH, .values = state}
-                                   : (sched_vector){.kind = LINK_VECTOR_EMBEDDING, .width = D, .values = embedding};
+        a->vectors[v] = v % 2 == 0 ? (content_vector){.kind = STATE, .width = STATE_WIDTH, .values = state}
+                                   : (content_vector){.kind = LINK_VECTOR_EMBEDDING, .width = D, .values = embedding};
         memset(a->vectors[v].digest, (int)(v + 1), sizeof a->vectors[v].digest);
         a->vectors[v].digest[0] = name;
     }
@@ -348,7 +349,7 @@ static void test_sched_refuses_vectors(void **unused)
     assert_int_equal(sched_submit(s, &request, 1, &a.seq, &error), BASE_EINVAL);
     assert_non_null(strstr(error.text, "vector 5"));
     a.vectors[5].width = D;
-    a.tokens[FIRST_VECTOR] = sched_vector_token(1);
+    a.tokens[FIRST_VECTOR] = link_request_vector(1);
     assert_int_equal(sched_reserve(s, NULL), BASE_OK);
     assert_int_equal(sched_submit(s, &request, 1, &a.seq, &error), BASE_EINVAL);
     assert_non_null(strstr(error.text, "order"));
