@@ -23,12 +23,16 @@ else()
 endif()
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8>=10.40) # the first with \p{White_Space}
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc>=2.6)
-pkg_check_modules(HTSLIB REQUIRED IMPORTED_TARGET htslib>=1.16) # BAM, CRAM, FASTA, VCF
-pkg_check_modules(CHARLS REQUIRED IMPORTED_TARGET charls>=2.4)
-pkg_check_modules(OPENJPEG REQUIRED IMPORTED_TARGET libopenjp2>=2.5)
-foreach(bits 8 12 16) # GDCM's three libjpegs, in C, with the lossless process; of GDCM itself nothing is used
-    find_library(GDCMJPEG${bits} gdcmjpeg${bits} REQUIRED)
-endforeach()
+if(PALMGROVE_GENOMICS)
+    pkg_check_modules(HTSLIB REQUIRED IMPORTED_TARGET htslib>=1.16) # BAM, CRAM, FASTA, VCF
+endif()
+if(PALMGROVE_DICOM)
+    pkg_check_modules(CHARLS REQUIRED IMPORTED_TARGET charls>=2.4)
+    pkg_check_modules(OPENJPEG REQUIRED IMPORTED_TARGET libopenjp2>=2.5)
+    foreach(bits 8 12 16) # GDCM's three libjpegs, in C, with the lossless process; of GDCM itself nothing is used
+        find_library(GDCMJPEG${bits} gdcmjpeg${bits} REQUIRED)
+    endforeach()
+endif()
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka>=1.1.5)
 pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas>=0.3.21) # tests: a witness of our kernels
 find_program(PROTOC_C NAMES protoc-c REQUIRED)

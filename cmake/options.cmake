@@ -13,6 +13,8 @@ endif()
 option(PALMGROVE_WERROR "Treat warnings as errors" OFF)
 set(PALMGROVE_SANITIZE "" CACHE STRING "Sanitizers, e.g. address,undefined or thread")
 option(PALMGROVE_SENTENCEPIECE "SentencePiece vocabularies: tokenizer.model, GGUF \"llama\"; the demo model needs it" ON)
+option(PALMGROVE_DICOM "Read DICOM images (GDCM's codecs, CharLS, OpenJPEG)" ON)
+option(PALMGROVE_GENOMICS "Draw pileups and compare variants (htslib)" ON)
 option(PALMGROVE_FUZZERS "Build libFuzzer harnesses (needs clang)" OFF)
 
 add_compile_definitions(_GNU_SOURCE)
