@@ -55,7 +55,7 @@ static bool is_named(const char *name, const char *const *parts)
 
 static count_owner owner_of(const char *name)
 {
-    static const char *const zmq[] = {"libzmq", "libsodium", "libstdc++", NULL}; /* nobody else here is C++ */
+    static const char *const zmq[] = {"libzmq", "libsodium", "libstdc++", NULL}; /* nothing else here is C++ */
     static const char *const mpi[] = {"libmpi", "libopen-", "libpmix", "/mca_", "libevent", "openmpi", NULL};
     static const char *const openmp[] = {"libgomp", "libomp", NULL};
     if (name[0] == '\0') /* the program itself */
@@ -221,7 +221,7 @@ static bool attach(unsigned n)
     return true;
 }
 
-/* In the child.  Leaving detaches, and lets go on whatever stands still. */
+/* In the child.  Ending detaches, and resumes the threads that are stopped. */
 static void trace(void)
 {
     unsigned n = atomic_load(&counting.n_threads);

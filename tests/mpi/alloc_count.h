@@ -3,8 +3,8 @@
  * Allocations: this program defines malloc and its family itself and passes on to glibc's.  System calls: a child
  * process traces the threads (ptrace) and looks at each call on its way in.  Either is charged to the code it comes
  * from: the nearest caller outside of libc. */
-#ifndef PALMGROVE_TESTS_MPI_QUIET_COUNT_H
-#define PALMGROVE_TESTS_MPI_QUIET_COUNT_H
+#ifndef PALMGROVE_TESTS_MPI_ALLOC_COUNT_H
+#define PALMGROVE_TESTS_MPI_ALLOC_COUNT_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -15,7 +15,7 @@ typedef enum count_request { COUNT_TAKE, COUNT_FREE, COUNT_N_REQUESTS } count_re
 
 enum { COUNT_CALLS_MAX = 512, COUNT_THREADS_MAX = 64 };
 
-/* What all ranks look at: in memory that they share. */
+/* In memory that all ranks share. */
 typedef struct count_stage {
     atomic_int phase; /* below */
     atomic_int n_ready;

@@ -1,5 +1,6 @@
-/* check.h - what the tests under mpirun share: every rank runs the case, a failed check is printed and counted, and all
- * ranks learn in the end whether anybody failed.  A check never leaves a collective alone: the case goes on. */
+/* check.h - the frame of tests under mpirun: every rank runs the case, a failed check is printed and counted, and at
+ * the end all ranks agree whether any failed.  After a failed check the case continues, so that no rank is left alone
+ * in a collective. */
 #ifndef PALMGROVE_TESTS_MPI_CHECK_H
 #define PALMGROVE_TESTS_MPI_CHECK_H
 

@@ -43,7 +43,7 @@ static void run_job(void *context, team_member *me)
     par_allreduce_or_u32(j->grid, me, j->bits, j->n);
 }
 
-static void combine_exactly(par_grid *grid, team *t, size_t n, uint64_t round)
+static void reduce_exactly(par_grid *grid, team *t, size_t n, uint64_t round)
 {
     par_place place = par_grid_place(grid);
     job j = {grid, malloc((n + 1) * sizeof *j.sums), malloc((n + 1) * sizeof *j.bits), n};
@@ -51,7 +51,7 @@ static void combine_exactly(par_grid *grid, team *t, size_t n, uint64_t round)
         j.sums[i] = value_of(i, place.tp_rank, round);
         j.bits[i] = i / 7 % place.tp == place.tp_rank ? bits_of(i, round) : 0;
     }
-    j.sums[n] = 77; /* behind the vectors nothing changes */
+    j.sums[n] = 77; /* nothing past the vectors changes */
     j.bits[n] = 78;
     team_run(t, run_job, &j);
     size_t wrong = 0;
@@ -102,7 +102,7 @@ static void run_sizes(par_world *world, par_grid *grid)
     static const size_t sizes[] = {0, 1, 2, 31, 1000, 2049, 5003, 40001, 131072, 131073, 400003};
     team *t = make_team(1 + (uint32_t)par_world_rank(world) % 3);
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-        combine_exactly(grid, t, sizes[i], i);
+        reduce_exactly(grid, t, sizes[i], i);
     team_destroy(&t);
 }
 
@@ -115,7 +115,7 @@ static void run_large(par_world *world, par_grid *grid)
 {
     (void)world;
     team *t = make_team(2);
-    combine_exactly(grid, t, 3000001, 1);
+    reduce_exactly(grid, t, 3000001, 1);
     team_destroy(&t);
 }
 
@@ -130,7 +130,7 @@ static void run_many(par_world *world, par_grid *grid)
     (void)world;
     team *t = make_team(1 + (uint32_t)par_world_size(world) % 2);
     for (uint64_t i = 0; i < 1000; i++)
-        combine_exactly(grid, t, 1 + mix(i, 5) % (i % 50 == 0 ? 150000 : i % 5 == 0 ? 9000 : 300), i);
+        reduce_exactly(grid, t, 1 + mix(i, 5) % (i % 50 == 0 ? 150000 : i % 5 == 0 ? 9000 : 300), i);
     team_destroy(&t);
 }
 
@@ -139,11 +139,11 @@ static void case_many(par_world *world)
     each_node_size(world, run_many);
 }
 
-/* --- rows divided among the group --- */
+/* --- sequence parallelism: rows divided among the group --- */
 
 enum { N_PARTS = 3 };
 
-/* Sums and their column of marks, and what owners share: rows of odd sizes. */
+/* Sums and their column of flags, and what owners gather: rows of odd sizes. */
 typedef struct division {
     par_grid *grid;
     size_t n_rows, width;
@@ -174,7 +174,7 @@ static void divide(void *context, team_member *me)
     par_allreduce_sum_i64(v->grid, me, v->owners, v->n_rows);
 }
 
-/* Row by row the vectors of combine_exactly, the marks behind them. */
+/* Row by row the vectors of reduce_exactly, the flags after them. */
 static void fill_division(division *v)
 {
     uint32_t rank = par_grid_place(v->grid).tp_rank;
@@ -197,7 +197,7 @@ static void fill_division(division *v)
         v->owners[r] = 1;
 }
 
-/* Own rows' sums, everybody's parts, one owner for each row, and nothing written behind. */
+/* Own rows' sums, all ranks' parts, one owner for each row, and nothing written past the end. */
 static size_t count_wrong(const division *v)
 {
     par_rows own = par_rows_owned(v->grid, v->n_rows);
@@ -261,7 +261,7 @@ static void run_many_rows(par_world *world, par_grid *grid)
     for (uint64_t i = 0; i < 300; i++) {
         divide_rows(grid, t, mix(i, 3) % (i % 10 == 0 ? 90 : 9), 1 + mix(i, 4) % (i % 50 == 0 ? 3000 : 90), i);
         if (i % 3 == 0)
-            combine_exactly(grid, t, 1 + mix(i, 5) % 3000, i);
+            reduce_exactly(grid, t, 1 + mix(i, 5) % 3000, i);
     }
     team_destroy(&t);
 }
@@ -290,14 +290,15 @@ static void combine_rounded(par_grid *grid, team *t, size_t n)
             sizes += value < 0 ? -value : value;
         }
         double off =
-            (double)j.sums[i] - sum; /* each value passes at most 4 roundings of 2^-9: doubling among 6 with guests */
+            (double)j.sums[i] -
+            sum; /* each value passes at most 4 roundings of 2^-9: recursive doubling among 6, two of them folded in */
         far += (off < 0 ? -off : off) > sizes * 4.5 / 512.0;
         j.bits[i] = (uint32_t)mix((uint64_t)j.sums[i], 0);
     }
     CHECK(far == 0);
     uint32_t *mine = malloc((n + 1) * sizeof *mine);
     memcpy(mine, j.bits, (n + 1) * sizeof *mine);
-    team_run(t, run_job, &j); /* the union of equal bits is equal */
+    team_run(t, run_job, &j); /* the or of equal bits is equal */
     CHECK(memcmp(mine, j.bits, n * sizeof *mine) == 0);
     free(mine);
     free(j.bits);
@@ -421,7 +422,7 @@ static void run_columns(par_world *world, par_grid *grid)
     gather(grid, 3, 5);
     gather(grid, 2, 100000);
     for (uint32_t i = 0; i < 200; i++) {
-        combine_exactly(grid, t, 1 + mix(i, 1) % 3000, i);
+        reduce_exactly(grid, t, 1 + mix(i, 1) % 3000, i);
         gather(grid, i % 3, i % 40 == 0 ? 90000 : 50);
     }
     team_destroy(&t);

@@ -2,7 +2,7 @@
  *
  * A prompt of text, an image, vectors of three kinds and text again is prefilled and decoded on a tiny checkpoint; the
  * digests of all sampled logits and the tokens are folded into one number.  Every way of running it must give the
- * golden number below, which was printed by mpirun -np 1 mpi_test_model print The kernels fix the order of every
+ * golden number below, which was printed by `mpirun -np 1 mpi_test_model print`.  The kernels fix the order of every
  * operation, so the number is the same on every machine. */
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -248,34 +248,7 @@ static uint64_t digest_of(run *r, const way *w, bool sampled)
     return r->digest;
 }
 
-/* Rank 0 writes the checkpoint; everybody learns the directory. */
-static void make_checkpoint(par_world *world, bool bf16, char dir[64])
-{
-    base_buf name = {0};
-    if (par_world_rank(world) == 0) {
-        snprintf(dir, 64, "/tmp/palmgrove-test-XXXXXX");
-        CHECK(mkdtemp(dir) != NULL && tiny_checkpoint_write(dir, bf16));
-        base_buf_put(&name, dir, strlen(dir) + 1);
-    }
-    CHECK(par_world_broadcast(world, &name, NULL) == BASE_OK);
-    snprintf(dir, 64, "%s", (const char *)name.data);
-    base_buf_release(&name);
-}
-
-static void remove_checkpoint(par_world *world, const char *dir)
-{
-    char path[128];
-    par_world_agree(world, BASE_OK, NULL); /* nobody reads it any more */
-    if (par_world_rank(world) != 0)
-        return;
-    snprintf(path, sizeof path, "%s/config.json", dir);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    unlink(path);
-    rmdir(dir);
-}
-
-/* Large and small chunks: with and without rows divided among the tensor group. */
+/* Large and small chunks: sequence-parallel and not. */
 enum { LARGE_CHUNK = 33 };
 static const way ways[] = {{LARGE_CHUNK, 1}, {MAX_TOKENS / 2, 0}, {1, 0}, {7, 1}, {LARGE_CHUNK, CROWD}};
 enum { N_WAYS = sizeof ways / sizeof *ways };
@@ -311,9 +284,9 @@ static void for_each_golden(par_world *world, void (*check)(par_world *world, co
 {
     for (size_t i = 0; i < N_GOLDENS; i++) {
         char dir[64];
-        make_checkpoint(world, goldens[i].bf16, dir);
+        CHECK(tiny_checkpoint_create(world, goldens[i].bf16, dir));
         check(world, dir, &goldens[i]);
-        remove_checkpoint(world, dir);
+        tiny_checkpoint_remove(world, dir);
     }
 }
 
@@ -356,8 +329,8 @@ static bool divide_alike(par_world *world, uint32_t tp)
     return alike;
 }
 
-/* Two stages of three ranks whose tensor groups lie on nodes alike and not (ranks a node; the whole group): rows may be
- * divided differently then. */
+/* Two stages of three ranks whose tensor groups lie on nodes in the same way or not (ranks a node; the whole group):
+ * their rows may then be divided differently. */
 static void check_nodes(par_world *world, const char *dir, const golden *g)
 {
     static const uint32_t node_ranks[][2] = {{1, 1}, {2, 2}, {1, 2}, {2, 3}};

@@ -1,10 +1,10 @@
 /* After "ready" the step loop makes no allocation and no system call of its own.
  *
  * A replica decodes four sequences, plans dispatched ahead as a coordinator does, new sequences now and then, and a
- * fifth for which a draft model guesses; over 1,000 steps every request to the allocator and every system call of its
- * main thread and team is counted and charged to the code that made it (alloc_count.h).  Ours must be none.  Waiting
- * (sched_yield, naps) is no work and is told apart: with a core for each thread there is next to none of it under load,
- * but a test machine has other work too. */
+ * fifth for which a draft model proposes tokens; over 1,000 steps every request to the allocator and every system call
+ * of its main thread and team is counted and charged to the code that made it (alloc_count.h).  Ours must be none.
+ * Waiting (sched_yield, naps) is counted apart: with a core for each thread there is almost none of it under load, but
+ * a test machine has other work too. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -20,12 +20,12 @@
 #include "worker/model/stack.h"
 #include "worker/worker.h"
 
-#define ENDPOINT "inproc://test-quiet"
+#define ENDPOINT "inproc://test-no-alloc"
 
 enum {
     N_SEQS = 4,
-    N_GUESSES = 2,     /* for one more, in every plan */
-    PROMPT = 48,       /* tokens: enough that its rows are divided among 3 ranks */
+    N_DRAFTED = 2,     /* for one more sequence, in every plan */
+    PROMPT = 48,       /* tokens: enough to be sequence-parallel on 3 ranks */
     LIFE = 200,        /* steps of a sequence */
     BLOCKS_OF_SEQ = 8, /* (PROMPT + LIFE) / 32 rounded up */
     N_AHEAD = 3,
@@ -35,16 +35,16 @@ enum {
     ATTACH_MS = 5000,
 };
 
-_Static_assert(PROMPT >= 3 * MODEL_ROWS_DIVIDED, "prompts are divided");
+_Static_assert(PROMPT >= 3 * MODEL_ROWS_DIVIDED, "prompts are sequence-parallel");
 
-typedef struct front {
+typedef struct coordinator {
     void *zmq;
     link_end *link;
     pthread_t thread;
     count_stage *stage;
     int n_ranks;
     uint32_t n_sent, n_results;
-} front;
+} coordinator;
 
 /* --- the coordinator's side --- */
 
@@ -60,20 +60,20 @@ static link_slice slice_of(uint32_t seq, uint32_t step)
     return slice;
 }
 
-/* The fifth: the draft model reads a token, guesses, and the slice verifies; whether the guesses are right is nobody's
- * concern here. */
+/* The fifth: the draft model reads a token and proposes, and the slice verifies; whether its tokens are accepted does
+ * not matter here. */
 static void add_drafted(link_plan *plan, link_draft *draft, uint32_t step)
 {
-    uint32_t pos = step % (LIFE - N_GUESSES);
+    uint32_t pos = step % (LIFE - N_DRAFTED);
     plan->slices[plan->n_slices] = (link_slice){.seq = N_SEQS,
                                                 .pos = pos,
-                                                .n_tokens = 1 + N_GUESSES,
-                                                .n_sampled = 1 + N_GUESSES,
+                                                .n_tokens = 1 + N_DRAFTED,
+                                                .n_sampled = 1 + N_DRAFTED,
                                                 .first_token = plan->n_tokens,
                                                 .first_block = plan->n_blocks,
                                                 .sampling = {.top_p = 1.0f}};
-    *draft = (link_draft){.slice = plan->n_slices++, .pos = pos, .n_tokens = 1, .n_guessed = N_GUESSES};
-    for (uint32_t i = 0; i < 1 + N_GUESSES; i++)
+    *draft = (link_draft){.slice = plan->n_slices++, .pos = pos, .n_tokens = 1, .n_guessed = N_DRAFTED};
+    for (uint32_t i = 0; i < 1 + N_DRAFTED; i++)
         plan->tokens[plan->n_tokens++] = i == 0 ? 9 : 0;
     for (uint32_t b = 0; b < BLOCKS_OF_SEQ; b++)
         plan->blocks[plan->n_blocks++] = N_SEQS * BLOCKS_OF_SEQ + b;
@@ -81,12 +81,12 @@ static void add_drafted(link_plan *plan, link_draft *draft, uint32_t step)
     plan->drafts = draft;
 }
 
-static void send_plan(front *f, base_buf *message)
+static void send_plan(coordinator *f, base_buf *message)
 {
     static uint32_t draft_blocks[BLOCKS_OF_SEQ] = {7, 6, 5, 4, 3, 2, 1, 0};
     link_slice slices[N_SEQS + 1];
     link_draft draft;
-    int32_t tokens[N_SEQS * PROMPT + 1 + N_GUESSES], read = 9;
+    int32_t tokens[N_SEQS * PROMPT + 1 + N_DRAFTED], read = 9;
     uint32_t blocks[(N_SEQS + 1) * BLOCKS_OF_SEQ], step = f->n_sent++;
     link_plan plan = {.step = step + 1, .slices = slices, .tokens = tokens, .blocks = blocks};
     for (uint32_t s = 0; s < N_SEQS; s++) {
@@ -108,8 +108,8 @@ static void send_plan(front *f, base_buf *message)
     CHECK(link_send(f->link, message, NULL) == BASE_OK);
 }
 
-/* All tracers at their posts before the first counted step. */
-static void begin_counting(front *f)
+/* All tracers attached before the first counted step. */
+static void begin_counting(coordinator *f)
 {
     uint64_t start_us = base_clock_us();
     atomic_store(&f->stage->phase, COUNT_ATTACH);
@@ -119,9 +119,9 @@ static void begin_counting(front *f)
     atomic_store(&f->stage->phase, COUNT_NOW);
 }
 
-static void *front_run(void *context)
+static void *coordinator_run(void *context)
 {
-    front *f = context;
+    coordinator *f = context;
     base_buf message = {0};
     CHECK(link_receive(f->link, &message, RECEIVE_MS, NULL) == BASE_OK);
     CHECK(link_message_type(message.data, message.size) == LINK_HELLO);
@@ -175,31 +175,31 @@ static void report(par_world *world, const count_result *result, uint32_t tp, ui
 
 static void run(par_world *world, const char *dir, count_stage *stage, uint32_t tp, uint32_t pp, uint32_t n_threads)
 {
-    front f = {.stage = stage, .n_ranks = par_world_size(world)};
+    coordinator f = {.stage = stage, .n_ranks = par_world_size(world)};
     worker_options options = {.model = dir,
                               .draft = dir,
                               .tp = tp,
                               .pp = pp,
                               .n_threads = n_threads,
-                              .max_seqs = N_SEQS + 1 + N_GUESSES,
+                              .max_seqs = N_SEQS + 1 + N_DRAFTED,
                               .max_step_tokens = 2 * N_SEQS * PROMPT,
                               .n_image_slots = 1,
                               .isa = "auto",
                               .link = ENDPOINT};
-    bool is_front = par_world_rank(world) == 0;
+    bool is_rank_0 = par_world_rank(world) == 0;
     const count_result *result = count_start(stage);
     CHECK(result != NULL);
-    if (is_front) {
+    if (is_rank_0) {
         f.zmq = options.zmq = zmq_ctx_new();
         CHECK(link_bind(f.zmq, ENDPOINT, &f.link, NULL) == BASE_OK);
-        CHECK(pthread_create(&f.thread, NULL, front_run, &f) == 0);
+        CHECK(pthread_create(&f.thread, NULL, coordinator_run, &f) == 0);
     }
     base_error error = {0};
     base_status status = worker_run(world, &options, &error);
     CHECK(status == BASE_OK);
     if (status != BASE_OK)
         fprintf(stderr, "%s\n", error.text);
-    if (is_front) {
+    if (is_rank_0) {
         pthread_join(f.thread, NULL);
         link_close(&f.link);
         zmq_ctx_term(f.zmq);
@@ -212,32 +212,21 @@ static void run(par_world *world, const char *dir, count_stage *stage, uint32_t 
 /* Run one layout in a directory of its own.  The team's threads are those that OpenMP keeps for this number. */
 static void count_layout(par_world *world, uint32_t tp, uint32_t pp, uint32_t n_threads)
 {
-    char dir[] = "/tmp/palmgrove-quiet-XXXXXX", path[64];
-    base_buf name = {0};
-    static const char *const files[] = {"config.json", "model.safetensors", "stage"};
+    char dir[64], path[80];
+    CHECK(tiny_checkpoint_create(world, true, dir));
+    snprintf(path, sizeof path, "%s/stage", dir);
     if (par_world_rank(world) == 0) {
-        CHECK(mkdtemp(dir) != NULL && tiny_checkpoint_write(dir, true));
-        snprintf(path, sizeof path, "%s/stage", dir);
         int file = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
         CHECK(file >= 0 && ftruncate(file, sizeof(count_stage)) == 0);
         close(file);
-        base_buf_put(&name, dir, sizeof dir);
     }
-    CHECK(par_world_broadcast(world, &name, NULL) == BASE_OK);
-    memcpy(dir, name.data, sizeof dir);
-    base_buf_release(&name);
-    snprintf(path, sizeof path, "%s/stage", dir);
+    par_world_agree(world, BASE_OK, NULL); /* the file is there */
     count_stage *stage = map_stage(path);
 #pragma omp parallel num_threads((int)n_threads)
     count_follow();
     if (par_world_max(world, stage == NULL) == 0)
         run(world, dir, stage, tp, pp, n_threads);
-    for (size_t i = 0; par_world_rank(world) == 0 && i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-        unlink(path);
-    }
-    if (par_world_rank(world) == 0)
-        rmdir(dir);
+    tiny_checkpoint_remove(world, dir);
 }
 
 static void case_tensor(par_world *world)

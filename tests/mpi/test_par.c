@@ -30,7 +30,7 @@ static bool is_past(void *context)
     return base_clock_us() >= *(const uint64_t *)context;
 }
 
-/* One CPU for ranks 0 and 1, as if they lay in containers that know nothing of each other. */
+/* One CPU for ranks 0 and 1, as if they ran in containers that cannot see each other. */
 static bool share_core(cpu_set_t *before)
 {
     cpu_set_t one;
@@ -45,7 +45,7 @@ static bool share_core(cpu_set_t *before)
 
 enum { WAIT_US = 10000, WORK_US = 50, MEET_US = 2000000, SPIN_MOST = 1000 };
 
-/* Work a little, then give way, as a rank does that has to wait itself. */
+/* Work a little, then yield, as a rank does that has to wait itself. */
 static void be_a_fellow(uint64_t until_us)
 {
     while (!is_past(&until_us)) {
@@ -97,7 +97,7 @@ static void case_agree(par_world *world)
     CHECK(par_world_agree(world, BASE_OK, &error) == BASE_OK);
     CHECK(error.text[0] == '\0');
 
-    /* the last rank alone fails: everybody leaves with its cause */
+    /* only the last rank fails: all ranks return its error */
     base_status mine = rank == size - 1 ? base_fail(&error, BASE_EFORMAT, "file %d is cut short", rank) : BASE_OK;
     CHECK(par_world_agree(world, mine, &error) == BASE_EFORMAT);
     char expected[64];
@@ -174,7 +174,7 @@ static void case_node(par_world *world)
 
 /* --- tensor groups --- */
 
-/* One vector of each kind, filled and checked by member 0, combined by the team. */
+/* One vector of each kind, filled and checked by member 0, reduced by the team. */
 typedef struct vectors {
     par_grid *grid;
     size_t n;
@@ -308,7 +308,7 @@ static void case_columns(par_world *world)
     check_each_layout(world, run_columns);
 }
 
-/* --- what flows --- */
+/* --- channels --- */
 
 enum { PLAN_BYTES = 300000, RESULT_BYTES = 20000, STAGE_FLOATS = 300000 };
 
@@ -373,7 +373,7 @@ static void run_plans(par_world *world, par_grid *grid)
     static uint8_t bytes[PLAN_BYTES];
     reserve(grid);
     base_buf plan = {0};
-    /* as many as may be under way, all before anybody takes one: rank 0 must not be held up */
+    /* as many as may be in flight, all before any rank takes one: rank 0 must not be held up */
     uint32_t n = par_grid_plans_max(grid);
     for (uint32_t k = 0; k < n && par_world_rank(world) == 0; k++)
         par_plan_send(grid, bytes, message_make(k, PLAN_BYTES, bytes));

@@ -1,8 +1,8 @@
-/* test_thrift.c - what the scheduler spares its ranks does not show in the answers, on the real engine: blocks lent by
- * other sequences, guesses verified in one step (looked up, or a draft model's), answers gone on with after a crash.
+/* test_reuse.c - work that the scheduler saves does not show in the answers, on the real engine: KV blocks shared with
+ * other sequences, draft tokens verified in one step (n-gram or draft model), answers resumed after a crash.
  *
  * Rank 0 drives a scheduler over the link, as the coordinator does.  A few requests, some of which begin alike or show
- * the same image, greedy and sampled, are answered one after another by a scheduler that spares nothing; every other
+ * the same image, greedy and sampled, are answered one after another by a scheduler that saves nothing; every other
  * way of answering them must give the same tokens and the same bits of all logits they were sampled from. */
 #include <pthread.h>
 #include <stdlib.h>
@@ -48,14 +48,14 @@ typedef struct way {
 typedef enum draft_kind { DRAFT_NONE, DRAFT_ITSELF, DRAFT_ROUNDED, N_DRAFTS } draft_kind;
 
 typedef struct front {
-    draft_kind draft; /* the model itself, or the model in int8, guesses for it */
+    draft_kind draft; /* draft model: the model itself, or the model in int8 */
     void *zmq;
     link_end *link;
     pthread_t thread;
     link_hello hello;
     base_buf message;
     bool sees_all;               /* what is being answered has no images, and it is alone */
-    uint32_t n_guessed, n_right; /* by the draft model for such requests */
+    uint32_t n_drafted, n_right; /* tokens of the draft model for such requests */
     job jobs[N_JOBS];
     uint8_t pixels[IMAGE_SIDE * IMAGE_SIDE * 3];
 } front;
@@ -80,7 +80,7 @@ static void add_image(front *f, job *j, uint32_t rows)
     memset(j->digests[0], 7, PREFIX_IMAGES_BYTES);
 }
 
-/* The greedy ones soon repeat themselves, which looking up finds; the hot ones do not. */
+/* The greedy ones soon repeat themselves, which n-gram lookup finds; the sampled ones do not. */
 static void make_jobs(front *f)
 {
     uint32_t rows = f->hello.limits.rows_per_image;
@@ -144,16 +144,16 @@ static void take_events(sched *s)
     }
 }
 
-/* One sequence's result: how many of the draft model's guesses are what was sampled. */
-static void count_guesses(front *f, const link_result *result)
+/* One sequence's result: how many of the draft model's tokens equal what was sampled. */
+static void count_draft_tokens(front *f, const link_result *result)
 {
     for (uint32_t i = 0; f->sees_all && i < result->n_guesses && i < result->n_tokens; i++) {
-        f->n_guessed++;
+        f->n_drafted++;
         f->n_right += result->guesses[i] == result->tokens[i].token;
     }
 }
 
-/* Until nothing is under way; false when the replica has gone. */
+/* Until nothing is in flight; false if the replica is gone. */
 static bool run_dry(front *f, sched *s)
 {
     for (;;) {
@@ -173,7 +173,7 @@ static bool run_dry(front *f, sched *s)
         if (!readable)
             return false;
         CHECK(sched_take_result(s, &result, base_clock_us(), &error) == BASE_OK);
-        count_guesses(f, &result);
+        count_draft_tokens(f, &result);
         link_result_release(&result);
         take_events(s);
     }
@@ -226,21 +226,21 @@ static const way ways[] = {
     {"prefixes", true, 0, false, 1},
     {"prefixes, twice", true, 0, true, 2},
     {"speculation", false, SCHED_SPECULATE_AUTO, false, 1},
-    {"four guesses", false, 4, true, 1},
-    {"all guesses", false, SCHED_DRAFT_MAX, false, 1},
+    {"four drafted", false, 4, true, 1},
+    {"all drafted", false, SCHED_DRAFT_MAX, false, 1},
     {"everything", true, SCHED_SPECULATE_AUTO, true, 2},
     {"everything, forced", true, 6, true, 2},
 };
 enum { N_WAYS = sizeof ways / sizeof *ways };
 
-/* A fresh scheduler goes on from the middle. */
+/* A new scheduler resumes from the middle. */
 static bool check_resume(front *f, const answer expected[N_JOBS])
 {
-    static const way thrifty = {"resumed", true, SCHED_SPECULATE_AUTO, true, 1};
+    static const way saving = {"resumed", true, SCHED_SPECULATE_AUTO, true, 1};
     static const uint32_t places[] = {1, 17, N_ANSWER - 1};
     bool alive = true;
     for (size_t p = 0; alive && p < sizeof places / sizeof *places; p++) {
-        sched *s = open_sched(f, &thrifty);
+        sched *s = open_sched(f, &saving);
         answer answers[N_JOBS];
         for (uint32_t i = 0; i < N_JOBS; i++)
             submit(f, s, i, &expected[i], places[p], &answers[i]);
@@ -274,11 +274,11 @@ static void check_draft_ways(front *f)
             compare(draft_ways[w].name, &answers[i], &expected[i], 0);
         CHECK(numbers.accepted_tokens > 0);
     }
-    /* the model guesses nothing wrong for itself, hot or cold; rounded to 8 bits it is often right */
-    CHECK(f->n_guessed > 20);
-    CHECK(f->draft == DRAFT_ITSELF ? f->n_right == f->n_guessed : 2 * f->n_right > f->n_guessed);
-    fprintf(stderr, "guesses of the %s: %u of %u right\n", f->draft == DRAFT_ITSELF ? "model itself" : "model in int8",
-            f->n_right, f->n_guessed);
+    /* as its own draft model it is always right, at any temperature; rounded to 8 bits it often is */
+    CHECK(f->n_drafted > 20);
+    CHECK(f->draft == DRAFT_ITSELF ? f->n_right == f->n_drafted : 2 * f->n_right > f->n_drafted);
+    fprintf(stderr, "draft tokens of the %s: %u of %u right\n",
+            f->draft == DRAFT_ITSELF ? "model itself" : "model in int8", f->n_right, f->n_drafted);
 }
 
 static void check_ways(front *f)
@@ -299,7 +299,7 @@ static void check_ways(front *f)
         n_drafted += numbers.drafted_tokens;
         n_accepted += numbers.accepted_tokens;
     }
-    CHECK(n_accepted > 0 && n_accepted < n_drafted); /* right guesses and wrong ones were made */
+    CHECK(n_accepted > 0 && n_accepted < n_drafted); /* right and wrong draft tokens were verified */
     if (alive)
         check_resume(f, expected);
 }
@@ -328,7 +328,7 @@ static void *front_run(void *context)
 
 static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t pp, draft_kind draft)
 {
-    bool is_front = par_world_rank(world) == 0;
+    bool is_rank_0 = par_world_rank(world) == 0;
     front *f = calloc(1, sizeof *f);
     f->draft = draft;
     base_error error = {0};
@@ -343,13 +343,13 @@ static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t 
                               .link = ENDPOINT,
                               .draft = draft != DRAFT_NONE ? dir : NULL,
                               .draft_recipe = {.kind = draft == DRAFT_ROUNDED ? RECIPE_INT8 : RECIPE_AUTO}};
-    if (is_front) {
+    if (is_rank_0) {
         options.zmq = f->zmq = zmq_ctx_new();
         CHECK(link_bind(f->zmq, ENDPOINT, &f->link, NULL) == BASE_OK);
         CHECK(pthread_create(&f->thread, NULL, front_run, f) == 0);
     }
     CHECK(worker_run(world, &options, &error) == BASE_OK);
-    if (is_front) {
+    if (is_rank_0) {
         pthread_join(f->thread, NULL);
         link_close(&f->link);
         zmq_ctx_term(f->zmq);
@@ -359,27 +359,13 @@ static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t 
 
 static void case_answers(par_world *world)
 {
-    char dir[] = "/tmp/palmgrove-thrift-XXXXXX", path[64];
-    base_buf name = {0};
-    if (par_world_rank(world) == 0) {
-        CHECK(mkdtemp(dir) != NULL && tiny_checkpoint_write(dir, true));
-        base_buf_put(&name, dir, sizeof dir);
-    }
-    CHECK(par_world_broadcast(world, &name, NULL) == BASE_OK);
-    memcpy(dir, name.data, sizeof dir);
-    base_buf_release(&name);
+    char dir[64];
+    CHECK(tiny_checkpoint_create(world, true, dir));
     uint32_t n = (uint32_t)par_world_size(world);
     for (uint32_t tp = 1; tp <= n; tp++)
         for (draft_kind draft = DRAFT_NONE; n % tp == 0 && draft < N_DRAFTS; draft++)
             run_layout(world, dir, tp, n / tp, draft);
-    if (par_world_max(world, 0) == 0 && par_world_rank(world) == 0) { /* nobody reads it any more */
-        const char *files[] = {"config.json", "model.safetensors"};
-        for (int i = 0; i < 2; i++) {
-            snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-            unlink(path);
-        }
-        rmdir(dir);
-    }
+    tiny_checkpoint_remove(world, dir);
 }
 
 int main(int argc, char **argv)

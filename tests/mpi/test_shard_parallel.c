@@ -22,20 +22,6 @@ static void remove_all(const char *dir)
     rmdir(dir);
 }
 
-/* A directory with a checkpoint, made by rank 0 and known to all. */
-static void share_root(par_world *world, char root[64])
-{
-    base_buf text = {0};
-    if (par_world_rank(world) == 0) {
-        strcpy(root, "/tmp/palmgrove-parallel-XXXXXX");
-        CHECK(mkdtemp(root) != NULL && tiny_checkpoint_write(root, true));
-        base_buf_put(&text, root, strlen(root) + 1);
-    }
-    CHECK(par_world_broadcast(world, &text, NULL) == BASE_OK);
-    snprintf(root, 64, "%s", (const char *)text.data);
-    base_buf_release(&text);
-}
-
 static const shard_recipe recipe = {.kind = RECIPE_INT8};
 
 static shard_write_options options_of(const char *dir)
@@ -90,7 +76,7 @@ static void write_alone(const shard_checkpoint *from, const char *dir, char dige
 static void case_writes(par_world *world)
 {
     char root[64], together[80], alone[80], digest[65] = "", expected[65] = "?";
-    share_root(world, root);
+    CHECK(tiny_checkpoint_create(world, true, root));
     snprintf(together, sizeof together, "%s/together", root);
     snprintf(alone, sizeof alone, "%s/alone", root);
     shard_checkpoint *from = NULL;
@@ -117,8 +103,8 @@ static void case_writes(par_world *world)
     if (par_world_rank(world) == 0) {
         remove_all(together);
         remove_all(alone);
-        remove_all(root);
     }
+    tiny_checkpoint_remove(world, root);
 }
 
 int main(int argc, char **argv)

@@ -83,7 +83,7 @@ static void front_serve(front *f, base_buf *message)
 {
     for (uint32_t k = 0; k < N_STEPS; k++)
         send_plan(f, k, k > 0);
-    send_stop(f); /* behind the plans: all results come first */
+    send_stop(f); /* after the plans: all results come first */
     while (f->n_results < N_STEPS && link_receive(f->link, message, RECEIVE_MS, NULL) == BASE_OK)
         take_result(f, message);
     CHECK(f->n_results == N_STEPS);
@@ -140,7 +140,7 @@ static void front_stop(front *f)
 
 static base_status run(par_world *world, const char *dir, worker_options options, front *f, base_error *error)
 {
-    bool is_front = par_world_rank(world) == 0;
+    bool is_rank_0 = par_world_rank(world) == 0;
     *error = (base_error){0};
     options.model = dir;
     options.isa = "auto";
@@ -149,38 +149,24 @@ static base_status run(par_world *world, const char *dir, worker_options options
     options.max_step_tokens = 16;
     options.n_image_slots = 1;
     options.link = ENDPOINT;
-    if (is_front) {
+    if (is_rank_0) {
         front_start(f);
         options.zmq = f->zmq;
     }
     base_status status = worker_run(world, &options, error);
-    if (is_front)
+    if (is_rank_0)
         front_stop(f);
-    if (status != BASE_OK && is_front)
+    if (status != BASE_OK && is_rank_0)
         fprintf(stderr, "as expected: %s\n", error->text);
     return status;
 }
 
 static void with_checkpoint(par_world *world, void (*check)(par_world *world, const char *dir))
 {
-    char dir[] = "/tmp/palmgrove-worker-XXXXXX", path[64];
-    base_buf name = {0};
-    if (par_world_rank(world) == 0) {
-        CHECK(mkdtemp(dir) != NULL && tiny_checkpoint_write(dir, true));
-        base_buf_put(&name, dir, sizeof dir);
-    }
-    CHECK(par_world_broadcast(world, &name, NULL) == BASE_OK);
-    memcpy(dir, name.data, sizeof dir);
-    base_buf_release(&name);
+    char dir[64];
+    CHECK(tiny_checkpoint_create(world, true, dir));
     check(world, dir);
-    if (par_world_max(world, 0) == 0 && par_world_rank(world) == 0) { /* nobody reads it any more */
-        const char *files[] = {"config.json", "model.safetensors"};
-        for (int i = 0; i < 2; i++) {
-            snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-            unlink(path);
-        }
-        rmdir(dir);
-    }
+    tiny_checkpoint_remove(world, dir);
 }
 
 /* The tokens and the bits of the logits do not depend on the layout. */

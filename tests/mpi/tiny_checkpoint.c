@@ -1,10 +1,12 @@
 #include "tests/mpi/tiny_checkpoint.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "sharding/arch.h"
 
@@ -94,7 +96,7 @@ static void write_tensors(writer *w, const arch *a)
     }
 }
 
-bool tiny_checkpoint_write(const char *dir, bool bf16)
+static bool write_checkpoint(const char *dir, bool bf16)
 {
     arch a;
     char path[512], *header = NULL, *data = NULL;
@@ -122,4 +124,34 @@ bool tiny_checkpoint_write(const char *dir, bool bf16)
     free(header);
     free(data);
     return ok;
+}
+
+bool tiny_checkpoint_create(par_world *world, bool bf16, char dir[64])
+{
+    base_buf path = {0};
+    bool written = true;
+    if (par_world_rank(world) == 0) {
+        snprintf(dir, 64, "/tmp/palmgrove-test-XXXXXX");
+        written = mkdtemp(dir) != NULL && write_checkpoint(dir, bf16);
+        base_buf_put(&path, dir, strlen(dir) + 1);
+    }
+    written = par_world_broadcast(world, &path, NULL) == BASE_OK && written;
+    snprintf(dir, 64, "%s", path.data != NULL ? (const char *)path.data : "");
+    base_buf_release(&path);
+    return par_world_max(world, !written) == 0;
+}
+
+void tiny_checkpoint_remove(par_world *world, const char *dir)
+{
+    char path[512];
+    par_world_agree(world, BASE_OK, NULL); /* no rank reads it any more */
+    DIR *files = par_world_rank(world) == 0 ? opendir(dir) : NULL;
+    if (files == NULL)
+        return;
+    for (const struct dirent *entry; (entry = readdir(files)) != NULL;) {
+        snprintf(path, sizeof path, "%s/%s", dir, entry->d_name);
+        unlink(path);
+    }
+    closedir(files);
+    rmdir(dir);
 }

@@ -1,4 +1,4 @@
-/* tiny_checkpoint.h - a random PaLM-E checkpoint of odd dimensions, written to a directory: tests/mpi/test_model.c.
+/* tiny_checkpoint.h - a random PaLM-E checkpoint of odd dimensions, in a temporary directory that all ranks know.
  *
  * 5 heads, 4 MLP groups of which the last has 8 columns, 5 vocabulary groups of which the last has 22 rows, 49 patches:
  * nothing divides by 2, 3 or 4. */
@@ -7,8 +7,12 @@
 
 #include <stdbool.h>
 
-/* Write config.json and model.safetensors into `dir` (which exists), weights from a fixed generator; false on failure.
- */
-bool tiny_checkpoint_write(const char *dir, bool bf16);
+#include "worker/par/world.h"
+
+/* Collective: rank 0 makes a directory with config.json and model.safetensors, weights from a fixed generator; `dir` is
+ * its path on every rank.  False on every rank if that failed. */
+bool tiny_checkpoint_create(par_world *world, bool bf16, char dir[64]);
+/* Collective: rank 0 removes the directory and the files in it, after all ranks came here. */
+void tiny_checkpoint_remove(par_world *world, const char *dir);
 
 #endif
