@@ -87,7 +87,7 @@ static bool has_transparent_pages(void)
     return there;
 }
 
-/* A wish: the system may be short of them, but what it says it gave must fit what it can give. */
+/* A hint: the system may be short of them, but what it reports must be possible. */
 static void large_arenas_wish_for_huge_pages(void **state)
 {
     (void)state;
@@ -107,7 +107,7 @@ static void large_arenas_wish_for_huge_pages(void **state)
     }
 }
 
-/* A byte behind the last page ends the process that writes it. */
+/* A byte past the last page ends the process that writes it. */
 static void overruns_are_caught(void **state)
 {
     (void)state;

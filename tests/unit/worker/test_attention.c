@@ -295,7 +295,7 @@ static void check_teams(bench *b, const link_plan *plan)
     free(expected);
 }
 
-/* Rows of an image see it to its end; a vector, which plans number after the image store, sees none ahead. */
+/* Rows of an image see it to its end; a vector, which plans number after the encoder cache, sees none ahead. */
 static void only_image_rows_see_ahead(void **unused)
 {
     (void)unused;

@@ -56,7 +56,7 @@ static void test_greedy_takes_the_lowest_of_equals(void **unused)
     assert_true(fabs((double)logprob + log(total)) < 1e-6);
 }
 
-/* Of a token that is given: what would be said of it had it been picked. */
+/* Of a given token: the log-probability that model_sample would return for it. */
 static void test_logprob_of_any_token(void **unused)
 {
     (void)unused;

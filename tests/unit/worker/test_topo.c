@@ -186,7 +186,7 @@ static void quotas_limit_threads_and_unbind_them(void **state)
                (expected){"1", "1", "0", .first = "1", .last = "1", .n_threads = 1, .crowded = true});
     check_plan("Core:8 PU:1", (topo_request){.count = 1, .quota_milli = 2000, .n_threads = 3},
                (expected){"0-7", "0-7", "0", .first = "0-7", .last = "0-7", .n_threads = 3, .crowded = true});
-    /* a quota as large as the share says nothing */
+    /* a quota as large as the share is no limit */
     check_plan("Core:8 PU:1", (topo_request){.count = 1, .quota_milli = 8000},
                (expected){"0-7", "0-7", "0", .first = "0", .last = "7", .n_threads = 8});
 }
@@ -222,7 +222,7 @@ static void who_shares_what(void **state)
     assert_int_equal(r.fair_cores, 4);
     check_plan("Core:8 PU:1", (topo_request){.allowed = "0-5", .count = 1, .fair_cores = 4},
                (expected){"0-5", "0-5", "0", .first = "0-5", .last = "0-5", .n_threads = 4, .note = "overlaps"});
-    /* the hardware threads of one core given to two ranks: nobody's CPUs overlap */
+    /* the hardware threads of one core given to two ranks: no CPUs overlap */
     const uint64_t siblings[] = {0x55, 0xaa};
     assert_int_equal(share_of("Core:4 PU:2", siblings, 1, 2, 0).fair_cores, 0);
     /* a second word counts */

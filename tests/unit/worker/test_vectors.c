@@ -196,7 +196,7 @@ static void test_plans_refuse_vectors(void **unused)
     }
 }
 
-/* Cut anywhere or with something behind it, a plan is refused. */
+/* Truncated anywhere or with trailing bytes, a plan is refused. */
 static void test_plans_are_whole(void **unused)
 {
     (void)unused;
