@@ -1,12 +1,14 @@
 /* exif.c - the orientation tag of an EXIF block, and what it asks for.
  *
- * Block: "Exif\0\0", then a TIFF header ("II*\0" or "MM\0*" and the offset of the first directory, counted from the
+ * Block: ["Exif\0\0",] a TIFF header ("II*\0" or "MM\0*" and the offset of the first directory, counted from the
  * header), a directory: u16 count, entries of 12 bytes (u16 tag, u16 type, u32 count, 4 bytes of value).  Orientation:
- * tag 0x0112, a short. */
+ * tag 0x0112, a SHORT; some cameras write a LONG. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "coordinator/image/image_int.h"
+
+enum { TYPE_SHORT = 3, TYPE_LONG = 4 };
 
 typedef struct tiff {
     const uint8_t *bytes;
@@ -27,17 +29,20 @@ static uint32_t tiff_field(const tiff *t, size_t at, size_t n)
 
 uint32_t image_exif_orientation(const uint8_t *bytes, size_t size)
 {
-    if (size < 14 || memcmp(bytes, "Exif\0\0", 6) != 0)
+    size_t prefix = size >= 6 && memcmp(bytes, "Exif\0\0", 6) == 0 ? 6 : 0;
+    tiff t = {.bytes = bytes + prefix, .size = size - prefix};
+    if (t.size < 8)
         return 1;
-    tiff t = {.bytes = bytes + 6, .size = size - 6, .is_big_endian = bytes[6] == 'M'};
+    t.is_big_endian = t.bytes[0] == 'M';
     if (memcmp(t.bytes, t.is_big_endian ? "MM\0*" : "II*\0", 4) != 0)
         return 1;
     size_t directory = tiff_field(&t, 4, 4);
     uint32_t n = tiff_field(&t, directory, 2);
     for (uint32_t i = 0; i < n; i++) {
         size_t entry = directory + 2 + (size_t)i * 12;
-        if (tiff_field(&t, entry, 2) == 0x0112 && tiff_field(&t, entry + 2, 2) == 3) {
-            uint32_t orientation = tiff_field(&t, entry + 8, 2);
+        uint32_t type = tiff_field(&t, entry + 2, 2);
+        if (tiff_field(&t, entry, 2) == 0x0112 && (type == TYPE_SHORT || type == TYPE_LONG)) {
+            uint32_t orientation = tiff_field(&t, entry + 8, type == TYPE_SHORT ? 2 : 4);
             return orientation >= 1 && orientation <= 8 ? orientation : 1;
         }
     }

@@ -52,7 +52,7 @@ static base_status decode_any(const void *bytes, size_t size, const image_option
     if (begins_with(bytes, size, "\xff\xd8\xff", 3))
         return image_decode_jpeg(bytes, size, options->max_pixels, out, orientation, error);
     if (begins_with(bytes, size, "\x89PNG\r\n\x1a\n", 8))
-        return image_decode_png(bytes, size, options->max_pixels, out, error);
+        return image_decode_png(bytes, size, options->max_pixels, out, orientation, error);
     if (is_tiff(bytes, size))
         return image_decode_tiff(bytes, size, options->max_pixels, out, orientation, error);
     if (is_pnm(bytes, size))

@@ -14,8 +14,8 @@ base_status image_alloc(const char *format, uint32_t width, uint32_t height, uin
 /* Each fills `out`, which is empty before, and leaves in it what must be released, on errors too. */
 base_status image_decode_jpeg(const uint8_t *bytes, size_t size, uint64_t max_pixels, image *out, uint32_t *orientation,
                               base_error *error);
-base_status image_decode_png(const uint8_t *bytes, size_t size, uint64_t max_pixels, image *out, base_error *error);
-
+base_status image_decode_png(const uint8_t *bytes, size_t size, uint64_t max_pixels, image *out, uint32_t *orientation,
+                             base_error *error);
 base_status image_decode_tiff(const uint8_t *bytes, size_t size, uint64_t max_pixels, image *out, uint32_t *orientation,
                               base_error *error);
 base_status image_decode_pnm(const uint8_t *bytes, size_t size, uint64_t max_pixels, image *out, base_error *error);
@@ -25,8 +25,8 @@ base_status image_decode_dicom(const uint8_t *bytes, size_t size, const image_op
 /* True if the bytes begin as a DICOM file does: "DICM" after a preamble, or, without one, a typical first element. */
 bool image_is_dicom(const uint8_t *bytes, size_t size);
 
-/* The orientation (1 to 8) in an EXIF block as a JPEG's APP1 marker carries it; 1 when there is none or the block is
- * damaged: the orientation is a hint, not worth refusing an image for. */
+/* The orientation (1 to 8) in an EXIF block, of a JPEG's APP1 marker or a PNG's eXIf; 1 when there is none or the block
+ * is damaged: the orientation is a hint, not worth refusing an image for. */
 uint32_t image_exif_orientation(const uint8_t *bytes, size_t size);
 
 /* Rotate and mirror the image as EXIF orientation `orientation` says.  Errors: BASE_ENOMEM, `img` unchanged.

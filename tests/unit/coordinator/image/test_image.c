@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <jpeglib.h>
 #include <png.h>
+#include <zlib.h>
 
 #include "proto/base/file.h"
 #include "coordinator/image/image.h"
@@ -42,13 +43,15 @@ typedef struct jpeg_kind {
     bool progressive;
     uint32_t orientation; /* 0: no EXIF */
     bool many_scans;
+    bool long_orientation; /* a LONG in place of a SHORT */
 } jpeg_kind;
 
-static void put_exif(struct jpeg_compress_struct *library, uint32_t orientation)
+static void put_exif(struct jpeg_compress_struct *library, uint32_t orientation, bool is_long)
 {
     uint8_t block[] = {'E', 'x',  'i', 'f', 0, 0, 'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1,
                        1,   0x12, 0,   3,   0, 0, 0,   1,   0, 0,  0, 0, 0, 0, 0, 0};
-    block[25] = (uint8_t)orientation;
+    block[19] = is_long ? 4 : 3;
+    block[is_long ? 27 : 25] = (uint8_t)orientation;
     jpeg_write_marker(library, JPEG_APP0 + 1, block, sizeof block);
 }
 
@@ -88,7 +91,7 @@ static void make_jpeg(const uint8_t *pixels, uint32_t width, uint32_t height, jp
     }
     jpeg_start_compress(&library, TRUE);
     if (kind.orientation != 0)
-        put_exif(&library, kind.orientation);
+        put_exif(&library, kind.orientation, kind.long_orientation);
     for (uint32_t y = 0; y < height; y++) {
         JSAMPROW row = (JSAMPROW)(uintptr_t)(pixels + (size_t)y * width * (uint32_t)kind.channels);
         jpeg_write_scanlines(&library, &row, 1);
@@ -179,10 +182,10 @@ static void jpeg_kinds(void **state)
 {
     (void)state;
     enum { W = 37, H = 21 };
-    const jpeg_kind kinds[] = {{JCS_GRAYSCALE, 1, false, 0, false},
-                               {JCS_RGB, 3, false, 0, false},
-                               {JCS_GRAYSCALE, 1, true, 0, false},
-                               {JCS_RGB, 3, true, 0, false}};
+    const jpeg_kind kinds[] = {{.colours = JCS_GRAYSCALE, .channels = 1},
+                               {.colours = JCS_RGB, .channels = 3},
+                               {.colours = JCS_GRAYSCALE, .channels = 1, .progressive = true},
+                               {.colours = JCS_RGB, .channels = 3, .progressive = true}};
     for (size_t i = 0; i < 4; i++) {
         uint8_t pixels[W * H * 3];
         base_buf file = {0};
@@ -206,7 +209,7 @@ static void jpeg_cmyk_is_refused(void **state)
     uint8_t pixels[8 * 8 * 4];
     base_buf file = {0};
     memset(pixels, 90, sizeof pixels);
-    make_jpeg(pixels, 8, 8, (jpeg_kind){JCS_CMYK, 4, false, 0, false}, &file);
+    make_jpeg(pixels, 8, 8, (jpeg_kind){.colours = JCS_CMYK, .channels = 4}, &file);
     assert_fails(&file, BASE_EUNSUPPORTED, "CMYK");
     base_buf_release(&file);
 }
@@ -231,10 +234,14 @@ static void jpeg_orientation_is_applied(void **state)
                                       {80, 20, 200, 140},
                                       {200, 140, 80, 20},
                                       {140, 200, 20, 80}};
-    for (uint32_t o = 1; o <= 8; o++) {
+    for (uint32_t i = 0; i < 16; i++) {
+        uint32_t o = 1 + i / 2;
         base_buf file = {0};
         image img = {0};
-        make_jpeg(pixels, W, H, (jpeg_kind){JCS_GRAYSCALE, 1, false, o, false}, &file);
+        make_jpeg(
+            pixels, W, H,
+            (jpeg_kind){.colours = JCS_GRAYSCALE, .channels = 1, .orientation = o, .long_orientation = i % 2 != 0},
+            &file);
         assert_decodes(&file, &img);
         assert_int_equal(img.width, o <= 4 ? W : H);
         uint32_t right = img.width - 1, bottom = (img.height - 1) * img.width;
@@ -358,6 +365,78 @@ static void png_alpha_is_laid_over_black(void **state)
     base_buf_release(&file);
 }
 
+static void put_chunk(base_buf *file, const char *name, const uint8_t *data, size_t n)
+{
+    const uint8_t length[4] = {(uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
+    base_buf_put(file, length, 4);
+    size_t begin = file->size;
+    base_buf_put(file, name, 4);
+    base_buf_put(file, data, n);
+    uint32_t sum = (uint32_t)crc32(0, file->data + begin, (uInt)(n + 4));
+    const uint8_t check[4] = {(uint8_t)(sum >> 24), (uint8_t)(sum >> 16), (uint8_t)(sum >> 8), (uint8_t)sum};
+    base_buf_put(file, check, 4);
+}
+
+/* width x height greys whose rows are `raw`, and `n_extra` zeros after them in the same stream; `exif_at`: 1 before, 2
+ * after the rows. */
+static void make_raw_png(uint8_t width, uint8_t height, const uint8_t *raw, size_t n_extra, int exif_at, base_buf *file)
+{
+    static const uint8_t exif[] = {'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0,
+                                   3,   0,   0, 0,  1, 0, 6, 0, 0, 0, 0, 0,    0};
+    const uint8_t header[13] = {0, 0, 0, width, 0, 0, 0, height, 8, 0, 0, 0, 0};
+    size_t n_rows = (size_t)height * (width + 1u), n = n_rows + n_extra;
+    uint8_t *all = calloc(1, n), *packed = malloc(compressBound(n));
+    uLongf n_packed = compressBound(n);
+    memcpy(all, raw, n_rows);
+    assert_int_equal(compress2(packed, &n_packed, all, n, 1), Z_OK);
+    base_buf_put(file, "\x89PNG\r\n\x1a\n", 8);
+    put_chunk(file, "IHDR", header, sizeof header);
+    if (exif_at == 1)
+        put_chunk(file, "eXIf", exif, sizeof exif);
+    put_chunk(file, "IDAT", packed, n_packed / 2);
+    put_chunk(file, "IDAT", packed + n_packed / 2, n_packed - n_packed / 2);
+    if (exif_at == 2)
+        put_chunk(file, "eXIf", exif, sizeof exif);
+    put_chunk(file, "IEND", NULL, 0);
+    free(all);
+    free(packed);
+}
+
+static void png_orientation_is_applied(void **state)
+{
+    (void)state;
+    static const uint8_t rows[] = {0, 1, 2, 3, 4, 0, 5, 6, 7, 8}, upright[] = {5, 1, 6, 2, 7, 3, 8, 4};
+    for (int exif_at = 1; exif_at <= 2; exif_at++) {
+        base_buf file = {0};
+        image img = {0};
+        make_raw_png(4, 2, rows, 0, exif_at, &file);
+        assert_decodes(&file, &img);
+        assert_true(img.width == 2 && img.height == 4 && img.channels == 1);
+        assert_memory_equal(img.pixels, upright, sizeof upright);
+        image_release(&img);
+        base_buf_release(&file);
+    }
+}
+
+/* 64 x 64 pixels, and 64 MiB of nothing after them, which would be inflated. */
+static void png_data_after_the_last_row_are_bounded(void **state)
+{
+    (void)state;
+    static const uint8_t rows[64 * 65];
+    for (int i = 0; i < 2; i++) {
+        base_buf file = {0};
+        make_raw_png(64, 64, rows, i == 0 ? 65 : 64 << 20, 0, &file);
+        if (i == 0) {
+            image img = {0};
+            assert_decodes(&file, &img);
+            image_release(&img);
+        } else {
+            assert_fails(&file, BASE_EFORMAT, "follow its last row");
+        }
+        base_buf_release(&file);
+    }
+}
+
 /* --- limits and damage --- */
 
 static void other_files_are_refused(void **state)
@@ -378,7 +457,7 @@ static void enormous_headers_are_refused(void **state)
     (void)state;
     uint8_t pixels[64] = {0};
     base_buf file = {0};
-    make_jpeg(pixels, 8, 8, (jpeg_kind){JCS_GRAYSCALE, 1, false, 0, false}, &file);
+    make_jpeg(pixels, 8, 8, (jpeg_kind){.colours = JCS_GRAYSCALE, .channels = 1}, &file);
     for (size_t i = 0; i + 8 < file.size; i++)
         if (file.data[i] == 0xff && file.data[i + 1] == 0xc0)
             memcpy(file.data + i + 5, "\x75\x30\x75\x30", 4);
@@ -412,7 +491,7 @@ static void cut_files_are_errors(void **state)
     draw(pixels, W, H, 3);
     for (int progressive = 0; progressive < 2; progressive++) {
         base_buf file = {0};
-        make_jpeg(pixels, W, H, (jpeg_kind){JCS_RGB, 3, progressive != 0, 0, false}, &file);
+        make_jpeg(pixels, W, H, (jpeg_kind){.colours = JCS_RGB, .channels = 3, .progressive = progressive != 0}, &file);
         assert_every_cut_fails(&file, file.size - 2); /* only the end marker's own bytes are not missed by the image */
         base_buf cut = {.data = file.data, .size = file.size - 40};
         assert_fails(&cut, BASE_EFORMAT, "truncated JPEG");
@@ -435,7 +514,8 @@ static void flipped_bits_are_survived(void **state)
     uint8_t pixels[W * H * 3];
     draw(pixels, W, H, 3);
     base_buf jpeg = {0}, png = {0};
-    make_jpeg(pixels, W, H, (jpeg_kind){JCS_RGB, 3, true, 6, false}, &jpeg);
+    make_jpeg(pixels, W, H, (jpeg_kind){.colours = JCS_RGB, .channels = 3, .progressive = true, .orientation = 6},
+              &jpeg);
     assert_int_equal(image_encode_png(pixels, W, H, 3, 8, &png, NULL), BASE_OK);
     for (size_t bit = 0; bit < jpeg.size * 8; bit += 3) {
         image img = {0};
@@ -551,6 +631,8 @@ int main(void)
         cmocka_unit_test(png_colours_round_trip),
         cmocka_unit_test(png_palette_becomes_rgb),
         cmocka_unit_test(png_alpha_is_laid_over_black),
+        cmocka_unit_test(png_orientation_is_applied),
+        cmocka_unit_test(png_data_after_the_last_row_are_bounded),
         cmocka_unit_test(other_files_are_refused),
         cmocka_unit_test(enormous_headers_are_refused),
         cmocka_unit_test(cut_files_are_errors),
