@@ -255,7 +255,7 @@ static base_status load_model(worker *w, base_error *error)
                              .n_threads = topo_plan_threads(w->plan),
                              .crowded = topo_plan_is_crowded(w->plan),
                              .huge_pages = w->options->huge_pages,
-                             .take_cache = worker_touches_cache(w->world, w->options, &w->memory),
+                             .touch_cache = worker_touches_cache(w->world, w->options, &w->memory),
                              .progress = show_progress,
                              .progress_context = &w->loading};
     base_status status = model_create(w->checkpoint, &w->recipe, w->grid, &options, &w->m, error);

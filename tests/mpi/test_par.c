@@ -43,7 +43,7 @@ static bool share_core(cpu_set_t *before)
     return sched_setaffinity(0, sizeof one, &one) == 0;
 }
 
-enum { WAIT_US = 10000, WORK_US = 50, MEET_US = 2000000, SPIN_MOST = 1000 };
+enum { WAIT_US = 10000, WORK_US = 50, MEET_US = 2000000, SPIN_MAX = 1000 };
 
 /* Work a little, then yield, as a rank does that has to wait itself. */
 static void be_a_fellow(uint64_t until_us)
@@ -59,14 +59,14 @@ static void be_a_fellow(uint64_t until_us)
 /* Waits that end while spinning let the limit grow to its most; a wait in which a fellow rank took the core cuts it. */
 static void case_spins(par_world *world)
 {
-    par_spin spin = {.turns = 4, .most = SPIN_MOST};
+    par_spin spin = {.turns = 4, .max_turns = SPIN_MAX};
     const par_waiter waiter = {.spin = &spin};
-    for (int i = 0; i < SPIN_MOST; i++) {
+    for (int i = 0; i < SPIN_MAX; i++) {
         uint32_t before = spin.turns;
         par_wait_until(&waiter, at_once, NULL, PAR_AWAKE_US);
-        CHECK(spin.turns > before || spin.turns == SPIN_MOST);
+        CHECK(spin.turns > before || spin.turns == SPIN_MAX);
     }
-    CHECK(spin.turns == SPIN_MOST);
+    CHECK(spin.turns == SPIN_MAX);
 
     int rank = par_world_rank(world);
     cpu_set_t before;
@@ -80,7 +80,7 @@ static void case_spins(par_world *world)
         while (!was_cut && base_clock_us() + WAIT_US < end_us) {
             uint64_t until_us = base_clock_us() + WAIT_US;
             par_wait_until(&waiter, is_past, &until_us, PAR_TRANSFER_US);
-            was_cut = spin.turns < SPIN_MOST;
+            was_cut = spin.turns < SPIN_MAX;
         }
         CHECK(was_cut);
     }

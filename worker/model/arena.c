@@ -5,7 +5,7 @@
  * Two kinds: transparent ones, which the kernel gives where it has them and replaces by small ones where not; and
  * those of the pool that an administrator sets aside (hugetlbfs), which are certain but reserved: they are used only
  * when asked for.  A pool page that is promised may still be missing when it is touched (limits of control groups, a
- * pool on other NUMA nodes), and then the process would be killed; so they are all taken at once by a call that can
+ * pool on other NUMA nodes), and then the process would be killed; so they are all allocated at once by a call that can
  * fail, and given back if it does.
  * A page without access follows each arena: it catches overruns, and keeps the kernel from merging the mapping with a
  * neighbour, so that /proc/self/smaps tells of this arena alone. */
@@ -36,7 +36,7 @@ bool model_huge_pages_find(const char *name, model_huge_pages *out)
     return false;
 }
 
-void *model_arena_take(model_arena *arena, size_t n, size_t bytes)
+void *model_arena_alloc(model_arena *arena, size_t n, size_t bytes)
 {
     size_t size, end;
     if (!base_size_mul(n, bytes, &size) || !base_size_add(size, KERN_ALIGN - 1, &end) ||
@@ -44,9 +44,9 @@ void *model_arena_take(model_arena *arena, size_t n, size_t bytes)
         arena->too_big = true;
         return NULL;
     }
-    void *taken = arena->base != NULL ? arena->base + arena->used : NULL;
+    void *memory = arena->base != NULL ? arena->base + arena->used : NULL;
     arena->used += base_size_round_up(size, KERN_ALIGN);
-    return taken;
+    return memory;
 }
 
 /* --- mapping --- */
@@ -101,7 +101,7 @@ void model_arena_unmap(model_arena *arena)
 
 /* --- pages --- */
 
-/* Kernels before 5.14 take pages one by one: rewrite a byte of the range on each. */
+/* Kernels before 5.14 have no call for it: rewrite a byte of the range on each page. */
 static void rewrite_pages(const void *begin, size_t bytes, size_t page)
 {
     volatile char *at = (volatile char *)(uintptr_t)begin;
@@ -109,7 +109,7 @@ static void rewrite_pages(const void *begin, size_t bytes, size_t page)
         at[i] = at[i];
 }
 
-void model_pages_take(const void *begin, size_t bytes)
+void model_pages_touch(const void *begin, size_t bytes)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), before = (uintptr_t)begin % page;
     if (bytes > 0 && madvise((void *)((uintptr_t)begin - before), before + bytes, MADV_POPULATE_WRITE) != 0)

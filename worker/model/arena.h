@@ -1,7 +1,7 @@
 /* arena.h - one block of memory handed out once, in order.
  *
  * The same code lays memory out twice: first over an arena without a base, which only counts, then over one with the
- * counted bytes.  What is measured is therefore what is taken. */
+ * counted bytes.  What is measured is therefore what is allocated. */
 #ifndef PALMGROVE_MODEL_ARENA_H
 #define PALMGROVE_MODEL_ARENA_H
 
@@ -27,18 +27,18 @@ typedef enum model_huge_pages {
 bool model_huge_pages_find(const char *name, model_huge_pages *out);
 
 /* The next n x bytes on a cache line; NULL while counting.  Memory is zero when the arena is fresh. */
-void *model_arena_take(model_arena *arena, size_t n, size_t bytes);
+void *model_arena_alloc(model_arena *arena, size_t n, size_t bytes);
 
-/* Map `bytes` of zeroed memory; false when the system has none.  Pages are taken when they are first touched. */
+/* Map `bytes` of zeroed memory; false when the system has none.  Pages are allocated when they are first touched. */
 bool model_arena_map(model_arena *arena, size_t bytes, model_huge_pages huge);
 void model_arena_unmap(model_arena *arena);
 
-/* Parts of a range that several threads take at once: multiples of this share no huge page when the range starts on
+/* Parts of a range that several threads touch at once: multiples of this share no huge page when the range starts on
  * one. */
 #define MODEL_PAGES_GRAIN ((size_t)2 << 20)
 
-/* Take the pages of a range now, on the memory of the calling thread's choice; its content stays as it is. */
-void model_pages_take(const void *begin, size_t bytes);
+/* Allocate the pages of a range now, under the calling thread's memory policy; its content stays as it is. */
+void model_pages_touch(const void *begin, size_t bytes);
 
 /* How many of the bytes that lie in memory, in this arena's mapping, lie in huge pages, in percent; -1: unknown,
  * nothing was touched yet, or it is too small for them.  Reads /proc: not for the step loop. */

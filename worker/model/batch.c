@@ -15,11 +15,11 @@ void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_
     batch->window = window;
     batch->max_rows = max_rows;
     batch->max_tiles = max_rows * n_local_heads; /* the worst: every row and head alone */
-    batch->pos = model_arena_take(arena, max_rows, sizeof *batch->pos);
-    batch->n_visible = model_arena_take(arena, max_rows, sizeof *batch->n_visible);
-    batch->first = window != 0 ? model_arena_take(arena, max_rows, sizeof *batch->first) : NULL;
-    batch->blocks = model_arena_take(arena, max_rows, sizeof *batch->blocks);
-    batch->tiles = model_arena_take(arena, batch->max_tiles, sizeof *batch->tiles);
+    batch->pos = model_arena_alloc(arena, max_rows, sizeof *batch->pos);
+    batch->n_visible = model_arena_alloc(arena, max_rows, sizeof *batch->n_visible);
+    batch->first = window != 0 ? model_arena_alloc(arena, max_rows, sizeof *batch->first) : NULL;
+    batch->blocks = model_arena_alloc(arena, max_rows, sizeof *batch->blocks);
+    batch->tiles = model_arena_alloc(arena, batch->max_tiles, sizeof *batch->tiles);
 }
 
 /* Queries of a tile: as many as the kernel takes, fewer (but not below LOW_TILE) when the batch has few. */
@@ -33,9 +33,9 @@ static uint32_t tile_queries(const model_batch *batch, uint64_t n_queries)
     return share < LOW_TILE ? LOW_TILE : (uint32_t)share / LOW_TILE * LOW_TILE;
 }
 
-static uint32_t at_most(uint32_t n, uint32_t most)
+static uint32_t at_most(uint32_t n, uint32_t limit)
 {
-    return n < most ? n : most;
+    return n < limit ? n : limit;
 }
 
 /* Tile the query heads [begin, end) that read one KV head over rows [row, row + n). */

@@ -27,7 +27,7 @@ void model_kv_layout(model_kv *kv, model_kv_type type, uint32_t n_layers, uint32
         arena->too_big = true;
         return;
     }
-    kv->data = model_arena_take(arena, n, 1);
+    kv->data = model_arena_alloc(arena, n, 1);
 }
 
 static char *head_of(const model_kv *kv, uint32_t layer, uint32_t head)
@@ -78,13 +78,13 @@ static void store_bf16(const model_kv *kv, char *block, uint32_t lane, const flo
 /* The f16 scale of a group x [n] and its inverse, which turns x into int8; a NaN when x is not finite. */
 static uint16_t scale_of(const float *x, size_t n, float *inverse)
 {
-    float most = 0.0f;
+    float absmax = 0.0f;
     bool finite = true;
     for (size_t i = 0; i < n; i++) {
-        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+        absmax = fabsf(x[i]) > absmax ? fabsf(x[i]) : absmax;
         finite = finite && isfinite(x[i]);
     }
-    uint16_t scale = half_to_f16(finite ? most / 127.0f : NAN);
+    uint16_t scale = half_to_f16(finite ? absmax / 127.0f : NAN);
     float value = half_from_f16(scale);
     *inverse = value > 0.0f ? 1.0f / value : 0.0f;
     return scale;

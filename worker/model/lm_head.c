@@ -7,13 +7,13 @@
 void model_head_layout(model_head *h, uint32_t tp, model_arena *arena)
 {
     size_t n = h->max_seqs, vocab = h->arch->vocab_size;
-    h->widths = model_arena_take(arena, tp, sizeof *h->widths);
-    h->rows = model_arena_take(arena, n, sizeof *h->rows);
-    h->local_logits = model_arena_take(arena, n, shard_range_width(h->vocab) * sizeof *h->local_logits);
+    h->widths = model_arena_alloc(arena, tp, sizeof *h->widths);
+    h->rows = model_arena_alloc(arena, n, sizeof *h->rows);
+    h->local_logits = model_arena_alloc(arena, n, shard_range_width(h->vocab) * sizeof *h->local_logits);
     if (!h->is_root)
         return;
-    h->logits = model_arena_take(arena, n, vocab * sizeof *h->logits);
-    h->candidates = model_arena_take(arena, vocab, sizeof *h->candidates);
+    h->logits = model_arena_alloc(arena, n, vocab * sizeof *h->logits);
+    h->candidates = model_arena_alloc(arena, vocab, sizeof *h->candidates);
 }
 
 /* The rows to sample after: the last n_sampled of each slice. */

@@ -73,7 +73,7 @@ static void layout_workspace(model *m, model_arena *arena)
         model_tower_layout(&m->tower, arena);
     if (m->place.stage == 0)
         model_encoders_layout(&m->encoders, arena);
-    m->feedback = model_arena_take(arena, m->limits.max_seqs, sizeof *m->feedback);
+    m->feedback = model_arena_alloc(arena, m->limits.max_seqs, sizeof *m->feedback);
     if (m->has_head)
         model_head_layout(&m->head, m->place.tp, arena);
 }
@@ -164,8 +164,8 @@ static base_status map_arenas(model *m, model_huge_pages huge, base_error *error
                  {&m->workspace_arena, m->memory.workspace_bytes, "the workspace; lower --step-tokens"}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!model_arena_map(parts[i].arena, parts[i].bytes, huge))
-            return base_fail(error, BASE_ENOMEM, "cannot take %llu bytes for %s", (unsigned long long)parts[i].bytes,
-                             parts[i].what);
+            return base_fail(error, BASE_ENOMEM, "cannot allocate %llu bytes for %s",
+                             (unsigned long long)parts[i].bytes, parts[i].what);
     return BASE_OK;
 }
 
@@ -183,8 +183,8 @@ static void start(model *m)
     }
 }
 
-/* Working memory of the team's attention, for decoder and tower in turn. */
-static base_status take_attention(model *m, base_error *error)
+/* Working memory of the team's attention, used by decoder and tower in turn. */
+static base_status allocate_attention(model *m, base_error *error)
 {
     uint32_t n = team_size(m->team), dh = m->a.decoder.stack.dh;
     if (m->has_tower && m->a.tower.stack.dh > dh)
@@ -192,7 +192,8 @@ static base_status take_attention(model *m, base_error *error)
     m->attention_bytes = model_attention_bytes(dh, n);
     m->attention = aligned_alloc(KERN_ALIGN, m->attention_bytes);
     if (m->attention == NULL)
-        return base_fail(error, BASE_ENOMEM, "cannot take %zu bytes for the threads' attention", m->attention_bytes);
+        return base_fail(error, BASE_ENOMEM, "cannot allocate %zu bytes for the threads' attention",
+                         m->attention_bytes);
     model_attention_init(&m->decoder.attention, dh, n, m->attention);
     m->tower.stack.attention = m->decoder.attention;
     m->decoder.batch.tiles_wanted = m->tower.stack.batch.tiles_wanted = 4 * n;
@@ -200,11 +201,11 @@ static base_status take_attention(model *m, base_error *error)
 }
 
 /* The team and its working memory. */
-static base_status gather_team(model *m, const model_options *options, base_error *error)
+static base_status create_team(model *m, const model_options *options, base_error *error)
 {
     base_status status = team_create(options->n_threads, options->crowded, &m->team, error);
     if (status == BASE_OK)
-        status = take_attention(m, error);
+        status = allocate_attention(m, error);
     if (status != BASE_OK || options->numerics.activations == MODEL_ACTIVATIONS_F32)
         return status;
     size_t stride = model_stack_scratch_bytes(&m->decoder), bytes;
@@ -216,7 +217,7 @@ static base_status gather_team(model *m, const model_options *options, base_erro
                          "the threads' working memory does not fit this machine's addresses; lower --threads");
     m->scratch.bytes = aligned_alloc(KERN_ALIGN, bytes);
     if (m->scratch.bytes == NULL)
-        return base_fail(error, BASE_ENOMEM, "cannot take %zu bytes for the threads' working memory", bytes);
+        return base_fail(error, BASE_ENOMEM, "cannot allocate %zu bytes for the threads' working memory", bytes);
     m->decoder.scratch = m->tower.stack.scratch = m->scratch;
     return BASE_OK;
 }
@@ -230,30 +231,30 @@ typedef struct page_ranges {
 
 /* A member's part of the memory that steps write, so that no step waits for the system to clear pages, and a rank on
  * several NUMA nodes spreads it over them. */
-static void take_pages(void *context, team_member *me)
+static void touch_pages(void *context, team_member *me)
 {
     const page_ranges *all = context;
     for (size_t i = 0; i < sizeof all->ranges / sizeof *all->ranges; i++) {
         size_t begin, end;
         team_part(me, all->ranges[i].bytes, MODEL_PAGES_GRAIN, &begin, &end);
         if (all->ranges[i].begin != NULL)
-            model_pages_take(all->ranges[i].begin + begin, end - begin);
+            model_pages_touch(all->ranges[i].begin + begin, end - begin);
     }
 }
 
-static void take_memory(model *m, bool take_cache)
+static void touch_memory(model *m, bool touch_cache)
 {
     page_ranges ranges = {{{m->workspace_arena.base, m->memory.workspace_bytes},
                            {m->scratch.bytes, m->scratch.stride * team_size(m->team)},
                            {m->attention, m->attention_bytes},
-                           {take_cache ? m->kv_arena.base : NULL, m->memory.kv_bytes}}};
-    team_run(m->team, take_pages, &ranges);
+                           {touch_cache ? m->kv_arena.base : NULL, m->memory.kv_bytes}}};
+    team_run(m->team, touch_pages, &ranges);
 }
 
-static void take_weights_pages(void *context, team_member *me)
+static void touch_weights_pages(void *context, team_member *me)
 {
     const model *m = context;
-    model_weights_take_pages(me, &m->weights, &m->a, &m->split);
+    model_weights_touch_pages(me, &m->weights, &m->a, &m->split);
 }
 
 base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe *recipe, par_grid *grid,
@@ -268,11 +269,11 @@ base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe 
     if (status == BASE_OK)
         status = map_arenas(m, options->huge_pages, error);
     if (status == BASE_OK)
-        status = gather_team(m, options, error);
+        status = create_team(m, options, error);
     if (status == BASE_OK)
         status = layout(m, &origin, error);
     if (status == BASE_OK && m->file == NULL)
-        team_run(m->team, take_weights_pages, m);
+        team_run(m->team, touch_weights_pages, m);
     if (status == BASE_OK)
         status = model_weights_load(&m->weights, &origin, options->progress, options->progress_context, error);
     if (status != BASE_OK) {
@@ -286,7 +287,7 @@ base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe 
     m->probe = m->decoder.probe = options->probe;
     m->probe_context = m->decoder.probe_context = options->probe_context;
     m->decoder.first_layer = m->split.layers.begin;
-    take_memory(m, options->take_cache);
+    touch_memory(m, options->touch_cache);
     start(m);
     *out = m;
     return BASE_OK;

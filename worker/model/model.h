@@ -37,7 +37,7 @@ typedef struct model_options {
     uint32_t n_threads; /* of the team; 0: as many as OpenMP would start */
     bool crowded;       /* other ranks use the same cores (team.h) */
     model_huge_pages huge_pages;
-    bool take_cache;          /* take the KV cache's pages now, not when they are first used */
+    bool touch_cache;         /* allocate the KV cache's pages now, not when they are first used */
     model_progress *progress; /* may be NULL */
     void *progress_context;
     model_probe *probe; /* NULL in service */
@@ -48,13 +48,13 @@ typedef struct model_memory {
     uint64_t weights_bytes, kv_bytes, workspace_bytes;
 } model_memory;
 
-/* What model_create will take on the rank at `place`, without taking it (but for the team's scratch, 32 bytes for each
- * column of the widest matrix and thread).  `recipe` says how weights are packed; shards are packed already.
+/* What model_create will allocate on the rank at `place`, without allocating it (but for the team's scratch, 32 bytes
+ * for each column of the widest matrix and thread).  `recipe` says how weights are packed; shards are packed already.
  * BASE_EINVAL when the layout cannot hold the model, or is not the shards' own. */
 base_status model_memory_of(const shard_checkpoint *checkpoint, const shard_recipe *recipe, const par_place *place,
                             const model_options *options, model_memory *out, base_error *error);
 
-/* Load this rank's weights from `checkpoint` (borrowed for the call) and take all memory.  Not collective.
+/* Load this rank's weights from `checkpoint` (borrowed for the call) and allocate all memory.  Not collective.
  * `grid` is borrowed for the model's life.  Errors: BASE_ENOMEM (what and how many bytes), BASE_EINVAL layout; those of
  * the shard file. */
 base_status model_create(const shard_checkpoint *checkpoint, const shard_recipe *recipe, par_grid *grid,

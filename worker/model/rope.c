@@ -10,9 +10,9 @@ void model_rope_layout(model_rope *rope, const arch_stack *stack, uint32_t n_pos
     rope->dh = stack->dh;
     rope->n_positions = n_positions;
     rope->interleaved = stack->rope_interleaved;
-    rope->cosines = model_arena_take(arena, n_positions, half * sizeof(float));
-    rope->sines = model_arena_take(arena, n_positions, half * sizeof(float));
-    rope->stretch = stack->xpos_base > 0.0 ? model_arena_take(arena, n_positions, half * sizeof(float)) : NULL;
+    rope->cosines = model_arena_alloc(arena, n_positions, half * sizeof(float));
+    rope->sines = model_arena_alloc(arena, n_positions, half * sizeof(float));
+    rope->stretch = stack->xpos_base > 0.0 ? model_arena_alloc(arena, n_positions, half * sizeof(float)) : NULL;
 }
 
 /* s_i^((pos - centre) / base) */

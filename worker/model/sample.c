@@ -154,9 +154,10 @@ static uint32_t bucket_of(float weight)
     return bits < N_BUCKETS ? bits : N_BUCKETS - 1; /* NaN */
 }
 
-/* The lowest of the highest buckets that together hold `most` candidates (by_count), or certainly more weight than
+/* The lowest of the highest buckets that together hold `max_count` candidates (by_count), or certainly more weight than
  * `limit`. */
-static uint32_t lowest_bucket(const model_candidate *candidates, size_t n, size_t most, bool by_count, double limit)
+static uint32_t lowest_bucket(const model_candidate *candidates, size_t n, size_t max_count, bool by_count,
+                              double limit)
 {
     uint32_t counts[N_BUCKETS] = {0};
     double sums[N_BUCKETS] = {0.0}, sum = 0.0;
@@ -167,7 +168,7 @@ static uint32_t lowest_bucket(const model_candidate *candidates, size_t n, size_
     }
     size_t count = 0;
     uint32_t bucket = N_BUCKETS;
-    while (bucket > 0 && (by_count ? count < most : !(sum > limit * SUM_MARGIN))) {
+    while (bucket > 0 && (by_count ? count < max_count : !(sum > limit * SUM_MARGIN))) {
         count += counts[--bucket];
         sum += sums[bucket];
     }
@@ -188,12 +189,12 @@ static size_t gather(model_candidate *candidates, size_t n, uint32_t lowest)
  * a share of the top_k candidates' weight. */
 static const model_candidate *filter(model_candidate *candidates, size_t n, const link_sampling *sampling, size_t *kept)
 {
-    size_t most = sampling->top_k != 0 && sampling->top_k < n ? sampling->top_k : n, taken = 0;
-    bool by_count = most < n || sampling->top_p >= 1.0f;
+    size_t max_count = sampling->top_k != 0 && sampling->top_k < n ? sampling->top_k : n, taken = 0;
+    bool by_count = max_count < n || sampling->top_p >= 1.0f;
     double share = (double)sampling->top_p, limit = share * sum_of(candidates, n), reached = 0.0;
-    n = gather(candidates, n, lowest_bucket(candidates, n, most, by_count, limit));
+    n = gather(candidates, n, lowest_bucket(candidates, n, max_count, by_count, limit));
     make_heap(candidates, n);
-    while (taken < n && taken < most && (by_count || !(reached > limit))) {
+    while (taken < n && taken < max_count && (by_count || !(reached > limit))) {
         take_first(candidates, n - taken);
         reached += candidates[n - ++taken].value;
     }

@@ -76,11 +76,11 @@ static bool is_gated(const arch_stack *a)
 static kern_activations reserve_quantised(model_arena *arena, size_t n_rows, size_t k, size_t unit)
 {
     size_t n_groups = kern_n_groups(k, unit), n_bf16 = kern_n_bf16(k, unit);
-    return (kern_activations){.q = model_arena_take(arena, n_rows, n_groups * PACK_GROUP),
-                              .scales = model_arena_take(arena, n_rows, n_groups * sizeof(float)),
-                              .corrections = model_arena_take(arena, n_rows, n_groups * sizeof(int32_t)),
+    return (kern_activations){.q = model_arena_alloc(arena, n_rows, n_groups * PACK_GROUP),
+                              .scales = model_arena_alloc(arena, n_rows, n_groups * sizeof(float)),
+                              .corrections = model_arena_alloc(arena, n_rows, n_groups * sizeof(int32_t)),
                               .n_groups = n_groups,
-                              .bf16 = model_arena_take(arena, n_rows, n_bf16 * sizeof(uint16_t)),
+                              .bf16 = model_arena_alloc(arena, n_rows, n_bf16 * sizeof(uint16_t)),
                               .n_bf16 = n_bf16};
 }
 
@@ -94,15 +94,15 @@ void model_stack_layout_workspace(model_stack *s, uint32_t max_rows, uint32_t n_
     if (s->arch->rope && s->arch->window != 0)
         model_rope_layout(&s->rope_local, s->arch, n_positions, arena);
     model_batch_layout(&s->batch, max_rows, shard_range_width(s->split.heads), s->arch->window, arena);
-    s->x = model_arena_take(arena, n, (d + 1) * sizeof *s->x);
-    s->y = model_arena_take(arena, n, d * sizeof *s->y);
-    s->q = model_arena_take(arena, n, q_width(s) * sizeof *s->q);
-    s->k = model_arena_take(arena, n, kv_width * sizeof *s->k);
-    s->v = model_arena_take(arena, n, kv_width * sizeof *s->v);
-    s->o = model_arena_take(arena, n, q_width(s) * sizeof *s->o);
-    s->up = model_arena_take(arena, n, f * sizeof *s->up);
-    s->gate = is_gated(s->arch) ? model_arena_take(arena, n, f * sizeof *s->gate) : NULL;
-    s->acc = model_arena_take(arena, n, (d + 1) * sizeof *s->acc);
+    s->x = model_arena_alloc(arena, n, (d + 1) * sizeof *s->x);
+    s->y = model_arena_alloc(arena, n, d * sizeof *s->y);
+    s->q = model_arena_alloc(arena, n, q_width(s) * sizeof *s->q);
+    s->k = model_arena_alloc(arena, n, kv_width * sizeof *s->k);
+    s->v = model_arena_alloc(arena, n, kv_width * sizeof *s->v);
+    s->o = model_arena_alloc(arena, n, q_width(s) * sizeof *s->o);
+    s->up = model_arena_alloc(arena, n, f * sizeof *s->up);
+    s->gate = is_gated(s->arch) ? model_arena_alloc(arena, n, f * sizeof *s->gate) : NULL;
+    s->acc = model_arena_alloc(arena, n, (d + 1) * sizeof *s->acc);
     if (s->numerics.activations == MODEL_ACTIVATIONS_F32)
         return;
     s->y_quantised = reserve_quantised(arena, n, d, d);
@@ -116,11 +116,6 @@ void model_stack_start(model_stack *s, const float *divisors)
         model_rope_fill(&s->rope_global, &s->arch->rope_global, s->arch->xpos_base, divisors);
     if (s->arch->rope && s->arch->window != 0)
         model_rope_fill(&s->rope_local, &s->arch->rope_local, s->arch->xpos_base, divisors);
-}
-
-float *model_stack_overflow_flags(model_stack *s)
-{
-    return s->x + (size_t)s->batch.n_rows * s->arch->d;
 }
 
 void model_stack_norm(const model_stack *s, const float *x, const model_norm *norm, float *y)

@@ -84,7 +84,10 @@ void model_stack_layout_workspace(model_stack *s, uint32_t max_rows, uint32_t n_
 void model_stack_start(model_stack *s, const float *divisors);
 
 /* The overflow flags of the batch's rows, which follow them in x: 0.0f or 1.0f each. */
-float *model_stack_overflow_flags(model_stack *s);
+static inline float *model_stack_overflow_flags(model_stack *s)
+{
+    return s->x + (size_t)s->batch.n_rows * s->arch->d;
+}
 
 /* Run layers [0, n) over the batch, in place on x; keys and values of layer i go to the cache's layer i, or all to
  * layer 0 when the cache has one only.  Collective over the tensor group and over the team; what this rank has of x is

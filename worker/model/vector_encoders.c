@@ -12,8 +12,8 @@ void model_encoders_layout(model_encoders *e, model_arena *arena)
     arch_widest_encoder(e->arch, &width, &hidden);
     if (e->arch->n_encoders == 0)
         return;
-    e->vector = model_arena_take(arena, 1, width * sizeof *e->vector);
-    e->hidden = model_arena_take(arena, 1, hidden * sizeof *e->hidden);
+    e->vector = model_arena_alloc(arena, 1, width * sizeof *e->vector);
+    e->hidden = model_arena_alloc(arena, 1, hidden * sizeof *e->hidden);
 }
 
 /* y = x W^T */

@@ -41,12 +41,12 @@ void model_tower_layout(model_tower *t, model_arena *arena)
     /* One layer's keys and values serve all layers: nothing of an image's attention outlives its layer. */
     model_stack_layout_kv(&t->stack, 1, n_blocks(t), arena);
     model_stack_layout_workspace(&t->stack, n_rows(t), 0, arena);
-    t->blocks = model_arena_take(arena, n_blocks(t), sizeof *t->blocks);
-    t->patches = model_arena_take(arena, t->arch->n_patches, patch_floats(t) * sizeof *t->patches);
+    t->blocks = model_arena_alloc(arena, n_blocks(t), sizeof *t->blocks);
+    t->patches = model_arena_alloc(arena, t->arch->n_patches, patch_floats(t) * sizeof *t->patches);
     if (t->arch->projector == ARCH_PROJECTOR_MLP2)
-        t->hidden = model_arena_take(arena, n, t->d * sizeof *t->hidden);
-    t->images = model_arena_take(arena, t->n_slots * n, t->d * sizeof *t->images);
-    t->overflow = model_arena_take(arena, t->n_slots, sizeof *t->overflow);
+        t->hidden = model_arena_alloc(arena, n, t->d * sizeof *t->hidden);
+    t->images = model_arena_alloc(arena, t->n_slots * n, t->d * sizeof *t->images);
+    t->overflow = model_arena_alloc(arena, t->n_slots, sizeof *t->overflow);
 }
 
 void model_tower_start(model_tower *t)

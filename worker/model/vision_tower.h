@@ -19,7 +19,7 @@ typedef struct model_tower {
     uint32_t n_slots;
     model_stack stack;
     uint32_t *blocks; /* [ceil(rows / 32)] 0, 1, 2 ...: the one image being encoded has the whole cache */
-    float *patches;   /* [n_patches][3 patch patch] normalised pixels */
+    float *patches;   /* [n_patches][3 patch^2] normalised pixels */
     float *hidden;    /* [vectors][d] between a projector's two matrices; NULL: it has one */
     float *images;    /* [n_slots][vectors][d] the encoder cache */
     bool *overflow;   /* [n_slots] */

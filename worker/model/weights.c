@@ -188,7 +188,7 @@ static base_status lay_out_matrix(const layout *l, const shard_slice *s, pack_ma
     if (status != BASE_OK)
         return status;
     *m = shard_pack_matrix(&l->from->checkpoint->a, s, &tensor, l->from->recipe);
-    m->data = model_arena_take(l->arena, 1, pack_bytes(m->type, m->n, m->k, m->unit));
+    m->data = model_arena_alloc(l->arena, 1, pack_bytes(m->type, m->n, m->k, m->unit));
     return BASE_OK;
 }
 
@@ -210,7 +210,7 @@ static base_status lay_out_slice(void *context, const shard_slice *s, base_error
         return point_into_file(l, s, &f, error);
     if (s->is_matrix)
         return lay_out_matrix(l, s, f.matrix, error);
-    *f.vector = model_arena_take(l->arena, shard_range_width(s->rows), shard_range_width(s->columns) * sizeof(float));
+    *f.vector = model_arena_alloc(l->arena, shard_range_width(s->rows), shard_range_width(s->columns) * sizeof(float));
     return BASE_OK;
 }
 
@@ -304,7 +304,7 @@ static base_status load_slice(void *context, const shard_slice *s, base_error *e
     return status;
 }
 
-static base_status take_scratches(loading *l, base_error *error)
+static base_status allocate_scratches(loading *l, base_error *error)
 {
     base_status status = BASE_OK;
     l->n_threads = omp_get_max_threads();
@@ -329,7 +329,7 @@ base_status model_weights_load(model_weights *w, const model_origin *from, model
     if (from->file != NULL)
         return shard_rank_file_load(from->file, progress, context, error);
     loading l = {.weights = w, .from = from, .progress = progress, .progress_context = context};
-    base_status status = take_scratches(&l, error);
+    base_status status = allocate_scratches(&l, error);
     if (status == BASE_OK)
         status = shard_slices_visit(&from->checkpoint->a, from->split, count_slice, &l, error);
     if (status == BASE_OK)

@@ -53,7 +53,7 @@ typedef struct model_weights {
     float *final_norm;     /* [d]; last stage */
 
     model_layer *tower;                         /* all tower layers; stage 0 */
-    pack_matrix patch;                          /* [w][3 patch patch] */
+    pack_matrix patch;                          /* [w][3 patch^2] */
     float *patch_bias, *class_token, *position; /* [w] or NULL, [w] or NULL, [tower rows][w] */
     model_norm pre_norm, tower_norm;            /* before and after the layers; gain NULL: none */
     float *projector_norm;                      /* [w] or NULL */
@@ -76,12 +76,12 @@ base_status model_weights_init(model_weights *w, const arch *a, const shard_spli
 void model_weights_release(model_weights *w);
 
 /* Give every matrix and vector its type, its shape and its memory in the arena (or only count, see arena.h); with
- * shards, its place in the rank file, and nothing is taken. */
+ * shards, its place in the rank file, and nothing is allocated. */
 base_status model_weights_layout(model_weights *w, const model_origin *from, model_arena *arena, base_error *error);
 
 /* Touch the pages of the matrices, each from the member that will read it, so that they are on its NUMA node.  By the
  * whole team; not with shards. */
-void model_weights_take_pages(team_member *me, const model_weights *w, const arch *a, const shard_split *split);
+void model_weights_touch_pages(team_member *me, const model_weights *w, const arch *a, const shard_split *split);
 
 /* Read and pack this rank's slices into the memory laid out, or bring the rank file into memory. */
 base_status model_weights_load(model_weights *w, const model_origin *from, model_progress *progress, void *context,

@@ -19,7 +19,7 @@ static void gather_node(par_grid *grid, const uint32_t *columns, const float *pi
     par_intra_node_gather gather = {.mine = piece, .mine_bytes = columns[grid->place.tp_rank] * sizeof *piece};
     for (int i = 0; i < nodes->local_size; i++) {
         size_t bytes = columns[nodes->tp_ranks[i]] * sizeof *piece;
-        gather.most_bytes = bytes > gather.most_bytes ? bytes : gather.most_bytes;
+        gather.max_bytes = bytes > gather.max_bytes ? bytes : gather.max_bytes;
     }
     while (par_intra_node_gather_next(nodes->intra, &grid->waiter, &gather)) {
         for (int i = 1; i < nodes->local_size && grid->place.tp_rank == 0; i++)

@@ -124,10 +124,10 @@ static MPI_Request send(const par_inter_node *a, int to, int tag, const void *me
     return request;
 }
 
-static MPI_Request receive(const par_inter_node *a, int from, int tag, void *message, size_t most)
+static MPI_Request receive(const par_inter_node *a, int from, int tag, void *message, size_t max_bytes)
 {
     MPI_Request request;
-    par_must(MPI_Irecv(message, par_count(most), MPI_BYTE, from, tag, a->comm, &request), "MPI_Irecv");
+    par_must(MPI_Irecv(message, par_count(max_bytes), MPI_BYTE, from, tag, a->comm, &request), "MPI_Irecv");
     return request;
 }
 
@@ -154,9 +154,9 @@ static void keep_rounded(const par_inter_node *a, const piece *f, const unsigned
 
 static void begin_direct(par_inter_node *a, piece *f)
 {
-    size_t most = par_wire_bytes_max(f->op, f->n), stride = stride_bytes(f->op, f->n);
+    size_t max_bytes = par_wire_bytes_max(f->op, f->n), stride = stride_bytes(f->op, f->n);
     for (int i = 0; i < a->size - 1; i++)
-        f->receives[i] = receive(a, partner(a, i), PAR_TAG_PARTIALS, f->in + (size_t)i * stride, most);
+        f->receives[i] = receive(a, partner(a, i), PAR_TAG_PARTIALS, f->in + (size_t)i * stride, max_bytes);
     size_t bytes = par_wire_encode(a->wire, f->op, f->values, f->n, f->out);
     for (int i = 0; i < a->size - 1; i++)
         f->sends[i] = send(a, partner(a, i), PAR_TAG_PARTIALS, f->out, bytes);

@@ -103,7 +103,7 @@ par_intra_node *par_intra_node_create(MPI_Comm comm)
     if (all_agree(comm, ready)) {
         *s = (par_intra_node){.rank = rank, .size = size, .segments = segments};
         for (uint32_t lane = 0; lane < LANES_MAX; lane++)
-            s->spins[lane] = (par_spin){.turns = PAR_SPIN_MEMORY, .most = PAR_SPIN_MEMORY};
+            s->spins[lane] = (par_spin){.turns = PAR_SPIN_MEMORY, .max_turns = PAR_SPIN_MEMORY};
         if (all_agree(comm, map_segments(s, comm)))
             return s;
     }
@@ -306,7 +306,7 @@ static par_share share_of(const owned *all, int r)
 /* A lane of several, and how much of an owner's share goes through a slot at a time. */
 typedef struct lane_cut {
     int lane, n_lanes;
-    size_t most;
+    size_t piece_bytes;
 } lane_cut;
 
 /* The lane's part of a share, a piece of it from `done` on. */
@@ -315,7 +315,7 @@ static par_share lane_part(par_share share, const lane_cut *cut, size_t done)
     size_t begin = par_share_begin(share.bytes, cut->lane, cut->n_lanes),
            end = par_share_begin(share.bytes, cut->lane + 1, cut->n_lanes);
     size_t left = begin + done < end ? end - begin - done : 0;
-    return (par_share){share.begin + (left > 0 ? begin + done : 0), left < cut->most ? left : cut->most};
+    return (par_share){share.begin + (left > 0 ? begin + done : 0), left < cut->piece_bytes ? left : cut->piece_bytes};
 }
 
 /* Bytes of all shares, and of the longest part of this lane. */
@@ -359,7 +359,7 @@ static void all_gather(par_intra_node *s, const team_member *me, const par_waite
         return;
     const par_waiter mine = waiter_of(me, waiter);
     size_t longest = longest_part(all, &cut);
-    for (size_t done = 0; done < longest; done += cut.most)
+    for (size_t done = 0; done < longest; done += cut.piece_bytes)
         all_gather_piece(s, all, &cut, &mine, done);
 }
 
@@ -385,14 +385,14 @@ static void reduce_scatter_piece(par_intra_node *s, const owned *all, const lane
     for (int r = 0; r < all->n_owners; r++) {
         par_share theirs = lane_part(share_of(all, r), cut, done);
         if (r != s->rank && theirs.bytes > 0)
-            memcpy(slot_of(s, s->rank, &at) + (size_t)r * cut->most, theirs.begin, theirs.bytes);
+            memcpy(slot_of(s, s->rank, &at) + (size_t)r * cut->piece_bytes, theirs.begin, theirs.bytes);
     }
     wait_ready(&at, waiter);
     if (s->rank >= all->n_owners)
         return;
     par_share own = lane_part(share_of(all, s->rank), cut, done);
     for (int i = 1; i < s->size; i++)
-        par_reduce_into(op, own.begin, slot_of(s, (s->rank + i) % s->size, &at) + (size_t)s->rank * cut->most,
+        par_reduce_into(op, own.begin, slot_of(s, (s->rank + i) % s->size, &at) + (size_t)s->rank * cut->piece_bytes,
                         own.bytes);
 }
 
@@ -406,7 +406,7 @@ void par_intra_node_reduce_scatter_rows(par_intra_node *s, const team_member *me
         return;
     const par_waiter mine = waiter_of(me, waiter);
     size_t longest = longest_part(&all, &cut);
-    for (size_t done = 0; done < longest; done += cut.most)
+    for (size_t done = 0; done < longest; done += cut.piece_bytes)
         reduce_scatter_piece(s, &all, &cut, &mine, op, done);
 }
 
@@ -421,12 +421,12 @@ static size_t gather_piece_bytes(const par_intra_node *s)
 bool par_intra_node_gather_next(par_intra_node *s, const par_waiter *waiter, par_intra_node_gather *c)
 {
     c->at += c->piece_bytes;
-    if (c->at >= c->most_bytes)
+    if (c->at >= c->max_bytes)
         return false;
-    size_t most = gather_piece_bytes(s), left = c->mine_bytes > c->at ? c->mine_bytes - c->at : 0;
-    c->piece_bytes = most;
+    size_t piece = gather_piece_bytes(s), left = c->mine_bytes > c->at ? c->mine_bytes - c->at : 0;
+    c->piece_bytes = piece;
     lane_piece at =
-        publish(s, 0, waiter, (const unsigned char *)c->mine + (left > 0 ? c->at : 0), left < most ? left : most);
+        publish(s, 0, waiter, (const unsigned char *)c->mine + (left > 0 ? c->at : 0), left < piece ? left : piece);
     c->piece = at.piece;
     return true;
 }

@@ -66,12 +66,12 @@ void par_intra_node_all_gather_rows(par_intra_node *intra, const team_member *me
 
 /* Gather: bytes from every rank for any other to read, in pieces; by main threads, outside of teams' work.  The same on
  * all ranks:
- *     par_intra_node_gather gather = {.mine = ..., .mine_bytes = ..., .most_bytes = the longest of all ranks'};
+ *     par_intra_node_gather gather = {.mine = ..., .mine_bytes = ..., .max_bytes = the longest of all ranks'};
  *     while (par_intra_node_gather_next(intra, waiter, &gather))
  *         readers: par_intra_node_gather_read(intra, &gather, r, into, bytes of rank r) for each r they want */
 typedef struct par_intra_node_gather {
     const void *mine;
-    size_t mine_bytes, most_bytes;
+    size_t mine_bytes, max_bytes;
     size_t at, piece_bytes; /* the present piece; from _next */
     uint64_t piece;
 } par_intra_node_gather;

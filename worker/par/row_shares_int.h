@@ -18,14 +18,15 @@ static inline size_t par_row_begin(size_t n_rows, int q, int n_shares)
     return n_rows * (size_t)q / (size_t)n_shares;
 }
 
-/* The shares of some owners: member i's is share first + i * stride; of each, only the window of bytes [at, at + most).
+/* The shares of some owners: member i's is share first + i * stride; of each, only the window of bytes [window_at,
+ * window_at + window_bytes).
  */
 typedef struct par_shares {
     unsigned char *rows; /* [n_rows][row_bytes] */
     size_t row_bytes, n_rows;
     int n_shares; /* of all owners */
     int first, stride;
-    size_t at, most;
+    size_t window_at, window_bytes;
 } par_shares;
 
 typedef struct par_share {
@@ -38,8 +39,9 @@ static inline par_share par_share_of(const par_shares *s, int member)
     int q = s->first + member * s->stride;
     size_t begin = par_row_begin(s->n_rows, q, s->n_shares) * s->row_bytes;
     size_t bytes = par_row_begin(s->n_rows, q + 1, s->n_shares) * s->row_bytes - begin;
-    size_t left = bytes > s->at ? bytes - s->at : 0;
-    return (par_share){s->rows + begin + (left > 0 ? s->at : 0), left < s->most ? left : s->most};
+    size_t left = bytes > s->window_at ? bytes - s->window_at : 0;
+    return (par_share){s->rows + begin + (left > 0 ? s->window_at : 0),
+                       left < s->window_bytes ? left : s->window_bytes};
 }
 
 /* Bytes of the longest share of all owners. */

@@ -24,7 +24,7 @@ static par_shares shares_of(const par_grid *grid, const par_matrix *matrix, size
                         .n_rows = n_rows,
                         .n_shares = par_nodes_owners(&grid->nodes),
                         .stride = 1,
-                        .most = SIZE_MAX};
+                        .window_bytes = SIZE_MAX};
 }
 
 /* The shares owned by the m-th ranks of the rails: member j is rail j's. */
@@ -51,20 +51,20 @@ static size_t window_bytes(const par_grid *grid)
 
 static par_shares window_of(const par_grid *grid, par_shares all, size_t i)
 {
-    all.most = window_bytes(grid);
-    all.at = i * all.most;
+    all.window_bytes = window_bytes(grid);
+    all.window_at = i * all.window_bytes;
     return all;
 }
 
 static size_t n_windows(const par_grid *grid, const par_matrix *matrices, size_t n_matrices, size_t n_rows)
 {
-    size_t most = 0, window = window_bytes(grid);
+    size_t n_max = 0, window = window_bytes(grid);
     for (size_t i = 0; i < n_matrices; i++) {
         const par_shares all = shares_of(grid, &matrices[i], n_rows);
         size_t n = (par_shares_longest(&all) + window - 1) / window;
-        most = n > most ? n : most;
+        n_max = n > n_max ? n : n_max;
     }
-    return most;
+    return n_max;
 }
 
 par_rows par_rows_owned(const par_grid *grid, size_t n_rows)

@@ -82,8 +82,8 @@ static void learn(par_spin *spin, witness seen)
     uint32_t turns = seen.taken ? spin->turns / SPIN_CUT : spin->turns + spin->turns / SPIN_GROWTH + 1;
     if (turns < SPIN_LEAST)
         turns = SPIN_LEAST;
-    if (turns > spin->most)
-        turns = spin->most;
+    if (turns > spin->max_turns)
+        turns = spin->max_turns;
     if (turns != spin->turns) /* threads' limits lie side by side: write only what is new */
         spin->turns = turns;
 }

@@ -43,7 +43,7 @@
  * turns cost differently; one thread uses it.  All zero is the lowest limit. */
 typedef struct par_spin {
     uint32_t turns; /* of the next wait */
-    uint32_t most;
+    uint32_t max_turns;
     bool test_yields; /* MPI yields in each test already: a yield of our own every few turns suffices */
 } par_spin;
 

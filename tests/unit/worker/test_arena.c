@@ -24,11 +24,11 @@ static void counting_is_taking(void **state)
     model_arena counting = {0}, arena;
     static const size_t sizes[] = {1, 64, 65, 0, 4096, 3};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        assert_null(model_arena_take(&counting, sizes[i], 1));
+        assert_null(model_arena_alloc(&counting, sizes[i], 1));
     assert_true(model_arena_map(&arena, counting.used, MODEL_HUGE_AUTO));
     char *end = arena.base;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        char *taken = model_arena_take(&arena, sizes[i], 1);
+        char *taken = model_arena_alloc(&arena, sizes[i], 1);
         assert_true((uintptr_t)taken % KERN_ALIGN == 0 && taken >= end);
         for (size_t b = 0; b < sizes[i]; b++)
             assert_int_equal(taken[b], 0);
@@ -37,7 +37,7 @@ static void counting_is_taking(void **state)
     }
     assert_int_equal(arena.used, counting.used);
     assert_false(counting.too_big);
-    assert_null(model_arena_take(&counting, SIZE_MAX / 2, 3));
+    assert_null(model_arena_alloc(&counting, SIZE_MAX / 2, 3));
     assert_true(counting.too_big);
     model_arena_unmap(&arena);
     assert_null(arena.base);
@@ -66,12 +66,12 @@ static void pages_are_taken_when_told(void **state)
     assert_true(model_arena_map(&arena, LARGE, MODEL_HUGE_OFF));
     assert_int_equal(resident(arena.base, LARGE), 0);
     arena.base[5 * page] = 'x';
-    model_pages_take(arena.base + 3 * page + 100, 4 * page); /* ends inside a page */
+    model_pages_touch(arena.base + 3 * page + 100, 4 * page); /* ends inside a page */
     assert_int_equal(resident(arena.base, LARGE), 5);
     assert_int_equal(arena.base[5 * page], 'x');
-    model_pages_take(arena.base, 0);
+    model_pages_touch(arena.base, 0);
     assert_int_equal(resident(arena.base, LARGE), 5);
-    model_pages_take(arena.base, LARGE);
+    model_pages_touch(arena.base, LARGE);
     assert_int_equal(resident(arena.base, LARGE), LARGE / page);
     assert_int_equal(model_arena_huge_percent(&arena), 0);
     model_arena_unmap(&arena);
@@ -96,7 +96,7 @@ static void large_arenas_wish_for_huge_pages(void **state)
         model_arena arena;
         assert_true(model_arena_map(&arena, LARGE + 4096, wishes[i]));
         assert_int_equal((uintptr_t)arena.base % ((size_t)2 << 20), 0);
-        model_pages_take(arena.base, LARGE + 4096);
+        model_pages_touch(arena.base, LARGE + 4096);
         arena.base[LARGE + 4095] = 1;
         int percent = model_arena_huge_percent(&arena);
         assert_true(percent >= -1 && percent <= 100);

@@ -122,7 +122,7 @@ static model_options options_of(const engine *e)
                            .n_threads = e->rank->n_threads,
                            .crowded = e->rank->crowded,
                            .huge_pages = e->rank->huge_pages,
-                           .take_cache = true};
+                           .touch_cache = true};
 }
 
 static void add_bytes(void *context, int rank, const void *bytes, size_t size)
