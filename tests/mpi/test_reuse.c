@@ -47,7 +47,7 @@ typedef struct way {
 
 typedef enum draft_kind { DRAFT_NONE, DRAFT_ITSELF, DRAFT_ROUNDED, N_DRAFTS } draft_kind;
 
-typedef struct front {
+typedef struct driver {
     draft_kind draft; /* draft model: the model itself, or the model in int8 */
     void *zmq;
     link_end *link;
@@ -58,7 +58,7 @@ typedef struct front {
     uint32_t n_drafted, n_right; /* tokens of the draft model for such requests */
     job jobs[N_JOBS];
     uint8_t pixels[IMAGE_SIDE * IMAGE_SIDE * 3];
-} front;
+} driver;
 
 /* --- the requests --- */
 
@@ -71,7 +71,7 @@ static void add_text(job *j, uint32_t n, uint32_t period, uint32_t from, uint32_
     }
 }
 
-static void add_image(front *f, job *j, uint32_t rows)
+static void add_image(driver *f, job *j, uint32_t rows)
 {
     for (uint32_t r = 0; r < rows; r++)
         j->prompt[j->n_prompt++] = -1 - (int32_t)r;
@@ -81,7 +81,7 @@ static void add_image(front *f, job *j, uint32_t rows)
 }
 
 /* The greedy ones soon repeat themselves, which n-gram lookup finds; the sampled ones do not. */
-static void make_jobs(front *f)
+static void make_jobs(driver *f)
 {
     uint32_t rows = f->hello.limits.rows_per_image;
     for (size_t i = 0; i < sizeof f->pixels; i++)
@@ -102,7 +102,7 @@ static void make_jobs(front *f)
 
 /* --- answering --- */
 
-static void submit(const front *f, sched *s, uint32_t i, const answer *resumed, uint32_t n_resumed, answer *out)
+static void submit(const driver *f, sched *s, uint32_t i, const answer *resumed, uint32_t n_resumed, answer *out)
 {
     job j = f->jobs[i];
     *out = (answer){0};
@@ -145,7 +145,7 @@ static void take_events(sched *s)
 }
 
 /* One sequence's result: how many of the draft model's tokens equal what was sampled. */
-static void count_draft_tokens(front *f, const link_result *result)
+static void count_draft_tokens(driver *f, const link_result *result)
 {
     for (uint32_t i = 0; f->sees_all && i < result->n_guesses && i < result->n_tokens; i++) {
         f->n_drafted++;
@@ -154,7 +154,7 @@ static void count_draft_tokens(front *f, const link_result *result)
 }
 
 /* Until nothing is in flight; false if the replica is gone. */
-static bool run_dry(front *f, sched *s)
+static bool run_dry(driver *f, sched *s)
 {
     for (;;) {
         const link_plan *plan;
@@ -179,7 +179,7 @@ static bool run_dry(front *f, sched *s)
     }
 }
 
-static sched *open_sched(const front *f, const way *w)
+static sched *open_sched(const driver *f, const way *w)
 {
     sched_options options = {.limits = f->hello.limits,
                              .n_stages = f->hello.pp,
@@ -192,7 +192,7 @@ static sched *open_sched(const front *f, const way *w)
     return s;
 }
 
-static bool answer_all(front *f, const way *w, answer answers[N_JOBS], sched_numbers *numbers)
+static bool answer_all(driver *f, const way *w, answer answers[N_JOBS], sched_numbers *numbers)
 {
     sched *s = open_sched(f, w);
     bool alive = s != NULL;
@@ -234,7 +234,7 @@ static const way ways[] = {
 enum { N_WAYS = sizeof ways / sizeof *ways };
 
 /* A new scheduler resumes from the middle. */
-static bool check_resume(front *f, const answer expected[N_JOBS])
+static bool check_resume(driver *f, const answer expected[N_JOBS])
 {
     static const way saving = {"resumed", true, SCHED_SPECULATE_AUTO, true, 1};
     static const uint32_t places[] = {1, 17, N_ANSWER - 1};
@@ -262,7 +262,7 @@ static const way draft_ways[] = {
 };
 enum { N_DRAFT_WAYS = sizeof draft_ways / sizeof *draft_ways };
 
-static void check_draft_ways(front *f)
+static void check_draft_ways(driver *f)
 {
     static answer answers[N_JOBS];
     sched_numbers numbers = {0};
@@ -281,7 +281,7 @@ static void check_draft_ways(front *f)
             f->draft == DRAFT_ITSELF ? "model itself" : "model in int8", f->n_right, f->n_drafted);
 }
 
-static void check_ways(front *f)
+static void check_ways(driver *f)
 {
     static const way alone = {"alone", false, 0, false, 1};
     static answer answers[N_JOBS];
@@ -306,9 +306,9 @@ static void check_ways(front *f)
 
 /* --- both sides --- */
 
-static void *front_run(void *context)
+static void *driver_run(void *context)
 {
-    front *f = context;
+    driver *f = context;
     bool greeted = link_receive(f->link, &f->message, RECEIVE_MS, NULL) == BASE_OK &&
                    link_hello_decode(f->message.data, f->message.size, &f->hello, NULL) == BASE_OK;
     CHECK(greeted && f->hello.limits.image_size == IMAGE_SIDE && f->hello.limits.vocab_size == VOCAB);
@@ -329,7 +329,7 @@ static void *front_run(void *context)
 static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t pp, draft_kind draft)
 {
     bool is_rank_0 = par_world_rank(world) == 0;
-    front *f = calloc(1, sizeof *f);
+    driver *f = calloc(1, sizeof *f);
     f->draft = draft;
     base_error error = {0};
     worker_options options = {.model = dir,
@@ -346,7 +346,7 @@ static void run_layout(par_world *world, const char *dir, uint32_t tp, uint32_t 
     if (is_rank_0) {
         options.zmq = f->zmq = zmq_ctx_new();
         CHECK(link_bind(f->zmq, ENDPOINT, &f->link, NULL) == BASE_OK);
-        CHECK(pthread_create(&f->thread, NULL, front_run, f) == 0);
+        CHECK(pthread_create(&f->thread, NULL, driver_run, f) == 0);
     }
     CHECK(worker_run(world, &options, &error) == BASE_OK);
     if (is_rank_0) {

@@ -16,7 +16,7 @@ enum { N_SEQS = 2, N_STEPS = 40, RECEIVE_MS = 20000, BLOCKS_OF_SEQ = 2 };
 
 typedef enum script { SERVE, BAD_PLAN, BAD_FEEDBACK, NOTHING } script;
 
-typedef struct front {
+typedef struct coordinator {
     script script;
     void *zmq;
     link_end *link;
@@ -25,12 +25,12 @@ typedef struct front {
     uint64_t digest; /* over all tokens */
     uint32_t n_results;
     base_error failed; /* what LINK_FAILED said */
-} front;
+} coordinator;
 
 /* --- the coordinator's side --- */
 
 /* One token of each sequence a plan; the first is given, the others are fed back. */
-static void send_plan(front *f, uint32_t k, bool feedback)
+static void send_plan(coordinator *f, uint32_t k, bool feedback)
 {
     link_slice slices[N_SEQS] = {0};
     int32_t tokens[N_SEQS];
@@ -53,7 +53,7 @@ static void send_plan(front *f, uint32_t k, bool feedback)
     base_buf_release(&message);
 }
 
-static void send_stop(front *f)
+static void send_stop(coordinator *f)
 {
     base_buf message = {0};
     link_stop_encode(&message);
@@ -61,7 +61,7 @@ static void send_stop(front *f)
     base_buf_release(&message);
 }
 
-static void take_result(front *f, const base_buf *message)
+static void take_result(coordinator *f, const base_buf *message)
 {
     link_result result;
     CHECK(link_message_type(message->data, message->size) == LINK_RESULT);
@@ -79,7 +79,7 @@ static void take_result(front *f, const base_buf *message)
 }
 
 /* All plans at once, far more than may be under way: the replica takes them as it can. */
-static void front_serve(front *f, base_buf *message)
+static void coordinator_serve(coordinator *f, base_buf *message)
 {
     for (uint32_t k = 0; k < N_STEPS; k++)
         send_plan(f, k, k > 0);
@@ -89,7 +89,7 @@ static void front_serve(front *f, base_buf *message)
     CHECK(f->n_results == N_STEPS);
 }
 
-static void front_break(front *f, base_buf *message)
+static void coordinator_break(coordinator *f, base_buf *message)
 {
     uint32_t n_good = f->script == BAD_PLAN ? 3 : 0;
     for (uint32_t k = 0; k < n_good; k++)
@@ -106,31 +106,31 @@ static void front_break(front *f, base_buf *message)
     CHECK(f->n_results == n_good);
 }
 
-static void *front_run(void *context)
+static void *coordinator_run(void *context)
 {
-    front *f = context;
+    coordinator *f = context;
     base_buf message = {0};
     CHECK(link_receive(f->link, &message, RECEIVE_MS, NULL) == BASE_OK);
     CHECK(link_hello_decode(message.data, message.size, &f->hello, NULL) == BASE_OK);
     if (f->script == SERVE)
-        front_serve(f, &message);
+        coordinator_serve(f, &message);
     else
-        front_break(f, &message);
+        coordinator_break(f, &message);
     base_buf_release(&message);
     return NULL;
 }
 
 /* --- both sides --- */
 
-static void front_start(front *f)
+static void coordinator_start(coordinator *f)
 {
     f->zmq = zmq_ctx_new();
     CHECK(link_bind(f->zmq, ENDPOINT, &f->link, NULL) == BASE_OK);
     if (f->script != NOTHING)
-        CHECK(pthread_create(&f->thread, NULL, front_run, f) == 0);
+        CHECK(pthread_create(&f->thread, NULL, coordinator_run, f) == 0);
 }
 
-static void front_stop(front *f)
+static void coordinator_stop(coordinator *f)
 {
     if (f->script != NOTHING)
         pthread_join(f->thread, NULL);
@@ -138,7 +138,7 @@ static void front_stop(front *f)
     zmq_ctx_term(f->zmq);
 }
 
-static base_status run(par_world *world, const char *dir, worker_options options, front *f, base_error *error)
+static base_status run(par_world *world, const char *dir, worker_options options, coordinator *f, base_error *error)
 {
     bool is_rank_0 = par_world_rank(world) == 0;
     *error = (base_error){0};
@@ -150,12 +150,12 @@ static base_status run(par_world *world, const char *dir, worker_options options
     options.n_image_slots = 1;
     options.link = ENDPOINT;
     if (is_rank_0) {
-        front_start(f);
+        coordinator_start(f);
         options.zmq = f->zmq;
     }
     base_status status = worker_run(world, &options, error);
     if (is_rank_0)
-        front_stop(f);
+        coordinator_stop(f);
     if (status != BASE_OK && is_rank_0)
         fprintf(stderr, "as expected: %s\n", error->text);
     return status;
@@ -175,7 +175,7 @@ static void check_serves(par_world *world, const char *dir)
     static uint64_t expected; /* rank 0's, of the first layout */
     uint32_t n = (uint32_t)par_world_size(world);
     for (uint32_t tp = 1; tp <= n; tp++) {
-        front f = {.script = SERVE};
+        coordinator f = {.script = SERVE};
         base_error error;
         if (n % tp != 0)
             continue;
@@ -197,7 +197,7 @@ static void case_serves(par_world *world)
 
 static void check_bad_plan(par_world *world, const char *dir)
 {
-    front f = {.script = BAD_PLAN};
+    coordinator f = {.script = BAD_PLAN};
     base_error error;
     CHECK(run(world, dir, (worker_options){0}, &f, &error) == BASE_EFORMAT);
     CHECK(strstr(error.text, "position") != NULL);
@@ -211,7 +211,7 @@ static void case_bad_plan(par_world *world)
 
 static void check_bad_feedback(par_world *world, const char *dir)
 {
-    front f = {.script = BAD_FEEDBACK};
+    coordinator f = {.script = BAD_FEEDBACK};
     base_error error;
     CHECK(run(world, dir, (worker_options){0}, &f, &error) == BASE_EFORMAT);
     CHECK(strstr(error.text, "sampled none") != NULL);
@@ -224,7 +224,7 @@ static void case_bad_feedback(par_world *world)
 
 static void case_no_model(par_world *world)
 {
-    front f = {.script = NOTHING};
+    coordinator f = {.script = NOTHING};
     base_error error;
     CHECK(run(world, "/nonexistent/palmgrove", (worker_options){0}, &f, &error) == BASE_ENOTFOUND);
     CHECK(strstr(error.text, "/nonexistent/palmgrove") != NULL);
@@ -232,7 +232,7 @@ static void case_no_model(par_world *world)
 
 static void check_bad_layout(par_world *world, const char *dir)
 {
-    front f = {.script = NOTHING};
+    coordinator f = {.script = NOTHING};
     base_error error;
     CHECK(run(world, dir, (worker_options){.tp = 5, .pp = 1}, &f, &error) == BASE_EINVAL);
     CHECK(run(world, dir, (worker_options){.tp = 99}, &f, &error) == BASE_EINVAL);
@@ -241,7 +241,7 @@ static void check_bad_layout(par_world *world, const char *dir)
 
 static void check_bad_draft(par_world *world, const char *dir)
 {
-    front f = {.script = NOTHING};
+    coordinator f = {.script = NOTHING};
     base_error error;
     CHECK(run(world, dir, (worker_options){.draft = "/nonexistent/draft"}, &f, &error) == BASE_ENOTFOUND);
     CHECK(strstr(error.text, "draft model '/nonexistent/draft'") != NULL);
@@ -259,7 +259,7 @@ static void case_bad_layout(par_world *world)
 
 static void check_too_large(par_world *world, const char *dir)
 {
-    front f = {.script = NOTHING};
+    coordinator f = {.script = NOTHING};
     base_error error;
     base_status status = run(world, dir, (worker_options){.kv_tokens = UINT32_MAX}, &f, &error);
     CHECK(status == BASE_ENOMEM && strstr(error.text, "--kv-tokens") != NULL);

@@ -87,7 +87,7 @@ bool model_arena_map(model_arena *arena, size_t bytes, model_huge_pages huge)
         munmap(start, mapped);
         return false;
     }
-    madvise(base, open, large && huge != MODEL_HUGE_OFF ? MADV_HUGEPAGE : MADV_NOHUGEPAGE); /* a wish */
+    madvise(base, open, large && huge != MODEL_HUGE_OFF ? MADV_HUGEPAGE : MADV_NOHUGEPAGE); /* a hint */
     *arena = (model_arena){.base = base, .mapped = start, .mapped_bytes = mapped};
     return true;
 }

@@ -19,7 +19,7 @@ typedef struct model_arena {
 
 typedef enum model_huge_pages {
     MODEL_HUGE_AUTO, /* transparent huge pages, where the arena is larger than a few of them */
-    MODEL_HUGE_OFF,  /* small pages, also where the system would give others unasked */
+    MODEL_HUGE_OFF,  /* small pages, even where the system would use huge ones by default */
     MODEL_HUGE_ON,   /* from the pool that the administrator reserved (vm.nr_hugepages) while it lasts; else as AUTO */
 } model_huge_pages;
 
