@@ -14,11 +14,11 @@
 #include "coordinator/engine/engine.h"
 #include "coordinator/gateway/gateway.h"
 #include "coordinator/intake.h"
-#include "coordinator/mail.h"
+#include "coordinator/thread_queue.h"
 #include "coordinator/session/session.h"
 #include "sharding/checkpoint.h"
 
-enum { N_BOXES = 3, QUEUE_MAX = 65536, INTAKE_THREADS_MAX = 256 };
+enum { N_QUEUES = 3, QUEUE_MAX = 65536, INTAKE_THREADS_MAX = 256 };
 
 /* Rows without a meaning that the sizes of one family's vocabularies may differ by. */
 enum { PADDING_MAX = 1024 };
@@ -32,12 +32,12 @@ struct coord {
     exemplars *exemplars;
     prompt_env env;
     atomic_size_t payload_bytes;
-    mailbox boxes[N_BOXES]; /* of the engine, the intake threads, the gateway */
-    size_t n_boxes;
+    thread_queue queues[N_QUEUES]; /* of the engine, the intake threads, the gateway */
+    size_t n_queues;
     gateway *gateway;
     engine *engine;
     intake *intake;
-    mail drains[2]; /* a drain, a drain at once: each is sent once at most */
+    thread_message drains[2]; /* a drain, a drain at once: each is sent once at most */
     atomic_bool drain_sent[2];
 };
 
@@ -202,26 +202,26 @@ static base_status load_model(coord *c, base_error *error)
     return choose_chat(c, error);
 }
 
-static base_status open_boxes(coord *c, base_error *error)
+static base_status open_queues(coord *c, base_error *error)
 {
     base_status status = BASE_OK;
-    while (status == BASE_OK && c->n_boxes < N_BOXES) {
-        status = mailbox_init(&c->boxes[c->n_boxes], error);
-        c->n_boxes += status == BASE_OK;
+    while (status == BASE_OK && c->n_queues < N_QUEUES) {
+        status = thread_queue_init(&c->queues[c->n_queues], error);
+        c->n_queues += status == BASE_OK;
     }
     return status;
 }
 
 /* Late arrivals. */
-static void empty_box(mailbox *box)
+static void empty_queue(thread_queue *box)
 {
-    mail *m;
-    while ((m = mailbox_take(box)) != NULL) {
+    thread_message *m;
+    while ((m = thread_queue_pop(box)) != NULL) {
         if (m->session != NULL) {
             session *s = m->session;
             session_destroy(&s);
         } else {
-            mail_destroy(&m);
+            thread_message_destroy(&m);
         }
     }
 }
@@ -229,9 +229,9 @@ static void empty_box(mailbox *box)
 static void coord_free(coord **out)
 {
     coord *c = *out;
-    for (size_t i = 0; i < c->n_boxes; i++) {
-        empty_box(&c->boxes[i]);
-        mailbox_release(&c->boxes[i]);
+    for (size_t i = 0; i < c->n_queues; i++) {
+        empty_queue(&c->queues[i]);
+        thread_queue_release(&c->queues[i]);
     }
     task_set_close(&c->tasks);
     exemplars_close(&c->exemplars);
@@ -243,18 +243,19 @@ static void coord_free(coord **out)
 
 static base_status start_threads(coord *c, void *zmq, base_error *error)
 {
-    mailbox *of_engine = &c->boxes[0], *of_intake = &c->boxes[1], *of_gateway = &c->boxes[2];
-    base_status status = gateway_start(&c->options, zmq, of_gateway, of_engine, &c->payload_bytes, &c->gateway, error);
+    thread_queue *engine_queue = &c->queues[0], *intake_queue = &c->queues[1], *gateway_queue = &c->queues[2];
+    base_status status =
+        gateway_start(&c->options, zmq, gateway_queue, engine_queue, &c->payload_bytes, &c->gateway, error);
     if (status != BASE_OK)
         return status;
-    status =
-        intake_start(c->options.intake_threads, of_intake, of_engine, &c->env, &c->payload_bytes, &c->intake, error);
+    status = intake_start(c->options.intake_threads, intake_queue, engine_queue, &c->env, &c->payload_bytes, &c->intake,
+                          error);
     if (status == BASE_OK) {
         engine_parts parts = {.options = &c->options,
                               .zmq = zmq,
-                              .box = of_engine,
-                              .intake = of_intake,
-                              .gateway = of_gateway,
+                              .box = engine_queue,
+                              .intake = intake_queue,
+                              .gateway = gateway_queue,
                               .payload_bytes = &c->payload_bytes,
                               .env = &c->env,
                               .family = c->arch.family,
@@ -281,8 +282,8 @@ base_status coord_start(const coord_options *options, void *zmq, coord **out, ba
         return base_fail(error, BASE_ENOMEM, "no memory for the coordinator");
     c->options = *options;
     for (int i = 0; i < 2; i++)
-        c->drains[i] = (mail){.kind = MAIL_DRAIN, .is_embedded = true, .is_last = i == 1};
-    status = open_boxes(c, error);
+        c->drains[i] = (thread_message){.kind = MESSAGE_DRAIN, .is_embedded = true, .is_last = i == 1};
+    status = open_queues(c, error);
     if (status == BASE_OK)
         status = load_model(c, error);
     if (status == BASE_OK)
@@ -300,7 +301,7 @@ base_status coord_start(const coord_options *options, void *zmq, coord **out, ba
 void coord_drain(coord *c, bool now)
 {
     if (!atomic_exchange(&c->drain_sent[now], true))
-        mailbox_push(&c->boxes[0], &c->drains[now]);
+        thread_queue_push(&c->queues[0], &c->drains[now]);
 }
 
 base_status coord_finish(coord **out, base_error *error)

@@ -7,26 +7,26 @@
 #include "coordinator/session/session.h"
 
 struct intake {
-    mailbox *box, *engine;
+    thread_queue *box, *engine;
     const prompt_env *env;
     atomic_size_t *payload_bytes;
     uint32_t n_threads;
-    pthread_t *threads; /* [n_threads] */
-    mail *stops;        /* [n_threads] one for each */
+    pthread_t *threads;    /* [n_threads] */
+    thread_message *stops; /* [n_threads] one for each */
 };
 
 static void *intake_run(void *argument)
 {
     intake *in = argument;
     for (;;) {
-        mail *m = mailbox_wait(in->box);
-        if (m->kind == MAIL_STOP)
+        thread_message *m = thread_queue_wait(in->box);
+        if (m->kind == MESSAGE_STOP)
             return NULL;
         session *s = m->session;
         session_prepare(s, in->env);
         atomic_fetch_sub(in->payload_bytes, s->payload_bytes);
-        m->kind = MAIL_PREPARED;
-        mailbox_push(in->engine, m);
+        m->kind = MESSAGE_PREPARED;
+        thread_queue_push(in->engine, m);
     }
 }
 
@@ -36,8 +36,8 @@ void intake_stop(intake **out)
     if (in == NULL)
         return;
     for (uint32_t i = 0; i < in->n_threads; i++) {
-        in->stops[i] = (mail){.kind = MAIL_STOP, .is_embedded = true};
-        mailbox_push(in->box, &in->stops[i]);
+        in->stops[i] = (thread_message){.kind = MESSAGE_STOP, .is_embedded = true};
+        thread_queue_push(in->box, &in->stops[i]);
     }
     for (uint32_t i = 0; i < in->n_threads; i++)
         pthread_join(in->threads[i], NULL);
@@ -47,7 +47,7 @@ void intake_stop(intake **out)
     *out = NULL;
 }
 
-base_status intake_start(uint32_t n_threads, mailbox *box, mailbox *engine, const prompt_env *env,
+base_status intake_start(uint32_t n_threads, thread_queue *box, thread_queue *engine, const prompt_env *env,
                          atomic_size_t *payload_bytes, intake **out, base_error *error)
 {
     intake *in = calloc(1, sizeof *in);

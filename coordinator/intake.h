@@ -5,16 +5,16 @@
 
 #include <stdatomic.h>
 
-#include "coordinator/mail.h"
+#include "coordinator/thread_queue.h"
 #include "coordinator/session/prompt.h"
 
 typedef struct intake intake;
 
-/* Start n threads that take MAIL_PREPARE (and MAIL_STOP) from `box` and push MAIL_PREPARED to `engine`.
+/* Start n threads that take MESSAGE_PREPARE (and MESSAGE_STOP) from `box` and push MESSAGE_PREPARED to `engine`.
  * `env` is complete before the first mail is pushed, and then never changes.  `payload_bytes` shrinks by what a
  * request's message held.  All are borrowed.  Errors: BASE_ENOMEM, BASE_EIO (a thread cannot be started; none is left
  * behind). */
-base_status intake_start(uint32_t n_threads, mailbox *box, mailbox *engine, const prompt_env *env,
+base_status intake_start(uint32_t n_threads, thread_queue *box, thread_queue *engine, const prompt_env *env,
                          atomic_size_t *payload_bytes, intake **out, base_error *error);
 
 /* Let every thread end after the mails before this call, and wait for that. */

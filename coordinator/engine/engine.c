@@ -8,7 +8,7 @@
 #include <string.h>
 #include <zmq.h>
 
-#include "coordinator/engine/engine_impl.h"
+#include "coordinator/engine/engine_int.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
@@ -24,7 +24,7 @@ static void fail(engine *e, const base_error *error)
     e->state = ENGINE_FAILED;
     e->failure = *error;
     base_log_error("the replica failed: %s: %s", base_status_text(error->status), error->text);
-    engine_give_up_all(e, BASE_EINTERNAL, "the model's ranks failed; the server's log says why");
+    engine_fail_all(e, BASE_EINTERNAL, "the model's ranks failed; the server's log says why");
 }
 
 /* Pieces that a tokenizer may know beyond the model's rows; prompts that spell one are refused (session/prompt.c). */
@@ -46,7 +46,7 @@ static base_status begin_sched(engine *e, base_error *error)
                             .step_tokens = options->step_tokens,
                             .max_queue = options->max_queue,
                             .policy = &sched_policy_fcfs,
-                            .keep_prefixes = !options->no_prefix_cache,
+                            .reuse_prefixes = !options->no_prefix_cache,
                             .speculate = options->speculate};
     e->tokens = calloc(e->hello.limits.max_seqs, sizeof *e->tokens);
     e->guesses = calloc(e->hello.limits.max_seqs, sizeof *e->guesses);
@@ -55,7 +55,7 @@ static base_status begin_sched(engine *e, base_error *error)
     return sched_create(&wanted, &e->sched, error);
 }
 
-static void say_ready(engine *e)
+static void report_ready(engine *e)
 {
     const link_hello *hello = &e->hello;
     uint64_t bytes = hello->weights_bytes_max + hello->kv_bytes_max + hello->workspace_bytes_max;
@@ -70,7 +70,7 @@ static void say_ready(engine *e)
         e->parts.options->ready(e->parts.options->ready_context, line);
 }
 
-static base_status take_hello(engine *e, base_error *error)
+static base_status handle_hello(engine *e, base_error *error)
 {
     if (e->has_hello)
         return base_fail(error, BASE_EIO, "the replica started anew in the middle of its work");
@@ -83,7 +83,7 @@ static base_status take_hello(engine *e, base_error *error)
     status = begin_sched(e, error);
     if (status == BASE_OK && e->state == ENGINE_STARTING) {
         e->state = ENGINE_READY;
-        say_ready(e);
+        report_ready(e);
     }
     return status;
 }
@@ -96,13 +96,13 @@ static base_status take_result(engine *e, base_error *error)
     base_status status = link_result_decode_into(e->message.data, e->message.size, e->tokens, e->guesses,
                                                  e->hello.limits.max_seqs, &result, error);
     if (status == BASE_OK)
-        status = sched_take_result(e->sched, &result, base_clock_us(), error);
+        status = sched_process_result(e->sched, &result, base_clock_us(), error);
     if (status == BASE_OK)
-        engine_take_events(e);
+        engine_deliver_events(e);
     return status;
 }
 
-static base_status take_failed(engine *e, base_error *error)
+static base_status handle_failed(engine *e, base_error *error)
 {
     base_error failure = {0};
     base_status status = link_failed_decode(e->message.data, e->message.size, &failure, error);
@@ -111,15 +111,15 @@ static base_status take_failed(engine *e, base_error *error)
     return status == BASE_OK ? failure.status : status;
 }
 
-static base_status take_link_message(engine *e, base_error *error)
+static base_status handle_link_message(engine *e, base_error *error)
 {
     switch (link_message_type(e->message.data, e->message.size)) {
     case LINK_HELLO:
-        return take_hello(e, error);
+        return handle_hello(e, error);
     case LINK_RESULT:
         return take_result(e, error);
     case LINK_FAILED:
-        return take_failed(e, error);
+        return handle_failed(e, error);
     case LINK_PLAN:
     case LINK_STOP:
         break;
@@ -138,8 +138,8 @@ static void dispatch(engine *e)
     if (e->sched == NULL || e->state == ENGINE_FAILED)
         return;
     while ((plan = sched_next_plan(e->sched, now_us)) != NULL) {
-        if (sched_numbers_of(e->sched).n_plans == 1)
-            e->heard_us = now_us; /* after a pause the silence starts to count now */
+        if (sched_stats_of(e->sched).n_plans == 1)
+            e->last_heard_us = now_us; /* after a pause the silence starts to count now */
         base_buf_clear(&e->message);
         link_plan_encode(plan, &e->message);
         if (link_send(e->link, &e->message, &error) != BASE_OK) {
@@ -149,14 +149,14 @@ static void dispatch(engine *e)
     }
 }
 
-static void take_link(engine *e)
+static void receive_link(engine *e)
 {
     base_error error = {0};
     base_status status;
     while (e->state != ENGINE_FAILED && (status = link_receive(e->link, &e->message, 0, &error)) != BASE_EDEADLINE) {
-        e->heard_us = base_clock_us();
+        e->last_heard_us = base_clock_us();
         if (status == BASE_OK)
-            status = take_link_message(e, &error);
+            status = handle_link_message(e, &error);
         if (status != BASE_OK)
             fail(e, &error);
         dispatch(e);
@@ -169,13 +169,13 @@ static uint64_t replica_timeout_us(const engine *e)
     return (uint64_t)(ms == 0 ? REPLICA_TIMEOUT_MS : ms) * 1000u;
 }
 
-static void check_silence(engine *e, uint64_t now_us)
+static void check_replica_timeout(engine *e, uint64_t now_us)
 {
-    if (e->sched == NULL || sched_numbers_of(e->sched).n_plans == 0 || now_us < e->heard_us + replica_timeout_us(e))
+    if (e->sched == NULL || sched_stats_of(e->sched).n_plans == 0 || now_us < e->last_heard_us + replica_timeout_us(e))
         return;
     base_error error = {0};
     base_fail(&error, BASE_EIO, "no result from the replica for %.1f s; is a rank dead or stopped?",
-              (double)(now_us - e->heard_us) / 1e6);
+              (double)(now_us - e->last_heard_us) / 1e6);
     fail(e, &error);
 }
 
@@ -187,39 +187,39 @@ static void drain(engine *e, bool now)
         base_log_info("draining: no new requests are taken");
     if (e->state != ENGINE_FAILED)
         e->state = ENGINE_DRAINING;
-    if (now && !e->drains_now) {
-        e->drains_now = true;
-        engine_give_up_all(e, BASE_ECANCELED, "the server was told to stop at once");
+    if (now && !e->cancels_now) {
+        e->cancels_now = true;
+        engine_fail_all(e, BASE_ECANCELED, "the server was told to stop at once");
     }
 }
 
-static void take_mail(engine *e)
+static void handle_messages(engine *e)
 {
-    mail *m;
-    while ((m = mailbox_take(e->parts.box)) != NULL) {
+    thread_message *m;
+    while ((m = thread_queue_pop(e->parts.box)) != NULL) {
         switch (m->kind) {
-        case MAIL_REQUEST:
-            engine_take_request(e, m->session);
+        case MESSAGE_REQUEST:
+            engine_accept_request(e, m->session);
             break;
-        case MAIL_PREPARED:
-            engine_take_prepared(e, m->session);
+        case MESSAGE_PREPARED:
+            engine_schedule_prepared(e, m->session);
             break;
-        case MAIL_CANCEL:
+        case MESSAGE_CANCEL:
             engine_cancel(e, m->number, m->text);
-            mail_destroy(&m);
+            thread_message_destroy(&m);
             break;
-        case MAIL_QUERY:
+        case MESSAGE_QUERY:
             engine_answer_query(e, m);
-            mail_destroy(&m);
+            thread_message_destroy(&m);
             break;
-        case MAIL_DRAIN:
+        case MESSAGE_DRAIN:
             drain(e, m->is_last);
             break;
-        case MAIL_PREPARE:
-        case MAIL_REPLY:
-        case MAIL_STOP:
-        case MAIL_STARTED:
-            mail_destroy(&m); /* never sent here */
+        case MESSAGE_PREPARE:
+        case MESSAGE_REPLY:
+        case MESSAGE_STOP:
+        case MESSAGE_STARTED:
+            thread_message_destroy(&m); /* never sent here */
             break;
         }
     }
@@ -238,8 +238,8 @@ static long wait_ms(const engine *e, uint64_t now_us)
     uint64_t due_us = e->trim_us;
     if (e->sched != NULL) {
         due_us = sooner(due_us, sched_next_deadline(e->sched));
-        if (sched_numbers_of(e->sched).n_plans > 0)
-            due_us = sooner(due_us, e->heard_us + replica_timeout_us(e));
+        if (sched_stats_of(e->sched).n_plans > 0)
+            due_us = sooner(due_us, e->last_heard_us + replica_timeout_us(e));
     }
     if (due_us == 0)
         return -1;
@@ -265,27 +265,27 @@ static bool is_over(const engine *e)
     if (e->state != ENGINE_DRAINING)
         return false;
     /* A replica that is still loading is waited for, so that it can be told to leave. */
-    return e->drains_now || (e->has_hello && sched_numbers_of(e->sched).n_plans == 0);
+    return e->cancels_now || (e->has_hello && sched_stats_of(e->sched).n_plans == 0);
 }
 
-static void turn(engine *e)
+static void poll_once(engine *e)
 {
     zmq_pollitem_t items[2] = {{.socket = link_socket(e->link), .events = ZMQ_POLLIN},
                                {.fd = e->parts.box->fd, .events = ZMQ_POLLIN}};
     zmq_poll(items, 2, wait_ms(e, base_clock_us()));
-    take_link(e);
-    take_mail(e);
+    receive_link(e);
+    handle_messages(e);
     uint64_t now_us = base_clock_us();
     if (e->sched != NULL) {
         sched_expire(e->sched, now_us);
-        engine_take_events(e);
+        engine_deliver_events(e);
     }
     dispatch(e);
-    check_silence(e, now_us);
+    check_replica_timeout(e, now_us);
     trim(e, now_us);
 }
 
-static void say_stop(engine *e)
+static void send_stop(engine *e)
 {
     base_error error = {0};
     base_buf_clear(&e->message);
@@ -298,12 +298,12 @@ static void *engine_run(void *argument)
 {
     engine *e = argument;
     base_status status = link_bind(e->parts.zmq, e->parts.options->link, &e->link, &e->started.error);
-    mailbox_push(&e->started_box, &e->started);
+    thread_queue_push(&e->started_queue, &e->started);
     if (status != BASE_OK)
         return NULL;
     while (!is_over(e))
-        turn(e);
-    say_stop(e);
+        poll_once(e);
+    send_stop(e);
     link_close(&e->link);
     if (e->has_hello)
         base_log_info("ended after %.1f s: %" PRIu64 " requests finished, %" PRIu64 " failed, %" PRIu64
@@ -322,7 +322,7 @@ static void engine_free(engine **out)
     base_buf_release(&e->message);
     free(e->tokens);
     free(e->guesses);
-    mailbox_release(&e->started_box);
+    thread_queue_release(&e->started_queue);
     free(e);
     *out = NULL;
 }
@@ -332,7 +332,7 @@ static base_status run_thread(engine *e, base_error *error)
     int code = pthread_create(&e->thread, NULL, engine_run, e);
     if (code != 0)
         return base_fail(error, BASE_EIO, "cannot start the engine's thread: %s", strerror(code));
-    mailbox_wait(&e->started_box);
+    thread_queue_wait(&e->started_queue);
     if (e->started.error.status == BASE_OK)
         return BASE_OK;
     pthread_join(e->thread, NULL);
@@ -347,8 +347,8 @@ base_status engine_start(const engine_parts *parts, engine **out, base_error *er
     if (e == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the engine");
     *e = (engine){
-        .parts = *parts, .started_us = base_clock_us(), .started = {.kind = MAIL_STARTED, .is_embedded = true}};
-    base_status status = mailbox_init(&e->started_box, error);
+        .parts = *parts, .started_us = base_clock_us(), .started = {.kind = MESSAGE_STARTED, .is_embedded = true}};
+    base_status status = thread_queue_init(&e->started_queue, error);
     if (status != BASE_OK) {
         free(e);
         return status;

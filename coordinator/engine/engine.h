@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 
 #include "coordinator/coordinator.h"
-#include "coordinator/mail.h"
+#include "coordinator/thread_queue.h"
 #include "coordinator/session/prompt.h"
 
 typedef struct engine engine;
@@ -18,7 +18,7 @@ typedef struct engine engine;
 typedef struct engine_parts {
     const coord_options *options;
     void *zmq;
-    mailbox *box, *intake, *gateway;
+    thread_queue *box, *intake, *gateway;
     atomic_size_t *payload_bytes;
     prompt_env *env; /* the engine fills in `limits` when the replica has said hello, before any mail goes to intake */
     const char *family;      /* "palm_e" */
@@ -31,8 +31,8 @@ typedef struct engine_parts {
 /* Bind the link and start the thread; returns when the link is bound.  Errors: link_bind's; BASE_ENOMEM, BASE_EIO. */
 base_status engine_start(const engine_parts *parts, engine **out, base_error *error);
 
-/* Wait for the thread to end, which it does after MAIL_DRAIN or when the replica fails.  Returns BASE_OK after a drain,
- * else the replica's failure.  Every session it had was answered. */
+/* Wait for the thread to end, which it does after MESSAGE_DRAIN or when the replica fails.  Returns BASE_OK after a
+ * drain, else the replica's failure.  Every session it had was answered. */
 base_status engine_finish(engine **e, base_error *error);
 
 #endif

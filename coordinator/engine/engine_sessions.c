@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "coordinator/engine/engine_impl.h"
+#include "coordinator/engine/engine_int.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
@@ -41,7 +41,7 @@ static void drop_session(engine *e, session *s)
 /* Takes over the bytes.  False when memory is out: nothing was sent. */
 static bool push_reply(engine *e, uint64_t number, base_buf *bytes, bool is_last)
 {
-    mail *m = bytes->failed ? NULL : mail_create(MAIL_REPLY, number);
+    thread_message *m = bytes->failed ? NULL : thread_message_create(MESSAGE_REPLY, number);
     if (m == NULL) {
         base_buf_release(bytes);
         return false;
@@ -49,7 +49,7 @@ static bool push_reply(engine *e, uint64_t number, base_buf *bytes, bool is_last
     m->bytes = *bytes;
     m->is_last = is_last;
     *bytes = (base_buf){0};
-    mailbox_push(e->parts.gateway, m);
+    thread_queue_push(e->parts.gateway, m);
     return true;
 }
 
@@ -74,12 +74,12 @@ static void fail_session(engine *e, session *s, base_status status, const char *
     drop_session(e, s);
 }
 
-static void give_up(engine *e, session *s, base_status status, const char *text)
+static void end_session(engine *e, session *s, base_status status, const char *text)
 {
     if (s->state == SESSION_PREPARING) {
-        if (s->given_up == BASE_OK) {
-            s->given_up = status;
-            s->given_up_text = text;
+        if (s->pending_status == BASE_OK) {
+            s->pending_status = status;
+            s->pending_text = text;
         }
         return;
     }
@@ -88,11 +88,11 @@ static void give_up(engine *e, session *s, base_status status, const char *text)
     fail_session(e, s, status, text);
 }
 
-void engine_give_up_all(engine *e, base_status status, const char *text)
+void engine_fail_all(engine *e, base_status status, const char *text)
 {
     for (session *s = e->sessions, *next; s != NULL; s = next) {
         next = s->next;
-        give_up(e, s, status, text);
+        end_session(e, s, status, text);
     }
 }
 
@@ -102,7 +102,7 @@ void engine_cancel(engine *e, uint64_t number, const char *why)
     while (s != NULL && s->number != number)
         s = s->next;
     if (s != NULL)
-        give_up(e, s, BASE_ECANCELED, why);
+        end_session(e, s, BASE_ECANCELED, why);
 }
 
 /* ---- ways in ---- */
@@ -140,7 +140,7 @@ static base_status admit(engine *e, base_error *error)
     return base_fail(error, BASE_ESHUTDOWN, "the server is shutting down and takes no new requests");
 }
 
-void engine_take_request(engine *e, session *s)
+void engine_accept_request(engine *e, session *s)
 {
     base_error error = {0};
     link_session(e, s);
@@ -150,8 +150,8 @@ void engine_take_request(engine *e, session *s)
     if (status == BASE_OK) {
         e->counts.requests_admitted++;
         session_move(s, SESSION_PREPARING);
-        s->mail.kind = MAIL_PREPARE;
-        mailbox_push(e->parts.intake, &s->mail);
+        s->message.kind = MESSAGE_PREPARE;
+        thread_queue_push(e->parts.intake, &s->message);
         return;
     }
     atomic_fetch_sub(e->parts.payload_bytes, s->payload_bytes);
@@ -176,7 +176,7 @@ static void finish_session(engine *e, session *s, wire_finish finish)
                                .layout = e->layout,
                                .isa = e->hello.isa};
     base_buf bytes = {0};
-    session_end_text(s);
+    session_flush_text(s);
     if (send_delta(e, s))
         session_encode_result(s, finish, &from, base_clock_us(), &bytes);
     else
@@ -195,10 +195,11 @@ static void finish_session(engine *e, session *s, wire_finish finish)
     drop_session(e, s);
 }
 
-void engine_take_prepared(engine *e, session *s)
+void engine_schedule_prepared(engine *e, session *s)
 {
     base_error error = s->error;
-    base_status status = s->given_up != BASE_OK ? base_fail(&error, s->given_up, "%s", s->given_up_text) : error.status;
+    base_status status =
+        s->pending_status != BASE_OK ? base_fail(&error, s->pending_status, "%s", s->pending_text) : error.status;
     if (status != BASE_OK) {
         sched_unreserve(e->sched);
         fail_session(e, s, status, error.text);
@@ -214,7 +215,7 @@ void engine_take_prepared(engine *e, session *s)
         sched_unreserve(e->sched);
     else
         status = sched_submit(e->sched, &request, now_us, &s->seq, &error);
-    session_drop_prompt(s);
+    session_free_prompt(s);
     if (status != BASE_OK)
         fail_session(e, s, status, error.text);
     else if (finish != WIRE_FINISH_UNKNOWN)
@@ -223,26 +224,26 @@ void engine_take_prepared(engine *e, session *s)
 
 static void take_token(engine *e, session *s, const sched_event *event)
 {
-    bool stopped = session_take_token(s, event, base_clock_us());
-    if (event->finish != SCHED_GOES_ON)
+    bool stopped = session_add_token(s, event, base_clock_us());
+    if (event->finish != SCHED_CONTINUE)
         s->seq = NULL; /* the scheduler has ended it */
     if (s->text.failed) {
-        give_up(e, s, BASE_ENOMEM, "no memory for the answer's text");
+        end_session(e, s, BASE_ENOMEM, "no memory for the answer's text");
     } else if (stopped) {
         if (s->seq != NULL)
             sched_cancel(e->sched, s->seq);
         finish_session(e, s, WIRE_FINISH_STOP);
-    } else if (event->finish != SCHED_GOES_ON) {
+    } else if (event->finish != SCHED_CONTINUE) {
         finish_session(e, s, event->finish == SCHED_EOS ? WIRE_FINISH_EOS : WIRE_FINISH_LENGTH);
     } else if (!send_delta(e, s)) {
-        give_up(e, s, BASE_ENOMEM, "no memory for a reply");
+        end_session(e, s, BASE_ENOMEM, "no memory for a reply");
     }
 }
 
-void engine_take_events(engine *e)
+void engine_deliver_events(engine *e)
 {
     sched_event event;
-    while (sched_take_event(e->sched, &event)) {
+    while (sched_next_event(e->sched, &event)) {
         session *s = event.user;
         if (event.finish != SCHED_FAILED)
             take_token(e, s, &event);
@@ -269,14 +270,14 @@ static uint64_t resident_bytes(void)
     return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static wire_stats stats_of(const engine *e, const mail *m)
+static wire_stats stats_of(const engine *e, const thread_message *m)
 {
     wire_stats stats = e->counts;
     stats.requests_refused += m->n_refused;
     stats.malformed_messages = m->n_malformed;
     stats.resident_bytes = resident_bytes();
     if (e->sched != NULL) {
-        sched_numbers numbers = sched_numbers_of(e->sched);
+        sched_stats numbers = sched_stats_of(e->sched);
         stats.queued = numbers.n_waiting;
         stats.running = numbers.n_running;
         stats.kv_blocks_total = numbers.kv_blocks_total;
@@ -292,7 +293,7 @@ static wire_stats stats_of(const engine *e, const mail *m)
     return stats;
 }
 
-void engine_answer_query(engine *e, const mail *m)
+void engine_answer_query(engine *e, const thread_message *m)
 {
     static const char *const names[] = {[ENGINE_STARTING] = "starting",
                                         [ENGINE_READY] = "ready",

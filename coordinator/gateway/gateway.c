@@ -9,7 +9,7 @@
 #include <zmq.h>
 
 #include "coordinator/gateway/address.h"
-#include "coordinator/gateway/clients.h"
+#include "coordinator/gateway/open_requests.h"
 #include "coordinator/session/session.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
@@ -31,13 +31,13 @@ enum {
 struct gateway {
     const coord_options *options;
     void *zmq, *socket;
-    mailbox *box, *engine, started_box;
+    thread_queue *box, *engine, started_queue;
     atomic_size_t *payload_bytes;
-    clients clients;
+    open_requests open_requests;
     uint64_t n_malformed, n_refused;
     char endpoints[ENDPOINTS_BYTES];
     pthread_t thread;
-    mail started, stop;
+    thread_message started, stop;
 };
 
 /* ---- sending ---- */
@@ -66,32 +66,32 @@ static void refuse(gateway *g, const client_id *client, const char *request_id, 
     base_buf_release(&bytes);
 }
 
-static void push_cancel(gateway *g, client_request *r, const char *why)
+static void push_cancel(gateway *g, open_request *r, const char *why)
 {
-    mail *m = mail_create(MAIL_CANCEL, r->number);
+    thread_message *m = thread_message_create(MESSAGE_CANCEL, r->number);
     if (m == NULL) {
         base_log_error("request '%s' cannot be canceled: out of memory", r->request_id);
         return;
     }
     m->text = why;
-    mailbox_push(g->engine, m);
+    thread_queue_push(g->engine, m);
 }
 
 /* Cancel everything that this connection has open; no reply can reach it. */
 static void drop_client(gateway *g, const client_id *client, const char *why)
 {
-    for (uint32_t i = 0; i < g->clients.capacity; i++) {
-        client_request *r = &g->clients.requests[i];
-        if (!r->is_open || r->is_gone || !client_is_same(&r->client, client))
+    for (uint32_t i = 0; i < g->open_requests.capacity; i++) {
+        open_request *r = &g->open_requests.requests[i];
+        if (!r->is_open || r->is_gone || !client_id_equal(&r->client, client))
             continue;
         r->is_gone = true;
         push_cancel(g, r, why);
     }
 }
 
-static void pass_reply(gateway *g, const mail *m)
+static void pass_reply(gateway *g, const thread_message *m)
 {
-    client_request *r = clients_find(&g->clients, m->number);
+    open_request *r = open_requests_find(&g->open_requests, m->number);
     if (r == NULL)
         return;
     if (!r->is_gone && !send_reply(g, &r->client, &m->bytes)) {
@@ -99,7 +99,7 @@ static void pass_reply(gateway *g, const mail *m)
         drop_client(g, &client, errno == EAGAIN ? "the client does not read its replies" : "the client went away");
     }
     if (m->is_last)
-        clients_close(&g->clients, r);
+        open_requests_remove(&g->open_requests, r);
 }
 
 /* ---- receiving ---- */
@@ -111,41 +111,41 @@ static base_status open_generate(gateway *g, const client_id *client, wire_reque
     if (atomic_load(g->payload_bytes) > 0 && atomic_load(g->payload_bytes) + size > PAYLOAD_BYTES_MAX)
         return base_fail(error, BASE_EBUSY, "%zu MiB of requests wait to be prepared; try again later",
                          atomic_load(g->payload_bytes) >> 20);
-    base_status status = clients_open(&g->clients, client, request->request_id, true, &number, error);
+    base_status status = open_requests_add(&g->open_requests, client, request->request_id, true, &number, error);
     if (status != BASE_OK)
         return status;
     session *s = session_create(request, size, number, base_clock_us());
     if (s == NULL) {
-        clients_close(&g->clients, clients_find(&g->clients, number));
+        open_requests_remove(&g->open_requests, open_requests_find(&g->open_requests, number));
         return base_fail(error, BASE_ENOMEM, "no memory for a session");
     }
     atomic_fetch_add(g->payload_bytes, size);
-    mailbox_push(g->engine, &s->mail);
+    thread_queue_push(g->engine, &s->message);
     return BASE_OK;
 }
 
 static base_status open_query(gateway *g, const client_id *client, const wire_request *request, base_error *error)
 {
     uint64_t number;
-    base_status status = clients_open(&g->clients, client, request->request_id, false, &number, error);
+    base_status status = open_requests_add(&g->open_requests, client, request->request_id, false, &number, error);
     if (status != BASE_OK)
         return status;
-    mail *m = mail_create(MAIL_QUERY, number);
+    thread_message *m = thread_message_create(MESSAGE_QUERY, number);
     if (m == NULL) {
-        clients_close(&g->clients, clients_find(&g->clients, number));
+        open_requests_remove(&g->open_requests, open_requests_find(&g->open_requests, number));
         return base_fail(error, BASE_ENOMEM, "no memory for a query");
     }
     m->query = request->kind;
     memcpy(m->request_id, request->request_id, sizeof m->request_id);
     m->n_malformed = g->n_malformed;
     m->n_refused = g->n_refused;
-    mailbox_push(g->engine, m);
+    thread_queue_push(g->engine, m);
     return BASE_OK;
 }
 
 static void cancel(gateway *g, const client_id *client, const char *request_id)
 {
-    client_request *r = clients_find_id(&g->clients, client, request_id);
+    open_request *r = open_requests_find_id(&g->open_requests, client, request_id);
     if (r != NULL)
         push_cancel(g, r, "canceled by the client");
 }
@@ -305,8 +305,8 @@ static void close_socket(gateway *g)
 /* Every request still open gets a last word. */
 static void answer_open(gateway *g)
 {
-    for (uint32_t i = 0; i < g->clients.capacity; i++) {
-        client_request *r = &g->clients.requests[i];
+    for (uint32_t i = 0; i < g->open_requests.capacity; i++) {
+        open_request *r = &g->open_requests.requests[i];
         base_error error = {.status = BASE_ESHUTDOWN, .text = "the server has shut down"};
         if (r->is_open && !r->is_gone)
             refuse(g, &r->client, r->request_id, &error);
@@ -314,14 +314,14 @@ static void answer_open(gateway *g)
 }
 
 /* False: the thread shall end. */
-static bool handle_mail(gateway *g)
+static bool handle_messages(gateway *g)
 {
-    mail *m;
-    while ((m = mailbox_take(g->box)) != NULL) {
-        if (m->kind == MAIL_STOP)
+    thread_message *m;
+    while ((m = thread_queue_pop(g->box)) != NULL) {
+        if (m->kind == MESSAGE_STOP)
             return false;
         pass_reply(g, m);
-        mail_destroy(&m);
+        thread_message_destroy(&m);
     }
     return true;
 }
@@ -329,7 +329,7 @@ static bool handle_mail(gateway *g)
 static void serve(gateway *g)
 {
     zmq_pollitem_t items[2] = {{.socket = g->socket, .events = ZMQ_POLLIN}, {.fd = g->box->fd, .events = ZMQ_POLLIN}};
-    while (handle_mail(g)) {
+    while (handle_messages(g)) {
         bool more = true;
         for (int i = 0; more && i < TURN_MESSAGES; i++)
             more = receive_message(g);
@@ -345,7 +345,7 @@ static void *gateway_run(void *argument)
     base_status status = open_endpoints(g, &g->started.error);
     if (status != BASE_OK)
         close_socket(g);
-    mailbox_push(&g->started_box, &g->started);
+    thread_queue_push(&g->started_queue, &g->started);
     if (status != BASE_OK)
         return NULL;
     serve(g);
@@ -358,8 +358,8 @@ static void *gateway_run(void *argument)
 static void gateway_free(gateway **out)
 {
     gateway *g = *out;
-    clients_release(&g->clients);
-    mailbox_release(&g->started_box);
+    open_requests_release(&g->open_requests);
+    thread_queue_release(&g->started_queue);
     free(g);
     *out = NULL;
 }
@@ -369,8 +369,8 @@ void gateway_stop(gateway **out)
     gateway *g = *out;
     if (g == NULL)
         return;
-    g->stop = (mail){.kind = MAIL_STOP, .is_embedded = true};
-    mailbox_push(g->box, &g->stop);
+    g->stop = (thread_message){.kind = MESSAGE_STOP, .is_embedded = true};
+    thread_queue_push(g->box, &g->stop);
     pthread_join(g->thread, NULL);
     gateway_free(out);
 }
@@ -380,7 +380,7 @@ static base_status run_thread(gateway *g, base_error *error)
     int code = pthread_create(&g->thread, NULL, gateway_run, g);
     if (code != 0)
         return base_fail(error, BASE_EIO, "cannot start the gateway's thread: %s", strerror(code));
-    mailbox_wait(&g->started_box);
+    thread_queue_wait(&g->started_queue);
     if (g->started.error.status == BASE_OK)
         return BASE_OK;
     pthread_join(g->thread, NULL);
@@ -389,7 +389,7 @@ static base_status run_thread(gateway *g, base_error *error)
     return g->started.error.status;
 }
 
-base_status gateway_start(const coord_options *options, void *zmq, mailbox *box, mailbox *engine,
+base_status gateway_start(const coord_options *options, void *zmq, thread_queue *box, thread_queue *engine,
                           atomic_size_t *payload_bytes, gateway **out, base_error *error)
 {
     gateway *g = calloc(1, sizeof *g);
@@ -400,13 +400,13 @@ base_status gateway_start(const coord_options *options, void *zmq, mailbox *box,
                    .box = box,
                    .engine = engine,
                    .payload_bytes = payload_bytes,
-                   .started = {.kind = MAIL_STARTED, .is_embedded = true}};
-    base_status status = mailbox_init(&g->started_box, error);
+                   .started = {.kind = MESSAGE_STARTED, .is_embedded = true}};
+    base_status status = thread_queue_init(&g->started_queue, error);
     if (status != BASE_OK) {
         free(g);
         return status;
     }
-    status = clients_init(&g->clients, options->max_queue + OPEN_BEYOND_QUEUE, error);
+    status = open_requests_init(&g->open_requests, options->max_queue + OPEN_BEYOND_QUEUE, error);
     if (status == BASE_OK)
         status = run_thread(g, error);
     if (status != BASE_OK) {

@@ -2,7 +2,7 @@
  * one: it keeps its place until it ends or the cache runs out of blocks, when ROUTINE ones give way first. */
 #include "coordinator/sched/policy.h"
 
-static bool fcfs_before(const sched_standing *a, const sched_standing *b)
+static bool fcfs_before(const sched_rank *a, const sched_rank *b)
 {
     if (a->priority != b->priority)
         return a->priority > b->priority;

@@ -7,12 +7,12 @@
 #include <stdint.h>
 
 /* What a policy may know of a request. */
-typedef struct sched_standing {
+typedef struct sched_rank {
     uint32_t priority;    /* larger is more urgent (wire: ROUTINE 0, STAT 1) */
     uint64_t arrival;     /* counts up with every request submitted; unique */
     uint64_t deadline_us; /* 0: none */
     uint32_t n_tokens;    /* prompt and what was generated so far */
-} sched_standing;
+} sched_rank;
 
 /* What it may know of the moment when a plan is put together. */
 typedef struct sched_load {
@@ -32,7 +32,7 @@ typedef struct sched_policy {
     const char *name;
     /* A strict total order.  The first of the waiting is admitted next and nobody overtakes it; running prompts are
      * prefilled in this order; when cache blocks run out the last of the running gives its own up. */
-    bool (*before)(const sched_standing *a, const sched_standing *b);
+    bool (*before)(const sched_rank *a, const sched_rank *b);
     sched_split (*split)(const sched_load *load);
 } sched_policy;
 

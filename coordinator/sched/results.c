@@ -2,22 +2,22 @@
 #include <assert.h>
 
 #include "coordinator/sched/sched.h"
-#include "coordinator/sched/sched_impl.h"
+#include "coordinator/sched/sched_int.h"
 
 /* ---- the ways out ---- */
 
-void sched_seq_strip(sched *s, sched_seq *seq)
+void sched_seq_release_resources(sched *s, sched_seq *seq)
 {
     if (seq->slot != SEQ_NO_SLOT) {
-        sched_pool_give(&s->slots, 1, &seq->slot);
+        id_pool_free(&s->slots, 1, &seq->slot);
         seq->slot = SEQ_NO_SLOT;
     }
-    kv_table_clear(&seq->table, &s->blocks);
+    block_table_clear(&seq->table, &s->blocks);
     draft_text_clear(&seq->text, &s->draft_blocks);
     seq->overflowed = false;
     for (uint32_t i = 0; i < seq->n_images; i++) {
         if (seq->images[i].slot != SEQ_NO_SLOT)
-            image_slots_give(&s->images, seq->images[i].slot);
+            encoder_cache_free(&s->images, seq->images[i].slot);
         seq->images[i].slot = SEQ_NO_SLOT;
         seq->images[i].planned = false;
     }
@@ -26,7 +26,7 @@ void sched_seq_strip(sched *s, sched_seq *seq)
 void sched_seq_requeue(sched *s, sched_seq *seq)
 {
     assert(seq->n_plans == 0);
-    sched_seq_strip(s, seq);
+    sched_seq_release_resources(s, seq);
     seq_list_remove(&s->running, seq);
     seq->state = SEQ_WAITING;
     seq->n_planned = seq->n_done = seq->n_draft = 0;
@@ -41,9 +41,9 @@ static void end_seq(sched *s, sched_seq *seq)
         return;
     }
     if (!seq->scores)
-        draft_history_add(&s->history, seq->tokens + seq->n_prompt, seq->n_known - seq->n_prompt);
+        ngram_history_add(&s->history, seq->tokens + seq->n_prompt, seq->n_known - seq->n_prompt);
     seq_list_remove(seq->state == SEQ_WAITING ? &s->waiting : &s->running, seq);
-    sched_seq_strip(s, seq);
+    sched_seq_release_resources(s, seq);
     seq->state = SEQ_ENDED;
     if (seq->n_events == 0)
         sched_seq_destroy(seq);
@@ -74,7 +74,7 @@ static void put_event(sched *s, sched_seq *seq, sched_event event)
     s->events[s->n_events++] = event;
 }
 
-bool sched_take_event(sched *s, sched_event *out)
+bool sched_next_event(sched *s, sched_event *out)
 {
     while (s->next_event < s->n_events && s->event_seqs[s->next_event] == NULL)
         s->next_event++;
@@ -100,7 +100,7 @@ static void expire_list(sched *s, seq_list *list, uint64_t now_us)
 {
     for (uint32_t i = list->n; i-- > 0;) { /* downwards: removal moves the last one here, which was looked at already */
         sched_seq *seq = list->items[i];
-        uint64_t deadline = seq->standing.deadline_us;
+        uint64_t deadline = seq->rank.deadline_us;
         if (seq->state != SEQ_DRAINING && deadline != 0 && deadline <= now_us) {
             put_failure(s, seq, BASE_EDEADLINE);
             end_seq(s, seq);
@@ -117,7 +117,7 @@ void sched_expire(sched *s, uint64_t now_us)
 static uint64_t earliest(const seq_list *list, uint64_t earliest_us)
 {
     for (uint32_t i = 0; i < list->n; i++) {
-        uint64_t deadline = list->items[i]->standing.deadline_us;
+        uint64_t deadline = list->items[i]->rank.deadline_us;
         if (deadline != 0 && list->items[i]->state != SEQ_DRAINING && (earliest_us == 0 || deadline < earliest_us))
             earliest_us = deadline;
     }
@@ -133,7 +133,7 @@ uint64_t sched_next_deadline(const sched *s)
 
 /* The tokens of the next slice of a plan, from *n on: *count of them, moved past.  False when they are not this
  * slice's. */
-static bool take_tokens(const sched_entry *entry, const link_result *result, uint32_t *n, uint32_t *count)
+static bool take_tokens(const inflight_slice *entry, const link_result *result, uint32_t *n, uint32_t *count)
 {
     uint32_t pos = entry->pos + entry->n_tokens - entry->n_sampled, end = entry->pos + entry->n_tokens - 1;
     uint32_t left = result->n_tokens - *n;
@@ -154,7 +154,7 @@ static bool take_tokens(const sched_entry *entry, const link_result *result, uin
     return true;
 }
 
-static base_status check_result(const sched *s, const sched_flight *flight, const link_result *result,
+static base_status check_result(const sched *s, const inflight_plan *flight, const link_result *result,
                                 base_error *error)
 {
     if (s->n_flights == 0 || result->step != flight->step)
@@ -188,17 +188,18 @@ static bool is_stop(const sched_seq *seq, int32_t token)
 }
 
 /* Whether the lead guessed the token that came is known without having drafted it. */
-static void follow_lead(sched *s, sched_seq *seq)
+static void track_ngram(sched *s, sched_seq *seq)
 {
-    bool is_wide = s->options.speculate == SCHED_SPECULATE_AUTO && s->running.n >= GAIN_ROWS_MAX;
+    bool is_wide = s->options.speculate == SCHED_SPECULATE_AUTO && s->running.n >= SPEC_ROWS_MAX;
     if (s->options.speculate == 0 || is_wide) {
-        seq->lead.source = DRAFT_NO_LEAD;
+        seq->lead.source = DRAFT_NONE;
         return;
     }
-    int32_t guess = draft_guess(&s->history, &seq->lead, seq->tokens, seq->n_known - 1, 0);
-    if (guess != DRAFT_NOTHING)
-        gain_take_guess(&s->gain, &seq->guesses, &seq->lead, guess == seq->tokens[seq->n_known - 1]);
-    draft_follow(&s->history, &seq->lead, seq->tokens, seq->n_known);
+    int32_t guess = ngram_predict(&s->history, &seq->lead, seq->tokens, seq->n_known - 1, 0);
+    if (guess != NGRAM_NONE)
+        spec_policy_observe_acceptance(&s->spec_policy, &seq->guesses, &seq->lead,
+                                       guess == seq->tokens[seq->n_known - 1]);
+    ngram_advance(&s->history, &seq->lead, seq->tokens, seq->n_known);
 }
 
 /* The sequence still counts as used by the plan whose result this is, so ending it means DRAINING; complete_entry frees
@@ -211,17 +212,17 @@ static void accept_token(sched *s, sched_seq *seq, const link_token *token)
         return;
     }
     seq->tokens[seq->n_known++] = token->token;
-    seq->standing.n_tokens = seq->n_known;
-    draft_text_add(&seq->text, token->token);
+    seq->rank.n_tokens = seq->n_known;
+    draft_text_append(&seq->text, token->token);
     if (!seq->scores)
-        follow_lead(s, seq);
-    sched_event event = {.user = seq->user, .token = *token, .started_us = seq->started_us, .savings = seq->savings};
+        track_ngram(s, seq);
+    sched_event event = {.user = seq->user, .token = *token, .started_us = seq->started_us, .reuse = seq->reuse};
     if (is_stop(seq, token->token))
         event.finish = SCHED_EOS;
     else if (seq->n_known == seq->n_prompt + seq->max_tokens)
         event.finish = SCHED_LENGTH;
     put_event(s, seq, event);
-    if (event.finish != SCHED_GOES_ON)
+    if (event.finish != SCHED_CONTINUE)
         seq->state = SEQ_DRAINING;
 }
 
@@ -239,20 +240,20 @@ static uint32_t count_agreed(const sched_seq *seq, const link_token *tokens, uin
  * last guess. */
 static void settle_model(sched *s, sched_seq *seq, uint32_t n_agreed)
 {
-    const draft_lead model = gain_model_lead(seq->text.n == seq->n_known);
+    const ngram_match model = spec_policy_model_match(seq->text.n == seq->n_known);
     for (uint32_t i = 0; i < n_agreed && i < seq->n_draft; i++)
-        gain_take_guess(&s->gain, &seq->guesses, &model, i + 1 < n_agreed);
+        spec_policy_observe_acceptance(&s->spec_policy, &seq->guesses, &model, i + 1 < n_agreed);
     seq->text.n_read = seq->text.n + (n_agreed <= seq->n_draft ? n_agreed : seq->n_draft) - 1;
-    seq->draft_is_open = false;
+    seq->draft_is_placeholder = false;
 }
 
 /* The draft has been verified: what was wrongly guessed was never fed. */
 static void settle_draft(sched *s, sched_seq *seq, uint32_t n_agreed)
 {
-    if (seq->draft_is_open)
+    if (seq->draft_is_placeholder)
         settle_model(s, seq, n_agreed);
     if (!seq->scores) {
-        seq->savings.n_accepted += n_agreed - 1;
+        seq->reuse.n_accepted += n_agreed - 1;
         s->accepted_tokens += n_agreed - 1;
     }
     seq->n_planned = seq->n_done = seq->n_done - seq->n_draft + n_agreed - 1;
@@ -260,7 +261,7 @@ static void settle_draft(sched *s, sched_seq *seq, uint32_t n_agreed)
 }
 
 /* One slice of a completed plan, the tokens [count] that it gave, and what the draft model had guessed. */
-static void complete_entry(sched *s, const sched_entry *entry, const link_token *tokens, uint32_t count,
+static void complete_entry(sched *s, const inflight_slice *entry, const link_token *tokens, uint32_t count,
                            const int32_t *guesses)
 {
     sched_seq *seq = entry->seq;
@@ -275,10 +276,10 @@ static void complete_entry(sched *s, const sched_entry *entry, const link_token 
     }
     for (uint32_t i = 0; i < count; i++)
         seq->overflowed |= tokens[i].token == LINK_TOKEN_OVERFLOW;
-    sched_seq_return_images(s, seq);
+    sched_seq_release_images(s, seq);
     for (uint32_t i = 0; i < count && seq->state != SEQ_DRAINING; i++)
         accept_token(s, seq, &tokens[i]);
-    sched_seq_publish(s, seq);
+    sched_seq_publish_blocks(s, seq);
     if (--seq->n_plans > 0)
         return;
     draft_text_publish(&seq->text, &s->draft_blocks);
@@ -289,25 +290,26 @@ static void complete_entry(sched *s, const sched_entry *entry, const link_token 
 }
 
 /* What the plan took, since it was sent or since the one before it was done. */
-static void take_cost(sched *s, const sched_flight *flight, uint64_t now_us)
+static void observe_cost(sched *s, const inflight_plan *flight, uint64_t now_us)
 {
     uint64_t began_us = flight->sent_us > s->last_result_us ? flight->sent_us : s->last_result_us;
     s->last_result_us = now_us;
     if (now_us <= began_us)
         return;
     if (flight->n_read > 0)
-        gain_take_draft(&s->gain, flight->n_decode_rows, flight->n_passes, flight->n_read, now_us - began_us);
+        spec_policy_observe_draft_cost(&s->spec_policy, flight->n_decode_rows, flight->n_passes, flight->n_read,
+                                       now_us - began_us);
     else
-        gain_take_cost(&s->gain, flight->n_decode_rows, now_us - began_us);
+        spec_policy_observe_step_cost(&s->spec_policy, flight->n_decode_rows, now_us - began_us);
 }
 
-base_status sched_take_result(sched *s, const link_result *result, uint64_t now_us, base_error *error)
+base_status sched_process_result(sched *s, const link_result *result, uint64_t now_us, base_error *error)
 {
-    const sched_flight *flight = &s->flights[s->first_flight];
+    const inflight_plan *flight = &s->flights[s->first_flight];
     base_status status = check_result(s, flight, result, error);
     if (status != BASE_OK)
         return status;
-    take_cost(s, flight, now_us);
+    observe_cost(s, flight, now_us);
     s->first_flight = (s->first_flight + 1) % s->options.max_plans;
     s->n_flights--;
     uint32_t n = 0, n_guesses = 0, count;

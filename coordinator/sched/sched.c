@@ -1,4 +1,4 @@
-/* sched.c - requests into the queue.  compose.c puts the plans together, results.c takes their results and ends
+/* sched.c - requests into the queue.  plan_build.c puts the plans together, results.c takes their results and ends
  * requests. */
 #include "coordinator/sched/sched.h"
 
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/sched/sched_impl.h"
+#include "coordinator/sched/sched_int.h"
 #include "proto/base/size.h"
 
 /* Bounds on what a replica may announce: far above any real one, low enough that sums of them cannot wrap. */
@@ -110,7 +110,7 @@ static base_status init_flights(sched *s, base_error *error)
     if (s->flights == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for %u plans in flight", s->options.max_plans);
     for (uint32_t i = 0; i < s->options.max_plans; i++) {
-        s->flights[i].entries = calloc(s->options.limits.max_seqs, sizeof(sched_entry));
+        s->flights[i].entries = calloc(s->options.limits.max_seqs, sizeof(inflight_slice));
         if (s->flights[i].entries == NULL)
             return base_fail(error, BASE_ENOMEM, "no memory for %u plans in flight", s->options.max_plans);
     }
@@ -134,16 +134,16 @@ static base_status init_parts(sched *s, base_error *error)
     if (status == BASE_OK)
         status = seq_list_init(&s->running, limits->max_seqs, error);
     if (status == BASE_OK)
-        status = sched_pool_init(&s->slots, limits->max_seqs, "sequence slots", error);
+        status = id_pool_init(&s->slots, limits->max_seqs, "sequence slots", error);
     if (status == BASE_OK)
-        status = prefix_cache_init(&s->blocks, limits->n_kv_blocks, s->options.keep_prefixes, error);
+        status = prefix_cache_init(&s->blocks, limits->n_kv_blocks, s->options.reuse_prefixes, error);
     if (status == BASE_OK)
         status = prefix_cache_init(&s->draft_blocks, limits->n_draft_blocks,
-                                   s->options.keep_prefixes && limits->n_draft_blocks > 0, error);
+                                   s->options.reuse_prefixes && limits->n_draft_blocks > 0, error);
     if (status == BASE_OK)
-        status = draft_history_init(&s->history, s->options.speculate != 0 ? HISTORY_TOKENS : 0, error);
+        status = ngram_history_init(&s->history, s->options.speculate != 0 ? HISTORY_TOKENS : 0, error);
     if (status == BASE_OK)
-        status = image_slots_init(&s->images, limits->n_image_slots, error);
+        status = encoder_cache_init(&s->images, limits->n_image_slots, error);
     if (status == BASE_OK)
         status = init_plan(s, error);
     if (status == BASE_OK)
@@ -179,7 +179,7 @@ base_status sched_create(const sched_options *options, sched **out, base_error *
 
 void sched_seq_destroy(sched_seq *seq)
 {
-    kv_table_release(&seq->table);
+    block_table_release(&seq->table);
     draft_text_release(&seq->text);
     free(seq->images);
     free(seq->image_digests);
@@ -192,14 +192,14 @@ void sched_seq_destroy(sched_seq *seq)
 static void destroy_ended(sched *s)
 {
     sched_event event;
-    while (sched_take_event(s, &event))
+    while (sched_next_event(s, &event))
         ;
 }
 
 static void destroy_list(sched *s, seq_list *list)
 {
     for (uint32_t i = 0; i < list->n; i++) {
-        sched_seq_strip(s, list->items[i]);
+        sched_seq_release_resources(s, list->items[i]);
         sched_seq_destroy(list->items[i]);
     }
     free(list->items);
@@ -227,11 +227,11 @@ void sched_destroy(sched **out)
     free(s->plan.drafts);
     free(s->plan.draft_tokens);
     free(s->plan.draft_blocks);
-    sched_pool_release(&s->slots);
+    id_pool_release(&s->slots);
     prefix_cache_release(&s->blocks);
     prefix_cache_release(&s->draft_blocks);
-    draft_history_release(&s->history);
-    image_slots_release(&s->images);
+    ngram_history_release(&s->history);
+    encoder_cache_release(&s->images);
     free(s);
     *out = NULL;
 }
@@ -350,7 +350,7 @@ static base_status alloc_seq(const sched_request *r, sched_seq **out, base_error
         seq->image_digests = calloc(r->n_images + 1u, sizeof *seq->image_digests);
     if (seq->tokens == NULL || seq->images == NULL || seq->vectors == NULL ||
         (r->image_digests != NULL && seq->image_digests == NULL) ||
-        kv_table_init(&seq->table, positions, NULL) != BASE_OK) {
+        block_table_init(&seq->table, positions, NULL) != BASE_OK) {
         sched_seq_destroy(seq);
         return base_fail(error, BASE_ENOMEM, "no memory for a sequence of %u tokens", positions);
     }
@@ -371,9 +371,9 @@ static void fill_images(sched_seq *seq, const sched_request *r, uint32_t rows_pe
     seq->n_images = r->n_images;
     if (r->n_vectors > 0)
         memcpy(seq->vectors, r->vectors, r->n_vectors * sizeof *seq->vectors);
-    seq->has_image_names = r->image_names != NULL;
-    for (uint32_t i = 0; i < r->n_images && seq->has_image_names; i++)
-        memcpy(seq->images[i].name, r->image_names[i], sizeof seq->images[i].name);
+    seq->has_image_keys = r->image_keys != NULL;
+    for (uint32_t i = 0; i < r->n_images && seq->has_image_keys; i++)
+        memcpy(seq->images[i].name, r->image_keys[i], sizeof seq->images[i].name);
     if (r->image_digests != NULL && r->n_images > 0)
         memcpy(seq->image_digests, r->image_digests, r->n_images * sizeof *seq->image_digests);
 }
@@ -410,7 +410,7 @@ base_status sched_submit(sched *s, const sched_request *r, uint64_t now_us, sche
     seq->n_stop_ids = r->n_stop_ids;
     seq->sampling = r->sampling;
     seq->digest = r->digest;
-    seq->standing = (sched_standing){
+    seq->rank = (sched_rank){
         .priority = r->priority, .arrival = ++s->arrivals, .deadline_us = r->deadline_us, .n_tokens = r->n_tokens};
     fill_images(seq, r, s->options.limits.rows_per_image);
     seq_list_add(&s->waiting, seq);
@@ -418,18 +418,18 @@ base_status sched_submit(sched *s, const sched_request *r, uint64_t now_us, sche
     return BASE_OK;
 }
 
-sched_numbers sched_numbers_of(const sched *s)
+sched_stats sched_stats_of(const sched *s)
 {
-    return (sched_numbers){.n_waiting = s->n_reserved + s->waiting.n,
-                           .n_running = s->running.n,
-                           .n_plans = s->n_flights,
-                           .kv_blocks_total = s->blocks.pool.n_total,
-                           .kv_blocks_free = prefix_cache_available(&s->blocks),
-                           .kv_blocks_kept = s->blocks.n_idle,
-                           .steps = s->step,
-                           .prefix_requests = s->prefix_requests,
-                           .prefix_tokens = s->prefix_tokens,
-                           .drafted_tokens = s->drafted_tokens,
-                           .accepted_tokens = s->accepted_tokens,
-                           .images_reused = s->images.n_reused};
+    return (sched_stats){.n_waiting = s->n_reserved + s->waiting.n,
+                         .n_running = s->running.n,
+                         .n_plans = s->n_flights,
+                         .kv_blocks_total = s->blocks.pool.n_total,
+                         .kv_blocks_free = prefix_cache_available(&s->blocks),
+                         .kv_blocks_kept = s->blocks.n_evictable,
+                         .steps = s->step,
+                         .prefix_requests = s->prefix_requests,
+                         .prefix_tokens = s->prefix_tokens,
+                         .drafted_tokens = s->drafted_tokens,
+                         .accepted_tokens = s->accepted_tokens,
+                         .images_reused = s->images.n_reused};
 }

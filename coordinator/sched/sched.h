@@ -15,12 +15,12 @@
  * its own and waits again; later its prompt and the tokens made so far are computed anew.  The same bits come out
  * (DESIGN section 6).
  *  3. An image is encoded by the plan that first needs a row of it, and its slot is held until a completed plan has
- * consumed its last row. What a free slot still holds is remembered by name (image_slots.h): a request with that image
- * takes the slot as it is.
- *  4. Blocks computed for one sequence are lent to others that begin with the same tokens (prefix.h).  At least the
- * last token of a prompt is computed: its logits are wanted.  An image whose rows are all in such blocks is not
+ * consumed its last row. What a free slot still holds is remembered by name (encoder_cache.h): a request with that
+ * image takes the slot as it is.
+ *  4. Blocks computed for one sequence are lent to others that begin with the same tokens (prefix_cache.h).  At least
+ * the last token of a prompt is computed: its logits are wanted.  An image whose rows are all in such blocks is not
  * encoded.
- *  5. A sequence may be given a draft (draft.h): a slice feeds its last token and k guesses, the ranks sample after
+ *  5. A sequence may be given a draft (ngram.h): a slice feeds its last token and k guesses, the ranks sample after
  * each, and the longest run of guesses that agree with what was sampled is kept, with the token after it.  The sampler
  * knows seed and position only, so these are the tokens that would have come one by one.  Keys and values of wrong
  * guesses are overwritten by what follows. While a draft is verified nothing else of the sequence is under way. Guesses
@@ -42,13 +42,13 @@
 #include <stdint.h>
 
 #include "coordinator/sched/policy.h"
-#include "coordinator/sched/prefix.h"
+#include "coordinator/sched/prefix_cache.h"
 #include "proto/base/status.h"
 #include "proto/link/plan.h"
 
 /* Tokens drafted for one slice at most. */
 #define SCHED_DRAFT_MAX 15u
-/* sched_options.speculate: as many as seem to pay (gain.h). */
+/* sched_options.speculate: as many as seem to pay (spec_policy.h). */
 #define SCHED_SPECULATE_AUTO UINT32_MAX
 
 /* Tokens of one sequence that may be under way at the same time. */
@@ -64,8 +64,8 @@ typedef struct sched_options {
     uint32_t step_tokens; /* budget of a plan; 0 or more than the replica's: the replica's */
     uint32_t max_queue;   /* requests that wait; at least 1 */
     const sched_policy *policy;
-    bool keep_prefixes; /* rule 4 */
-    uint32_t speculate; /* rule 5: 0 never, N up to N tokens whenever there is a guess, SCHED_SPECULATE_AUTO */
+    bool reuse_prefixes; /* rule 4 */
+    uint32_t speculate;  /* rule 5: 0 never, N up to N tokens whenever there is a guess, SCHED_SPECULATE_AUTO */
 } sched_options;
 
 /* Errors: BASE_EINVAL a limit is zero or absurd (named); BASE_ENOMEM. */
@@ -90,9 +90,9 @@ typedef struct sched_request {
                     until the request has ended.  Image k's rows stand together, images in rising order */
     uint32_t n_images;
     const unsigned char (
-        *image_digests)[PREFIX_IMAGES_BYTES]; /* [n_images] copied; k names the pixels of images 0 .. k and the vectors
+        *image_digests)[CONTENT_DIGEST_BYTES]; /* [n_images] copied; k names the pixels of images 0 .. k and the vectors
                                                  before.  NULL: blocks with image rows are neither lent nor borrowed */
-    const unsigned char (*image_names)[PREFIX_IMAGES_BYTES]; /* [n_images] copied; k names the pixels of image k.  NULL:
+    const unsigned char (*image_keys)[CONTENT_DIGEST_BYTES]; /* [n_images] copied; k names the pixels of image k.  NULL:
                                                                 every image is encoded */
     const content_vector *vectors;                           /* [n_vectors] copied; in order in `tokens`, each once */
     uint32_t n_vectors;
@@ -125,35 +125,36 @@ const link_plan *sched_next_plan(sched *s, uint64_t now_us);
 
 /* Take in the result of the oldest plan in flight.  BASE_EFORMAT when it is not its result: the replica is out of its
  * mind and nothing was changed. */
-base_status sched_take_result(sched *s, const link_result *result, uint64_t now_us, base_error *error);
+base_status sched_process_result(sched *s, const link_result *result, uint64_t now_us, base_error *error);
 
 /* End what is past its deadline. */
 void sched_expire(sched *s, uint64_t now_us);
 /* The earliest deadline of all; 0 when there is none. */
 uint64_t sched_next_deadline(const sched *s);
 
-typedef enum sched_finish { SCHED_GOES_ON, SCHED_EOS, SCHED_LENGTH, SCHED_FAILED } sched_finish;
+typedef enum sched_finish { SCHED_CONTINUE, SCHED_EOS, SCHED_LENGTH, SCHED_FAILED } sched_finish;
 
 /* What a request was spared, so far. */
-typedef struct sched_savings {
-    uint32_t n_borrowed;            /* positions that were not computed because another sequence had */
+typedef struct sched_reuse {
+    uint32_t n_cached;              /* positions that were not computed because another sequence had */
     uint32_t n_drafted, n_accepted; /* tokens */
-} sched_savings;
+} sched_reuse;
 
 typedef struct sched_event {
     void *user;
-    sched_finish finish; /* anything but SCHED_GOES_ON ends the request */
+    sched_finish finish; /* anything but SCHED_CONTINUE ends the request */
     base_status status;  /* SCHED_FAILED: why (BASE_EDEADLINE, BASE_ENUMERIC); no token then */
     link_token token;    /* the token sampled; the end-of-text id too */
     uint64_t started_us; /* when its first plan was dispatched; 0: it never was */
-    sched_savings savings;
+    sched_reuse reuse;
 } sched_event;
 
-/* The next event of sched_take_result or sched_expire; false: no more.  Take them all before the next call of either.
+/* The next event of sched_process_result or sched_expire; false: no more.  Take them all before the next call of
+ * either.
  */
-bool sched_take_event(sched *s, sched_event *out);
+bool sched_next_event(sched *s, sched_event *out);
 
-typedef struct sched_numbers {
+typedef struct sched_stats {
     uint32_t n_waiting; /* reserved places included */
     uint32_t n_running;
     uint32_t n_plans;                         /* in flight */
@@ -163,8 +164,8 @@ typedef struct sched_numbers {
     uint64_t prefix_requests, prefix_tokens; /* admitted with borrowed blocks; positions not computed */
     uint64_t drafted_tokens, accepted_tokens;
     uint64_t images_reused; /* not encoded: a slot held them */
-} sched_numbers;
+} sched_stats;
 
-sched_numbers sched_numbers_of(const sched *s);
+sched_stats sched_stats_of(const sched *s);
 
 #endif

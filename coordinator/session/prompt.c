@@ -424,8 +424,8 @@ static base_status take_images_memory(const layout *l, prompt *p, base_error *er
 {
     p->images = calloc(l->n_images + 1u, sizeof *p->images);
     p->image_digests = calloc(l->n_images + 1u, sizeof *p->image_digests);
-    p->image_names = calloc(l->n_images + 1u, sizeof *p->image_names);
-    if (p->images == NULL || p->image_digests == NULL || p->image_names == NULL)
+    p->image_keys = calloc(l->n_images + 1u, sizeof *p->image_keys);
+    if (p->images == NULL || p->image_digests == NULL || p->image_keys == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for %u images", l->n_images);
     return BASE_OK;
 }
@@ -451,9 +451,9 @@ static base_status decode_inputs(const prompt_env *env, const layout *l, prompt 
             base_error_prefix(error, "image %u of %u: ", p->n_images + 1, l->n_images);
             return status;
         }
-        crypto_generichash(p->image_names[p->n_images], CONTENT_DIGEST_BYTES, p->images[p->n_images], image_bytes, NULL,
+        crypto_generichash(p->image_keys[p->n_images], CONTENT_DIGEST_BYTES, p->images[p->n_images], image_bytes, NULL,
                            0);
-        chain(before, p->image_names[p->n_images], p->image_digests[p->n_images]);
+        chain(before, p->image_keys[p->n_images], p->image_digests[p->n_images]);
         before = p->image_digests[p->n_images];
         p->n_images++;
     }
@@ -483,7 +483,7 @@ void prompt_release(prompt *p)
         free(p->images[i]);
     free(p->images);
     free(p->image_digests);
-    free(p->image_names);
+    free(p->image_keys);
     free(p->vectors);
     free(p->vector_values);
     text_ids_release(&p->tokens);

@@ -50,7 +50,7 @@ typedef struct prompt {
         *image_digests)[CONTENT_DIGEST_BYTES]; /* [n_images] k names the pixels of images 0 .. k and the vectors before:
                                                  BLAKE2b of what stands before and the pixels */
     unsigned char (
-        *image_names)[CONTENT_DIGEST_BYTES]; /* [n_images] k names the pixels of image k alone: their BLAKE2b */
+        *image_keys)[CONTENT_DIGEST_BYTES]; /* [n_images] k names the pixels of image k alone: their BLAKE2b */
     uint32_t n_images;
     content_vector *vectors; /* [n_vectors] */
     float *vector_values;    /* what they point at */

@@ -40,7 +40,7 @@ session *session_create(wire_request *request, size_t payload_bytes, uint64_t nu
     session *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
-    s->mail = (mail){.kind = MAIL_REQUEST, .is_embedded = true, .number = number, .session = s};
+    s->message = (thread_message){.kind = MESSAGE_REQUEST, .is_embedded = true, .number = number, .session = s};
     s->number = number;
     s->request = *request;
     *request = (wire_request){0};
@@ -83,7 +83,7 @@ static uint32_t tokens_to_make(const session *s, const link_limits *limits)
 }
 
 /* Free the message, which may be tens of megabytes of images, and keep what the rest of the session's life reads. */
-static void slim_request(session *s)
+static void free_message(session *s)
 {
     wire_request kept = s->request;
     for (size_t i = 0; i < kept.generate.n_stop; i++) {
@@ -102,7 +102,7 @@ static void slim_request(session *s)
 }
 
 /* Append the tokens of the answer that were made before.  They belong to the message, so this comes before
- * slim_request. */
+ * free_message. */
 static base_status append_resumed(session *s, const prompt_env *env, base_error *error)
 {
     const wire_generate *g = &s->request.generate;
@@ -120,7 +120,7 @@ static base_status append_resumed(session *s, const prompt_env *env, base_error 
     return BASE_OK;
 }
 
-/* Append the tokens of the answer to score; as append_resumed, before slim_request. */
+/* Append the tokens of the answer to score; as append_resumed, before free_message. */
 static base_status append_answer(session *s, const prompt_env *env, base_error *error)
 {
     const char *answer = s->request.generate.answer;
@@ -154,7 +154,7 @@ void session_prepare(session *s, const prompt_env *env)
         else
             append_resumed(s, env, &s->error);
     }
-    slim_request(s);
+    free_message(s);
 }
 
 sched_request session_request_of(const session *s, const int32_t *stop_ids, uint32_t n_stop_ids)
@@ -169,7 +169,7 @@ sched_request session_request_of(const session *s, const int32_t *stop_ids, uint
         .images = (const uint8_t *const *)s->prompt.images,
         .n_images = s->prompt.n_images,
         .image_digests = (const unsigned char(*)[CONTENT_DIGEST_BYTES])s->prompt.image_digests,
-        .image_names = (const unsigned char(*)[CONTENT_DIGEST_BYTES])s->prompt.image_names,
+        .image_keys = (const unsigned char(*)[CONTENT_DIGEST_BYTES])s->prompt.image_keys,
         .vectors = s->prompt.vectors,
         .n_vectors = s->prompt.n_vectors,
         .max_tokens = s->max_tokens,
@@ -214,7 +214,7 @@ static void fold_digest(session *s, uint64_t value)
 }
 
 /* A token of the answer, made now or before.  True when a stop string ends the answer here. */
-static bool show_token(session *s, int32_t token)
+static bool append_token(session *s, int32_t token)
 {
     s->ids[s->n_ids++] = (uint32_t)token;
     base_buf delta = {0};
@@ -224,20 +224,20 @@ static bool show_token(session *s, int32_t token)
     return stopped;
 }
 
-bool session_take_token(session *s, const sched_event *event, uint64_t now_us)
+bool session_add_token(session *s, const sched_event *event, uint64_t now_us)
 {
     if (s->state == SESSION_SCHEDULED) {
         session_move(s, SESSION_DECODING);
         s->started_us = event->started_us;
         s->first_token_us = now_us;
     }
-    s->savings = event->savings;
+    s->reuse = event->reuse;
     fold_digest(s, event->token.logits_digest);
     if (event->finish == SCHED_EOS)
         return false;
     if (s->logprobs != NULL)
         s->logprobs[s->n_ids] = event->token.logprob;
-    return show_token(s, event->token.token);
+    return append_token(s, event->token.token);
 }
 
 /* The answer so far is as it was when its run ended; whoever resumes has seen what that streamed. */
@@ -245,7 +245,7 @@ static wire_finish take_resumed(session *s)
 {
     bool stopped = false;
     for (uint32_t i = 0; i < s->n_resumed && !stopped; i++)
-        stopped = show_token(s, s->prompt.tokens.ids[s->n_prompt_tokens + i]);
+        stopped = append_token(s, s->prompt.tokens.ids[s->n_prompt_tokens + i]);
     s->text_sent = s->text.size;
     s->n_ids_sent = s->n_ids;
     return stopped ? WIRE_FINISH_STOP : s->n_ids == s->max_tokens ? WIRE_FINISH_LENGTH : WIRE_FINISH_UNKNOWN;
@@ -269,12 +269,12 @@ base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t 
     return s->text.failed ? base_fail(error, BASE_ENOMEM, "no memory for the answer's text") : BASE_OK;
 }
 
-void session_drop_prompt(session *s)
+void session_free_prompt(session *s)
 {
     text_ids_release(&s->prompt.tokens);
 }
 
-void session_end_text(session *s)
+void session_flush_text(session *s)
 {
     base_buf delta = {0};
     text_stream_finish(&s->stream, &delta);
@@ -345,9 +345,9 @@ void session_encode_result(const session *s, wire_finish finish, const session_p
                                    .queue_ms = ms_between(s->queued_us, s->started_us),
                                    .first_token_ms = ms_between(s->arrived_us, s->first_token_us),
                                    .total_ms = ms_between(s->arrived_us, now_us),
-                                   .reused_tokens = s->savings.n_borrowed,
-                                   .drafted_tokens = s->savings.n_drafted,
-                                   .accepted_tokens = s->savings.n_accepted,
+                                   .reused_tokens = s->reuse.n_cached,
+                                   .drafted_tokens = s->reuse.n_drafted,
+                                   .accepted_tokens = s->reuse.n_accepted,
                                    .model = from->model,
                                    .model_digest = from->model_digest,
                                    .build = from->version,

@@ -5,14 +5,14 @@
  *         +------------+-------------+-------------+------> FAILED, CANCELED
  *
  * SCHEDULED is everything between the queue and the first token: whether the request waits, is prefilled, or was thrown
- * out to be computed anew is the scheduler's to know (sched_impl.h) and is not kept twice.
+ * out to be computed anew is the scheduler's to know (sched_int.h) and is not kept twice.
  *
  * Threads: a session belongs to one thread at a time and moves with its mail: gateway (create), engine, an intake
  * thread (PREPARING), engine.  While an intake thread has it, the engine touches only the fields marked "engine". */
 #ifndef PALMGROVE_SESSION_H
 #define PALMGROVE_SESSION_H
 
-#include "coordinator/mail.h"
+#include "coordinator/thread_queue.h"
 #include "coordinator/sched/sched.h"
 #include "coordinator/session/prompt.h"
 
@@ -29,17 +29,17 @@ typedef enum session_state {
 } session_state;
 
 struct session {
-    mail mail;       /* carries the session between threads */
-    uint64_t number; /* of the request at the gateway */
+    thread_message message; /* carries the session between threads */
+    uint64_t number;        /* of the request at the gateway */
     wire_request request;
     size_t payload_bytes; /* counted against the gateway's budget until prepared */
     uint64_t arrived_us, deadline_us;
 
     /* engine */
     session_state state;
-    session *previous, *next; /* all sessions */
-    base_status given_up;     /* canceled while PREPARING: with what */
-    const char *given_up_text;
+    session *previous, *next;   /* all sessions */
+    base_status pending_status; /* canceled while PREPARING: with what */
+    const char *pending_text;
 
     /* intake; then engine */
     base_error error; /* how the preparation went */
@@ -61,7 +61,7 @@ struct session {
     uint32_t n_ids, n_ids_sent, n_events;
     uint64_t logits_digest;
     uint64_t queued_us, started_us, first_token_us;
-    sched_savings savings;
+    sched_reuse reuse;
 };
 
 /* What replies say of the server; strings borrowed for the call. */
@@ -92,13 +92,13 @@ base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t 
                           base_error *error);
 
 /* The scheduler has its copy of the prompt's tokens. */
-void session_drop_prompt(session *s);
+void session_free_prompt(session *s);
 
 /* Take in a sampled token.  True when a stop string ends the answer here.  Memory failures stick in `text`. */
-bool session_take_token(session *s, const sched_event *event, uint64_t now_us);
+bool session_add_token(session *s, const sched_event *event, uint64_t now_us);
 
 /* No more tokens: let out what was held back. */
-void session_end_text(session *s);
+void session_flush_text(session *s);
 
 /* Append to `out` an encoded TokenEvent with what was not streamed yet; false when there is nothing to say.
  * Errors stick in `out`. */

@@ -13,7 +13,7 @@ import checks_layouts
 import checks_life
 import checks_tasks
 import checks_teacher
-import checks_thrift
+import checks_reuse
 
 CHECKS = {
     "report": lambda: checks_layouts.clients_agree(n_cases=1),
@@ -35,8 +35,8 @@ CHECKS = {
     "teacher": checks_teacher.teacher,
     "bench": checks_bench.bench_check,
     "trace": checks_bench.trace_check,
-    "thrift": checks_thrift.thrift_check,
-    "draft": checks_thrift.draft_check,
+    "reuse": checks_reuse.reuse_check,
+    "draft": checks_reuse.draft_check,
     "eval": checks_eval.eval_check,
     "evaltasks": checks_eval.all_tasks_check,
     "labeller": checks_eval.labeller_check,

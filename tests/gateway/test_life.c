@@ -1,5 +1,5 @@
 /* The server's life: start, crowds, clients that vanish or do not read, a replica that fails, drain and end. */
-#include "tests/gateway/rig.h"
+#include "tests/gateway/gateway_harness.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 static void address_refused(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     base_error error = {0};
     r->endpoints[0] = "tcp://0.0.0.0:*";
     assert_int_equal(coord_start(&r->options, r->zmq, &r->coord, &error), BASE_EINVAL);
@@ -28,16 +28,16 @@ static void address_refused(void **state)
     r->endpoints[0] = "ipc:///nowhere/at/all";
     assert_int_not_equal(coord_start(&r->options, r->zmq, &r->coord, &error), BASE_OK);
     assert_non_null(strstr(error.text, "/nowhere/at/all"));
-    rig_free(r);
+    harness_free(r);
 }
 
 static void address_in_use(void **state)
 {
     (void)state;
-    rig *r = rig_create(), *other = rig_create();
+    harness *r = harness_create(), *other = harness_create();
     r->endpoints[1] = "tcp://127.0.0.1:*";
     r->options.n_endpoints = 2;
-    rig_start(r);
+    harness_start(r);
     base_error error = {0};
     char tcp[64];
     snprintf(tcp, sizeof tcp, "%s", strstr(r->ready_line, "tcp://"));
@@ -47,22 +47,22 @@ static void address_in_use(void **state)
     other->endpoints[0] = tcp;
     assert_int_equal(coord_start(&other->options, other->zmq, &other->coord, &error), BASE_EBUSY);
     assert_non_null(strstr(error.text, tcp));
-    rig_free(other);
+    harness_free(other);
     peer p = peer_open(r, ZMQ_DEALER);
     peer_check_answer(&p, r, "a", "the first is unharmed", 10, false);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void model_directory_is_bad(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     base_error error = {0};
     r->options.model_dir = "/nowhere/phantom";
     assert_int_equal(coord_start(&r->options, r->zmq, &r->coord, &error), BASE_ENOTFOUND);
     assert_non_null(strstr(error.text, "/nowhere/phantom"));
-    rig_free(r);
+    harness_free(r);
 }
 
 /* ---- crowds ---- */
@@ -70,7 +70,7 @@ static void model_directory_is_bad(void **state)
 enum { N_CLIENTS = 32, N_ROUNDS = 3 };
 
 typedef struct member {
-    rig *r;
+    harness *r;
     int index;
     uint32_t n_answers;
     pthread_t thread;
@@ -84,7 +84,7 @@ static void vanish(member *m, int round)
     wire_request request = text_request("v", text, 2000, true);
     wire_reply reply;
     peer_send(&p, &request);
-    if (peer_try(&p, &reply, RIG_TIMEOUT_MS))
+    if (peer_try(&p, &reply, HARNESS_TIMEOUT_MS))
         wire_reply_release(&reply);
     peer_close(&p);
 }
@@ -123,7 +123,7 @@ static void *take_part(void *argument)
     return NULL;
 }
 
-static void crowd_comes(rig *r)
+static void crowd_comes(harness *r)
 {
     member members[N_CLIENTS];
     for (int i = 0; i < N_CLIENTS; i++) {
@@ -137,7 +137,7 @@ static void crowd_comes(rig *r)
 }
 
 /* Wait until nothing runs; the numbers then. */
-static wire_stats settle(rig *r)
+static wire_stats settle(harness *r)
 {
     peer p = peer_open(r, ZMQ_DEALER);
     wire_stats stats = peer_stats(&p);
@@ -158,10 +158,10 @@ static wire_stats settle(rig *r)
 static void crowd(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->options.max_queue = 200;
     r->replica_options.eos_every = 300;
-    rig_start(r);
+    harness_start(r);
     crowd_comes(r);
     wire_stats first = settle(r);
     crowd_comes(r);
@@ -177,16 +177,16 @@ static void crowd(void **state)
 #else
     (void)first;
 #endif
-    rig_end(r);
+    harness_end(r);
 }
 
 /* A client that streams and never reads fills its queue; it is canceled, and others are served meanwhile. */
 static void slow_reader(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->options.max_queue = 64;
-    rig_start(r);
+    harness_start(r);
     peer slow = peer_open(r, ZMQ_DEALER), p = peer_open(r, ZMQ_DEALER);
     int hwm = 1;
     void *socket = zmq_socket(r->zmq, ZMQ_DEALER);
@@ -210,16 +210,16 @@ static void slow_reader(void **state)
     peer_close(&slow);
     peer_close(&p);
     settle(r);
-    rig_end(r);
+    harness_end(r);
 }
 
 /* A client that asked for a whole answer vanishes: the request runs to its end and the reply is dropped. */
 static void vanished_before_the_result(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->replica_options.step_us = 1000;
-    rig_start(r);
+    harness_start(r);
     peer gone = peer_open(r, ZMQ_DEALER);
     wire_request request = text_request("a", "abc", 100, false);
     peer_send(&gone, &request);
@@ -227,27 +227,27 @@ static void vanished_before_the_result(void **state)
     peer_close(&gone);
     wire_stats stats = settle(r);
     assert_int_equal(stats.requests_finished, 1);
-    rig_end(r);
+    harness_end(r);
 }
 
 /* ---- the replica ---- */
 
-static void expect_end(rig *r, const char *part)
+static void expect_end(harness *r, const char *part)
 {
     base_error error = {0};
     assert_int_not_equal(coord_finish(&r->coord, &error), BASE_OK);
     assert_non_null(strstr(error.text, part));
     atomic_store(&r->replica.abandon, true);
     fake_replica_join(&r->replica);
-    rig_free(r);
+    harness_free(r);
 }
 
 static void replica_fails(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->replica_options.fail_from = 20;
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     wire_request request = text_request("a", "abc", 1000, false);
     peer_send(&p, &request);
@@ -259,10 +259,10 @@ static void replica_fails(void **state)
 static void replica_is_silent(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->options.replica_timeout_ms = 300;
     r->replica_options.silent_from = 5;
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     base_clock_nap(500000); /* an idle replica owes nothing */
     wire_request request = text_request("a", "abc", 100, false);
@@ -275,16 +275,16 @@ static void replica_is_silent(void **state)
 static void overflow(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->replica_options.overflow_at = 7;
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     wire_request request = text_request("a", "abc", 100, false);
     peer_send(&p, &request);
     peer_expect_error(&p, "a", BASE_ENUMERIC, "fixed-point");
     peer_check_answer(&p, r, "b", "the others go on", 30, false);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 /* ---- the end ---- */
@@ -292,12 +292,12 @@ static void overflow(void **state)
 static void drain_finishes_what_runs(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->replica_options.step_us = 2000;
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
-    char expected[RIG_TEXT];
-    rig_expect(r, "abc", 100, NULL, expected);
+    char expected[HARNESS_TEXT];
+    harness_expect(r, "abc", 100, NULL, expected);
     wire_request request = text_request("a", "abc", 100, false), late = text_request("late", "abc", 5, false);
     wire_reply reply;
     peer_send(&p, &request);
@@ -313,15 +313,15 @@ static void drain_finishes_what_runs(void **state)
     assert_string_equal(reply.result.text, expected);
     wire_reply_release(&reply);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void drain_now_cancels(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->replica_options.step_us = 5000;
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     wire_request request = text_request("a", "abc", 4000, false);
     peer_send(&p, &request);
@@ -330,30 +330,30 @@ static void drain_now_cancels(void **state)
     coord_drain(r->coord, true);
     peer_expect_error(&p, "a", BASE_ECANCELED, NULL);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void drain_before_hello(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->replica_options.hello_delay_ms = 300;
-    rig_start(r);
-    rig_end(r); /* the replica was told to stop once it had loaded */
-    r = rig_create();
+    harness_start(r);
+    harness_end(r); /* the replica was told to stop once it had loaded */
+    r = harness_create();
     base_error error = {0};
     assert_int_equal(coord_start(&r->options, r->zmq, &r->coord, &error), BASE_OK);
     coord_drain(r->coord, true); /* there is no replica, and nobody waits for one */
     assert_int_equal(coord_finish(&r->coord, &error), BASE_OK);
-    rig_free(r);
+    harness_free(r);
 }
 
 /* Idle means asleep: the coordinator's threads take next to no CPU time. */
 static void idle_sleeps(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     peer_check_answer(&p, r, "a", "abc", 20, false);
     base_clock_nap(700000);
@@ -367,7 +367,7 @@ static void idle_sleeps(void **state)
     assert_true(us <
                 50000); /* the fake replica wakes twenty times a second, the sanitizers have threads of their own */
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static const struct CMUnitTest tests[] = {

@@ -1,6 +1,6 @@
 /* The coordinator's parts by themselves: prompts, a session's answer, the table of open requests, mailboxes, addresses.
  */
-#include "tests/gateway/rig.h"
+#include "tests/gateway/gateway_harness.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -9,14 +9,14 @@
 #include <unistd.h>
 
 #include "coordinator/gateway/address.h"
-#include "coordinator/gateway/clients.h"
+#include "coordinator/gateway/open_requests.h"
 #include "coordinator/image/image.h"
 #include "coordinator/session/session.h"
 #include "coordinator/task/task.h"
 #include "tests/gateway/main_filter.h"
 
 typedef struct bench {
-    rig *r; /* for its directory */
+    harness *r; /* for its directory */
     text_tokenizer *tokenizer;
     task_set *tasks;
     exemplars *exemplars;
@@ -25,7 +25,7 @@ typedef struct bench {
 
 static bench bench_open(void)
 {
-    bench b = {.r = rig_create()};
+    bench b = {.r = harness_create()};
     base_error error = {0};
     if (text_tokenizer_open(b.r->dir, &b.tokenizer, &error) != BASE_OK)
         fail_msg("%s", error.text);
@@ -45,7 +45,7 @@ static void bench_close(bench *b)
     task_set_close(&b->tasks);
     exemplars_close(&b->exemplars);
     text_tokenizer_close(&b->tokenizer);
-    rig_free(b->r);
+    harness_free(b->r);
 }
 
 static void texts_are_joined(void **state)
@@ -98,7 +98,7 @@ static void tasks_take_their_images(void **state)
     assert_int_equal(task_render(report, &field, 1, 1, "Given <img>: all is well.", &rendered, NULL), BASE_OK);
     size_t at = 1;
     int32_t row = 0;
-    for (int turn = 0; turn < 2; turn++) {
+    for (int poll_once = 0; poll_once < 2; poll_once++) {
         for (size_t i = 0; i < rendered.n_parts; i++) {
             for (int k = 0; rendered.parts[i].is_image && k < 4; k++)
                 assert_int_equal(p.tokens.ids[at++], -1 - row++);
@@ -180,7 +180,7 @@ static void frames_are_picked(void **state)
         for (uint32_t c = 0; c < 3; c++)
             assert_int_equal(p[frame].images[0][c], 10 + 30 * frame + 10 * c);
     }
-    assert_memory_not_equal(p[0].image_names[0], p[1].image_names[0], sizeof p[0].image_names[0]);
+    assert_memory_not_equal(p[0].image_keys[0], p[1].image_keys[0], sizeof p[0].image_keys[0]);
     part.image_frame = 2;
     prompt none;
     base_error error = {0};
@@ -191,7 +191,7 @@ static void frames_are_picked(void **state)
     bench_close(&b);
 }
 
-static void write_exemplars(const rig *r, const char *text)
+static void write_exemplars(const harness *r, const char *text)
 {
     char path[128];
     snprintf(path, sizeof path, "%s/exemplars.json", r->dir);
@@ -204,7 +204,7 @@ static void write_exemplars(const rig *r, const char *text)
 static void exemplars_are_checked(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     exemplars *e = NULL;
     base_error error;
     char path[128];
@@ -224,7 +224,7 @@ static void exemplars_are_checked(void **state)
     assert_int_equal(exemplars_open(r->dir, &e, &error), BASE_OK);
     assert_null(exemplars_find(e, "report"));
     exemplars_close(&e);
-    rig_free(r);
+    harness_free(r);
 }
 
 /* ---- a session's answer ---- */
@@ -238,7 +238,7 @@ static session *session_with(const bench *b, wire_request *request)
     wire_finish finish;
     assert_int_equal(session_begin(s, b->tokenizer, 2000, &finish, NULL), BASE_OK);
     assert_int_equal(finish, WIRE_FINISH_UNKNOWN);
-    session_drop_prompt(s);
+    session_free_prompt(s);
     return s;
 }
 
@@ -262,7 +262,7 @@ static void deltas_are_whole_characters(void **state)
     for (size_t i = 0; i < 5; i++) {
         sched_event event = token_event(bytes[i], 0);
         base_buf out = {0};
-        assert_false(session_take_token(s, &event, 4000));
+        assert_false(session_add_token(s, &event, 4000));
         assert_int_equal(session_encode_delta(s, &out), texts[i] != NULL);
         if (texts[i] != NULL) {
             wire_reply reply;
@@ -291,12 +291,12 @@ static void digests_are_chained(void **state)
     uint64_t digests[] = {0x0123456789abcdefu, 42}, expected = 0xcbf29ce484222325u;
     for (size_t i = 0; i < 2; i++) {
         sched_event event = token_event('x', digests[i]);
-        event.finish = i == 1 ? SCHED_EOS : SCHED_GOES_ON;
-        session_take_token(s, &event, 4000);
+        event.finish = i == 1 ? SCHED_EOS : SCHED_CONTINUE;
+        session_add_token(s, &event, 4000);
         for (int k = 0; k < 8; k++)
             expected = (expected ^ (digests[i] >> (8 * k) & 0xff)) * 0x100000001b3u;
     }
-    session_end_text(s);
+    session_flush_text(s);
     char text[17];
     snprintf(text, sizeof text, "%016llx", (unsigned long long)expected);
     base_buf out = {0};
@@ -335,7 +335,7 @@ static void message_is_freed_early(void **state)
     for (const char *c = "xyz"; *c != '\0'; c++) {
         sched_event event = token_event((uint8_t)*c, 0);
         assert_false(stopped);
-        stopped = session_take_token(s, &event, 4000);
+        stopped = session_add_token(s, &event, 4000);
     }
     assert_true(stopped);
     assert_int_equal(s->text.size, 1);
@@ -348,23 +348,23 @@ static void message_is_freed_early(void **state)
 static void requests_are_found(void **state)
 {
     (void)state;
-    clients c;
+    open_requests c;
     client_id one = {.bytes = {1, 2}, .size = 2}, two = {.bytes = {1, 2, 3}, .size = 3};
     uint64_t a, b, again;
     base_error error;
-    assert_int_equal(clients_init(&c, 2, NULL), BASE_OK);
-    assert_int_equal(clients_open(&c, &one, "x", true, &a, NULL), BASE_OK);
-    assert_int_equal(clients_open(&c, &one, "x", true, &again, &error), BASE_EINVAL);
-    assert_int_equal(clients_open(&c, &two, "x", true, &b, NULL), BASE_OK);
-    assert_int_equal(clients_open(&c, &two, "y", true, &again, &error), BASE_EBUSY);
-    assert_ptr_equal(clients_find_id(&c, &two, "x"), clients_find(&c, b));
-    clients_close(&c, clients_find(&c, a));
-    assert_null(clients_find(&c, a));
-    assert_int_equal(clients_open(&c, &two, "y", true, &again, NULL), BASE_OK);
+    assert_int_equal(open_requests_init(&c, 2, NULL), BASE_OK);
+    assert_int_equal(open_requests_add(&c, &one, "x", true, &a, NULL), BASE_OK);
+    assert_int_equal(open_requests_add(&c, &one, "x", true, &again, &error), BASE_EINVAL);
+    assert_int_equal(open_requests_add(&c, &two, "x", true, &b, NULL), BASE_OK);
+    assert_int_equal(open_requests_add(&c, &two, "y", true, &again, &error), BASE_EBUSY);
+    assert_ptr_equal(open_requests_find_id(&c, &two, "x"), open_requests_find(&c, b));
+    open_requests_remove(&c, open_requests_find(&c, a));
+    assert_null(open_requests_find(&c, a));
+    assert_int_equal(open_requests_add(&c, &two, "y", true, &again, NULL), BASE_OK);
     assert_int_not_equal(a, again); /* the place is the same, the number is not */
-    assert_null(clients_find(&c, a));
-    assert_non_null(clients_find(&c, again));
-    clients_release(&c);
+    assert_null(open_requests_find(&c, a));
+    assert_non_null(open_requests_find(&c, again));
+    open_requests_release(&c);
 }
 
 /* ---- mailboxes ---- */
@@ -373,33 +373,34 @@ enum { N_SENDERS = 4, N_MAILS = 2000 };
 
 static void *send_mails(void *argument)
 {
-    mailbox *box = argument;
+    thread_queue *box = argument;
     for (uint64_t i = 1; i <= N_MAILS; i++)
-        mailbox_push(box, mail_create(MAIL_CANCEL, i));
+        thread_queue_push(box, thread_message_create(MESSAGE_CANCEL, i));
     return NULL;
 }
 
 static void *take_mails(void *argument)
 {
-    mailbox *box = argument;
+    thread_queue *box = argument;
     uintptr_t sum = 0;
     for (;;) {
-        mail *m = mailbox_wait(box);
-        if (m->kind == MAIL_STOP)
+        thread_message *m = thread_queue_wait(box);
+        if (m->kind == MESSAGE_STOP)
             return (void *)sum;
         sum += m->number;
-        mail_destroy(&m);
+        thread_message_destroy(&m);
     }
 }
 
 static void mailboxes_lose_nothing(void **state)
 {
     (void)state;
-    mailbox box;
+    thread_queue box;
     pthread_t senders[N_SENDERS], takers[2];
-    mail stops[2] = {{.kind = MAIL_STOP, .is_embedded = true}, {.kind = MAIL_STOP, .is_embedded = true}};
+    thread_message stops[2] = {{.kind = MESSAGE_STOP, .is_embedded = true},
+                               {.kind = MESSAGE_STOP, .is_embedded = true}};
     uintptr_t sum = 0;
-    assert_int_equal(mailbox_init(&box, NULL), BASE_OK);
+    assert_int_equal(thread_queue_init(&box, NULL), BASE_OK);
     for (int i = 0; i < 2; i++)
         pthread_create(&takers[i], NULL, take_mails, &box);
     for (int i = 0; i < N_SENDERS; i++)
@@ -407,15 +408,15 @@ static void mailboxes_lose_nothing(void **state)
     for (int i = 0; i < N_SENDERS; i++)
         pthread_join(senders[i], NULL);
     for (int i = 0; i < 2; i++)
-        mailbox_push(&box, &stops[i]);
+        thread_queue_push(&box, &stops[i]);
     for (int i = 0; i < 2; i++) {
         void *part;
         pthread_join(takers[i], &part);
         sum += (uintptr_t)part;
     }
     assert_int_equal(sum, (uintptr_t)N_SENDERS * N_MAILS * (N_MAILS + 1) / 2);
-    assert_null(mailbox_take(&box));
-    mailbox_release(&box);
+    assert_null(thread_queue_pop(&box));
+    thread_queue_release(&box);
 }
 
 /* ---- addresses ---- */

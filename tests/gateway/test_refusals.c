@@ -1,5 +1,5 @@
 /* Bad input: each kind gets a typed error that names its subject, and the server lives on. */
-#include "tests/gateway/rig.h"
+#include "tests/gateway/gateway_harness.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include "proto/base/clock.h"
 #include "tests/gateway/main_filter.h"
 
-static void lives_on(rig *r, peer *p)
+static void lives_on(harness *r, peer *p)
 {
     peer_check_answer(p, r, "alive", "still there?", 10, true);
     wire_stats stats = peer_stats(p);
@@ -20,8 +20,8 @@ static void lives_on(rig *r, peer *p)
 static void garbage(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     uint8_t bytes[300];
     srand(5);
@@ -47,14 +47,14 @@ static void garbage(void **state)
     peer_expect_error(&p, "", BASE_EFORMAT, "6 frames");
     lives_on(r, &p);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void wrong_version(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     wire_request request = text_request("from-the-future", "abc", 5, false);
     request.version = 2;
@@ -62,14 +62,14 @@ static void wrong_version(void **state)
     peer_expect_error(&p, "from-the-future", BASE_EUNSUPPORTED, "version");
     lives_on(r, &p);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void prompts(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     char *longer = calloc(5001, 1);
     memset(longer, 'x', 5000);
@@ -82,7 +82,7 @@ static void prompts(void **state)
     peer_expect_error(&p, "empty", BASE_EINVAL, NULL);
     lives_on(r, &p);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void send_parts(peer *p, const char *id, const wire_part *parts, size_t n)
@@ -96,8 +96,8 @@ static void send_parts(peer *p, const char *id, const wire_part *parts, size_t n
 static void images(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     static const uint8_t not_an_image[] = "GIF89a not for us";
     const wire_part text = {.kind = WIRE_PART_TEXT, .text = "x"};
@@ -119,14 +119,14 @@ static void images(void **state)
     wire_reply_release(&reply);
     lives_on(r, &p);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void tasks(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     static const uint8_t junk[] = "junk";
     const wire_part unknown[] = {{.kind = WIRE_PART_TASK, .task = "horoscope"}};
@@ -144,14 +144,14 @@ static void tasks(void **state)
     peer_expect_error(&p, "early", BASE_EINVAL, "image 1 has no place");
     lives_on(r, &p);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void too_large_message(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     uint8_t *bytes = calloc(3u << 20, 1);
     peer_send_bytes(&p, bytes, (1u << 20) + 1);
@@ -161,17 +161,17 @@ static void too_large_message(void **state)
     base_clock_nap(300000);
     lives_on(r, &p);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void queue_full(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->options.max_queue = 3;
     r->replica_options.limits.max_seqs = 1;
     r->replica_options.step_us = 2000;
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     uint32_t n_ok = 0, n_busy = 0;
     char id[16];
@@ -197,15 +197,15 @@ static void queue_full(void **state)
     assert_true(n_busy > 0);
     lives_on(r, &p);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void duplicate_id(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->replica_options.step_us = 3000;
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER), other = peer_open(r, ZMQ_DEALER);
     wire_request request = text_request("same", "abc", 50, false);
     wire_reply reply;
@@ -222,15 +222,15 @@ static void duplicate_id(void **state)
     lives_on(r, &p);
     peer_close(&p);
     peer_close(&other);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void tokens_that_never_fit(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->replica_options.limits.n_kv_blocks = 4;
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     wire_request request = text_request("a", "abc", 1000, false);
     peer_send(&p, &request);
@@ -244,7 +244,7 @@ static void tokens_that_never_fit(void **state)
     wire_reply_release(&reply);
     lives_on(r, &p);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static const struct CMUnitTest tests[] = {

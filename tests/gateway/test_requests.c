@@ -1,5 +1,5 @@
 /* What a client gets for a well-formed request, and what it can do to a running one. */
-#include "tests/gateway/rig.h"
+#include "tests/gateway/gateway_harness.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,53 +12,53 @@
 static void whole(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     peer_check_answer(&p, r, "a", "Describe the picture.", 100, false);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void stream(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->replica_options.eos_every = 40;
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     peer_check_answer(&p, r, "a", "one", 300, true);
     peer_check_answer(&p, r, "b", "two", 300, true);
     peer_check_answer(&p, r, "c", "three", 1, true);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 /* A REQ socket sends an empty frame first and wants it back. */
 static void req_socket(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_REQ);
     peer_check_answer(&p, r, "a", "hello", 20, false);
     peer_check_answer(&p, r, "a", "again", 20, false);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void result_fields(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     wire_request request = text_request("id-1", "abc", 0, false);
     request.generate.logits_digest = true;
     request.generate.sampling = (wire_sampling){.temperature = 0.7f, .top_p = 0.9f, .top_k = 5, .seed = 42};
-    char expected[RIG_TEXT], digest[17] = "";
+    char expected[HARNESS_TEXT], digest[17] = "";
     link_sampling sampling = {.temperature = 0.7f, .top_p = 0.9f, .top_k = 5, .seed = 42};
-    rig_expect(r, "abc", 256, &sampling, expected); /* 256: the default */
+    harness_expect(r, "abc", 256, &sampling, expected); /* 256: the default */
     for (int i = 0; i < 2; i++) {
         wire_reply reply;
         peer_send(&p, &request);
@@ -81,17 +81,17 @@ static void result_fields(void **state)
         wire_reply_release(&reply);
     }
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void stop_string(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
-    char expected[RIG_TEXT], stop[4];
-    rig_expect(r, "abc", 200, NULL, expected);
+    char expected[HARNESS_TEXT], stop[4];
+    harness_expect(r, "abc", 200, NULL, expected);
     snprintf(stop, sizeof stop, "%.3s", expected + 50);
     char *found = strstr(expected, stop);
     *found = '\0';
@@ -100,7 +100,7 @@ static void stop_string(void **state)
         wire_request request = text_request("a", "abc", 200, i == 1);
         request.generate.stop = stops;
         request.generate.n_stop = 2;
-        char streamed[RIG_TEXT] = "";
+        char streamed[HARNESS_TEXT] = "";
         wire_reply reply;
         peer_send(&p, &request);
         for (peer_receive(&p, &reply); reply.kind == WIRE_REPLY_TOKEN; peer_receive(&p, &reply)) {
@@ -114,15 +114,15 @@ static void stop_string(void **state)
         wire_reply_release(&reply);
     }
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 /* One image between two texts: its rows are where it stands, and made of its pixels. */
 static void image_prompt(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     uint8_t grey[40 * 30], square[28 * 28 * 3];
     for (size_t i = 0; i < sizeof grey; i++)
@@ -154,15 +154,15 @@ static void image_prompt(void **state)
     wire_reply_release(&reply);
     base_buf_release(&png);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void cancel(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->replica_options.step_us = 2000;
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     wire_request request = text_request("a", "abc", 4000, true);
     wire_reply reply;
@@ -185,15 +185,15 @@ static void cancel(void **state)
     assert_int_equal(stats.requests_finished, 1);
     assert_int_equal(stats.kv_blocks_free, stats.kv_blocks_total);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void deadline(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->replica_options.step_us = 2000;
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     wire_request request = text_request("a", "abc", 4000, false);
     request.generate.deadline_ms = 150;
@@ -203,14 +203,14 @@ static void deadline(void **state)
     uint64_t spent_us = base_clock_us() - start_us;
     assert_true(spent_us >= 150000 && spent_us < 5000000);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void health_and_stats(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     wire_request request = {.version = WIRE_VERSION, .request_id = "h", .kind = WIRE_REQUEST_HEALTH};
     wire_reply reply;
@@ -230,16 +230,16 @@ static void health_and_stats(void **state)
     assert_int_equal(stats.kv_blocks_total, 512);
     assert_true(stats.resident_bytes > 1 << 20);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 /* Before the replica has said hello the gateway answers, and says why it cannot serve. */
 static void starting(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->replica_options.hello_delay_ms = 400;
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     wire_request health = {.version = WIRE_VERSION, .request_id = "h", .kind = WIRE_REQUEST_HEALTH};
     wire_request request = text_request("a", "abc", 5, false);
@@ -254,16 +254,16 @@ static void starting(void **state)
         base_clock_nap(1000);
     peer_check_answer(&p, r, "a", "abc", 5, false);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void ready_line(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->endpoints[1] = "tcp://127.0.0.1:*";
     r->options.n_endpoints = 2;
-    rig_start(r);
+    harness_start(r);
     assert_non_null(strstr(r->ready_line, "ready: palm_e model 'palmgrove-test-"));
     assert_non_null(strstr(r->ready_line, "layout tp2 x pp2"));
     assert_non_null(strstr(r->ready_line, "at most 8 MiB"));
@@ -276,7 +276,7 @@ static void ready_line(void **state)
     peer_check_answer(&p, r, "a", "over tcp", 20, true);
     peer_close(&p);
     snprintf(r->endpoint, sizeof r->endpoint, "ipc://%s/gate", r->dir);
-    rig_end(r);
+    harness_end(r);
 }
 
 static const struct CMUnitTest tests[] = {

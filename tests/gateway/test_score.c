@@ -1,5 +1,5 @@
 /* Answers that come with their request to be scored, and the tasks of a site's own directory, through real sockets. */
-#include "tests/gateway/rig.h"
+#include "tests/gateway/gateway_harness.h"
 
 #include <unistd.h>
 #include <zmq.h>
@@ -14,9 +14,9 @@ static wire_request score_request(const char *text, const char *answer, bool str
 }
 
 /* Text, ids and logprobs of the Result are the answer's, after `prompt`; a letter is a token. */
-static void check_scored(const rig *r, const wire_result *result, const char *prompt, const char *answer)
+static void check_scored(const harness *r, const wire_result *result, const char *prompt, const char *answer)
 {
-    int32_t tokens[RIG_TEXT] = {FAKE_BOS};
+    int32_t tokens[HARNESS_TEXT] = {FAKE_BOS};
     size_t n_prompt = strlen(prompt), n = strlen(answer);
     for (size_t i = 0; i < n_prompt; i++)
         tokens[i + 1] = FAKE_FIRST_CHAR + (uint8_t)prompt[i];
@@ -39,14 +39,14 @@ static void answers_are_scored(void **state)
 {
     (void)state;
     static const char *const answers[] = {"Y", "No.", " a whole sentence, of more tokens than one draft has"};
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->replica_options.eos_every = 3; /* nothing that would be sampled matters */
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     for (size_t i = 0; i < 6; i++) {
         wire_request request = score_request("Is it? A:", answers[i % 3], i >= 3);
         wire_reply reply;
-        char streamed[RIG_TEXT] = "";
+        char streamed[HARNESS_TEXT] = "";
         peer_send(&p, &request);
         for (peer_receive(&p, &reply); reply.kind == WIRE_REPLY_TOKEN; peer_receive(&p, &reply)) {
             strncat(streamed, reply.token.text, sizeof streamed - strlen(streamed) - 1);
@@ -62,16 +62,16 @@ static void answers_are_scored(void **state)
     assert_int_equal(stats.drafted_tokens, 0);
     peer_check_answer(&p, r, "b", "abc", 20, true); /* who wants an answer written gets one, without logprobs */
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void bad_answers_are_refused(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
-    char long_answer[RIG_TEXT];
+    char long_answer[HARNESS_TEXT];
     uint32_t room = r->replica_options.limits.max_positions - 4; /* beside <s> and "abc" */
     memset(long_answer, 'x', sizeof long_answer);
     long_answer[room + 1] = '\0';
@@ -93,7 +93,7 @@ static void bad_answers_are_refused(void **state)
     check_scored(r, &reply.result, "abc", long_answer);
     wire_reply_release(&reply);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 /* A directory whose file is wrong keeps the coordinator from starting; a right one's task can be asked. */
@@ -106,21 +106,21 @@ static void sites_tasks_are_asked(void **state)
     char dir[] = "/tmp/palmgrove-tasks-XXXXXX", path[64];
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/greet.json", dir);
-    for (int turn = 0; turn < 2; turn++) {
+    for (int poll_once = 0; poll_once < 2; poll_once++) {
         FILE *file = fopen(path, "w");
         assert_non_null(file);
-        assert_true(fwrite(good, 1, sizeof good - 1 - (turn == 0), file) > 0); /* first without its last brace */
+        assert_true(fwrite(good, 1, sizeof good - 1 - (poll_once == 0), file) > 0); /* first without its last brace */
         assert_int_equal(fclose(file), 0);
-        rig *r = rig_create();
+        harness *r = harness_create();
         r->options.task_dir = dir;
         base_error error = {0};
-        if (turn == 0) {
+        if (poll_once == 0) {
             assert_int_equal(coord_start(&r->options, r->zmq, &r->coord, &error), BASE_EFORMAT);
             assert_non_null(strstr(error.text, "/greet.json:2:"));
-            rig_free(r);
+            harness_free(r);
             continue;
         }
-        rig_start(r);
+        harness_start(r);
         peer p = peer_open(r, ZMQ_DEALER);
         const wire_part part = {.kind = WIRE_PART_TASK, .task = "greet"};
         wire_request request = score_request("", "Hi", false);
@@ -133,7 +133,7 @@ static void sites_tasks_are_asked(void **state)
         check_scored(r, &reply.result, "Hello you", "Hi");
         wire_reply_release(&reply);
         peer_close(&p);
-        rig_end(r);
+        harness_end(r);
     }
     unlink(path);
     rmdir(dir);

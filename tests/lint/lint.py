@@ -46,7 +46,7 @@ OWNERS = {
     r"hwloc.*\.h": ("worker/topo/",),
     r"cblas\.h": ("worker/kernels/blas/", "tests/unit/worker/test_kern_blas.c"),
     r"omp\.h": ("worker/",),
-    r"zmq\.h": ("proto/", "coordinator/gateway/", "coordinator/engine/", "coordinator/mail.", "coordinator/coordinator.c",
+    r"zmq\.h": ("proto/", "coordinator/gateway/", "coordinator/engine/", "coordinator/thread_queue.", "coordinator/coordinator.c",
                 "tools/palmgrove/cmd_serve.c"),
     r"jansson\.h": ("sharding/", "coordinator/", "tools/eval/", "tools/metrics/"),
     r"sodium\.h": ("sharding/", "coordinator/session/prompt.c", "tools/eval/"),

@@ -25,7 +25,7 @@ typedef struct job {
     uint32_t n_prompt, n_images;
     link_sampling sampling;
     const uint8_t *images[1];
-    unsigned char digests[1][PREFIX_IMAGES_BYTES];
+    unsigned char digests[1][CONTENT_DIGEST_BYTES];
 } job;
 
 typedef struct answer {
@@ -33,17 +33,17 @@ typedef struct answer {
     int32_t tokens[N_ANSWER];
     uint64_t digests[N_ANSWER];
     bool ended;
-    sched_savings savings;
+    sched_reuse reuse;
 } answer;
 
 /* How a scheduler answers. */
-typedef struct way {
+typedef struct answer_mode {
     const char *name;
-    bool keep_prefixes;
+    bool reuse_prefixes;
     uint32_t speculate;
     bool together;     /* all at once, else one after another */
     uint32_t n_rounds; /* the last is compared */
-} way;
+} answer_mode;
 
 typedef enum draft_kind { DRAFT_NONE, DRAFT_ITSELF, DRAFT_ROUNDED, N_DRAFTS } draft_kind;
 
@@ -77,7 +77,7 @@ static void add_image(driver *f, job *j, uint32_t rows)
         j->prompt[j->n_prompt++] = -1 - (int32_t)r;
     j->images[0] = f->pixels;
     j->n_images = 1;
-    memset(j->digests[0], 7, PREFIX_IMAGES_BYTES);
+    memset(j->digests[0], 7, CONTENT_DIGEST_BYTES);
 }
 
 /* The greedy ones soon repeat themselves, which n-gram lookup finds; the sampled ones do not. */
@@ -114,7 +114,7 @@ static void submit(const driver *f, sched *s, uint32_t i, const answer *resumed,
                              .n_resumed = n_resumed,
                              .images = j.images,
                              .n_images = j.n_images,
-                             .image_digests = (const unsigned char(*)[PREFIX_IMAGES_BYTES])j.digests,
+                             .image_digests = (const unsigned char(*)[CONTENT_DIGEST_BYTES])j.digests,
                              .max_tokens = N_ANSWER,
                              .sampling = j.sampling,
                              .digest = true};
@@ -132,15 +132,15 @@ static void submit(const driver *f, sched *s, uint32_t i, const answer *resumed,
 static void take_events(sched *s)
 {
     sched_event event;
-    while (sched_take_event(s, &event)) {
+    while (sched_next_event(s, &event)) {
         answer *a = event.user;
         CHECK(event.finish != SCHED_FAILED && a->n < N_ANSWER);
         if (event.finish != SCHED_FAILED && a->n < N_ANSWER) {
             a->tokens[a->n] = event.token.token;
             a->digests[a->n++] = event.token.logits_digest;
         }
-        a->savings = event.savings;
-        a->ended = event.finish != SCHED_GOES_ON;
+        a->reuse = event.reuse;
+        a->ended = event.finish != SCHED_CONTINUE;
     }
 }
 
@@ -163,7 +163,7 @@ static bool run_dry(driver *f, sched *s)
             link_plan_encode(plan, &f->message);
             CHECK(link_send(f->link, &f->message, NULL) == BASE_OK);
         }
-        if (sched_numbers_of(s).n_plans == 0)
+        if (sched_stats_of(s).n_plans == 0)
             return true;
         link_result result;
         base_error error = {0};
@@ -172,27 +172,27 @@ static bool run_dry(driver *f, sched *s)
         CHECK(readable);
         if (!readable)
             return false;
-        CHECK(sched_take_result(s, &result, base_clock_us(), &error) == BASE_OK);
+        CHECK(sched_process_result(s, &result, base_clock_us(), &error) == BASE_OK);
         count_draft_tokens(f, &result);
         link_result_release(&result);
         take_events(s);
     }
 }
 
-static sched *open_sched(const driver *f, const way *w)
+static sched *open_sched(const driver *f, const answer_mode *w)
 {
     sched_options options = {.limits = f->hello.limits,
                              .n_stages = f->hello.pp,
                              .max_queue = 2 * N_JOBS,
                              .policy = &sched_policy_fcfs,
-                             .keep_prefixes = w->keep_prefixes,
+                             .reuse_prefixes = w->reuse_prefixes,
                              .speculate = w->speculate};
     sched *s = NULL;
     CHECK(sched_create(&options, &s, NULL) == BASE_OK);
     return s;
 }
 
-static bool answer_all(driver *f, const way *w, answer answers[N_JOBS], sched_numbers *numbers)
+static bool answer_all(driver *f, const answer_mode *w, answer answers[N_JOBS], sched_stats *numbers)
 {
     sched *s = open_sched(f, w);
     bool alive = s != NULL;
@@ -204,7 +204,7 @@ static bool answer_all(driver *f, const way *w, answer answers[N_JOBS], sched_nu
                 alive = run_dry(f, s);
         }
     if (s != NULL)
-        *numbers = sched_numbers_of(s);
+        *numbers = sched_stats_of(s);
     sched_destroy(&s);
     return alive;
 }
@@ -221,7 +221,7 @@ static void compare(const char *name, const answer *a, const answer *expected, u
     CHECK(same);
 }
 
-static const way ways[] = {
+static const answer_mode modes[] = {
     {"together", false, 0, true, 1},
     {"prefixes", true, 0, false, 1},
     {"prefixes, twice", true, 0, true, 2},
@@ -231,12 +231,12 @@ static const way ways[] = {
     {"everything", true, SCHED_SPECULATE_AUTO, true, 2},
     {"everything, forced", true, 6, true, 2},
 };
-enum { N_WAYS = sizeof ways / sizeof *ways };
+enum { N_WAYS = sizeof modes / sizeof *modes };
 
 /* A new scheduler resumes from the middle. */
 static bool check_resume(driver *f, const answer expected[N_JOBS])
 {
-    static const way saving = {"resumed", true, SCHED_SPECULATE_AUTO, true, 1};
+    static const answer_mode saving = {"resumed", true, SCHED_SPECULATE_AUTO, true, 1};
     static const uint32_t places[] = {1, 17, N_ANSWER - 1};
     bool alive = true;
     for (size_t p = 0; alive && p < sizeof places / sizeof *places; p++) {
@@ -255,23 +255,23 @@ static bool check_resume(driver *f, const answer expected[N_JOBS])
 /* The answers of the first layout without a draft model, that of all. */
 static answer expected[N_JOBS];
 
-static const way draft_ways[] = {
+static const answer_mode draft_modes[] = {
     {"draft model", false, SCHED_SPECULATE_AUTO, false, 1},
     {"draft model, forced", true, 3, true, 2},
     {"draft model, long", false, SCHED_DRAFT_MAX, false, 1},
 };
-enum { N_DRAFT_WAYS = sizeof draft_ways / sizeof *draft_ways };
+enum { N_DRAFT_WAYS = sizeof draft_modes / sizeof *draft_modes };
 
-static void check_draft_ways(driver *f)
+static void check_draft_modes(driver *f)
 {
     static answer answers[N_JOBS];
-    sched_numbers numbers = {0};
+    sched_stats numbers = {0};
     bool alive = true;
     CHECK(f->hello.limits.n_draft_blocks > 0);
     for (size_t w = 0; alive && w < N_DRAFT_WAYS; w++) {
-        alive = answer_all(f, &draft_ways[w], answers, &numbers);
+        alive = answer_all(f, &draft_modes[w], answers, &numbers);
         for (uint32_t i = 0; alive && i < N_JOBS; i++)
-            compare(draft_ways[w].name, &answers[i], &expected[i], 0);
+            compare(draft_modes[w].name, &answers[i], &expected[i], 0);
         CHECK(numbers.accepted_tokens > 0);
     }
     /* as its own draft model it is always right, at any temperature; rounded to 8 bits it often is */
@@ -281,21 +281,21 @@ static void check_draft_ways(driver *f)
             f->draft == DRAFT_ITSELF ? "model itself" : "model in int8", f->n_right, f->n_drafted);
 }
 
-static void check_ways(driver *f)
+static void check_modes(driver *f)
 {
-    static const way alone = {"alone", false, 0, false, 1};
+    static const answer_mode alone = {"alone", false, 0, false, 1};
     static answer answers[N_JOBS];
-    sched_numbers numbers = {0};
+    sched_stats numbers = {0};
     uint64_t n_drafted = 0, n_accepted = 0;
     CHECK(f->hello.limits.n_draft_blocks == 0);
     bool alive = answer_all(f, &alone, expected, &numbers);
     CHECK(numbers.prefix_tokens == 0 && numbers.drafted_tokens == 0);
     for (size_t w = 0; alive && w < N_WAYS; w++) {
-        alive = answer_all(f, &ways[w], answers, &numbers);
+        alive = answer_all(f, &modes[w], answers, &numbers);
         for (uint32_t i = 0; alive && i < N_JOBS; i++)
-            compare(ways[w].name, &answers[i], &expected[i], 0);
-        CHECK((numbers.prefix_tokens > 0) == ways[w].keep_prefixes);
-        CHECK(ways[w].speculate != 0 || numbers.drafted_tokens == 0);
+            compare(modes[w].name, &answers[i], &expected[i], 0);
+        CHECK((numbers.prefix_tokens > 0) == modes[w].reuse_prefixes);
+        CHECK(modes[w].speculate != 0 || numbers.drafted_tokens == 0);
         n_drafted += numbers.drafted_tokens;
         n_accepted += numbers.accepted_tokens;
     }
@@ -315,9 +315,9 @@ static void *driver_run(void *context)
     if (greeted) {
         make_jobs(f);
         if (f->draft == DRAFT_NONE)
-            check_ways(f);
+            check_modes(f);
         else
-            check_draft_ways(f);
+            check_draft_modes(f);
     }
     base_buf_clear(&f->message);
     link_stop_encode(&f->message);

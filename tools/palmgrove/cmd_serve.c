@@ -164,7 +164,7 @@ static void *signal_thread(void *opaque)
 }
 
 /* What the coordinator may spare the ranks. */
-static base_status read_thrift(const serve_values *values, coord_options *options, base_error *error)
+static base_status read_reuse(const serve_values *values, coord_options *options, base_error *error)
 {
     options->no_prefix_cache = strcmp(values->prefix_cache, "off") == 0;
     if (!options->no_prefix_cache && strcmp(values->prefix_cache, "on") != 0)
@@ -209,7 +209,7 @@ static base_status front_start(front *f, const serve_values *values, base_error 
         .log_content = values->log_content,
         .ready = print_ready,
     };
-    base_status status = read_thrift(values, &options, error);
+    base_status status = read_reuse(values, &options, error);
     if (status == BASE_OK)
         status = coord_start(&options, f->zmq, &f->coordinator, error);
     free(endpoints);

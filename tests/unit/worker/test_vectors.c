@@ -249,7 +249,7 @@ static base_status ask(sched *s, asked *a, unsigned char name, base_error *error
 static sched *open_sched(void)
 {
     const sched_options options = {
-        .limits = limits, .n_stages = 1, .max_queue = 4, .policy = &sched_policy_fcfs, .keep_prefixes = true};
+        .limits = limits, .n_stages = 1, .max_queue = 4, .policy = &sched_policy_fcfs, .reuse_prefixes = true};
     sched *s = NULL;
     assert_int_equal(sched_create(&options, &s, NULL), BASE_OK);
     return s;
@@ -279,9 +279,9 @@ static uint32_t run(sched *s)
                                                          .token = 3};
         link_plan_release(&decoded);
         base_buf_release(&bytes);
-        assert_int_equal(sched_take_result(s, &result, 3, NULL), BASE_OK);
+        assert_int_equal(sched_process_result(s, &result, 3, NULL), BASE_OK);
         sched_event event;
-        while (sched_take_event(s, &event))
+        while (sched_next_event(s, &event))
             assert_int_not_equal(event.finish, SCHED_FAILED);
     }
     return n_vectors;
@@ -296,10 +296,10 @@ static void test_sched_plans_vectors(void **unused)
     assert_int_equal(run(s), N_VECTORS);
     assert_int_equal(ask(s, &same, 1, NULL), BASE_OK); /* two blocks of 32 are there: all its vectors are in them */
     assert_int_equal(run(s), 0);
-    assert_int_equal(sched_numbers_of(s).prefix_tokens, 64);
+    assert_int_equal(sched_stats_of(s).prefix_tokens, 64);
     assert_int_equal(ask(s, &other, 2, NULL), BASE_OK); /* the same tokens, other vectors */
     assert_int_equal(run(s), N_VECTORS);
-    assert_int_equal(sched_numbers_of(s).prefix_tokens, 64);
+    assert_int_equal(sched_stats_of(s).prefix_tokens, 64);
     sched_destroy(&s);
 }
 
@@ -318,10 +318,10 @@ static void test_sched_outlives_requests(void **unused)
     sched_cancel(s, gone->seq);
     memset(gone, 0xff, sizeof *gone);
     test_free(gone);
-    assert_int_equal(sched_take_result(s, &result, 3, NULL), BASE_OK);
+    assert_int_equal(sched_process_result(s, &result, 3, NULL), BASE_OK);
     assert_int_equal(ask(s, &same, 1, NULL), BASE_OK);
     assert_int_equal(run(s), N_VECTORS - (LINK_KV_BLOCK_TOKENS - FIRST_VECTOR)); /* one block was whole */
-    assert_int_equal(sched_numbers_of(s).prefix_tokens, LINK_KV_BLOCK_TOKENS);
+    assert_int_equal(sched_stats_of(s).prefix_tokens, LINK_KV_BLOCK_TOKENS);
     sched_destroy(&s);
 }
 

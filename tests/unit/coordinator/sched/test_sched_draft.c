@@ -1,47 +1,47 @@
-/* The draft model's side of the scheduler (draft_text.h, gain.h): what it reads and when, whose guesses count, and when
- * it is not asked. */
-#include "tests/helpers/sched_rig.h"
+/* The draft model's side of the scheduler (draft_text.h, spec_policy.h): what it reads and when, whose guesses count,
+ * and when it is not asked. */
+#include "tests/helpers/sched_harness.h"
 
-static const thrift GUESSES = {.speculate = 4, .n_draft_blocks = 60};
+static const reuse_options DRAFTS = {.speculate = 4, .n_draft_blocks = 60};
 
 /* A cheap draft model drafts long, a dear one not at all, and nobody asks it before it is known what it would spare. */
 static void the_model_follows_its_price(void **state)
 {
     (void)state;
-    const gain_plan one = {.n_rows = 1, .n_tokens = 1.0f};
+    const spec_step one = {.n_rows = 1, .n_tokens = 1.0f};
     float rate, other;
-    gain g = {0};
-    assert_int_equal(gain_draft_length(&g, DRAFT_MODEL, 0.8f, &one, 15, &rate), 0);
-    for (uint32_t rows = 1; rows <= GAIN_ROWS_MAX; rows++)
-        gain_take_cost(&g, rows, 10000 + 100 * rows);
-    gain cheap = g, dear = g;
+    spec_policy g = {0};
+    assert_int_equal(spec_policy_draft_length(&g, DRAFT_MODEL, 0.8f, &one, 15, &rate), 0);
+    for (uint32_t rows = 1; rows <= SPEC_ROWS_MAX; rows++)
+        spec_policy_observe_step_cost(&g, rows, 10000 + 100 * rows);
+    spec_policy cheap = g, dear = g;
     for (int i = 0; i < 60; i++) {
-        gain_take_draft(&cheap, 5, 4, 4, 10500 + 4 * 500);
-        gain_take_draft(&dear, 5, 4, 4, 10500 + 4 * 9000);
+        spec_policy_observe_draft_cost(&cheap, 5, 4, 4, 10500 + 4 * 500);
+        spec_policy_observe_draft_cost(&dear, 5, 4, 4, 10500 + 4 * 9000);
     }
     assert_true(cheap.pass_us > 450.0f && cheap.pass_us < 550.0f);
     assert_true(dear.pass_us > 8500.0f && dear.pass_us < 9500.0f);
-    assert_true(gain_draft_length(&cheap, DRAFT_MODEL, 0.8f, &one, 15, &rate) >= 4);
-    assert_int_equal(gain_draft_length(&dear, DRAFT_MODEL, 0.8f, &one, 15, &other), 0);
+    assert_true(spec_policy_draft_length(&cheap, DRAFT_MODEL, 0.8f, &one, 15, &rate) >= 4);
+    assert_int_equal(spec_policy_draft_length(&dear, DRAFT_MODEL, 0.8f, &one, 15, &other), 0);
     assert_true(rate > other);
 
     /* Passes that the plan has anyway are free for another sequence. */
-    const gain_plan shared = {.n_rows = 6, .n_tokens = 3.0f, .n_passes = 4};
-    assert_true(gain_draft_length(&dear, DRAFT_MODEL, 0.8f, &shared, 15, &other) >= 2);
+    const spec_step shared = {.n_rows = 6, .n_tokens = 3.0f, .n_passes = 4};
+    assert_true(spec_policy_draft_length(&dear, DRAFT_MODEL, 0.8f, &shared, 15, &other) >= 2);
 
     /* A long prompt is not read for a short answer. */
     for (int i = 0; i < 60; i++)
-        gain_take_draft(&cheap, 5, 4, 1000, 10500 + 4 * 500 + 1000 * 200);
+        spec_policy_observe_draft_cost(&cheap, 5, 4, 1000, 10500 + 4 * 500 + 1000 * 200);
     assert_true(cheap.read_us > 150.0f && cheap.read_us < 250.0f);
-    assert_true(gain_pays_reading(&cheap, &one, rate, 1000, 128));
-    assert_false(gain_pays_reading(&cheap, &one, rate, 1000, 4));
-    assert_true(gain_pays_reading(&cheap, &one, rate, 1, 1));
+    assert_true(spec_policy_prefill_pays(&cheap, &one, rate, 1000, 128));
+    assert_false(spec_policy_prefill_pays(&cheap, &one, rate, 1000, 4));
+    assert_true(spec_policy_prefill_pays(&cheap, &one, rate, 1, 1));
 
     /* One noisy measurement changes little. */
-    gain_take_draft(&cheap, 5, 4, 4, 1000000);
+    spec_policy_observe_draft_cost(&cheap, 5, 4, 4, 1000000);
     assert_true(cheap.pass_us < 800.0f);
     uint32_t n_made = 0;
-    while (!gain_rests(&cheap))
+    while (!spec_policy_should_measure_baseline(&cheap))
         n_made++;
     assert_true(n_made > 10 && n_made < 1000);
 }
@@ -55,8 +55,9 @@ static void the_model_reads_rightly(void **state)
     limits.max_seqs = 32; /* room in the result for everybody's guesses */
     for (uint32_t n_stages = 1; n_stages <= 3; n_stages++)
         for (uint32_t lends = 0; lends < 2; lends++) {
-            rig *r = rig_create_thrifty(limits, n_stages, 0, 8, 0,
-                                        (thrift){.keep_prefixes = lends != 0, .speculate = 4, .n_draft_blocks = 60});
+            harness *r = harness_create_with(
+                limits, n_stages, 0, 8, 0,
+                (reuse_options){.reuse_prefixes = lends != 0, .speculate = 4, .n_draft_blocks = 60});
             uint32_t n_drafted = 0, n_accepted = 0;
             for (uint32_t round = 0; round < 6; round++) {
                 for (uint32_t i = 0; i < 3; i++) {
@@ -70,15 +71,15 @@ static void the_model_reads_rightly(void **state)
                 run_dry(r);
                 for (uint32_t i = 0; i < 3; i++) {
                     check_answer(r, &r->jobs[i]);
-                    n_drafted += r->jobs[i].savings.n_drafted;
-                    n_accepted += r->jobs[i].savings.n_accepted;
+                    n_drafted += r->jobs[i].reuse.n_drafted;
+                    n_accepted += r->jobs[i].reuse.n_accepted;
                 }
             }
             /* of four guesses that each hold three times in four: 2.05 on average */
             assert_in_range(100 * n_accepted / n_drafted, 46, 57);
-            assert_true(sched_numbers_of(r->s).steps < 1500);
+            assert_true(sched_stats_of(r->s).steps < 1500);
             check_nothing_held(r);
-            rig_destroy(r);
+            harness_destroy(r);
         }
 }
 
@@ -86,8 +87,8 @@ static void the_model_reads_rightly(void **state)
 static void the_model_reads_once(void **state)
 {
     (void)state;
-    rig *r = rig_create_thrifty(SMALL, 1, 0, 8, FAKE_PHRASES,
-                                (thrift){.keep_prefixes = true, .speculate = 4, .n_draft_blocks = 60});
+    harness *r = harness_create_with(SMALL, 1, 0, 8, FAKE_PHRASES,
+                                     (reuse_options){.reuse_prefixes = true, .speculate = 4, .n_draft_blocks = 60});
     uint32_t read[2] = {0};
     for (uint32_t i = 0; i < 2; i++) {
         job *j = job_make(r, i, 7, 1, 20, 1 + i); /* other pixels */
@@ -100,17 +101,17 @@ static void the_model_reads_once(void **state)
             complete_plan(r);
         }
         check_answer(r, j);
-        assert_int_equal(j->savings.n_borrowed, 0);
+        assert_int_equal(j->reuse.n_cached, 0);
     }
     assert_true(read[0] >= 54 && read[1] + 32 <= read[0] + 8);
-    rig_destroy(r);
+    harness_destroy(r);
 }
 
 /* A prompt longer than a plan is read a plan's worth at a time. */
 static void the_model_catches_up(void **state)
 {
     (void)state;
-    rig *r = rig_create_thrifty(SMALL, 2, 16, 8, 0, GUESSES);
+    harness *r = harness_create_with(SMALL, 2, 16, 8, 0, DRAFTS);
     job *j = job_make(r, 0, 100, 0, 60, 1);
     assert_int_equal(submit(r, j, 0, 0, NULL), BASE_OK);
     uint32_t n_plans = 0;
@@ -121,8 +122,8 @@ static void the_model_catches_up(void **state)
         complete_plan(r);
     }
     check_answer(r, j);
-    assert_true(j->savings.n_accepted > 10);
-    rig_destroy(r);
+    assert_true(j->reuse.n_accepted > 10);
+    harness_destroy(r);
 }
 
 /* Its cache, or its context, is too small: no draft, no harm. */
@@ -130,17 +131,17 @@ static void the_model_may_have_no_room(void **state)
 {
     (void)state;
     for (uint32_t n_blocks = 1; n_blocks <= 5; n_blocks += 2) {
-        rig *r = rig_create_thrifty(
+        harness *r = harness_create_with(
             SMALL, 1, 0, 8, 0,
-            (thrift){.speculate = 4, .n_draft_blocks = n_blocks, .draft_positions = n_blocks == 5 ? 64 : 0});
+            (reuse_options){.speculate = 4, .n_draft_blocks = n_blocks, .draft_positions = n_blocks == 5 ? 64 : 0});
         for (uint32_t i = 0; i < 3; i++)
             assert_int_equal(submit(r, job_make(r, i, 40, 0, 60, i), 0, 0, NULL), BASE_OK);
         run_dry(r);
         for (uint32_t i = 0; i < 3; i++)
             check_answer(r, &r->jobs[i]);
-        assert_int_equal(sched_numbers_of(r->s).drafted_tokens > 0, n_blocks > 1);
+        assert_int_equal(sched_stats_of(r->s).drafted_tokens > 0, n_blocks > 1);
         check_nothing_held(r);
-        rig_destroy(r);
+        harness_destroy(r);
     }
 }
 
@@ -148,7 +149,7 @@ static void the_model_may_have_no_room(void **state)
 static void guesses_are_counted(void **state)
 {
     (void)state;
-    rig *r = rig_create_thrifty(SMALL, 1, 0, 8, 0, GUESSES);
+    harness *r = harness_create_with(SMALL, 1, 0, 8, 0, DRAFTS);
     job *j = job_make(r, 0, 20, 0, 30, 1);
     assert_int_equal(submit(r, j, 0, 0, NULL), BASE_OK);
     assert_true(send_plan(r));
@@ -164,17 +165,17 @@ static void guesses_are_counted(void **state)
         tokens[i] = (link_token){.seq = 0, .pos = 20 + i, .token = FAKE_FIRST_CHAR + (int32_t)i + (i > 1 ? 50 : 0)};
     link_result result = {.step = 2, .n_tokens = 5, .n_guesses = 3, .tokens = tokens, .guesses = guesses};
     base_error error = {0};
-    assert_int_equal(sched_take_result(r->s, &result, r->now_us, &error), BASE_EFORMAT);
+    assert_int_equal(sched_process_result(r->s, &result, r->now_us, &error), BASE_EFORMAT);
     assert_non_null(strstr(error.text, "3 guesses"));
     result.n_guesses = 4;
-    assert_int_equal(sched_take_result(r->s, &result, r->now_us, NULL), BASE_OK);
+    assert_int_equal(sched_process_result(r->s, &result, r->now_us, NULL), BASE_OK);
     take_events(r);
     assert_int_equal(j->n_answer, 4); /* one before, two right guesses, the one after them */
-    assert_int_equal(j->savings.n_accepted, 2);
+    assert_int_equal(j->reuse.n_accepted, 2);
     plan = sched_next_plan(r->s, r->now_us);
     assert_int_equal(plan->drafts[0].pos, 23); /* the wrong guess is overwritten */
     assert_int_equal(plan->drafts[0].n_tokens, 1);
-    rig_destroy(r);
+    harness_destroy(r);
 }
 
 static uint32_t n_passes_of(const link_plan *plan)
@@ -189,7 +190,8 @@ static uint32_t n_passes_of(const link_plan *plan)
  * tokens were drafted. */
 static uint64_t drafted_at(uint32_t pass_us)
 {
-    rig *r = rig_create_thrifty(SMALL, 1, 0, 8, 0, (thrift){.speculate = SCHED_SPECULATE_AUTO, .n_draft_blocks = 60});
+    harness *r = harness_create_with(SMALL, 1, 0, 8, 0,
+                                     (reuse_options){.speculate = SCHED_SPECULATE_AUTO, .n_draft_blocks = 60});
     uint64_t took_us[FLIGHTS_MAX];
     for (uint32_t i = 0; i < 12; i++) {
         job *j = job_make(r, i, 20, 0, 200, i);
@@ -204,8 +206,8 @@ static uint64_t drafted_at(uint32_t pass_us)
         while (r->n_flights > 0)
             complete_plan(r);
     }
-    uint64_t n = sched_numbers_of(r->s).drafted_tokens;
-    rig_destroy(r);
+    uint64_t n = sched_stats_of(r->s).drafted_tokens;
+    harness_destroy(r);
     return n;
 }
 

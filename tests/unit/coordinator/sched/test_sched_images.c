@@ -1,5 +1,5 @@
 /* Rule 6 of sched.h: where the rows of an image see each other, no chunk divides them. */
-#include "tests/helpers/sched_rig.h"
+#include "tests/helpers/sched_harness.h"
 
 static link_limits whole(void)
 {
@@ -11,7 +11,7 @@ static link_limits whole(void)
 static void chunks_end_between_images(void **state)
 {
     (void)state;
-    rig *r = rig_create(whole(), 1, 8, 8, 0);
+    harness *r = harness_create(whole(), 1, 8, 8, 0);
     job *j = job_make(r, 0, 30, 3, 2, 1); /* one token, 18 rows, 11 tokens */
     assert_int_equal(submit(r, j, 0, 0, NULL), BASE_OK);
     const uint32_t expected[] = {7, 6, 8, 8, 1};
@@ -22,14 +22,14 @@ static void chunks_end_between_images(void **state)
     }
     run_dry(r);
     check_answer(r, j);
-    rig_destroy(r);
+    harness_destroy(r);
 }
 
 /* Seven sequences decode in steps of eight tokens: three of them stand back once for the six rows. */
 static void decoding_makes_room(void **state)
 {
     (void)state;
-    rig *r = rig_create(whole(), 1, 8, 8, 0);
+    harness *r = harness_create(whole(), 1, 8, 8, 0);
     for (uint32_t i = 0; i < 7; i++)
         assert_int_equal(submit(r, job_make(r, i, 3, 0, 40, i), 0, 0, NULL), BASE_OK);
     for (int i = 0; i < 7; i++) {
@@ -50,7 +50,7 @@ static void decoding_makes_room(void **state)
     run_dry(r);
     for (uint32_t i = 0; i < 8; i++)
         check_answer(r, &r->jobs[i]);
-    rig_destroy(r);
+    harness_destroy(r);
 }
 
 /* The same picture behind another text is not encoded again, nor is one of two; another picture takes the slot that was
@@ -59,7 +59,8 @@ static void images_that_come_again_are_not_encoded(void **state)
 {
     (void)state;
     for (int keeps = 0; keeps < 2; keeps++) {
-        rig *r = rig_create_thrifty(SMALL, 1, 64, 8, 0, (thrift){.keep_prefixes = keeps != 0}); /* 4 slots */
+        harness *r =
+            harness_create_with(SMALL, 1, 64, 8, 0, (reuse_options){.reuse_prefixes = keeps != 0}); /* 4 slots */
         const struct {
             uint32_t salt, n_images, n_encoded; /* with the cache */
         } asked[] = {{1, 1, 1}, {1, 1, 0}, {1, 3, 2}, {2, 1, 1}, {1, 3, 0}, {3, 4, 4}, {1, 1, 1}, {3, 2, 1}, {3, 4, 1}};
@@ -73,9 +74,9 @@ static void images_that_come_again_are_not_encoded(void **state)
             run_dry(r);
             check_answer(r, j);
         }
-        assert_int_equal(sched_numbers_of(r->s).images_reused, keeps ? 1 + 1 + 3 + 1 + 3 : 0);
+        assert_int_equal(sched_stats_of(r->s).images_reused, keeps ? 1 + 1 + 3 + 1 + 3 : 0);
         check_nothing_held(r);
-        rig_destroy(r);
+        harness_destroy(r);
     }
 }
 

@@ -1,8 +1,8 @@
 /* Answers that are given to be scored: their tokens and nothing else come back, with the likelihood of each where it
  * stands, whatever runs beside them and however often they are thrown out. */
-#include "tests/helpers/sched_rig.h"
+#include "tests/helpers/sched_harness.h"
 
-static const thrift PLAIN = {0}, ALL = {.keep_prefixes = true, .speculate = SCHED_SPECULATE_AUTO};
+static const reuse_options PLAIN = {0}, ALL = {.reuse_prefixes = true, .speculate = SCHED_SPECULATE_AUTO};
 
 /* Answers of one token, of a draft and less, and of many drafts. */
 static void answers_are_scored(void **state)
@@ -12,16 +12,16 @@ static void answers_are_scored(void **state)
     for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++)
         for (uint32_t n_stages = 1; n_stages <= 3; n_stages++)
             for (int w = 0; w < 2; w++) {
-                rig *r = rig_create_thrifty(SMALL, n_stages, 0, 4, 3, w == 0 ? PLAIN : ALL);
+                harness *r = harness_create_with(SMALL, n_stages, 0, 4, 3, w == 0 ? PLAIN : ALL);
                 job *j = job_make(r, 0, 50, 1, 0, 3);
                 give_answer(j, lengths[k], 5);
                 assert_int_equal(submit(r, j, 0, 0, NULL), BASE_OK);
                 run_dry(r);
                 check_scores(r, j);
-                assert_int_equal(j->savings.n_drafted, 0);
-                assert_int_equal(sched_numbers_of(r->s).drafted_tokens, 0);
+                assert_int_equal(j->reuse.n_drafted, 0);
+                assert_int_equal(sched_stats_of(r->s).drafted_tokens, 0);
                 check_nothing_held(r);
-                rig_destroy(r);
+                harness_destroy(r);
             }
 }
 
@@ -29,36 +29,36 @@ static void answers_are_scored(void **state)
 static void few_steps_are_taken(void **state)
 {
     (void)state;
-    rig *r = rig_create(SMALL, 1, 0, 4, 0);
+    harness *r = harness_create(SMALL, 1, 0, 4, 0);
     job *j = job_make(r, 0, 50, 0, 0, 3);
     give_answer(j, 7, 5);
     assert_int_equal(submit(r, j, 0, 0, NULL), BASE_OK);
     run_dry(r);
     check_scores(r, j);
-    assert_int_equal(sched_numbers_of(r->s).steps, 2);
-    rig_destroy(r);
+    assert_int_equal(sched_stats_of(r->s).steps, 2);
+    harness_destroy(r);
 }
 
 /* The prompt is computed for the first answer only. */
 static void answers_share_their_prompt(void **state)
 {
     (void)state;
-    rig *r = rig_create_thrifty(SMALL, 2, 0, 4, 0, ALL);
+    harness *r = harness_create_with(SMALL, 2, 0, 4, 0, ALL);
     for (uint32_t i = 0; i < 3; i++) {
         job *j = job_make(r, i, 70, 1, 0, 3);
         give_answer(j, 4, i);
         assert_int_equal(submit(r, j, 0, 0, NULL), BASE_OK);
         run_dry(r);
         check_scores(r, j);
-        assert_int_equal(j->savings.n_borrowed, i == 0 ? 0 : 64);
+        assert_int_equal(j->reuse.n_cached, i == 0 ? 0 : 64);
     }
-    rig_destroy(r);
+    harness_destroy(r);
 }
 
 static void bad_answers_are_refused(void **state)
 {
     (void)state;
-    rig *r = rig_create(SMALL, 1, 0, 8, 0);
+    harness *r = harness_create(SMALL, 1, 0, 8, 0);
     base_error error;
     job *j = job_make(r, 0, 20, 0, 0, 1);
     give_answer(j, 3, 1);
@@ -73,7 +73,7 @@ static void bad_answers_are_refused(void **state)
     j->n_resumed = 0;
     give_answer(j, 390, 1);
     assert_int_equal(submit(r, j, 0, 0, &error), BASE_ETOOBIG);
-    rig_destroy(r);
+    harness_destroy(r);
 }
 
 static uint32_t next_random(uint64_t *seed, uint32_t below)
@@ -90,8 +90,8 @@ static void scores_survive_crowds(void **state)
         uint64_t random = seed;
         link_limits limits = SMALL;
         limits.n_kv_blocks = 14;
-        rig *r = rig_create_thrifty(limits, 1 + (uint32_t)seed % 3, seed % 2 ? 0 : 17, JOBS_MAX, 50,
-                                    seed % 4 < 2 ? PLAIN : ALL);
+        harness *r = harness_create_with(limits, 1 + (uint32_t)seed % 3, seed % 2 ? 0 : 17, JOBS_MAX, 50,
+                                         seed % 4 < 2 ? PLAIN : ALL);
         for (uint32_t i = 0; i < JOBS_MAX; i++) {
             job *j = job_make(r, i, 1 + next_random(&random, 120), next_random(&random, 5) == 0,
                               1 + next_random(&random, 120), next_random(&random, 4));
@@ -110,7 +110,7 @@ static void scores_survive_crowds(void **state)
                 check_answer(r, &r->jobs[i]);
         }
         check_nothing_held(r);
-        rig_destroy(r);
+        harness_destroy(r);
     }
 }
 

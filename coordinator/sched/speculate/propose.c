@@ -1,10 +1,10 @@
-/* compose_drafts.c - guesses for the next slice of a sequence (rule 5): how many, from where, and what the draft model
+/* propose.c - guesses for the next slice of a sequence (rule 5): how many, from where, and what the draft model
  * is to read for them. */
-#include "coordinator/sched/sched_impl.h"
+#include "coordinator/sched/sched_int.h"
 
 /* Of an answer that may end any time, so many more tokens are counted on at most; for each of them the draft model may
  * read so many only to be measured. */
-enum { LEFT_MOST = 128, READ_FOR_EACH = 8 };
+enum { REMAINING_MAX = 128, PREFILL_PER_TOKEN = 8 };
 
 /* What the draft model costs is known less well than what rows cost, so it must promise so much more than doing
  * without. */
@@ -21,11 +21,11 @@ static uint32_t draft_room(const sched *s, const sched_seq *seq, uint32_t n_othe
 }
 
 /* Guesses from where, and how many. */
-typedef struct draft_wish {
-    draft_lead lead;
+typedef struct draft_choice {
+    ngram_match lead;
     float chance;
     uint32_t n;
-} draft_wish;
+} draft_choice;
 
 static uint32_t n_unread(const sched_seq *seq)
 {
@@ -33,7 +33,7 @@ static uint32_t n_unread(const sched_seq *seq)
 }
 
 /* Guesses that the draft model can make for a sequence, by its positions. */
-static uint32_t model_most(const sched *s, const sched_seq *seq, uint32_t most)
+static uint32_t model_draft_max(const sched *s, const sched_seq *seq, uint32_t most)
 {
     uint32_t positions = s->options.limits.draft_positions;
     if (seq->text.tokens == NULL || seq->text.n == 0 || seq->text.n > positions)
@@ -42,49 +42,53 @@ static uint32_t model_most(const sched *s, const sched_seq *seq, uint32_t most)
 }
 
 /* Whoever was right more often, as many as were asked for. */
-static draft_wish forced_wish(const sched *s, draft_wish looked_up, draft_wish model)
+static draft_choice forced_choice(const sched *s, draft_choice looked_up, draft_choice model)
 {
-    draft_wish best = model.n > 0 && model.chance > looked_up.chance ? model : looked_up;
+    draft_choice best = model.n > 0 && model.chance > looked_up.chance ? model : looked_up;
     best.n = min_u32(best.n, s->options.speculate);
     return best;
 }
 
 /* Whoever promises more; nobody when none is better. */
-static draft_wish best_wish(sched *s, const sched_seq *seq, uint32_t n_decoding, draft_wish looked_up, draft_wish model)
+static draft_choice best_choice(sched *s, const sched_seq *seq, uint32_t n_decoding, draft_choice looked_up,
+                                draft_choice model)
 {
-    const gain_plan plan = {
-        .n_rows = n_decoding + s->n_drafted, .n_passes = s->n_passes, .n_tokens = (float)n_decoding + s->n_hoped};
-    uint32_t n_left = min_u32(seq->n_prompt + seq->max_tokens - seq->n_known, LEFT_MOST);
-    bool may_measure = model.n > 0 && n_unread(seq) <= READ_FOR_EACH * n_left;
-    draft_wish probe = may_measure && model.chance > looked_up.chance ? model : looked_up;
+    const spec_step plan = {
+        .n_rows = n_decoding + s->n_drafted, .n_passes = s->n_passes, .n_tokens = (float)n_decoding + s->n_expected};
+    uint32_t n_left = min_u32(seq->n_prompt + seq->max_tokens - seq->n_known, REMAINING_MAX);
+    bool may_measure = model.n > 0 && n_unread(seq) <= PREFILL_PER_TOKEN * n_left;
+    draft_choice probe = may_measure && model.chance > looked_up.chance ? model : looked_up;
     float rate = 0.0f, model_rate = 0.0f;
-    looked_up.n = gain_draft_length(&s->gain, looked_up.lead.source, looked_up.chance, &plan, looked_up.n, &rate);
-    model.n = gain_draft_length(&s->gain, DRAFT_MODEL, model.chance, &plan, model.n, &model_rate);
+    looked_up.n =
+        spec_policy_draft_length(&s->spec_policy, looked_up.lead.source, looked_up.chance, &plan, looked_up.n, &rate);
+    model.n = spec_policy_draft_length(&s->spec_policy, DRAFT_MODEL, model.chance, &plan, model.n, &model_rate);
     if (model.n > 0 && model_rate > MODEL_MARGIN * rate &&
-        gain_pays_reading(&s->gain, &plan, model_rate, n_unread(seq), n_left))
+        spec_policy_prefill_pays(&s->spec_policy, &plan, model_rate, n_unread(seq), n_left))
         return model;
-    if (looked_up.n == 0 && !gain_refuse(&s->gain)) {
-        probe.n = min_u32(probe.n, GAIN_PROBE_TOKENS);
+    if (looked_up.n == 0 && !spec_policy_should_skip(&s->spec_policy)) {
+        probe.n = min_u32(probe.n, SPEC_PROBE_TOKENS);
         return probe;
     }
     return looked_up;
 }
 
 /* What to draft for a sequence, at most `most` tokens.  Beside prompts rows are not free, and their plans take long. */
-static draft_wish wish_of(sched *s, const sched_seq *seq, uint32_t n_decoding, uint32_t most)
+static draft_choice choose_draft(sched *s, const sched_seq *seq, uint32_t n_decoding, uint32_t most)
 {
-    draft_lead model_lead = gain_model_lead(seq->text.n == seq->n_known);
-    draft_wish looked_up = {.lead = seq->lead, .chance = gain_chance(&s->gain, &seq->guesses, &seq->lead)};
-    draft_wish model = {
-        .lead = model_lead, .chance = gain_chance(&s->gain, &seq->guesses, &model_lead), .n = model_most(s, seq, most)};
-    looked_up.n = seq->lead.source != DRAFT_NO_LEAD ? most : 0;
+    ngram_match model_lead = spec_policy_model_match(seq->text.n == seq->n_known);
+    draft_choice looked_up = {.lead = seq->lead,
+                              .chance = spec_policy_acceptance_rate(&s->spec_policy, &seq->guesses, &seq->lead)};
+    draft_choice model = {.lead = model_lead,
+                          .chance = spec_policy_acceptance_rate(&s->spec_policy, &seq->guesses, &model_lead),
+                          .n = model_draft_max(s, seq, most)};
+    looked_up.n = seq->lead.source != DRAFT_NONE ? most : 0;
     if (s->options.speculate == 0 || (looked_up.n == 0 && model.n == 0))
-        return (draft_wish){0};
+        return (draft_choice){0};
     if (s->options.speculate != SCHED_SPECULATE_AUTO)
-        return forced_wish(s, looked_up, model);
-    if (s->has_prompts || n_decoding + s->n_drafted >= GAIN_ROWS_MAX)
-        return (draft_wish){0};
-    return best_wish(s, seq, n_decoding, looked_up, model);
+        return forced_choice(s, looked_up, model);
+    if (s->has_prompts || n_decoding + s->n_drafted >= SPEC_ROWS_MAX)
+        return (draft_choice){0};
+    return best_choice(s, seq, n_decoding, looked_up, model);
 }
 
 /* Does the draft model have more to read of a sequence than goes into one plan?  Then it reads while the sequence goes
@@ -94,21 +98,21 @@ static bool is_far_behind(const sched *s, const sched_seq *seq)
     return n_unread(seq) > s->options.step_tokens;
 }
 
-bool sched_waits_for_draft(sched *s, const sched_seq *seq, uint32_t n_decoding)
+bool sched_should_wait_for_draft(sched *s, const sched_seq *seq, uint32_t n_decoding)
 {
     if (seq->scores)
         return seq->n_sampling > 0;
     if (seq->n_sampling == 0)
         return false;
-    draft_wish wish = wish_of(s, seq, n_decoding, draft_room(s, seq, 0));
+    draft_choice wish = choose_draft(s, seq, n_decoding, draft_room(s, seq, 0));
     return wish.n > 0 && !(wish.lead.source == DRAFT_MODEL && is_far_behind(s, seq));
 }
 
 /* What follows of an answer that is given (rule 8). */
-static void draft_answer(sched *s, sched_seq *seq, uint32_t n_others)
+static void propose_given_answer(sched *s, sched_seq *seq, uint32_t n_others)
 {
     uint32_t n = draft_room(s, seq, n_others);
-    while (n > 0 && !kv_table_cover(&seq->table, &s->blocks, seq->n_known + n))
+    while (n > 0 && !block_table_reserve(&seq->table, &s->blocks, seq->n_known + n))
         n--;
     for (uint32_t i = 0; i < n; i++)
         seq->draft[i] = seq->tokens[seq->n_known + i];
@@ -118,7 +122,7 @@ static void draft_answer(sched *s, sched_seq *seq, uint32_t n_others)
 
 /* Before the next slice of the plan the draft model reads n tokens and then guesses so many.  The blocks for it are
  * owned already. */
-static void add_reading(sched *s, sched_seq *seq, uint32_t n, uint32_t n_guessed)
+static void add_draft_slice(sched *s, sched_seq *seq, uint32_t n, uint32_t n_guessed)
 {
     link_plan *plan = &s->plan;
     draft_text *text = &seq->text;
@@ -139,43 +143,43 @@ static void add_reading(sched *s, sched_seq *seq, uint32_t n, uint32_t n_guessed
 }
 
 /* As much as the plan has room for, without a guess. */
-static void read_on(sched *s, sched_seq *seq)
+static void prefill_some(sched *s, sched_seq *seq)
 {
     uint32_t n = min_u32(s->options.step_tokens - s->plan.n_draft_tokens, n_unread(seq));
-    if (n > 0 && kv_table_cover(&seq->text.table, &s->draft_blocks, seq->text.n_read + n))
-        add_reading(s, seq, n, 0);
+    if (n > 0 && block_table_reserve(&seq->text.table, &s->draft_blocks, seq->text.n_read + n))
+        add_draft_slice(s, seq, n, 0);
 }
 
 /* The draft model's turn; returns how many guesses are left open. */
-static uint32_t ask_model(sched *s, sched_seq *seq, uint32_t n)
+static uint32_t propose_from_model(sched *s, sched_seq *seq, uint32_t n)
 {
     if (n_unread(seq) > s->options.step_tokens - s->plan.n_draft_tokens) {
-        read_on(s, seq);
+        prefill_some(s, seq);
         return 0;
     }
-    if (s->options.speculate == SCHED_SPECULATE_AUTO && gain_rests(&s->gain))
+    if (s->options.speculate == SCHED_SPECULATE_AUTO && spec_policy_should_measure_baseline(&s->spec_policy))
         return 0;
-    while (n > 0 && !(kv_table_cover(&seq->text.table, &s->draft_blocks, seq->text.n + n - 1) &&
-                      kv_table_cover(&seq->table, &s->blocks, seq->n_known + n)))
+    while (n > 0 && !(block_table_reserve(&seq->text.table, &s->draft_blocks, seq->text.n + n - 1) &&
+                      block_table_reserve(&seq->table, &s->blocks, seq->n_known + n)))
         n--;
     if (n == 0)
         return 0;
-    add_reading(s, seq, n_unread(seq), n);
+    add_draft_slice(s, seq, n_unread(seq), n);
     for (uint32_t i = 0; i < n; i++)
         seq->draft[i] = 0;
-    seq->draft_is_open = true;
+    seq->draft_is_placeholder = true;
     return n;
 }
 
 /* Look up what the lead says; returns how many guesses it has. */
-static uint32_t look_up(sched *s, sched_seq *seq, uint32_t n)
+static uint32_t propose_from_ngrams(sched *s, sched_seq *seq, uint32_t n)
 {
     uint32_t n_found = 0;
-    while (n > 0 && !kv_table_cover(&seq->table, &s->blocks, seq->n_known + n))
+    while (n > 0 && !block_table_reserve(&seq->table, &s->blocks, seq->n_known + n))
         n--;
     for (; n_found < n; n_found++) {
-        int32_t guess = draft_guess(&s->history, &seq->lead, seq->tokens, seq->n_known, n_found);
-        if (guess == DRAFT_NOTHING)
+        int32_t guess = ngram_predict(&s->history, &seq->lead, seq->tokens, seq->n_known, n_found);
+        if (guess == NGRAM_NONE)
             break;
         seq->draft[n_found] = guess;
     }
@@ -183,36 +187,37 @@ static uint32_t look_up(sched *s, sched_seq *seq, uint32_t n)
 }
 
 /* Guess for a sequence whose last token is known; `n_others` sequences still want into the plan. */
-static void make_draft(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others)
+static void propose(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others)
 {
-    draft_wish wish = wish_of(s, seq, n_decoding, draft_room(s, seq, n_others));
+    draft_choice wish = choose_draft(s, seq, n_decoding, draft_room(s, seq, n_others));
     if (wish.n == 0)
         return;
-    seq->n_draft = wish.lead.source == DRAFT_MODEL ? ask_model(s, seq, wish.n) : look_up(s, seq, wish.n);
+    seq->n_draft =
+        wish.lead.source == DRAFT_MODEL ? propose_from_model(s, seq, wish.n) : propose_from_ngrams(s, seq, wish.n);
     if (seq->n_draft > 0)
-        gain_settle(&s->gain);
+        spec_policy_draft_made(&s->spec_policy);
     s->n_drafted += seq->n_draft;
-    s->n_hoped += (float)seq->n_draft * wish.chance;
-    seq->savings.n_drafted += seq->n_draft;
+    s->n_expected += (float)seq->n_draft * wish.chance;
+    seq->reuse.n_drafted += seq->n_draft;
     s->drafted_tokens += seq->n_draft;
 }
 
 /* While tokens are under way the draft model can only catch up. */
-static void catch_up(sched *s, sched_seq *seq, uint32_t n_decoding)
+static void prefill_draft_model(sched *s, sched_seq *seq, uint32_t n_decoding)
 {
     if (!is_far_behind(s, seq))
         return;
-    draft_wish wish = wish_of(s, seq, n_decoding, draft_room(s, seq, 0));
+    draft_choice wish = choose_draft(s, seq, n_decoding, draft_room(s, seq, 0));
     if (wish.n > 0 && wish.lead.source == DRAFT_MODEL)
-        read_on(s, seq);
+        prefill_some(s, seq);
 }
 
-void sched_draft(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others)
+void sched_propose(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others)
 {
     if (seq->n_sampling == 0 && seq->scores)
-        draft_answer(s, seq, n_others);
+        propose_given_answer(s, seq, n_others);
     else if (seq->n_sampling == 0)
-        make_draft(s, seq, n_decoding, n_others);
+        propose(s, seq, n_decoding, n_others);
     else if (!seq->scores)
-        catch_up(s, seq, n_decoding);
+        prefill_draft_model(s, seq, n_decoding);
 }

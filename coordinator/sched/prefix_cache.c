@@ -1,10 +1,10 @@
-#include "coordinator/sched/prefix.h"
+#include "coordinator/sched/prefix_cache.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const unsigned char no_images[PREFIX_IMAGES_BYTES];
+static const unsigned char no_images[CONTENT_DIGEST_BYTES];
 
 /* ---- create and destroy ---- */
 
@@ -30,8 +30,8 @@ static base_status init_nodes(prefix_cache *cache, uint32_t n_blocks, base_error
 
 base_status prefix_cache_init(prefix_cache *out, uint32_t n_blocks, bool keeps, base_error *error)
 {
-    prefix_cache cache = {.oldest = PREFIX_NONE, .newest = PREFIX_NONE};
-    base_status status = sched_pool_init(&cache.pool, n_blocks, "cache blocks", error);
+    prefix_cache cache = {.lru_oldest = PREFIX_NONE, .lru_newest = PREFIX_NONE};
+    base_status status = id_pool_init(&cache.pool, n_blocks, "cache blocks", error);
     if (status == BASE_OK && keeps)
         status = init_nodes(&cache, n_blocks, error);
     if (status == BASE_OK)
@@ -43,7 +43,7 @@ base_status prefix_cache_init(prefix_cache *out, uint32_t n_blocks, bool keeps, 
 
 void prefix_cache_release(prefix_cache *cache)
 {
-    sched_pool_release(&cache->pool);
+    id_pool_release(&cache->pool);
     free(cache->nodes);
     free(cache->buckets);
     *cache = (prefix_cache){0};
@@ -51,48 +51,48 @@ void prefix_cache_release(prefix_cache *cache)
 
 uint32_t prefix_cache_available(const prefix_cache *cache)
 {
-    return cache->pool.n_free + cache->n_idle;
+    return cache->pool.n_free + cache->n_evictable;
 }
 
 /* ---- the idle, oldest to newest ---- */
 
-static void push_idle(prefix_cache *cache, uint32_t node)
+static void lru_append(prefix_cache *cache, uint32_t node)
 {
-    cache->nodes[node].older = cache->newest;
+    cache->nodes[node].older = cache->lru_newest;
     cache->nodes[node].newer = PREFIX_NONE;
-    if (cache->newest != PREFIX_NONE)
-        cache->nodes[cache->newest].newer = node;
+    if (cache->lru_newest != PREFIX_NONE)
+        cache->nodes[cache->lru_newest].newer = node;
     else
-        cache->oldest = node;
-    cache->newest = node;
-    cache->n_idle++;
+        cache->lru_oldest = node;
+    cache->lru_newest = node;
+    cache->n_evictable++;
 }
 
-static void take_idle(prefix_cache *cache, uint32_t node)
+static void lru_remove(prefix_cache *cache, uint32_t node)
 {
     uint32_t older = cache->nodes[node].older, newer = cache->nodes[node].newer;
     if (older != PREFIX_NONE)
         cache->nodes[older].newer = newer;
     else
-        cache->oldest = newer;
+        cache->lru_oldest = newer;
     if (newer != PREFIX_NONE)
         cache->nodes[newer].older = older;
     else
-        cache->newest = older;
-    cache->n_idle--;
+        cache->lru_newest = older;
+    cache->n_evictable--;
 }
 
-void prefix_cache_use(prefix_cache *cache, uint32_t node)
+void prefix_cache_ref(prefix_cache *cache, uint32_t node)
 {
-    if (cache->nodes[node].refs++ == 0)
-        take_idle(cache, node);
+    if (cache->nodes[node].refcount++ == 0)
+        lru_remove(cache, node);
 }
 
-void prefix_cache_leave(prefix_cache *cache, uint32_t node)
+void prefix_cache_unref(prefix_cache *cache, uint32_t node)
 {
-    assert(cache->nodes[node].refs > 0);
-    if (--cache->nodes[node].refs == 0)
-        push_idle(cache, node);
+    assert(cache->nodes[node].refcount > 0);
+    if (--cache->nodes[node].refcount == 0)
+        lru_append(cache, node);
 }
 
 /* ---- finding ---- */
@@ -142,17 +142,17 @@ uint32_t prefix_cache_find(const prefix_cache *cache, uint32_t parent, const pre
 
 /* ---- keeping and forgetting ---- */
 
-uint32_t prefix_cache_keep(prefix_cache *cache, uint32_t id, uint32_t parent, const prefix_content *content)
+uint32_t prefix_cache_insert(prefix_cache *cache, uint32_t id, uint32_t parent, const prefix_content *content)
 {
     uint64_t hash = hash_of(parent, content);
     uint32_t known = find(cache, parent, content, hash), *bucket = bucket_of(cache, hash);
     if (known != PREFIX_NONE) {
-        prefix_cache_use(cache, known);
+        prefix_cache_ref(cache, known);
         return known;
     }
     prefix_node *node = &cache->nodes[id];
     *node = (prefix_node){
-        .hash = hash, .parent = parent, .refs = 1, .next = *bucket, .older = PREFIX_NONE, .newer = PREFIX_NONE};
+        .hash = hash, .parent = parent, .refcount = 1, .next = *bucket, .older = PREFIX_NONE, .newer = PREFIX_NONE};
     memcpy(node->tokens, content->tokens, sizeof node->tokens);
     if (content->images != NULL)
         memcpy(node->images, content->images, sizeof node->images);
@@ -163,26 +163,26 @@ uint32_t prefix_cache_keep(prefix_cache *cache, uint32_t id, uint32_t parent, co
 }
 
 /* The oldest idle node becomes a free block. */
-static void forget_oldest(prefix_cache *cache)
+static void evict_lru(prefix_cache *cache)
 {
-    uint32_t id = cache->oldest;
+    uint32_t id = cache->lru_oldest;
     prefix_node *node = &cache->nodes[id];
-    assert(node->refs == 0 && node->n_children == 0);
-    take_idle(cache, id);
+    assert(node->refcount == 0 && node->n_children == 0);
+    lru_remove(cache, id);
     uint32_t *link = bucket_of(cache, node->hash);
     while (*link != id)
         link = &cache->nodes[*link].next;
     *link = node->next;
     if (node->parent != PREFIX_NONE)
         cache->nodes[node->parent].n_children--;
-    sched_pool_give(&cache->pool, 1, &id);
+    id_pool_free(&cache->pool, 1, &id);
 }
 
-bool prefix_cache_take(prefix_cache *cache, uint32_t n, uint32_t *ids)
+bool prefix_cache_alloc(prefix_cache *cache, uint32_t n, uint32_t *ids)
 {
     if (n > prefix_cache_available(cache))
         return false;
     while (cache->pool.n_free < n)
-        forget_oldest(cache);
-    return sched_pool_take(&cache->pool, n, ids);
+        evict_lru(cache);
+    return id_pool_alloc(&cache->pool, n, ids);
 }

@@ -1,4 +1,4 @@
-#include "coordinator/mail.h"
+#include "coordinator/thread_queue.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -7,9 +7,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-mail *mail_create(mail_kind kind, uint64_t number)
+thread_message *thread_message_create(message_kind kind, uint64_t number)
 {
-    mail *m = calloc(1, sizeof *m);
+    thread_message *m = calloc(1, sizeof *m);
     if (m != NULL) {
         m->kind = kind;
         m->number = number;
@@ -17,7 +17,7 @@ mail *mail_create(mail_kind kind, uint64_t number)
     return m;
 }
 
-void mail_destroy(mail **m)
+void thread_message_destroy(thread_message **m)
 {
     if (*m != NULL && !(*m)->is_embedded) {
         base_buf_release(&(*m)->bytes);
@@ -26,7 +26,7 @@ void mail_destroy(mail **m)
     *m = NULL;
 }
 
-base_status mailbox_init(mailbox *box, base_error *error)
+base_status thread_queue_init(thread_queue *box, base_error *error)
 {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0)
@@ -40,13 +40,13 @@ base_status mailbox_init(mailbox *box, base_error *error)
     return BASE_OK;
 }
 
-void mailbox_release(mailbox *box)
+void thread_queue_release(thread_queue *box)
 {
     pthread_mutex_destroy(&box->lock);
     close(box->fd);
 }
 
-void mailbox_push(mailbox *box, mail *m)
+void thread_queue_push(thread_queue *box, thread_message *m)
 {
     m->next = NULL;
     pthread_mutex_lock(&box->lock);
@@ -60,10 +60,10 @@ void mailbox_push(mailbox *box, mail *m)
     pthread_mutex_unlock(&box->lock);
 }
 
-mail *mailbox_take(mailbox *box)
+thread_message *thread_queue_pop(thread_queue *box)
 {
     pthread_mutex_lock(&box->lock);
-    mail *m = box->first;
+    thread_message *m = box->first;
     if (m != NULL) {
         box->first = m->next;
         eventfd_t count;
@@ -74,10 +74,10 @@ mail *mailbox_take(mailbox *box)
     return m;
 }
 
-mail *mailbox_wait(mailbox *box)
+thread_message *thread_queue_wait(thread_queue *box)
 {
     for (;;) {
-        mail *m = mailbox_take(box);
+        thread_message *m = thread_queue_pop(box);
         if (m != NULL)
             return m;
         struct pollfd item = {.fd = box->fd, .events = POLLIN};

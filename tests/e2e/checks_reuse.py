@@ -37,7 +37,7 @@ def resumed(endpoint, case, whole):
     return refused and last.result.text == text and list(last.result.ids) == ids and text.endswith(streamed) and 0 < len(streamed) < len(text)
 
 
-def thrift_check():
+def reuse_check():
     """The same bytes with everything on, everything off, and more guesses than pay."""
     with tempfile.TemporaryDirectory() as folder:
         cases = harness.draw(folder, 0, 3)

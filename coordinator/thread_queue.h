@@ -1,4 +1,4 @@
-/* mail.h - how the coordinator's threads talk: owned messages in mailboxes, and nothing else.
+/* thread_queue.h - how the coordinator's threads talk: owned messages in mailboxes, and nothing else.
  *
  *     gateway --REQUEST, CANCEL, QUERY--> engine --REPLY, END--> gateway
  *     engine --PREPARE, STOP--> intake threads --PREPARED--> engine
@@ -8,8 +8,8 @@
  * readable exactly while the box is not empty, so a thread waits for mail and sockets in one zmq_poll.  (ZeroMQ's own
  * inproc sockets would do too, but pointers handed through them are invisible to the thread sanitizer.)  Boxes have no
  * limit of their own: the gateway bounds the requests that are open, and everything else is a consequence of one. */
-#ifndef PALMGROVE_COORD_MAIL_H
-#define PALMGROVE_COORD_MAIL_H
+#ifndef PALMGROVE_COORD_THREAD_QUEUE_H
+#define PALMGROVE_COORD_THREAD_QUEUE_H
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -21,24 +21,24 @@
 
 typedef struct session session;
 
-typedef enum mail_kind {
-    MAIL_REQUEST,  /* session: a Generate that was decoded */
-    MAIL_PREPARE,  /* session */
-    MAIL_PREPARED, /* session */
-    MAIL_CANCEL,   /* number; text: why */
-    MAIL_QUERY,    /* number, query, request_id, n_malformed, n_refused: Health or Stats */
-    MAIL_REPLY,    /* number, bytes, is_last */
-    MAIL_DRAIN,    /* is_last: cancel what runs */
-    MAIL_STOP,     /* the receiving thread ends */
-    MAIL_STARTED,  /* error: how it went */
-} mail_kind;
+typedef enum message_kind {
+    MESSAGE_REQUEST,  /* session: a Generate that was decoded */
+    MESSAGE_PREPARE,  /* session */
+    MESSAGE_PREPARED, /* session */
+    MESSAGE_CANCEL,   /* number; text: why */
+    MESSAGE_QUERY,    /* number, query, request_id, n_malformed, n_refused: Health or Stats */
+    MESSAGE_REPLY,    /* number, bytes, is_last */
+    MESSAGE_DRAIN,    /* is_last: cancel what runs */
+    MESSAGE_STOP,     /* the receiving thread ends */
+    MESSAGE_STARTED,  /* error: how it went */
+} message_kind;
 
-typedef struct mail {
-    struct mail *next; /* private to the box */
-    mail_kind kind;
-    bool is_embedded; /* part of a larger object: mail_destroy leaves it alone */
+typedef struct thread_message {
+    struct thread_message *next; /* private to the box */
+    message_kind kind;
+    bool is_embedded; /* part of a larger object: thread_message_destroy leaves it alone */
     bool is_last;
-    uint64_t number; /* the request at the gateway (clients.h) */
+    uint64_t number; /* the request at the gateway (open_requests.h) */
     session *session;
     base_buf bytes;
     wire_request_kind query;
@@ -46,29 +46,29 @@ typedef struct mail {
     uint64_t n_malformed, n_refused;
     const char *text; /* static */
     base_error error;
-} mail;
+} thread_message;
 
 /* NULL when memory is out. */
-mail *mail_create(mail_kind kind, uint64_t number);
+thread_message *thread_message_create(message_kind kind, uint64_t number);
 /* Free a mail and its bytes, not its session.  NULL and embedded ones are fine. */
-void mail_destroy(mail **m);
+void thread_message_destroy(thread_message **m);
 
-typedef struct mailbox {
+typedef struct thread_queue {
     pthread_mutex_t lock;
     int fd;
-    mail *first, *last;
-} mailbox;
+    thread_message *first, *last;
+} thread_queue;
 
 /* Errors: BASE_EIO no file descriptor is left, BASE_ENOMEM. */
-base_status mailbox_init(mailbox *box, base_error *error);
+base_status thread_queue_init(thread_queue *box, base_error *error);
 /* The box is empty and nobody uses it any more. */
-void mailbox_release(mailbox *box);
+void thread_queue_release(thread_queue *box);
 
 /* Give a mail away.  Any thread; never fails. */
-void mailbox_push(mailbox *box, mail *m);
+void thread_queue_push(thread_queue *box, thread_message *m);
 /* The oldest mail, NULL when there is none. */
-mail *mailbox_take(mailbox *box);
+thread_message *thread_queue_pop(thread_queue *box);
 /* The oldest mail, waiting for one.  Several threads may wait at one box. */
-mail *mailbox_wait(mailbox *box);
+thread_message *thread_queue_wait(thread_queue *box);
 
 #endif

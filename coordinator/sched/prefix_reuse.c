@@ -1,5 +1,5 @@
-/* lend.c - blocks that one sequence computed, lent to another that begins alike. */
-#include "coordinator/sched/sched_impl.h"
+/* prefix_reuse.c - blocks that one sequence computed, lent to another that begins alike. */
+#include "coordinator/sched/sched_int.h"
 
 /* What block b of a sequence holds.  False when its images have no names. */
 static bool content_of(const sched *s, const sched_seq *seq, uint32_t b, prefix_content *out)
@@ -19,38 +19,38 @@ static bool content_of(const sched *s, const sched_seq *seq, uint32_t b, prefix_
     return true;
 }
 
-void sched_seq_return_images(sched *s, sched_seq *seq)
+void sched_seq_release_images(sched *s, sched_seq *seq)
 {
     for (uint32_t i = 0; i < seq->n_images; i++) {
         seq_image *image = &seq->images[i];
         if (image->slot != SEQ_NO_SLOT && image->end <= seq->n_done) {
-            image_slots_give(&s->images, image->slot);
+            encoder_cache_free(&s->images, image->slot);
             image->slot = SEQ_NO_SLOT;
         }
     }
 }
 
-uint32_t sched_seq_borrow(sched *s, sched_seq *seq)
+uint32_t sched_seq_reuse_prefix(sched *s, sched_seq *seq)
 {
-    uint32_t n_before = seq->table.n_known;
+    uint32_t n_before = seq->table.n_cached;
     prefix_content content;
     if (seq->n_plans > 0 || seq->n_planned != n_before * LINK_KV_BLOCK_TOKENS)
         return 0;
-    while ((seq->table.n_known + 1) * LINK_KV_BLOCK_TOKENS < seq->n_known &&
-           content_of(s, seq, seq->table.n_known, &content) && kv_table_borrow(&seq->table, &s->blocks, &content))
+    while ((seq->table.n_cached + 1) * LINK_KV_BLOCK_TOKENS < seq->n_known &&
+           content_of(s, seq, seq->table.n_cached, &content) && block_table_reuse(&seq->table, &s->blocks, &content))
         ;
-    seq->n_planned = seq->n_done = seq->table.n_known * LINK_KV_BLOCK_TOKENS;
+    seq->n_planned = seq->n_done = seq->table.n_cached * LINK_KV_BLOCK_TOKENS;
     return seq->n_done - n_before * LINK_KV_BLOCK_TOKENS;
 }
 
 /* An overflow is told with the step that computes the position, so no other sequence may be spared that step. */
-void sched_seq_publish(sched *s, sched_seq *seq)
+void sched_seq_publish_blocks(sched *s, sched_seq *seq)
 {
     uint32_t n_sure = seq->n_done < seq->n_known ? seq->n_done : seq->n_known;
     prefix_content content;
-    if (!s->options.keep_prefixes || seq->overflowed)
+    if (!s->options.reuse_prefixes || seq->overflowed)
         return;
-    while ((seq->table.n_known + 1) * LINK_KV_BLOCK_TOKENS <= n_sure &&
-           content_of(s, seq, seq->table.n_known, &content))
-        kv_table_publish(&seq->table, &s->blocks, &content);
+    while ((seq->table.n_cached + 1) * LINK_KV_BLOCK_TOKENS <= n_sure &&
+           content_of(s, seq, seq->table.n_cached, &content))
+        block_table_publish(&seq->table, &s->blocks, &content);
 }

@@ -1,4 +1,4 @@
-/* sched_impl.h - the scheduler's state, shared by sched.c (requests), compose.c and compose_drafts.c (plans), lend.c
+/* sched_int.h - the scheduler's state, shared by sched.c (requests), plan_build.c and propose.c (plans), prefix_reuse.c
  * (shared blocks), results.c and the unit test's invariant checker.  Nobody else includes it.
  *
  * Life of a sequence:
@@ -15,14 +15,14 @@
  * completed. While decoding, n_planned runs ahead of n_known by the samples in flight:  n_planned <= n_known +
  * n_sampling;  while n_draft tokens are being verified by as many:  n_planned = n_known + n_draft.  What was wrongly
  * guessed takes n_planned and n_done back. */
-#ifndef PALMGROVE_SCHED_IMPL_H
-#define PALMGROVE_SCHED_IMPL_H
+#ifndef PALMGROVE_SCHED_INT_H
+#define PALMGROVE_SCHED_INT_H
 
-#include "coordinator/sched/draft.h"
-#include "coordinator/sched/draft_text.h"
-#include "coordinator/sched/gain.h"
-#include "coordinator/sched/image_slots.h"
-#include "coordinator/sched/kv_blocks.h"
+#include "coordinator/sched/speculate/ngram.h"
+#include "coordinator/sched/speculate/draft_text.h"
+#include "coordinator/sched/speculate/spec_policy.h"
+#include "coordinator/sched/encoder_cache.h"
+#include "coordinator/sched/block_table.h"
 #include "coordinator/sched/sched.h"
 #include "proto/link/position.h"
 
@@ -35,13 +35,13 @@ typedef struct seq_image {
     uint32_t end;          /* position after its last row */
     uint32_t slot;         /* SEQ_NO_SLOT: none held */
     bool planned;          /* a plan that encodes it was sent */
-    unsigned char name[PREFIX_IMAGES_BYTES];
+    unsigned char name[CONTENT_DIGEST_BYTES];
 } seq_image;
 
 struct sched_seq {
     seq_state state;
     void *user;
-    sched_standing standing;
+    sched_rank rank;
     int32_t *tokens; /* [n_prompt + max_tokens] owned */
     bool scores;     /* all of `tokens` were given */
     uint32_t n_prompt, max_tokens, n_known, n_planned, n_done;
@@ -49,42 +49,42 @@ struct sched_seq {
     uint32_t n_plans;    /* plans in flight that hold a slice of it */
     uint32_t n_events;   /* in the scheduler's list, not taken yet */
     uint32_t slot;
-    kv_table table;
+    block_table table;
     seq_image *images; /* [n_images] owned */
     uint32_t n_images;
     content_vector *vectors; /* owned; their values are borrowed */
-    bool has_image_names;
+    bool has_image_keys;
     const int32_t *stop_ids; /* [n_stop_ids] borrowed */
     uint32_t n_stop_ids;
     link_sampling sampling;
     bool digest;
-    bool overflowed;                                     /* what it computes from now on is worth nothing to others */
-    unsigned char (*image_digests)[PREFIX_IMAGES_BYTES]; /* [n_images] owned; NULL: not known */
-    draft_lead lead;
-    gain_record guesses;
-    uint32_t n_draft;   /* guesses being verified */
-    bool draft_is_open; /* they are the draft model's: known when the result tells them */
+    bool overflowed;                                      /* what it computes from now on is worth nothing to others */
+    unsigned char (*image_digests)[CONTENT_DIGEST_BYTES]; /* [n_images] owned; NULL: not known */
+    ngram_match lead;
+    acceptance_record guesses;
+    uint32_t n_draft;          /* guesses being verified */
+    bool draft_is_placeholder; /* they are the draft model's: known when the result tells them */
     int32_t draft[SCHED_DRAFT_MAX];
     draft_text text;
-    sched_savings savings;
+    sched_reuse reuse;
     uint64_t last_step; /* the last plan that held it */
     uint64_t started_us;
 };
 
 /* A plan in flight: whose slices it holds. */
-typedef struct sched_entry {
+typedef struct inflight_slice {
     sched_seq *seq;
     uint32_t pos, n_tokens, n_sampled;
     uint32_t n_guessed; /* by the draft model */
-} sched_entry;
+} inflight_slice;
 
-typedef struct sched_flight {
+typedef struct inflight_plan {
     uint64_t step, sent_us;
     uint32_t n_decode_rows;    /* 0: it has other rows too */
     uint32_t n_passes, n_read; /* of the draft model */
     uint32_t n_entries;
-    sched_entry *entries; /* [max_seqs] */
-} sched_flight;
+    inflight_slice *entries; /* [max_seqs] */
+} inflight_plan;
 
 /* Sequences by pointer, in no order. */
 typedef struct seq_list {
@@ -97,18 +97,18 @@ struct sched {
     uint64_t step, arrivals;
     uint32_t n_reserved;
     seq_list waiting, running;
-    sched_pool slots;
-    image_slots images;
+    id_pool slots;
+    encoder_cache images;
     prefix_cache blocks, draft_blocks; /* of the model's cache, of the draft model's */
-    draft_history history;
-    gain gain;
+    ngram_history history;
+    spec_policy spec_policy;
     uint64_t last_result_us;
     uint64_t prefix_requests, prefix_tokens, drafted_tokens, accepted_tokens;
-    sched_flight *flights; /* ring of max_plans, oldest at first_flight */
+    inflight_plan *flights; /* ring of max_plans, oldest at first_flight */
     uint32_t first_flight, n_flights;
     link_plan plan;         /* the one being put together; arrays sized for the largest */
     uint32_t n_drafted;     /* in the plan */
-    float n_hoped;          /* tokens that its drafts are expected to give */
+    float n_expected;       /* tokens that its drafts are expected to give */
     uint32_t n_passes;      /* of the draft model before the plan */
     bool has_prompts;       /* some prompt is not computed yet */
     uint32_t n_kept;        /* tokens of the plan that only prompts may have: rows of an image that go together */
@@ -125,23 +125,23 @@ static inline uint32_t min_u32(uint32_t a, uint32_t b)
 
 /* Would a draft pay once the tokens under way are known?  Then nothing more of the sequence is sent before that; with
  * n_decoding sequences in the plan. */
-bool sched_waits_for_draft(sched *s, const sched_seq *seq, uint32_t n_decoding);
+bool sched_should_wait_for_draft(sched *s, const sched_seq *seq, uint32_t n_decoding);
 /* Before the slice of a sequence that decodes is added to the plan: its guesses (seq->n_draft), and what the draft
  * model reads.  `n_others` sequences still want into the plan. */
-void sched_draft(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others);
+void sched_propose(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others);
 
 /* Free a stripped sequence that is in no list. */
 void sched_seq_destroy(sched_seq *seq);
 /* Take a waiting or unused sequence off the slots, blocks and images it holds. */
-void sched_seq_strip(sched *s, sched_seq *seq);
+void sched_seq_release_resources(sched *s, sched_seq *seq);
 /* Give back the slots of images whose rows were all consumed, or need not be. */
-void sched_seq_return_images(sched *s, sched_seq *seq);
+void sched_seq_release_images(sched *s, sched_seq *seq);
 
 /* Take the blocks that others computed for what the sequence needs next; how many positions that spares.  Nothing while
  * plans in flight hold it, or when it has begun to compute a block. */
-uint32_t sched_seq_borrow(sched *s, sched_seq *seq);
+uint32_t sched_seq_reuse_prefix(sched *s, sched_seq *seq);
 /* Let others have the full blocks that it has computed. */
-void sched_seq_publish(sched *s, sched_seq *seq);
+void sched_seq_publish_blocks(sched *s, sched_seq *seq);
 
 /* Move a stripped sequence back to the queue, to be computed anew. */
 void sched_seq_requeue(sched *s, sched_seq *seq);

@@ -1,4 +1,4 @@
-#include "coordinator/sched/draft_text.h"
+#include "coordinator/sched/speculate/draft_text.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -6,12 +6,12 @@
 base_status draft_text_init(draft_text *text, const int32_t *tokens, uint32_t n, uint32_t n_more, base_error *error)
 {
     draft_text made = {.capacity = n + n_more};
-    base_status status = kv_table_init(&made.table, made.capacity, error);
+    base_status status = block_table_init(&made.table, made.capacity, error);
     if (status != BASE_OK)
         return status;
     made.tokens = calloc(made.capacity > 0 ? made.capacity : 1, sizeof *made.tokens);
     if (made.tokens == NULL) {
-        kv_table_release(&made.table);
+        block_table_release(&made.table);
         return base_fail(error, BASE_ENOMEM, "no memory for a text of %u tokens", made.capacity);
     }
     for (uint32_t i = 0; i < n; i++)
@@ -24,12 +24,12 @@ base_status draft_text_init(draft_text *text, const int32_t *tokens, uint32_t n,
 void draft_text_release(draft_text *text)
 {
     if (text->tokens != NULL)
-        kv_table_release(&text->table);
+        block_table_release(&text->table);
     free(text->tokens);
     *text = (draft_text){0};
 }
 
-void draft_text_add(draft_text *text, int32_t token)
+void draft_text_append(draft_text *text, int32_t token)
 {
     if (text->tokens == NULL)
         return;
@@ -39,19 +39,19 @@ void draft_text_add(draft_text *text, int32_t token)
 
 static prefix_content content_of(const draft_text *text)
 {
-    return (prefix_content){.tokens = text->tokens + (size_t)text->table.n_known * LINK_KV_BLOCK_TOKENS};
+    return (prefix_content){.tokens = text->tokens + (size_t)text->table.n_cached * LINK_KV_BLOCK_TOKENS};
 }
 
-void draft_text_borrow(draft_text *text, prefix_cache *blocks)
+void draft_text_reuse_prefix(draft_text *text, prefix_cache *blocks)
 {
-    if (text->tokens == NULL || blocks->nodes == NULL || text->n_read != text->table.n_known * LINK_KV_BLOCK_TOKENS)
+    if (text->tokens == NULL || blocks->nodes == NULL || text->n_read != text->table.n_cached * LINK_KV_BLOCK_TOKENS)
         return;
-    while ((text->table.n_known + 1) * LINK_KV_BLOCK_TOKENS < text->n) {
+    while ((text->table.n_cached + 1) * LINK_KV_BLOCK_TOKENS < text->n) {
         prefix_content content = content_of(text);
-        if (!kv_table_borrow(&text->table, blocks, &content))
+        if (!block_table_reuse(&text->table, blocks, &content))
             break;
     }
-    text->n_read = text->table.n_known * LINK_KV_BLOCK_TOKENS;
+    text->n_read = text->table.n_cached * LINK_KV_BLOCK_TOKENS;
 }
 
 void draft_text_publish(draft_text *text, prefix_cache *blocks)
@@ -60,15 +60,15 @@ void draft_text_publish(draft_text *text, prefix_cache *blocks)
         text->n_read < text->n ? text->n_read : text->n; /* guesses behind an answer's end are nobody's text */
     if (text->tokens == NULL || blocks->nodes == NULL)
         return;
-    while ((text->table.n_known + 1) * LINK_KV_BLOCK_TOKENS <= n_sure) {
+    while ((text->table.n_cached + 1) * LINK_KV_BLOCK_TOKENS <= n_sure) {
         prefix_content content = content_of(text);
-        kv_table_publish(&text->table, blocks, &content);
+        block_table_publish(&text->table, blocks, &content);
     }
 }
 
 void draft_text_clear(draft_text *text, prefix_cache *blocks)
 {
     if (text->tokens != NULL)
-        kv_table_clear(&text->table, blocks);
+        block_table_clear(&text->table, blocks);
     text->n_read = 0;
 }

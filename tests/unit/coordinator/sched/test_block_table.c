@@ -5,25 +5,25 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "coordinator/sched/kv_blocks.h"
+#include "coordinator/sched/block_table.h"
 #include "proto/link/plan.h"
 
 static void pool_lends_all_or_none(void **state)
 {
     (void)state;
-    sched_pool pool;
+    id_pool pool;
     uint32_t ids[4] = {9, 9, 9, 9};
-    assert_int_equal(sched_pool_init(&pool, 3, "blocks", NULL), BASE_OK);
-    assert_false(sched_pool_take(&pool, 4, ids));
+    assert_int_equal(id_pool_init(&pool, 3, "blocks", NULL), BASE_OK);
+    assert_false(id_pool_alloc(&pool, 4, ids));
     assert_int_equal(pool.n_free, 3);
     assert_int_equal(ids[0], 9);
-    assert_true(sched_pool_take(&pool, 3, ids));
+    assert_true(id_pool_alloc(&pool, 3, ids));
     assert_int_equal(ids[0], 0);
     assert_int_equal(ids[2], 2);
-    sched_pool_give(&pool, 1, &ids[1]);
-    assert_true(sched_pool_take(&pool, 1, &ids[3]));
+    id_pool_free(&pool, 1, &ids[1]);
+    assert_true(id_pool_alloc(&pool, 1, &ids[3]));
     assert_int_equal(ids[3], 1);
-    sched_pool_release(&pool);
+    id_pool_release(&pool);
 }
 
 static void blocks_for_positions(void **state)
@@ -40,27 +40,27 @@ static void table_grows_and_clears(void **state)
 {
     (void)state;
     prefix_cache cache;
-    kv_table table, other;
+    block_table table, other;
     assert_int_equal(prefix_cache_init(&cache, 4, false, NULL), BASE_OK);
-    assert_int_equal(kv_table_init(&table, 128, NULL), BASE_OK);
-    assert_int_equal(kv_table_init(&other, 128, NULL), BASE_OK);
-    assert_true(kv_table_cover(&table, &cache, 32));
-    assert_true(kv_table_cover(&table, &cache, 1)); /* covered already */
+    assert_int_equal(block_table_init(&table, 128, NULL), BASE_OK);
+    assert_int_equal(block_table_init(&other, 128, NULL), BASE_OK);
+    assert_true(block_table_reserve(&table, &cache, 32));
+    assert_true(block_table_reserve(&table, &cache, 1)); /* covered already */
     assert_int_equal(table.n_blocks, 1);
-    assert_true(kv_table_cover(&other, &cache, 33));
-    assert_false(kv_table_cover(&table, &cache, 97)); /* needs three more, one is free */
+    assert_true(block_table_reserve(&other, &cache, 33));
+    assert_false(block_table_reserve(&table, &cache, 97)); /* needs three more, one is free */
     assert_int_equal(table.n_blocks, 1);
     assert_int_equal(cache.pool.n_free, 1);
-    kv_table_clear(&other, &cache);
-    assert_true(kv_table_cover(&table, &cache, 97));
+    block_table_clear(&other, &cache);
+    assert_true(block_table_reserve(&table, &cache, 97));
     assert_int_equal(cache.pool.n_free, 0);
     for (uint32_t i = 0; i < 4; i++)
         for (uint32_t j = 0; j < i; j++)
             assert_int_not_equal(table.blocks[i], table.blocks[j]);
-    kv_table_clear(&table, &cache);
+    block_table_clear(&table, &cache);
     assert_int_equal(cache.pool.n_free, 4);
-    kv_table_release(&table);
-    kv_table_release(&other);
+    block_table_release(&table);
+    block_table_release(&other);
     prefix_cache_release(&cache);
 }
 
@@ -70,14 +70,14 @@ static void nodes_are_compared(void **state)
     (void)state;
     prefix_cache cache;
     int32_t tokens[LINK_KV_BLOCK_TOKENS] = {1, 2, 3};
-    unsigned char name[PREFIX_IMAGES_BYTES] = {7};
+    unsigned char name[CONTENT_DIGEST_BYTES] = {7};
     prefix_content plain = {.tokens = tokens}, with_image = {.tokens = tokens, .images = name};
     uint32_t ids[3];
     assert_int_equal(prefix_cache_init(&cache, 3, true, NULL), BASE_OK);
-    assert_true(prefix_cache_take(&cache, 3, ids));
-    assert_int_equal(prefix_cache_keep(&cache, ids[0], PREFIX_NONE, &plain), ids[0]);
-    assert_int_equal(prefix_cache_keep(&cache, ids[1], ids[0], &plain), ids[1]); /* the same tokens further on */
-    assert_int_equal(prefix_cache_keep(&cache, ids[2], PREFIX_NONE, &with_image), ids[2]);
+    assert_true(prefix_cache_alloc(&cache, 3, ids));
+    assert_int_equal(prefix_cache_insert(&cache, ids[0], PREFIX_NONE, &plain), ids[0]);
+    assert_int_equal(prefix_cache_insert(&cache, ids[1], ids[0], &plain), ids[1]); /* the same tokens further on */
+    assert_int_equal(prefix_cache_insert(&cache, ids[2], PREFIX_NONE, &with_image), ids[2]);
     assert_int_equal(prefix_cache_find(&cache, PREFIX_NONE, &plain), ids[0]);
     assert_int_equal(prefix_cache_find(&cache, ids[0], &plain), ids[1]);
     assert_int_equal(prefix_cache_find(&cache, ids[1], &plain), PREFIX_NONE);
@@ -96,28 +96,28 @@ static void twins_are_kept_once(void **state)
 {
     (void)state;
     prefix_cache cache;
-    kv_table a, b;
+    block_table a, b;
     int32_t tokens[LINK_KV_BLOCK_TOKENS] = {4};
     prefix_content content = {.tokens = tokens};
     assert_int_equal(prefix_cache_init(&cache, 4, true, NULL), BASE_OK);
-    assert_int_equal(kv_table_init(&a, 64, NULL), BASE_OK);
-    assert_int_equal(kv_table_init(&b, 64, NULL), BASE_OK);
-    assert_true(kv_table_cover(&a, &cache, 33) && kv_table_cover(&b, &cache, 33));
-    kv_table_publish(&a, &cache, &content);
-    kv_table_publish(&b, &cache, &content);
+    assert_int_equal(block_table_init(&a, 64, NULL), BASE_OK);
+    assert_int_equal(block_table_init(&b, 64, NULL), BASE_OK);
+    assert_true(block_table_reserve(&a, &cache, 33) && block_table_reserve(&b, &cache, 33));
+    block_table_publish(&a, &cache, &content);
+    block_table_publish(&b, &cache, &content);
     assert_int_not_equal(a.blocks[0], b.blocks[0]);
     assert_int_equal(b.nodes[0], a.blocks[0]);
-    kv_table_clear(&a, &cache);
-    assert_int_equal(cache.n_idle, 0); /* b goes by it */
+    block_table_clear(&a, &cache);
+    assert_int_equal(cache.n_evictable, 0); /* b goes by it */
     assert_int_equal(prefix_cache_available(&cache), 1);
-    kv_table_clear(&b, &cache);
-    assert_int_equal(cache.n_idle, 1);
+    block_table_clear(&b, &cache);
+    assert_int_equal(cache.n_evictable, 1);
     assert_int_equal(prefix_cache_available(&cache), 4);
-    assert_true(kv_table_borrow(&b, &cache, &content));
-    assert_int_equal(cache.n_idle, 0);
-    kv_table_clear(&b, &cache);
-    kv_table_release(&a);
-    kv_table_release(&b);
+    assert_true(block_table_reuse(&b, &cache, &content));
+    assert_int_equal(cache.n_evictable, 0);
+    block_table_clear(&b, &cache);
+    block_table_release(&a);
+    block_table_release(&b);
     prefix_cache_release(&cache);
 }
 
@@ -126,31 +126,31 @@ static void the_oldest_is_forgotten_first(void **state)
 {
     (void)state;
     prefix_cache cache;
-    kv_table table;
+    block_table table;
     int32_t tokens[2][LINK_KV_BLOCK_TOKENS] = {{1}, {2}};
     assert_int_equal(prefix_cache_init(&cache, 4, true, NULL), BASE_OK);
-    assert_int_equal(kv_table_init(&table, 64, NULL), BASE_OK);
+    assert_int_equal(block_table_init(&table, 64, NULL), BASE_OK);
     for (int chain = 0; chain < 2; chain++) {
         prefix_content content = {.tokens = tokens[chain]};
-        assert_true(kv_table_cover(&table, &cache, 64));
-        kv_table_publish(&table, &cache, &content);
-        kv_table_publish(&table, &cache, &content);
-        kv_table_clear(&table, &cache);
+        assert_true(block_table_reserve(&table, &cache, 64));
+        block_table_publish(&table, &cache, &content);
+        block_table_publish(&table, &cache, &content);
+        block_table_clear(&table, &cache);
     }
     prefix_content first = {.tokens = tokens[0]}, second = {.tokens = tokens[1]};
-    assert_true(kv_table_borrow(&table, &cache, &first)); /* used again: now younger than the second chain */
-    kv_table_clear(&table, &cache);
+    assert_true(block_table_reuse(&table, &cache, &first)); /* used again: now younger than the second chain */
+    block_table_clear(&table, &cache);
     uint32_t id, root = prefix_cache_find(&cache, PREFIX_NONE, &first);
     static const uint32_t left[] = {3, 2, 1, 0};
     for (uint32_t i = 0; i < 4; i++) {
-        assert_true(prefix_cache_take(&cache, 1, &id));
-        assert_int_equal(cache.n_idle, left[i]);
+        assert_true(prefix_cache_alloc(&cache, 1, &id));
+        assert_int_equal(cache.n_evictable, left[i]);
         assert_int_equal(prefix_cache_find(&cache, PREFIX_NONE, &first) != PREFIX_NONE, i < 3);
         assert_int_equal(prefix_cache_find(&cache, root, &first) != PREFIX_NONE, false);
         assert_int_equal(prefix_cache_find(&cache, PREFIX_NONE, &second) != PREFIX_NONE, i < 2);
     }
-    assert_false(prefix_cache_take(&cache, 1, &id));
-    kv_table_release(&table);
+    assert_false(prefix_cache_alloc(&cache, 1, &id));
+    block_table_release(&table);
     prefix_cache_release(&cache);
 }
 

@@ -1,4 +1,4 @@
-#include "tests/gateway/rig.h"
+#include "tests/gateway/gateway_harness.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -15,16 +15,16 @@ static const char *const checkpoint_files[] = {"config.json", "tokenizer.model",
 
 static void on_ready(void *context, const char *line)
 {
-    rig *r = context;
+    harness *r = context;
     snprintf(r->ready_line, sizeof r->ready_line, "%s", line);
     atomic_store(&r->is_ready, true);
 }
 
-rig *rig_create(void)
+harness *harness_create(void)
 {
-    rig *r = calloc(1, sizeof *r);
+    harness *r = calloc(1, sizeof *r);
     assert_non_null(r);
-    base_log_set_level(getenv("RIG_LOG") != NULL ? BASE_LOG_DEBUG : BASE_LOG_ERROR);
+    base_log_set_level(getenv("HARNESS_LOG") != NULL ? BASE_LOG_DEBUG : BASE_LOG_ERROR);
     snprintf(r->dir, sizeof r->dir, "/tmp/palmgrove-test-XXXXXX");
     assert_non_null(mkdtemp(r->dir));
     fake_checkpoint_write(r->dir);
@@ -55,17 +55,17 @@ rig *rig_create(void)
     return r;
 }
 
-void rig_start(rig *r)
+void harness_start(harness *r)
 {
     base_error error = {0};
     if (coord_start(&r->options, r->zmq, &r->coord, &error) != BASE_OK)
         fail_msg("coord_start: %s", error.text);
     fake_replica_start(&r->replica, &r->replica_options, r->zmq, r->link);
-    for (int i = 0; i < RIG_TIMEOUT_MS && !atomic_load(&r->is_ready) && r->replica_options.hello_delay_ms == 0; i++)
+    for (int i = 0; i < HARNESS_TIMEOUT_MS && !atomic_load(&r->is_ready) && r->replica_options.hello_delay_ms == 0; i++)
         base_clock_nap(1000);
 }
 
-void rig_free(rig *r)
+void harness_free(harness *r)
 {
     char path[512];
     for (size_t i = 0; i < sizeof checkpoint_files / sizeof checkpoint_files[0]; i++) {
@@ -77,7 +77,7 @@ void rig_free(rig *r)
     free(r);
 }
 
-void rig_end(rig *r)
+void harness_end(harness *r)
 {
     base_error error = {0};
     coord_drain(r->coord, false);
@@ -85,12 +85,12 @@ void rig_end(rig *r)
         fail_msg("coord_finish: %s", error.text);
     fake_replica_join(&r->replica);
     assert_true(atomic_load(&r->replica.was_stopped));
-    rig_free(r);
+    harness_free(r);
 }
 
 /* ---- peers ---- */
 
-peer peer_open(rig *r, int type)
+peer peer_open(harness *r, int type)
 {
     int zero = 0;
     peer p = {.socket = zmq_socket(r->zmq, type)};
@@ -135,8 +135,8 @@ bool peer_try(peer *p, wire_reply *reply, int timeout_ms)
 
 void peer_receive(peer *p, wire_reply *reply)
 {
-    if (!peer_try(p, reply, RIG_TIMEOUT_MS))
-        fail_msg("no reply within %d ms", RIG_TIMEOUT_MS);
+    if (!peer_try(p, reply, HARNESS_TIMEOUT_MS))
+        fail_msg("no reply within %d ms", HARNESS_TIMEOUT_MS);
 }
 
 void peer_expect_error(peer *p, const char *request_id, base_status status, const char *part)
@@ -176,7 +176,8 @@ wire_request text_request(const char *request_id, const char *text, uint32_t max
     return request;
 }
 
-bool rig_expect(const rig *r, const char *text, uint32_t max_tokens, const link_sampling *sampling, char *answer)
+bool harness_expect(const harness *r, const char *text, uint32_t max_tokens, const link_sampling *sampling,
+                    char *answer)
 {
     static const link_sampling greedy = {.top_p = 1.0f};
     size_t n = strlen(text);
@@ -195,11 +196,11 @@ bool rig_expect(const rig *r, const char *text, uint32_t max_tokens, const link_
     return ends;
 }
 
-void peer_check_answer(peer *p, const rig *r, const char *request_id, const char *text, uint32_t max_tokens,
+void peer_check_answer(peer *p, const harness *r, const char *request_id, const char *text, uint32_t max_tokens,
                        bool stream)
 {
-    char expected[RIG_TEXT], streamed[RIG_TEXT] = "";
-    bool ends = rig_expect(r, text, max_tokens, NULL, expected);
+    char expected[HARNESS_TEXT], streamed[HARNESS_TEXT] = "";
+    bool ends = harness_expect(r, text, max_tokens, NULL, expected);
     wire_request request = text_request(request_id, text, max_tokens, stream);
     wire_reply reply;
     uint32_t n_events = 0;

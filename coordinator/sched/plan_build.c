@@ -1,4 +1,4 @@
-/* compose.c - putting the next step plan together: admission, decoding slices, prompt chunks, and making room by
+/* plan_build.c - putting the next step plan together: admission, decoding slices, prompt chunks, and making room by
  * preemption.
  *
  * The order matters: admission first (what became free serves the queue), then decoding (it is short and somebody reads
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "coordinator/sched/sched.h"
-#include "coordinator/sched/sched_impl.h"
+#include "coordinator/sched/sched_int.h"
 
 /* ---- admission ---- */
 
@@ -19,7 +19,7 @@ static sched_seq *extreme(const sched *s, const seq_list *list, bool want_last, 
         sched_seq *seq = list->items[i];
         if (!is_eligible(seq))
             continue;
-        if (best == NULL || s->options.policy->before(&seq->standing, &best->standing) != want_last)
+        if (best == NULL || s->options.policy->before(&seq->rank, &best->rank) != want_last)
             best = seq;
     }
     return best;
@@ -43,19 +43,19 @@ static uint32_t n_images_left(const sched_seq *seq)
 static void take_images(sched *s, sched_seq *seq)
 {
     uint32_t first = seq->n_images - n_images_left(seq);
-    for (uint32_t i = first; i < seq->n_images && s->options.keep_prefixes && seq->has_image_names; i++)
-        seq->images[i].planned = image_slots_take_held(&s->images, seq->images[i].name, &seq->images[i].slot);
+    for (uint32_t i = first; i < seq->n_images && s->options.reuse_prefixes && seq->has_image_keys; i++)
+        seq->images[i].planned = encoder_cache_reuse(&s->images, seq->images[i].name, &seq->images[i].slot);
     for (uint32_t i = first; i < seq->n_images; i++)
         if (!seq->images[i].planned)
-            image_slots_take(&s->images, seq->has_image_names ? seq->images[i].name : NULL, &seq->images[i].slot);
+            encoder_cache_alloc(&s->images, seq->has_image_keys ? seq->images[i].name : NULL, &seq->images[i].slot);
 }
 
 /* Count what a sequence need not compute. */
-static void note_borrowed(sched *s, sched_seq *seq, uint32_t n)
+static void count_cached(sched *s, sched_seq *seq, uint32_t n)
 {
-    s->prefix_requests += seq->savings.n_borrowed == 0 && n > 0;
+    s->prefix_requests += seq->reuse.n_cached == 0 && n > 0;
     s->prefix_tokens += n;
-    seq->savings.n_borrowed += n;
+    seq->reuse.n_cached += n;
 }
 
 /* Rule 1.  Beside running sequences one block for each of them is left free, or a newcomer would soon be thrown out
@@ -65,19 +65,19 @@ static bool admit(sched *s, sched_seq *seq)
     uint32_t positions = seq->n_known + 1;
     if (s->slots.n_free == 0)
         return false;
-    uint32_t n_borrowed = sched_seq_borrow(s, seq);
+    uint32_t n_cached = sched_seq_reuse_prefix(s, seq);
     uint32_t n_new = kv_blocks_for(positions) - seq->table.n_blocks;
     if (s->images.pool.n_free < n_images_left(seq) || prefix_cache_available(&s->blocks) < n_new + s->running.n) {
-        kv_table_clear(&seq->table, &s->blocks);
+        block_table_clear(&seq->table, &s->blocks);
         seq->n_planned = seq->n_done = 0;
         return false;
     }
-    bool taken = kv_table_cover(&seq->table, &s->blocks, positions) && sched_pool_take(&s->slots, 1, &seq->slot);
+    bool taken = block_table_reserve(&seq->table, &s->blocks, positions) && id_pool_alloc(&s->slots, 1, &seq->slot);
     assert(taken);
     (void)taken;
     take_images(s, seq);
-    note_borrowed(s, seq, n_borrowed);
-    draft_text_borrow(&seq->text, &s->draft_blocks);
+    count_cached(s, seq, n_cached);
+    draft_text_reuse_prefix(&seq->text, &s->draft_blocks);
     seq_list_remove(&s->waiting, seq);
     seq_list_add(&s->running, seq);
     seq->state = SEQ_PREFILL;
@@ -127,8 +127,8 @@ static void copy_tokens(sched *s, sched_seq *seq, uint32_t pos, uint32_t n_token
             if (!image->planned) {
                 plan->images[plan->n_images++] = (link_image){.slot = image->slot, .pixels = image->pixels};
                 image->planned = true;
-                if (seq->has_image_names)
-                    image_slots_encoded(&s->images, image->slot);
+                if (seq->has_image_keys)
+                    encoder_cache_mark_encoded(&s->images, image->slot);
             }
         }
         plan->tokens[plan->n_tokens + i] = token;
@@ -140,7 +140,7 @@ static void copy_tokens(sched *s, sched_seq *seq, uint32_t pos, uint32_t n_token
 static void add_slice(sched *s, sched_seq *seq, uint32_t n_tokens, uint32_t n_sampled, uint32_t flags, uint64_t now_us)
 {
     link_plan *plan = &s->plan;
-    sched_flight *flight = &s->flights[(s->first_flight + s->n_flights) % s->options.max_plans];
+    inflight_plan *flight = &s->flights[(s->first_flight + s->n_flights) % s->options.max_plans];
     uint32_t pos = seq->n_planned, n_blocks = kv_blocks_for(pos + n_tokens);
     if (n_sampled > 0 && seq->digest)
         flags |= LINK_SLICE_DIGEST;
@@ -159,11 +159,11 @@ static void add_slice(sched *s, sched_seq *seq, uint32_t n_tokens, uint32_t n_sa
     copy_tokens(s, seq, pos, n_tokens);
     for (uint32_t i = 0; i < n_blocks; i++)
         plan->blocks[plan->n_blocks++] = seq->table.blocks[i];
-    flight->entries[flight->n_entries++] = (sched_entry){.seq = seq,
-                                                         .pos = pos,
-                                                         .n_tokens = n_tokens,
-                                                         .n_sampled = n_sampled,
-                                                         .n_guessed = seq->draft_is_open ? seq->n_draft : 0};
+    flight->entries[flight->n_entries++] = (inflight_slice){.seq = seq,
+                                                            .pos = pos,
+                                                            .n_tokens = n_tokens,
+                                                            .n_sampled = n_sampled,
+                                                            .n_guessed = seq->draft_is_placeholder ? seq->n_draft : 0};
     seq->n_planned += n_tokens;
     seq->n_plans++;
     seq->n_sampling += n_sampled > 0;
@@ -187,26 +187,26 @@ static int by_last_step(const void *a, const void *b)
     const sched_seq *x = *(sched_seq *const *)a, *y = *(sched_seq *const *)b;
     if (x->last_step != y->last_step)
         return x->last_step < y->last_step ? -1 : 1;
-    return x->standing.arrival < y->standing.arrival ? -1 : 1;
+    return x->rank.arrival < y->rank.arrival ? -1 : 1;
 }
 
-static bool is_holder(const sched_seq *seq)
+static bool holds_blocks(const sched_seq *seq)
 {
     return seq->state == SEQ_PREFILL || seq->state == SEQ_DECODE;
 }
 
-static bool is_leaving(const sched_seq *seq)
+static bool is_releasing(const sched_seq *seq)
 {
     return seq->state == SEQ_PREEMPTED || seq->state == SEQ_DRAINING;
 }
 
 /* Rule 2: throw out the last of the running.  False when `seq` cannot go on in this plan: it was the one, or blocks
  * will only come free when plans in flight complete. */
-static bool make_room(sched *s, const sched_seq *seq)
+static bool preempt(sched *s, const sched_seq *seq)
 {
-    if (extreme(s, &s->running, false, is_leaving) != NULL)
+    if (extreme(s, &s->running, false, is_releasing) != NULL)
         return false;
-    sched_seq *victim = extreme(s, &s->running, true, is_holder);
+    sched_seq *victim = extreme(s, &s->running, true, holds_blocks);
     if (victim->n_plans > 0) {
         victim->state = SEQ_PREEMPTED;
         return false;
@@ -217,8 +217,8 @@ static bool make_room(sched *s, const sched_seq *seq)
 
 static bool cover(sched *s, sched_seq *seq)
 {
-    while (!kv_table_cover(&seq->table, &s->blocks, seq->n_planned + 1))
-        if (!make_room(s, seq))
+    while (!block_table_reserve(&seq->table, &s->blocks, seq->n_planned + 1))
+        if (!preempt(s, seq))
             return false;
     return true;
 }
@@ -226,7 +226,7 @@ static bool cover(sched *s, sched_seq *seq)
 /* One slice of a sequence that decodes. */
 static void add_decode(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others, uint64_t now_us)
 {
-    sched_draft(s, seq, n_decoding, n_others);
+    sched_propose(s, seq, n_decoding, n_others);
     uint32_t feedback = seq->n_planned < seq->n_known ? 0 : LINK_SLICE_FEEDBACK;
     add_slice(s, seq, 1 + seq->n_draft, 1 + seq->n_draft, feedback, now_us);
 }
@@ -239,7 +239,7 @@ static void add_decodes(sched *s, uint32_t n, bool ripe, uint64_t now_us)
     for (uint32_t i = 0; i < s->running.n; i++) {
         sched_seq *seq = s->running.items[i];
         if (can_decode(seq) && (!ripe || s->plan.step - seq->last_step >= s->options.n_stages) &&
-            !sched_waits_for_draft(s, seq, n))
+            !sched_should_wait_for_draft(s, seq, n))
             s->scratch[n_candidates++] = seq;
     }
     uint32_t n_decoding = min_u32(n, n_candidates);
@@ -261,10 +261,10 @@ static bool has_prompt_left(const sched_seq *seq)
 }
 
 /* What somebody else has computed since the sequence was admitted. */
-static void join_prefix(sched *s, sched_seq *seq)
+static void reuse_prefix(sched *s, sched_seq *seq)
 {
-    note_borrowed(s, seq, sched_seq_borrow(s, seq));
-    sched_seq_return_images(s, seq);
+    count_cached(s, seq, sched_seq_reuse_prefix(s, seq));
+    sched_seq_release_images(s, seq);
 }
 
 static bool is_image_row(int32_t token)
@@ -274,7 +274,7 @@ static bool is_image_row(int32_t token)
 
 /* The image that a row at `pos` and the one behind it are of, when its rows go together; NULL: a chunk may end between
  * them. */
-static const seq_image *image_across(const sched *s, const sched_seq *seq, uint32_t pos)
+static const seq_image *image_spanning(const sched *s, const sched_seq *seq, uint32_t pos)
 {
     uint32_t rows = s->options.limits.rows_per_image;
     if (s->options.limits.whole_images == 0 || pos + 1 >= seq->n_known || !is_image_row(seq->tokens[pos]) ||
@@ -285,9 +285,9 @@ static const seq_image *image_across(const sched *s, const sched_seq *seq, uint3
 }
 
 /* Rows of an image with which the rest of a prompt begins, and which go together. */
-static uint32_t rows_in_front(const sched *s, const sched_seq *seq)
+static uint32_t leading_image_rows(const sched *s, const sched_seq *seq)
 {
-    const seq_image *image = image_across(s, seq, seq->n_planned);
+    const seq_image *image = image_spanning(s, seq, seq->n_planned);
     return image != NULL ? image->end - seq->n_planned : 0;
 }
 
@@ -295,10 +295,10 @@ static uint32_t rows_in_front(const sched *s, const sched_seq *seq)
  */
 static uint32_t chunk_length(const sched *s, const sched_seq *seq, uint32_t budget)
 {
-    uint32_t n = min_u32(seq->n_known - seq->n_planned, budget), front = rows_in_front(s, seq);
+    uint32_t n = min_u32(seq->n_known - seq->n_planned, budget), front = leading_image_rows(s, seq);
     if (n < front)
         return front <= s->options.step_tokens - s->plan.n_tokens ? front : 0;
-    const seq_image *image = n > 0 ? image_across(s, seq, seq->n_planned + n - 1) : NULL;
+    const seq_image *image = n > 0 ? image_spanning(s, seq, seq->n_planned + n - 1) : NULL;
     return image != NULL ? image->end - s->options.limits.rows_per_image - seq->n_planned : n;
 }
 
@@ -310,7 +310,7 @@ static void add_prompts(sched *s, uint32_t budget, uint64_t now_us)
         sched_seq *seq = extreme(s, &s->running, false, has_prompt_left);
         if (seq == NULL)
             return;
-        join_prefix(s, seq);
+        reuse_prefix(s, seq);
         uint32_t left = seq->n_known - seq->n_planned;
         uint32_t n = chunk_length(s, seq, budget);
         if (n == 0)
@@ -344,7 +344,7 @@ static void begin_plan(sched *s)
     s->plan.n_slices = s->plan.n_tokens = s->plan.n_blocks = s->plan.n_images = s->plan.n_vectors = 0;
     s->plan.n_drafts = s->plan.n_draft_tokens = s->plan.n_draft_blocks = 0;
     s->n_drafted = s->n_passes = 0;
-    s->n_hoped = 0.0f;
+    s->n_expected = 0.0f;
 }
 
 const link_plan *sched_next_plan(sched *s, uint64_t now_us)
@@ -357,7 +357,7 @@ const link_plan *sched_next_plan(sched *s, uint64_t now_us)
     s->has_prompts = load.prefill_tokens > 0;
     sched_split split = s->options.policy->split(&load);
     const sched_seq *next = extreme(s, &s->running, false, has_prompt_left);
-    s->n_kept = next != NULL ? rows_in_front(s, next) : 0;
+    s->n_kept = next != NULL ? leading_image_rows(s, next) : 0;
     uint32_t budget = s->options.step_tokens;
     uint32_t n_decode = min_u32(split.n_decode, budget - s->n_kept);
     add_decodes(s, n_decode, true, now_us);
@@ -370,7 +370,7 @@ const link_plan *sched_next_plan(sched *s, uint64_t now_us)
     }
     if (s->plan.n_slices == 0)
         return NULL;
-    sched_flight *flight = &s->flights[(s->first_flight + s->n_flights) % s->options.max_plans];
+    inflight_plan *flight = &s->flights[(s->first_flight + s->n_flights) % s->options.max_plans];
     flight->step = ++s->step;
     flight->sent_us = now_us;
     flight->n_passes = s->n_passes;

@@ -1,8 +1,8 @@
-/* sched_rig.h - the scheduler on a simulated clock, driving a simulated pipeline (fake_model.h) whose tokens depend on
- * every cache block, slot and feedback id: an answer that equals fake_expect was scheduled rightly.  After every call
- * the bookkeeping is recounted. */
-#ifndef PALMGROVE_TESTS_SCHED_RIG_H
-#define PALMGROVE_TESTS_SCHED_RIG_H
+/* sched_harness.h - the scheduler on a simulated clock, driving a simulated pipeline (fake_model.h) whose tokens depend
+ * on every cache block, slot and feedback id: an answer that equals fake_expect was scheduled rightly.  After every
+ * call the bookkeeping is recounted. */
+#ifndef PALMGROVE_TESTS_SCHED_HARNESS_H
+#define PALMGROVE_TESTS_SCHED_HARNESS_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,7 @@
 #include <stdio.h>
 
 #include "coordinator/sched/sched.h"
-#include "coordinator/sched/sched_impl.h"
+#include "coordinator/sched/sched_int.h"
 #include "tests/gateway/fake_model.h"
 
 /* The end is not the first of them. */
@@ -28,7 +28,7 @@ typedef struct job {
     uint32_t n_prompt, n_images, max_tokens;
     uint8_t pixels[4][PIXELS];
     const uint8_t *images[4];
-    unsigned char digests[4][PREFIX_IMAGES_BYTES];
+    unsigned char digests[4][CONTENT_DIGEST_BYTES];
     uint32_t n_resumed; /* tokens at the end of prompt that are the answer's first */
     uint32_t n_scored;  /* tokens behind the prompt's that are the answer to score; max_tokens is not read then */
     link_sampling sampling;
@@ -40,10 +40,10 @@ typedef struct job {
     sched_finish finish;
     base_status status;
     uint64_t first_us, started_us;
-    sched_savings savings;
+    sched_reuse reuse;
 } job;
 
-typedef struct rig {
+typedef struct harness {
     sched *s;
     link_limits limits;
     fake_model model;
@@ -53,7 +53,7 @@ typedef struct rig {
     link_plan last; /* counts of the last plan sent */
     uint32_t last_decodes, last_prefill_tokens;
     job jobs[JOBS_MAX];
-} rig;
+} harness;
 
 static const link_limits SMALL = {.max_seqs = 8,
                                   .max_positions = 400,
@@ -65,16 +65,16 @@ static const link_limits SMALL = {.max_seqs = 8,
                                   .vocab_size = FAKE_VOCAB};
 
 /* What a scheduler may spare its ranks. */
-typedef struct thrift {
-    bool keep_prefixes;
+typedef struct reuse_options {
+    bool reuse_prefixes;
     uint32_t speculate;
     uint32_t n_draft_blocks, draft_positions; /* of a draft model; 0 positions: as many as the model's */
-} thrift;
+} reuse_options;
 
-static inline rig *rig_create_thrifty(link_limits limits, uint32_t n_stages, uint32_t step_tokens, uint32_t max_queue,
-                                      uint32_t eos_every, thrift with)
+static inline harness *harness_create_with(link_limits limits, uint32_t n_stages, uint32_t step_tokens,
+                                           uint32_t max_queue, uint32_t eos_every, reuse_options with)
 {
-    rig *r = calloc(1, sizeof *r);
+    harness *r = calloc(1, sizeof *r);
     limits.n_draft_blocks = with.n_draft_blocks;
     if (with.n_draft_blocks > 0)
         limits.draft_positions = with.draft_positions > 0 ? with.draft_positions : limits.max_positions;
@@ -86,19 +86,19 @@ static inline rig *rig_create_thrifty(link_limits limits, uint32_t n_stages, uin
                              .step_tokens = step_tokens,
                              .max_queue = max_queue,
                              .policy = &sched_policy_fcfs,
-                             .keep_prefixes = with.keep_prefixes,
+                             .reuse_prefixes = with.reuse_prefixes,
                              .speculate = with.speculate};
     assert_int_equal(sched_create(&options, &r->s, NULL), BASE_OK);
     return r;
 }
 
-static inline rig *rig_create(link_limits limits, uint32_t n_stages, uint32_t step_tokens, uint32_t max_queue,
-                              uint32_t eos_every)
+static inline harness *harness_create(link_limits limits, uint32_t n_stages, uint32_t step_tokens, uint32_t max_queue,
+                                      uint32_t eos_every)
 {
-    return rig_create_thrifty(limits, n_stages, step_tokens, max_queue, eos_every, (thrift){0});
+    return harness_create_with(limits, n_stages, step_tokens, max_queue, eos_every, (reuse_options){0});
 }
 
-static inline void rig_destroy(rig *r)
+static inline void harness_destroy(harness *r)
 {
     sched_destroy(&r->s);
     fake_model_release(&r->model);
@@ -109,7 +109,7 @@ static inline void rig_destroy(rig *r)
 
 /* ---- the invariant checker ---- */
 
-static inline void count_ids(const sched_pool *pool, uint8_t *seen, const uint32_t *ids, uint32_t n)
+static inline void count_ids(const id_pool *pool, uint8_t *seen, const uint32_t *ids, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
         assert_true(ids[i] < pool->n_total);
@@ -120,13 +120,13 @@ static inline void count_ids(const sched_pool *pool, uint8_t *seen, const uint32
 
 /* A sequence's blocks: its own are nobody else's, the others are nodes of the prefix cache, whose uses are counted in
  * refs. */
-static inline void count_table(const prefix_cache *cache, const kv_table *table, uint8_t *seen, uint32_t *refs,
+static inline void count_table(const prefix_cache *cache, const block_table *table, uint8_t *seen, uint32_t *refcount,
                                uint32_t *n_own)
 {
     for (uint32_t b = 0; b < table->n_blocks; b++) {
-        bool is_known = b < table->n_known;
+        bool is_known = b < table->n_cached;
         if (is_known)
-            refs[table->nodes[b]]++;
+            refcount[table->nodes[b]]++;
         if (is_known && table->nodes[b] == table->blocks[b])
             continue;
         count_ids(&cache->pool, seen, &table->blocks[b], 1);
@@ -138,28 +138,29 @@ static inline void count_table(const prefix_cache *cache, const kv_table *table,
  * list. */
 static inline void check_blocks(const sched *s, const prefix_cache *cache)
 {
-    uint32_t n = cache->pool.n_total, n_accounted = cache->pool.n_free, n_idle = 0;
+    uint32_t n = cache->pool.n_total, n_accounted = cache->pool.n_free, n_evictable = 0;
     uint8_t *seen = calloc(n + 1u, 1);
-    uint32_t *refs = calloc(n + 1u, sizeof *refs);
+    uint32_t *refcount = calloc(n + 1u, sizeof *refcount);
     count_ids(&cache->pool, seen, cache->pool.free_ids, cache->pool.n_free);
     for (uint32_t i = 0; i < s->running.n; i++)
         count_table(cache, cache == &s->blocks ? &s->running.items[i]->table : &s->running.items[i]->text.table, seen,
-                    refs, &n_accounted);
-    for (uint32_t at = cache->oldest; cache->n_idle > 0 && at != PREFIX_NONE; at = cache->nodes[at].newer, n_idle++) {
+                    refcount, &n_accounted);
+    for (uint32_t at = cache->lru_oldest; cache->n_evictable > 0 && at != PREFIX_NONE;
+         at = cache->nodes[at].newer, n_evictable++) {
         count_ids(&cache->pool, seen, &at, 1);
-        assert_int_equal(refs[at], 0);
+        assert_int_equal(refcount[at], 0);
     }
-    assert_int_equal(n_idle, cache->n_idle);
+    assert_int_equal(n_evictable, cache->n_evictable);
     for (uint32_t id = 0; id < n; id++) {
-        if (refs[id] == 0)
+        if (refcount[id] == 0)
             continue;
         count_ids(&cache->pool, seen, &id, 1);
-        assert_int_equal(cache->nodes[id].refs, refs[id]);
+        assert_int_equal(cache->nodes[id].refcount, refcount[id]);
         n_accounted++;
     }
-    assert_int_equal(n_accounted + n_idle, n);
+    assert_int_equal(n_accounted + n_evictable, n);
     free(seen);
-    free(refs);
+    free(refcount);
 }
 
 static inline void check_sequence(const sched_seq *seq)
@@ -169,15 +170,15 @@ static inline void check_sequence(const sched_seq *seq)
     assert_true(seq->n_draft == 0 || (seq->n_sampling == 1 && seq->n_planned == seq->n_known + seq->n_draft));
     assert_true(seq->n_plans > 0 || (seq->state != SEQ_DRAINING && seq->state != SEQ_PREEMPTED));
     assert_true(seq->table.n_blocks >= kv_blocks_for(seq->n_planned));
-    assert_true(seq->table.n_known * LINK_KV_BLOCK_TOKENS <= seq->n_done);
+    assert_true(seq->table.n_cached * LINK_KV_BLOCK_TOKENS <= seq->n_done);
     assert_true(seq->text.n_read <= seq->text.n + seq->n_draft &&
                 seq->text.table.n_blocks >= kv_blocks_for(seq->text.n_read));
     assert_true(seq->text.n_read < seq->text.n || seq->n_draft > 0 || seq->text.n_read == 0 ||
                 seq->state == SEQ_DRAINING || seq->state == SEQ_PREEMPTED || seq->n_plans > 0);
-    assert_true(seq->text.table.n_known * LINK_KV_BLOCK_TOKENS <= seq->text.n_read);
+    assert_true(seq->text.table.n_cached * LINK_KV_BLOCK_TOKENS <= seq->text.n_read);
 }
 
-static inline void check_invariants(const rig *r)
+static inline void check_invariants(const harness *r)
 {
     const sched *s = r->s;
     uint8_t *slots = calloc(s->slots.n_total, 1), *images = calloc(s->images.pool.n_total + 1, 1);
@@ -214,7 +215,7 @@ static inline void check_invariants(const rig *r)
     free(images);
 }
 
-static inline void check_nothing_held(const rig *r)
+static inline void check_nothing_held(const harness *r)
 {
     assert_int_equal(prefix_cache_available(&r->s->blocks), r->s->blocks.pool.n_total);
     assert_int_equal(prefix_cache_available(&r->s->draft_blocks), r->s->draft_blocks.pool.n_total);
@@ -226,7 +227,7 @@ static inline void check_nothing_held(const rig *r)
 /* ---- driving ---- */
 
 /* A job with `n_text` tokens that differ by `salt`, images in front of the text. */
-static inline job *job_make(rig *r, uint32_t index, uint32_t n_text, uint32_t n_images, uint32_t max_tokens,
+static inline job *job_make(harness *r, uint32_t index, uint32_t n_text, uint32_t n_images, uint32_t max_tokens,
                             uint32_t salt)
 {
     job *j = &r->jobs[index];
@@ -235,7 +236,8 @@ static inline job *job_make(rig *r, uint32_t index, uint32_t n_text, uint32_t n_
     for (uint32_t k = 0; k < n_images && k < 4; k++) {
         memset(j->pixels[k], (int)(salt * 7 + k), PIXELS);
         j->images[k] = j->pixels[k];
-        memset(j->digests[k], (int)(salt * 7 + k), PREFIX_IMAGES_BYTES); /* names them as well as the pixels above do */
+        memset(j->digests[k], (int)(salt * 7 + k),
+               CONTENT_DIGEST_BYTES); /* names them as well as the pixels above do */
         for (uint32_t row = 0; row < r->limits.rows_per_image; row++)
             j->prompt[j->n_prompt++] = -1 - (int32_t)(k * r->limits.rows_per_image + row);
     }
@@ -244,7 +246,7 @@ static inline job *job_make(rig *r, uint32_t index, uint32_t n_text, uint32_t n_
     return j;
 }
 
-static inline base_status submit(rig *r, job *j, uint32_t priority, uint64_t deadline_us, base_error *error)
+static inline base_status submit(harness *r, job *j, uint32_t priority, uint64_t deadline_us, base_error *error)
 {
     base_status status = sched_reserve(r->s, error);
     if (status != BASE_OK)
@@ -255,8 +257,8 @@ static inline base_status submit(rig *r, job *j, uint32_t priority, uint64_t dea
                              .n_resumed = j->n_resumed,
                              .images = j->images,
                              .n_images = j->n_images,
-                             .image_digests = (const unsigned char(*)[PREFIX_IMAGES_BYTES])j->digests,
-                             .image_names = (const unsigned char(*)[PREFIX_IMAGES_BYTES])j->digests,
+                             .image_digests = (const unsigned char(*)[CONTENT_DIGEST_BYTES])j->digests,
+                             .image_keys = (const unsigned char(*)[CONTENT_DIGEST_BYTES])j->digests,
                              .score = j->n_scored > 0,
                              .max_tokens = j->n_scored > 0 ? j->n_scored : j->max_tokens,
                              .stop_ids = fake_stops,
@@ -270,7 +272,7 @@ static inline base_status submit(rig *r, job *j, uint32_t priority, uint64_t dea
 }
 
 /* Send one plan into the pipeline; false when there is none. */
-static inline bool send_plan(rig *r)
+static inline bool send_plan(harness *r)
 {
     const link_plan *plan = sched_next_plan(r->s, r->now_us);
     check_invariants(r);
@@ -291,30 +293,30 @@ static inline bool send_plan(rig *r)
 }
 
 /* As the engine does: the handle is gone with the event that ends it, and a stop string may stand before that event. */
-static inline void take_token(rig *r, job *j, const sched_event *event)
+static inline void take_token(harness *r, job *j, const sched_event *event)
 {
     if (j->n_answer == 0)
         j->first_us = r->now_us;
     j->logprobs[j->n_answer] = event->token.logprob;
     j->answer[j->n_answer++] = event->token.token;
-    j->savings = event->savings;
-    if (event->finish == SCHED_GOES_ON && j->n_answer == j->stop_after) {
+    j->reuse = event->reuse;
+    if (event->finish == SCHED_CONTINUE && j->n_answer == j->stop_after) {
         sched_cancel(r->s, j->seq);
         j->was_stopped = true;
         j->is_alive = false;
     }
 }
 
-static inline void take_events(rig *r)
+static inline void take_events(harness *r)
 {
     sched_event event;
-    while (sched_take_event(r->s, &event)) {
+    while (sched_next_event(r->s, &event)) {
         job *j = event.user;
         assert_true(j->is_alive);
         j->started_us = event.started_us;
         if (event.finish != SCHED_FAILED)
             take_token(r, j, &event);
-        if (event.finish != SCHED_GOES_ON) {
+        if (event.finish != SCHED_CONTINUE) {
             j->is_alive = false;
             j->finish = event.finish;
             j->status = event.status;
@@ -323,7 +325,7 @@ static inline void take_events(rig *r)
 }
 
 /* The oldest plan leaves the pipeline. */
-static inline void complete_plan(rig *r)
+static inline void complete_plan(harness *r)
 {
     base_buf *buf = &r->flights[r->head];
     r->head = (r->head + 1) % FLIGHTS_MAX;
@@ -335,13 +337,13 @@ static inline void complete_plan(rig *r)
     link_result result;
     fake_model_step(&r->model, &plan, &result);
     link_plan_release(&plan);
-    assert_int_equal(sched_take_result(r->s, &result, r->now_us, &error), BASE_OK);
+    assert_int_equal(sched_process_result(r->s, &result, r->now_us, &error), BASE_OK);
     check_invariants(r);
     take_events(r);
 }
 
 /* Run until nothing is left to do; every turn is a millisecond. */
-static inline void run_dry(rig *r)
+static inline void run_dry(harness *r)
 {
     for (;;) {
         while (send_plan(r))
@@ -353,7 +355,7 @@ static inline void run_dry(rig *r)
     }
 }
 
-static inline void check_answer(const rig *r, const job *j)
+static inline void check_answer(const harness *r, const job *j)
 {
     int32_t expected[TOKENS_MAX];
     uint32_t n_prompt = j->n_prompt - j->n_resumed;
@@ -374,7 +376,7 @@ static inline void give_answer(job *j, uint32_t n, uint32_t salt)
         j->prompt[j->n_prompt + i] = FAKE_FIRST_CHAR + (int32_t)((salt * 17 + i * i) % 250);
 }
 
-static inline void check_scores(const rig *r, const job *j)
+static inline void check_scores(const harness *r, const job *j)
 {
     uint64_t state = fake_state(&r->limits, j->prompt, j->n_prompt, j->images);
     assert_false(j->is_alive);
@@ -389,7 +391,7 @@ static inline void check_scores(const rig *r, const job *j)
 }
 
 /* Hand in the first part of an answer, as after a crash. */
-static inline void resume_at(const rig *r, job *j, uint32_t n)
+static inline void resume_at(const harness *r, job *j, uint32_t n)
 {
     int32_t answer[TOKENS_MAX];
     uint32_t n_answer = fake_expect(&r->limits, r->model.eos_every, j->prompt, j->n_prompt, j->images, &j->sampling,

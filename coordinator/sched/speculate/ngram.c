@@ -1,4 +1,4 @@
-#include "coordinator/sched/draft.h"
+#include "coordinator/sched/speculate/ngram.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,9 +7,9 @@ enum { STRETCH = 32 }; /* tokens that are looked at together */
 
 /* ---- history ---- */
 
-base_status draft_history_init(draft_history *history, uint32_t capacity, base_error *error)
+base_status ngram_history_init(ngram_history *history, uint32_t capacity, base_error *error)
 {
-    *history = (draft_history){.capacity = capacity};
+    *history = (ngram_history){.capacity = capacity};
     if (capacity == 0)
         return BASE_OK;
     history->tokens = calloc(capacity, sizeof *history->tokens);
@@ -18,14 +18,14 @@ base_status draft_history_init(draft_history *history, uint32_t capacity, base_e
     return BASE_OK;
 }
 
-void draft_history_release(draft_history *history)
+void ngram_history_release(ngram_history *history)
 {
     free(history->tokens);
-    *history = (draft_history){0};
+    *history = (ngram_history){0};
 }
 
 /* Half of it goes at once, so that tokens rarely move. */
-static void make_room(draft_history *history, uint32_t n)
+static void preempt(ngram_history *history, uint32_t n)
 {
     if (history->n + n <= history->capacity)
         return;
@@ -36,7 +36,7 @@ static void make_room(draft_history *history, uint32_t n)
     history->n = kept;
 }
 
-void draft_history_add(draft_history *history, const int32_t *tokens, uint32_t n)
+void ngram_history_add(ngram_history *history, const int32_t *tokens, uint32_t n)
 {
     uint32_t most = history->capacity / 2;
     if (most < 2 || n == 0)
@@ -45,20 +45,20 @@ void draft_history_add(draft_history *history, const int32_t *tokens, uint32_t n
         tokens += n - (most - 1);
         n = most - 1;
     }
-    make_room(history, n + 1);
+    preempt(history, n + 1);
     memcpy(history->tokens + history->n, tokens, n * sizeof *tokens);
-    history->tokens[history->n + n] = DRAFT_NOTHING;
+    history->tokens[history->n + n] = NGRAM_NONE;
     history->n += n + 1;
 }
 
 /* ---- looking up ---- */
 
-/* How many tokens before text[at] agree with the end of tokens [n], at most DRAFT_MATCH_MAX; rows of images agree with
+/* How many tokens before text[at] agree with the end of tokens [n], at most NGRAM_MAX; rows of images agree with
  * nothing. */
 static uint32_t count_matches(const int32_t *text, uint32_t at, const int32_t *tokens, uint32_t n)
 {
     uint32_t i = 0;
-    while (i < at && i < n && i < DRAFT_MATCH_MAX && text[at - 1 - i] == tokens[n - 1 - i] && tokens[n - 1 - i] >= 0)
+    while (i < at && i < n && i < NGRAM_MAX && text[at - 1 - i] == tokens[n - 1 - i] && tokens[n - 1 - i] >= 0)
         i++;
     return i;
 }
@@ -76,8 +76,8 @@ static bool has_token(const int32_t text[STRETCH], int32_t token)
 static uint32_t find_in(const int32_t *text, uint32_t n_text, const int32_t *tokens, uint32_t n, uint32_t *n_matched)
 {
     uint32_t best = 0;
-    for (uint32_t at = n_text; at-- > DRAFT_MATCH_MIN && *n_matched < DRAFT_MATCH_MAX;) {
-        while (at >= STRETCH + DRAFT_MATCH_MIN && !has_token(text + at - STRETCH, tokens[n - 1]))
+    for (uint32_t at = n_text; at-- > NGRAM_MIN && *n_matched < NGRAM_MAX;) {
+        while (at >= STRETCH + NGRAM_MIN && !has_token(text + at - STRETCH, tokens[n - 1]))
             at -= STRETCH;
         if (text[at - 1] != tokens[n - 1] || text[at] < 0)
             continue;
@@ -90,40 +90,40 @@ static uint32_t find_in(const int32_t *text, uint32_t n_text, const int32_t *tok
     return best;
 }
 
-draft_lead draft_find(const draft_history *history, const int32_t *tokens, uint32_t n)
+ngram_match ngram_find(const ngram_history *history, const int32_t *tokens, uint32_t n)
 {
-    draft_lead lead = {.source = DRAFT_NO_LEAD};
-    if (n <= DRAFT_MATCH_MIN)
+    ngram_match lead = {.source = DRAFT_NONE};
+    if (n <= NGRAM_MIN)
         return lead;
-    uint32_t n_matched = DRAFT_MATCH_MIN - 1;
+    uint32_t n_matched = NGRAM_MIN - 1;
     uint32_t own = find_in(tokens, n, tokens, n, &n_matched);
     if (own > 0)
-        lead = (draft_lead){.source = DRAFT_OWN, .at = own, .n_matched = n_matched};
+        lead = (ngram_match){.source = DRAFT_OWN, .at = own, .n_matched = n_matched};
     uint32_t other = find_in(history->tokens, history->n, tokens, n, &n_matched);
     if (other > 0)
-        lead = (draft_lead){.source = DRAFT_HISTORY, .at = history->n_forgotten + other, .n_matched = n_matched};
+        lead = (ngram_match){.source = DRAFT_HISTORY, .at = history->n_forgotten + other, .n_matched = n_matched};
     return lead;
 }
 
-int32_t draft_guess(const draft_history *history, const draft_lead *lead, const int32_t *tokens, uint32_t n,
-                    uint32_t ahead)
+int32_t ngram_predict(const ngram_history *history, const ngram_match *lead, const int32_t *tokens, uint32_t n,
+                      uint32_t ahead)
 {
     uint64_t at = lead->at + ahead;
     if (lead->source == DRAFT_OWN) {
         /* Beyond its own end it goes on with what it guessed: the period that it found repeats. */
         uint64_t period = n - lead->at;
         int32_t token = tokens[at < n ? at : lead->at + ahead % period];
-        return token >= 0 ? token : DRAFT_NOTHING;
+        return token >= 0 ? token : NGRAM_NONE;
     }
-    if (lead->source == DRAFT_NO_LEAD || at < history->n_forgotten || at - history->n_forgotten >= history->n)
-        return DRAFT_NOTHING;
+    if (lead->source == DRAFT_NONE || at < history->n_forgotten || at - history->n_forgotten >= history->n)
+        return NGRAM_NONE;
     return history->tokens[at - history->n_forgotten];
 }
 
-void draft_follow(const draft_history *history, draft_lead *lead, const int32_t *tokens, uint32_t n)
+void ngram_advance(const ngram_history *history, ngram_match *lead, const int32_t *tokens, uint32_t n)
 {
-    if (draft_guess(history, lead, tokens, n - 1, 0) != tokens[n - 1]) {
-        *lead = draft_find(history, tokens, n);
+    if (ngram_predict(history, lead, tokens, n - 1, 0) != tokens[n - 1]) {
+        *lead = ngram_find(history, tokens, n);
         return;
     }
     lead->at++;

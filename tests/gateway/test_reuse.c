@@ -1,6 +1,6 @@
 /* What may be spared and told: answers gone on with after a crash, prompts that begin alike, guesses.  Text and ids are
  * always those of a run that computed everything. */
-#include "tests/gateway/rig.h"
+#include "tests/gateway/gateway_harness.h"
 
 #include <zmq.h>
 
@@ -9,7 +9,7 @@
 enum { N_TOKENS = 40 };
 
 /* Ask for `text` again, going on after the first n ids of `whole`; the deltas are collected in `streamed`. */
-static wire_reply resume(peer *p, const wire_result *whole, const char *stop, uint32_t n, char streamed[RIG_TEXT])
+static wire_reply resume(peer *p, const wire_result *whole, const char *stop, uint32_t n, char streamed[HARNESS_TEXT])
 {
     wire_request request = text_request("a", "abc", N_TOKENS, true);
     wire_reply reply;
@@ -20,7 +20,7 @@ static wire_reply resume(peer *p, const wire_result *whole, const char *stop, ui
     streamed[0] = '\0';
     peer_send(p, &request);
     for (peer_receive(p, &reply); reply.kind == WIRE_REPLY_TOKEN; peer_receive(p, &reply)) {
-        strncat(streamed, reply.token.text, RIG_TEXT - strlen(streamed) - 1);
+        strncat(streamed, reply.token.text, HARNESS_TEXT - strlen(streamed) - 1);
         wire_reply_release(&reply);
     }
     return reply;
@@ -29,7 +29,7 @@ static wire_reply resume(peer *p, const wire_result *whole, const char *stop, ui
 static wire_reply ask(peer *p, const char *stop)
 {
     static const wire_result nothing;
-    char streamed[RIG_TEXT];
+    char streamed[HARNESS_TEXT];
     wire_reply reply = resume(p, &nothing, stop, 0, streamed);
     assert_int_equal(reply.kind, WIRE_REPLY_RESULT);
     return reply;
@@ -41,7 +41,7 @@ static void check_resumed(peer *p, const char *stop)
 {
     wire_reply whole = ask(p, stop);
     const wire_result *w = &whole.result;
-    char said[RIG_TEXT] = "", streamed[RIG_TEXT];
+    char said[HARNESS_TEXT] = "", streamed[HARNESS_TEXT];
     for (uint32_t n = 0; n <= w->n_ids; n++) {
         wire_reply reply = resume(p, w, stop, n, streamed);
         assert_int_equal(reply.kind, WIRE_REPLY_RESULT);
@@ -64,27 +64,27 @@ static void check_resumed(peer *p, const char *stop)
 static void resumes(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->replica_options.eos_every = 200;
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     check_resumed(&p, NULL);
-    char expected[RIG_TEXT], stop[4];
-    rig_expect(r, "abc", N_TOKENS, NULL, expected);
+    char expected[HARNESS_TEXT], stop[4];
+    harness_expect(r, "abc", N_TOKENS, NULL, expected);
     snprintf(stop, sizeof stop, "%.3s", expected + 20);
     check_resumed(&p, stop);
     wire_stats stats = peer_stats(&p);
     assert_int_equal(stats.requests_failed, 0);
     assert_int_equal(stats.running + stats.queued, 0);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 static void bad_ids_are_refused(void **state)
 {
     (void)state;
-    rig *r = rig_create();
-    rig_start(r);
+    harness *r = harness_create();
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     uint32_t ids[N_TOKENS + 1] = {FAKE_FIRST_CHAR + 'a', FAKE_VOCAB};
     wire_request request = text_request("a", "abc", N_TOKENS, false);
@@ -102,21 +102,21 @@ static void bad_ids_are_refused(void **state)
     assert_int_equal(stats.running + stats.queued, 0); /* no place in the queue was lost */
     peer_check_answer(&p, r, "a", "abc", N_TOKENS, true);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 /* The draft model's guesses are told as looked-up ones are. */
-static void model_guesses_are_told(void **state)
+static void draft_model_acceptance_is_reported(void **state)
 {
     (void)state;
-    rig *r = rig_create();
+    harness *r = harness_create();
     r->options.speculate = 4;
     r->replica_options.limits.n_draft_blocks = 64;
     r->replica_options.limits.draft_positions = 1024;
-    rig_start(r);
+    harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
-    char expected[RIG_TEXT];
-    rig_expect(r, "abc", 120, NULL, expected); /* nothing to look up: no letter follows from those before */
+    char expected[HARNESS_TEXT];
+    harness_expect(r, "abc", 120, NULL, expected); /* nothing to look up: no letter follows from those before */
     wire_request request = text_request("a", "abc", 120, false);
     wire_reply reply;
     peer_send(&p, &request);
@@ -130,23 +130,23 @@ static void model_guesses_are_told(void **state)
     assert_true(stats.steps < 70);
     wire_reply_release(&reply);
     peer_close(&p);
-    rig_end(r);
+    harness_end(r);
 }
 
 /* The second of two equal requests computes little, and both say so. */
-static void savings_are_told(void **state)
+static void reuse_is_reported(void **state)
 {
     (void)state;
     for (uint32_t on = 0; on < 2; on++) {
-        rig *r = rig_create();
+        harness *r = harness_create();
         r->options.no_prefix_cache = on == 0;
         r->options.speculate = on == 0 ? 0 : 4;
         r->replica_options.eos_every = FAKE_PHRASES;
-        rig_start(r);
+        harness_start(r);
         peer p = peer_open(r, ZMQ_DEALER);
-        char text[101] = "", expected[RIG_TEXT];
+        char text[101] = "", expected[HARNESS_TEXT];
         memset(text, 'q', sizeof text - 1);
-        rig_expect(r, text, 120, NULL, expected);
+        harness_expect(r, text, 120, NULL, expected);
         for (uint32_t i = 0; i < 2; i++) {
             wire_request request = text_request("a", text, 120, false);
             wire_reply reply;
@@ -167,11 +167,12 @@ static void savings_are_told(void **state)
         assert_int_equal(stats.kv_blocks_free, stats.kv_blocks_total);
         assert_true(on == 0 || stats.steps < 220); /* of 240 tokens */
         peer_close(&p);
-        rig_end(r);
+        harness_end(r);
     }
 }
 
 static const struct CMUnitTest tests[] = {cmocka_unit_test(resumes), cmocka_unit_test(bad_ids_are_refused),
-                                          cmocka_unit_test(savings_are_told), cmocka_unit_test(model_guesses_are_told)};
+                                          cmocka_unit_test(reuse_is_reported),
+                                          cmocka_unit_test(draft_model_acceptance_is_reported)};
 
 RUN_CASES(tests)
