@@ -59,7 +59,7 @@ base_status image_decode_dicom(const uint8_t *bytes, size_t size, const image_op
     if (!base_size_mul(options->max_pixels, INFLATED_BYTES_PER_PIXEL, &max_inflated) ||
         !base_size_add(max_inflated, INFLATED_HEADER_BYTES, &max_inflated))
         max_inflated = SIZE_MAX;
-    dicom_file file = {0};
+    dicom_file file = {.warnings = options->warnings};
     dicom_geometry geometry = {0};
     base_status status = dicom_file_read(&file, bytes, size, options->frame, max_inflated, error);
     if (status == BASE_OK)

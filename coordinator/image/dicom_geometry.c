@@ -107,9 +107,10 @@ static base_status read_colours(const dicom_file *file, dicom_geometry *s, base_
 static base_status read_frames(const dicom_file *file, uint32_t frame, dicom_geometry *s, base_error *error)
 {
     double frames = 1;
-    if (!dicom_decimal(file, DICOM_FRAMES, 0, &frames) && file->values[DICOM_FRAMES].size > 0)
-        return base_fail(error, BASE_EFORMAT, "damaged DICOM: %s is not a whole number from 1 on",
-                         dicom_field_name(DICOM_FRAMES));
+    bool is_given;
+    base_status status = dicom_decimal(file, DICOM_FRAMES, 0, &frames, &is_given, error);
+    if (status != BASE_OK)
+        return status;
     if (!(frames >= 1 && frames <= INT32_MAX) || floor(frames) != frames)
         return base_fail(error, BASE_EFORMAT, "damaged DICOM: %s is not a whole number from 1 on",
                          dicom_field_name(DICOM_FRAMES));
@@ -121,22 +122,33 @@ static base_status read_frames(const dicom_file *file, uint32_t frame, dicom_geo
 }
 
 /* Height of a pixel over its width.  PS3.3 C.7.6.3.1.7: PixelAspectRatio if given, else the spacings. */
-static double pixel_aspect(const dicom_file *file)
+static base_status pixel_aspect(const dicom_file *file, double *out, base_error *error)
 {
     const dicom_field fields[] = {DICOM_ASPECT, DICOM_SPACING, DICOM_IMAGER_SPACING};
+    *out = 1.0;
     for (size_t i = 0; i < 3; i++) {
-        double down, across;
-        if (dicom_decimal(file, fields[i], 0, &down) && dicom_decimal(file, fields[i], 1, &across) && down > 0 &&
-            across > 0)
-            return down / across;
+        double down = 0, across = 0;
+        bool is_given;
+        base_status status = dicom_decimal(file, fields[i], 0, &down, &is_given, error);
+        if (status == BASE_OK)
+            status = dicom_decimal(file, fields[i], 1, &across, &is_given, error);
+        if (status != BASE_OK)
+            return status;
+        if (down > 0 && across > 0) {
+            *out = down / across;
+            return BASE_OK;
+        }
     }
-    return 1.0;
+    return BASE_OK;
 }
 
 /* The shorter side of a pixel is kept and the longer one resampled, so no sample is lost. */
 static base_status square_pixels(const dicom_file *file, uint64_t max_pixels, dicom_geometry *s, base_error *error)
 {
-    double aspect = pixel_aspect(file);
+    double aspect;
+    base_status status = pixel_aspect(file, &aspect, error);
+    if (status != BASE_OK)
+        return status;
     if (!(aspect <= MAX_ASPECT && aspect >= 1.0 / MAX_ASPECT))
         return base_fail(error, BASE_EFORMAT,
                          "damaged DICOM: its pixels are more than %.0f times longer than wide; correct %s or %s",

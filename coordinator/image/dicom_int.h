@@ -35,6 +35,8 @@
     X(DICOM_STORED, 0028, 0101, DICOM_DATA_SET, "BitsStored")                                           \
     X(DICOM_HIGH, 0028, 0102, DICOM_DATA_SET, "HighBit")                                                \
     X(DICOM_SIGNED, 0028, 0103, DICOM_DATA_SET, "PixelRepresentation")                                  \
+    X(DICOM_PADDING, 0028, 0120, DICOM_DATA_SET, "PixelPaddingValue")                                   \
+    X(DICOM_PADDING_LIMIT, 0028, 0121, DICOM_DATA_SET, "PixelPaddingRangeLimit")                        \
     X(DICOM_CENTER, 0028, 1050, DICOM_DATA_SET | DICOM_OF_FRAME, "WindowCenter")                        \
     X(DICOM_WIDTH, 0028, 1051, DICOM_DATA_SET | DICOM_OF_FRAME, "WindowWidth")                          \
     X(DICOM_INTERCEPT, 0028, 1052, DICOM_DATA_SET | DICOM_OF_FRAME, "RescaleIntercept")                 \
@@ -50,6 +52,7 @@
     X(DICOM_MODALITY, 0028, 3006, DICOM_OF_MODALITY, "LUTData of ModalityLUTSequence")                  \
     X(DICOM_VOI_DESCRIPTOR, 0028, 3002, DICOM_OF_VOI, "LUTDescriptor of VOILUTSequence")                \
     X(DICOM_VOI, 0028, 3006, DICOM_OF_VOI, "LUTData of VOILUTSequence")                                 \
+    X(DICOM_PRESENTATION_SHAPE, 2050, 0020, DICOM_DATA_SET, "PresentationLUTShape")                     \
     X(DICOM_FLOAT_PIXELS, 7FE0, 0008, DICOM_DATA_SET, "FloatPixelData")                                 \
     X(DICOM_DOUBLE_PIXELS, 7FE0, 0009, DICOM_DATA_SET, "DoubleFloatPixelData")                          \
     X(DICOM_PIXELS, 7FE0, 0010, DICOM_DATA_SET, "PixelData")
@@ -92,9 +95,10 @@ typedef struct dicom_file {
     base_buf inflated;                  /* the data set of a deflated file; owned */
     dicom_coding coding;
     bool is_explicit, is_big_endian, is_deflated;
-    bool has_fragments; /* PixelData is a sequence of items */
-    bool has_words;     /* PixelData is OW: its bytes come in words of the file's byte order */
-    dicom_query *query; /* set before dicom_file_read; NULL: nothing; borrowed */
+    bool has_fragments;       /* PixelData is a sequence of items */
+    bool has_words;           /* PixelData is OW: its bytes come in words of the file's byte order */
+    image_warnings *warnings; /* may be NULL; borrowed */
+    dicom_query *query;       /* set before dicom_file_read; NULL: nothing; borrowed */
 } dicom_file;
 
 /* Find the attributes; `frame` (from 0) picks the functional groups.  `file` is {0} but for `query` before;
@@ -108,8 +112,11 @@ void dicom_file_release(dicom_file *file);
 /* The i-th 16-bit word of a value, in the file's byte order; false beyond its end. */
 bool dicom_word(const dicom_file *file, dicom_field field, size_t i, uint16_t *out);
 
-/* The i-th of the decimals in a text ("40\80"): finite; false where there is none. */
-bool dicom_decimal(const dicom_file *file, dicom_field field, unsigned i, double *out);
+/* The i-th of the decimals in a text ("40\80").  *is_given is false, and *out untouched, where there is none or it is
+ * empty.  Errors: BASE_EFORMAT a text that is not a finite decimal: a comma for the decimal sign may as well separate
+ * thousands, so it is not read as either. */
+base_status dicom_decimal(const dicom_file *file, dicom_field field, unsigned i, double *out, bool *is_given,
+                          base_error *error);
 
 /* Is the text this one, blanks around it aside? */
 bool dicom_text_equals(const dicom_file *file, dicom_field field, const char *text);

@@ -445,30 +445,33 @@ bool dicom_word(const dicom_file *file, dicom_field field, size_t i, uint16_t *o
     return true;
 }
 
-bool dicom_decimal(const dicom_file *file, dicom_field field, unsigned i, double *out)
+base_status dicom_decimal(const dicom_file *file, dicom_field field, unsigned i, double *out, bool *is_given,
+                          base_error *error)
 {
     dicom_bytes value = file->values[field];
     const uint8_t *at = value.at, *end = at == NULL ? NULL : at + value.size;
+    *is_given = false;
     for (; at != NULL && i > 0; i--) {
         at = memchr(at, '\\', (size_t)(end - at));
         at = at == NULL ? NULL : at + 1;
     }
-    if (at == NULL)
-        return false;
     char text[MAX_DECIMAL + 1];
     size_t n = 0;
-    for (; at < end && *at != '\\' && n < MAX_DECIMAL; at++)
+    for (; at != NULL && at < end && *at != '\\' && n < MAX_DECIMAL; at++)
         if (*at != ' ' && *at != 0)
             text[n++] = (char)*at;
     text[n] = 0;
-    if (n == 0 || strspn(text, "0123456789+-.eE") != n)
-        return false;
-    char *rest;
-    double number = strtod(text, &rest);
+    if (n == 0)
+        return BASE_OK;
+    char *rest = text;
+    double number = strspn(text, "0123456789+-.eE") == n ? strtod(text, &rest) : NAN;
     if (*rest != 0 || !isfinite(number))
-        return false;
+        return base_fail(error, BASE_EFORMAT,
+                         "damaged DICOM: %s is not a finite number with a decimal point: correct it, or remove it",
+                         dicom_field_name(field));
     *out = number;
-    return true;
+    *is_given = true;
+    return BASE_OK;
 }
 
 bool dicom_text_equals(const dicom_file *file, dicom_field field, const char *text)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "coordinator/image/image_warn.h"
 #include "proto/base/buf.h"
 #include "proto/base/status.h"
 
@@ -20,9 +21,18 @@ typedef struct image {
 
 void image_release(image *img);
 
+/* What a DICOM file's header should say: words separated by blanks, "CR DX"; NULL: anything.  A header that says
+ * nothing fits.  Terms of PS3.3 C.7.3.1.1.1 (modalities), PS3.16 annex L (body parts), C.8.4.5.1.1 and C.8.7.1.1.1
+ * (views). */
+typedef struct image_expected {
+    const char *modalities, *body_parts, *views;
+} image_expected;
+
 typedef struct image_options {
-    uint64_t max_pixels; /* width x height, of one frame */
-    uint32_t frame;      /* of a DICOM file, from 0; other formats have only 0: the first page of a TIFF */
+    uint64_t max_pixels;            /* width x height, of one frame */
+    uint32_t frame;                 /* of a DICOM file, from 0; other formats have only 0: the first page of a TIFF */
+    const image_expected *expected; /* NULL: anything; borrowed */
+    image_warnings *warnings;       /* filled on success; NULL: not wanted */
 } image_options;
 
 /* Decode a JPEG (baseline or progressive; grey or YCbCr/RGB, 8 bits), a PNG (every kind), a TIFF (grey, RGB, palette; 8

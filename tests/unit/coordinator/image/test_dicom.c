@@ -444,7 +444,7 @@ static void fragments(void **state)
 static void bad_window(maker *m)
 {
     put_text(m, 0x00281050, "DS", "1");
-    put_text(m, 0x00281051, "DS", "0.5");
+    put_text(m, 0x00281051, "DS", "0");
 }
 
 static void bad_function(maker *m)
