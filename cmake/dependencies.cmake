@@ -34,6 +34,5 @@ if(PALMGROVE_DICOM)
     endforeach()
 endif()
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka>=1.1.5)
-pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas>=0.3.21) # tests: a witness of our kernels
 find_program(PROTOC_C NAMES protoc-c REQUIRED)
 find_program(PROTOC NAMES protoc REQUIRED)

@@ -44,7 +44,7 @@ LAYERS = {
 OWNERS = {
     r"mpi\.h": ("worker/par/",),
     r"hwloc.*\.h": ("worker/topo/",),
-    r"cblas\.h": ("worker/kernels/blas/", "tests/unit/worker/test_kern_blas.c"),
+    r"cblas\.h": ("worker/kernels/blas/",),
     r"omp\.h": ("worker/",),
     r"zmq\.h": ("proto/", "coordinator/gateway/", "coordinator/engine/", "coordinator/thread_queue.", "coordinator/coordinator.c",
                 "tools/palmgrove/cmd_serve.c"),

@@ -167,8 +167,13 @@ typedef void kern_panel_bf16(const void *panel, size_t k, const uint16_t *x, siz
 typedef void kern_panel_bf16_fixed(const void *panel, size_t k, size_t unit, const uint16_t *x, size_t ldx, size_t m,
                                    int64_t *acc, size_t ldacc, size_t n_cols, int64_t *overflow);
 
+typedef void kern_unpack(const void *columns, size_t n, float *to, size_t ld);
+
 typedef struct kern_table {
     const char *name;
+
+    /* n columns of a panel to f32 [n][32], rows of it ld floats apart.  PACK_F32, PACK_F16 and PACK_BF16 only. */
+    kern_unpack *unpack[PACK_N_TYPES];
 
     /* y[r][0..n_cols) = sum over k of one panel x x[r], m rows; n_cols <= 32.  The whole row is one unit. */
     kern_panel *panel[PACK_N_TYPES];

@@ -5,6 +5,7 @@ extern const kern_table KERN_FN(kern_table);
 
 const kern_table KERN_FN(kern_table) = {
     .name = KERN_NAME,
+    .unpack = {[PACK_F32] = KERN_FN(unpack_f32), [PACK_F16] = KERN_FN(unpack_f16), [PACK_BF16] = KERN_FN(unpack_bf16)},
     .panel = {[PACK_F32] = KERN_FN(panel_f32),
               [PACK_F16] = KERN_FN(panel_f16),
               [PACK_BF16] = KERN_FN(panel_bf16),

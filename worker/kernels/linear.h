@@ -12,13 +12,25 @@
 #include "worker/kernels/kern.h"
 #include "worker/team/team.h"
 
+/* Neighbouring rows. */
+typedef struct kern_span {
+    size_t row, n;
+} kern_span;
+
 /* m rows of activations: in f32 and, where quantised ones are wanted, in 8 bits (for int8, int4) and bf16 too. */
 typedef struct kern_rows {
     const float *x; /* row r at x + r * ldx */
     size_t ldx, m;
     const kern_activations *quantised; /* NULL: every matrix is multiplied with x */
-    char *scratch; /* [team size][scratch_stride], kern_scratch_bytes each; read with `quantised` only */
+    /* [team size][scratch_stride]: kern_scratch_bytes with `quantised`, kern_openblas_scratch_bytes with spans, the
+     * larger of the two with both. */
+    char *scratch;
     size_t scratch_stride;
+    /* Rows that OpenBLAS multiplies with matrices that are not quantised, in f32: those of prompts and images
+     * (docs/decisions/0010-openblas-provider.md).  In order, apart from each other; each is multiplied as a call of its
+     * own, so that its bits do not depend on the other rows.  Needs x, scratch and kern_openblas_is_open. */
+    const kern_span *spans;
+    size_t n_spans;
 } kern_rows;
 
 /* One product: y[m][n] = rows W^T, rows of y ldy floats apart; w is not split (its unit is its k). */

@@ -47,6 +47,19 @@ DEFINE_UNIT_PLAIN(f32)
 DEFINE_UNIT_PLAIN(f16)
 DEFINE_UNIT_PLAIN(bf16)
 
+#define DEFINE_UNPACK(TYPE)                                                          \
+    void KERN_FN(unpack_##TYPE)(const void *columns, size_t n, float *to, size_t ld) \
+    {                                                                                \
+        const char *at = columns;                                                    \
+        for (size_t i = 0; i < n; i++, at += COLUMN_##TYPE)                          \
+            for (size_t v = 0; v < VECS; v++)                                        \
+                vec_store(to + i * ld + v * VEC_LANES, LOAD_##TYPE(at, v));          \
+    }
+
+DEFINE_UNPACK(f32)
+DEFINE_UNPACK(f16)
+DEFINE_UNPACK(bf16)
+
 #define DEFINE_UNIT_QUANTISED(TYPE)                                                                                  \
     /* s += the first n_columns of a quad, n vectors from v0 on. */                                                  \
     INLINE void add_quad_##TYPE(vec s[][VECS], size_t rows, size_t v0, size_t n, const char *quad, size_t n_columns, \

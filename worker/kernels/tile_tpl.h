@@ -52,6 +52,7 @@ INLINE size_t tile_height(size_t left, size_t highest)
 
 /* --- what a variant's files define for its table (kern_table has their contracts) --- */
 
+kern_unpack KERN_FN(unpack_f32), KERN_FN(unpack_f16), KERN_FN(unpack_bf16);
 kern_panel KERN_FN(panel_f32), KERN_FN(panel_f16), KERN_FN(panel_bf16), KERN_FN(panel_int8), KERN_FN(panel_int4);
 kern_panel_fixed KERN_FN(panel_fixed_f32), KERN_FN(panel_fixed_f16), KERN_FN(panel_fixed_bf16),
     KERN_FN(panel_fixed_int8), KERN_FN(panel_fixed_int4);
