@@ -39,8 +39,8 @@ static const char *library_name(void)
     return name != NULL && name[0] != '\0' ? name : "libopenblas.so.0";
 }
 
-/* OpenBLAS 0.3.21 takes newer Xeons for a processor of 2004 unless it is told the core; a core that is set was set by
- * somebody who knows the machine.  One thread: the team has threads enough. */
+/* OpenBLAS 0.3.21 takes newer Xeons for a processor of 2004 unless it is told the core; a core that is set already is
+ * respected.  One thread: the team has threads enough. */
 static void prepare_environment(void)
 {
 #if defined(PALMGROVE_KERN_X86)
