@@ -78,6 +78,33 @@ def kernels_are_measured(folder):
     assert results["engine"] == [] and "load" not in results and "model" not in results["machine"]
     assert text.count("\n") > len(rows), text
     xml.dom.minidom.parse(str(plot))
+    return rows
+
+
+def plan_measures_the_same(kernels):
+    """`plan --measure` times the kernels that bench times: rates of one thread agree within what caches and neighbours change."""
+    command = [*harness.MPIRUN, "-n", "1", harness.PALMGROVE, "plan", "--measure", "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=harness.environment())
+    assert done.returncode == 0, done.stderr
+    cluster = json.loads(done.stdout)
+    benched = {(row["type"], row["activations"], row["what"], row["rows"]): row["gop_s"] for row in kernels}
+    for kind, rates in cluster["kernels"].items():
+        activations = "int8" if kind.startswith("int") else "f32"
+        for what, name, rows in (("linear", "rows_1", 1), ("linear", "rows_64", 512), ("fixed", "fixed_rows_1", 1), ("fixed", "fixed_rows_64", 512)):
+            measured, expected = rates[f"{name}_gflops"], benched[kind, activations, what, rows]
+            assert expected / 6 < measured < expected * 6, f"{kind} {what}, {rows} rows: plan {measured}, bench {expected}"
+    read = max(row["gb_s"] for row in kernels)
+    assert read / 6 < cluster["memory_gb_per_s"] < read * 6, (cluster["memory_gb_per_s"], read)
+
+
+def check_compares_plan_and_run():
+    """`plan --check`: what the plan says and what the model takes are of one order."""
+    command = [*harness.MPIRUN, "-n", "2", harness.PALMGROVE, "plan", "--check", harness.MODEL, "--threads", "1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=harness.environment())
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    for what in ("decode", "prefill"):
+        assert 0.02 < result[f"{what}_measured_us"] / result[f"{what}_planned_us"] < 50, result
 
 
 def sums_are_measured(ranks):
@@ -154,7 +181,8 @@ def bench_check():
         alone = engine_is_measured(1, 1, 1, folder)
         together = engine_is_measured(2, 1, 2, folder)
         engine_is_measured(2, 2, 1, folder)
-        kernels_are_measured(folder)
+        plan_measures_the_same(kernels_are_measured(folder))
+        check_compares_plan_and_run()
         sums_are_measured(3)
         loading_is_measured()
         refused(folder)

@@ -40,6 +40,7 @@ typedef struct bench {
     char *scratch;              /* [n_threads][kern_scratch_bytes] */
     float *attention;           /* [n_threads][attention_floats] */
     /* what is running */
+    void (*run)(void *context, team_member *me);
     pack_matrix matrix;
     uint32_t rows;
     par_grid *grid;
@@ -64,16 +65,26 @@ double plan_median(double *values, size_t n)
 /* What the team does while the clock runs; the context is the bench. */
 typedef void work(void *context, team_member *me);
 
+/* The barrier ends the work of all members, and hands out the indices of team_take afresh: without it the next run
+ * would find every index taken and compute nothing. */
+static void run_once(void *context, team_member *me)
+{
+    bench *b = context;
+    b->run(b, me);
+    team_barrier(me);
+}
+
 /* Median microseconds of `repeats` runs, of the slowest rank; all ranks begin each together.  The first run is not
  * counted. */
 static double time_us(bench *b, work *run, int repeats)
 {
     double times[REPEATS];
-    team_run(b->team, run, b);
+    b->run = run;
+    team_run(b->team, run_once, b);
     for (int i = 0; i < repeats; i++) {
         par_world_max(b->world, 0);
         uint64_t start_us = base_clock_us();
-        team_run(b->team, run, b);
+        team_run(b->team, run_once, b);
         times[i] = (double)par_world_max(b->world, base_clock_us() - start_us);
     }
     double median = plan_median(times, (size_t)repeats);
@@ -158,8 +169,8 @@ static size_t attention_floats(void)
     return KERN_ATTENTION_ROWS * kern_partial_floats(HEAD_DIM) + kern_attention_scratch(HEAD_DIM);
 }
 
-/* One split of a tile of KERN_ATTENTION_ROWS rows, again and again, on every thread; the threads' blocks lie one behind
- * the other in the arena. */
+/* One split of a tile of KERN_ATTENTION_ROWS rows, again and again, on every thread; the threads' blocks follow each
+ * other in the arena. */
 static void run_attention(void *context, team_member *me)
 {
     const bench *b = context;
@@ -186,7 +197,7 @@ static void run_attention(void *context, team_member *me)
         kern_active()->attention_partial(&call, 0, memory);
 }
 
-/* A product too small to take time: what is left is the team's meeting behind it. */
+/* A product too small to take time: what remains is the barrier after it. */
 static void run_calls(void *context, team_member *me)
 {
     for (int i = 0; i < 256; i++) {
@@ -304,6 +315,31 @@ static base_status measure_messages(bench *b, plan_cluster *out, base_error *err
     return BASE_OK;
 }
 
+/* --- plausibility --- */
+
+/* Far above any machine: a node of two sockets with stacked memory reads 4 TB/s from caches; a core with AMX computes 6
+ * Top/s of int8. */
+#define NODE_GB_PER_S_MAX 20000.0
+#define CORE_GFLOPS_MAX   20000.0
+
+/* A figure beyond any machine means that the clock ran around nothing; a plan made from it would be nonsense. */
+static base_status check_plausible(const plan_cluster *c, base_error *error)
+{
+    if (!(c->memory_gb_per_s <= NODE_GB_PER_S_MAX))
+        return base_fail(error, BASE_EINTERNAL, "measured %.3g GB/s of a node's memory; no machine reads that fast",
+                         c->memory_gb_per_s);
+    for (int type = 0; type < PACK_N_TYPES; type++) {
+        const plan_rates *r = &c->rates[type];
+        const double rates[] = {r->rows_1, r->rows_64, r->fixed_rows_1, r->fixed_rows_64};
+        for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
+            if (!(rates[i] <= CORE_GFLOPS_MAX))
+                return base_fail(error, BASE_EINTERNAL,
+                                 "measured %.3g GFLOP/s of a core with %s weights; no core is that fast", rates[i],
+                                 pack_type_name((pack_type)type));
+    }
+    return BASE_OK;
+}
+
 /* --- the whole --- */
 
 /* Rows of x rounded to 8 bits; the unit divides by groups, so one cut serves both units. */
@@ -385,6 +421,9 @@ base_status plan_measure(par_world *world, uint32_t n_threads, void (*say)(const
         out.memory_gb_per_s = (double)MATRIX_BYTES / (time_us(&b, read_stream, REPEATS) * 1e3) * out.ranks_per_node;
         tell(&b, say, "kernels ...");
         measure_kernels(&b, &out);
+        status = check_plausible(&out, error);
+    }
+    if (status == BASE_OK) {
         strncpy(out.kernels, kern_active()->name, sizeof out.kernels - 1);
         tell(&b, say, "messages ...");
         status = measure_messages(&b, &out, error);
