@@ -277,7 +277,7 @@ static bool take_from_link(step_loop *loop, int timeout_ms)
         loop->stopping = true;
         break;
     default:
-        base_fail(&error, BASE_EFORMAT, "the coordinator sent something that is neither plan nor stop");
+        base_error_set(&error, BASE_EFORMAT, "the coordinator sent something that is neither plan nor stop");
         fail(loop, &error);
     }
     return true;

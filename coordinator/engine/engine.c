@@ -174,8 +174,8 @@ static void check_replica_timeout(engine *e, uint64_t now_us)
     if (e->sched == NULL || sched_stats_of(e->sched).n_plans == 0 || now_us < e->last_heard_us + replica_timeout_us(e))
         return;
     base_error error = {0};
-    base_fail(&error, BASE_EIO, "no result from the replica for %.1f s; is a rank dead or stopped?",
-              (double)(now_us - e->last_heard_us) / 1e6);
+    base_error_set(&error, BASE_EIO, "no result from the replica for %.1f s; is a rank dead or stopped?",
+                   (double)(now_us - e->last_heard_us) / 1e6);
     fail(e, &error);
 }
 

@@ -224,7 +224,8 @@ static bool receive_message(gateway *g)
         } else {
             base_error error = {0};
             g->n_malformed++;
-            base_fail(&error, BASE_EFORMAT, "a message of %d frames; send one frame, or an empty one and one", n - 1);
+            base_error_set(&error, BASE_EFORMAT, "a message of %d frames; send one frame, or an empty one and one",
+                           n - 1);
             refuse(g, &client, "", &error);
         }
     }

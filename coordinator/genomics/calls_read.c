@@ -9,6 +9,7 @@
 
 #include "coordinator/genomics/calls_int.h"
 #include "coordinator/genomics/pileup.h"
+#include "proto/base/grow.h"
 
 typedef struct reading {
     const char *path;
@@ -85,19 +86,6 @@ static const char *intern(calls_list *list, const char *name)
     return contigs[list->n_contigs] != NULL ? contigs[list->n_contigs++] : NULL;
 }
 
-static bool grow(calls_list *list)
-{
-    if (list->n < list->capacity)
-        return true;
-    size_t capacity = list->capacity == 0 ? 1024 : list->capacity * 2;
-    calls_allele *alleles = realloc(list->alleles, capacity * sizeof *alleles);
-    if (alleles == NULL)
-        return false;
-    list->alleles = alleles;
-    list->capacity = capacity;
-    return true;
-}
-
 /* `ref` and `alt` of n_ref and n_alt bases, upper-cased; room for both to take the length of the longer, as moving them
  * needs. */
 static base_status push(reading *r, const char *contig, int64_t position, const char *ref, size_t n_ref,
@@ -110,7 +98,8 @@ static base_status push(reading *r, const char *contig, int64_t position, const 
                            .ref = memory,
                            .alt = memory + n_ref + n_alt + 1,
                            .copies = copies};
-    if (memory == NULL || allele.contig == NULL || !grow(list)) {
+    if (memory == NULL || allele.contig == NULL ||
+        !base_grow(&list->alleles, &list->capacity, list->n + 1, sizeof *list->alleles)) {
         free(memory);
         return no_memory(r, error);
     }

@@ -7,6 +7,7 @@
 #include <htslib/kstring.h>
 
 #include "coordinator/genomics/calls_int.h"
+#include "proto/base/grow.h"
 
 typedef struct region {
     char *contig; /* owned */
@@ -56,15 +57,8 @@ static base_status add_line(calls_regions *regions, const char *line, const char
         return base_fail(error, BASE_EFORMAT,
                          "'%.200s', line %llu: no region; a BED line is contig, begin and end, with tabs between", path,
                          number);
-    if (regions->n == regions->capacity) {
-        size_t capacity = regions->capacity == 0 ? 256 : regions->capacity * 2;
-        region *all = realloc(regions->all, capacity * sizeof *all);
-        if (all == NULL)
-            return base_fail(error, BASE_ENOMEM, "no memory for the regions of '%.200s'", path);
-        regions->all = all;
-        regions->capacity = capacity;
-    }
-    found.contig = strndup(line, size);
+    bool has_room = base_grow(&regions->all, &regions->capacity, regions->n + 1, sizeof *regions->all);
+    found.contig = has_room ? strndup(line, size) : NULL;
     if (found.contig == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the regions of '%.200s'", path);
     regions->all[regions->n++] = found;

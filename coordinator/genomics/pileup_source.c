@@ -13,6 +13,7 @@
 #include <htslib/sam.h>
 
 #include "coordinator/genomics/pileup_int.h"
+#include "proto/base/grow.h"
 
 enum { READ_MARGIN = 5, HALF_WIDTH = (PILEUP_WIDTH - 1) / 2 };
 
@@ -140,15 +141,10 @@ static bool is_sound(const bam1_t *read)
 /* A free read at the end of the list, kept from site to site. */
 static bam1_t *next_read(pileup_source *s)
 {
-    if (s->n == s->capacity) {
-        size_t capacity = s->capacity == 0 ? 256 : 2 * s->capacity;
-        bam1_t **reads = realloc(s->reads, capacity * sizeof *reads); /* capacity <= 2 * PILEUP_READS_MAX */
-        if (reads == NULL)
-            return NULL;
-        memset(reads + s->capacity, 0, (capacity - s->capacity) * sizeof *reads);
-        s->reads = reads;
-        s->capacity = capacity;
-    }
+    size_t before = s->capacity;
+    if (!base_grow(&s->reads, &s->capacity, s->n + 1, sizeof *s->reads))
+        return NULL;
+    memset(s->reads + before, 0, (s->capacity - before) * sizeof *s->reads);
     if (s->reads[s->n] == NULL)
         s->reads[s->n] = bam_init1();
     return s->reads[s->n];

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "coordinator/image/image.h"
+#include "proto/base/grow.h"
 #include "proto/base/size.h"
 #include "proto/link/position.h"
 
@@ -53,14 +54,8 @@ static void layout_release(layout *l)
 
 static base_status add_item(layout *l, item added, base_error *error)
 {
-    if (l->n_items == l->capacity) {
-        size_t capacity = l->capacity == 0 ? 16 : l->capacity * 2;
-        item *items = realloc(l->items, capacity * sizeof *items);
-        if (items == NULL)
-            return base_fail(error, BASE_ENOMEM, "no memory for a prompt of %zu parts", capacity);
-        l->items = items;
-        l->capacity = capacity;
-    }
+    if (!base_grow(&l->items, &l->capacity, l->n_items + 1, sizeof *l->items))
+        return base_fail(error, BASE_ENOMEM, "no memory for a prompt of %zu parts", l->n_items + 1);
     l->items[l->n_items++] = added;
     return BASE_OK;
 }

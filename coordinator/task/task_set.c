@@ -7,6 +7,7 @@
 
 #include "coordinator/task/task_builtin_int.h"
 #include "coordinator/task/task_int.h"
+#include "proto/base/grow.h"
 
 enum { PATH_BYTES_MAX = 4096 };
 
@@ -81,14 +82,8 @@ static base_status add(task_set *set, task **added, base_error *error)
         *added = NULL;
         return BASE_OK;
     }
-    if (set->n == set->capacity) {
-        size_t capacity = set->capacity == 0 ? 32 : set->capacity * 2;
-        task **tasks = realloc(set->tasks, capacity * sizeof(task *));
-        if (tasks == NULL)
-            return base_fail(error, BASE_ENOMEM, "no memory for %zu tasks", capacity);
-        set->tasks = tasks;
-        set->capacity = capacity;
-    }
+    if (!base_grow(&set->tasks, &set->capacity, set->n + 1, sizeof(task *)))
+        return base_fail(error, BASE_ENOMEM, "no memory for %zu tasks", set->n + 1);
     memmove(set->tasks + at + 1, set->tasks + at, (set->n - at) * sizeof(task *));
     set->tasks[at] = *added;
     set->n++;

@@ -17,7 +17,7 @@
 #include "coordinator/text/bpe_tables_int.h"
 #include "coordinator/text/byte_level_int.h"
 #include "coordinator/text/pretokenize_int.h"
-#include "proto/base/size.h"
+#include "proto/base/grow.h"
 
 #define NONE UINT32_MAX
 
@@ -211,19 +211,6 @@ typedef struct work {
     size_t n_heap, heap_capacity;
 } work;
 
-static bool reserve(void **items, size_t *capacity, size_t n, size_t item_bytes)
-{
-    if (n <= *capacity)
-        return true;
-    size_t bytes;
-    void *grown = base_size_mul(2 * n, item_bytes, &bytes) ? realloc(*items, bytes) : NULL;
-    if (grown == NULL)
-        return false;
-    *items = grown;
-    *capacity = 2 * n;
-    return true;
-}
-
 static bool is_before(const candidate *a, const candidate *b)
 {
     return a->rank != b->rank ? a->rank < b->rank : a->at < b->at;
@@ -352,9 +339,8 @@ static base_status encode_word(void *context, const char *word, size_t size, bas
     const bpe *b = w->b;
     int32_t whole = b->ignore_merges ? piece_index_find(&b->index, b->t, word, size) : -1;
     size_t most = b->is_byte_level ? size : 3 * size; /* symbols: see add_fallback */
-    bool has_room = size < NONE / 8 && reserve((void **)&w->symbols, &w->symbols_capacity, most, sizeof *w->symbols) &&
-                    reserve((void **)&w->heap, &w->heap_capacity, 2 * most, sizeof *w->heap) &&
-                    text_ids_reserve(w->ids, most);
+    bool has_room = size < NONE / 8 && base_grow(&w->symbols, &w->symbols_capacity, most, sizeof *w->symbols) &&
+                    base_grow(&w->heap, &w->heap_capacity, 2 * most, sizeof *w->heap) && text_ids_reserve(w->ids, most);
     if (!has_room)
         return base_fail(error, BASE_ENOMEM, "no memory to tokenize a word of %zu bytes", size);
     w->n_symbols = 0;

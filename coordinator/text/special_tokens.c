@@ -10,26 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/base/size.h"
+#include "proto/base/grow.h"
 
 void specials_release(specials *s)
 {
     free(s->rows);
     base_buf_release(&s->text);
     *s = (specials){0};
-}
-
-static bool reserve_row(specials *s)
-{
-    if (s->n < s->capacity)
-        return true;
-    size_t capacity = s->capacity == 0 ? 64 : 2 * s->capacity, bytes;
-    special *rows = base_size_mul(capacity, sizeof *rows, &bytes) ? realloc(s->rows, bytes) : NULL;
-    if (rows == NULL)
-        return false;
-    s->rows = rows;
-    s->capacity = capacity;
-    return true;
 }
 
 base_status specials_add(specials *s, const char *text, size_t size, int32_t id, const char *name, base_error *error)
@@ -40,7 +27,7 @@ base_status specials_add(specials *s, const char *text, size_t size, int32_t id,
     special row = {.offset = (uint32_t)s->text.size, .size = (uint32_t)size, .id = id};
     base_buf_put(&s->text, text, size);
     base_buf_put_u8(&s->text, 0);
-    if (s->text.failed || s->text.size > UINT32_MAX || !reserve_row(s))
+    if (s->text.failed || s->text.size > UINT32_MAX || !base_grow(&s->rows, &s->capacity, s->n + 1, sizeof *s->rows))
         return base_fail(error, BASE_ENOMEM, "no memory for the special tokens of '%s'", name);
     s->rows[s->n++] = row;
     s->starts[(uint8_t)text[0]] = true;

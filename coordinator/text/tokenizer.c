@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/grow.h"
 #include "proto/base/size.h"
 #include "proto/base/utf8.h"
 
@@ -159,20 +160,8 @@ void text_ids_release(text_ids *ids)
 
 bool text_ids_reserve(text_ids *ids, size_t extra)
 {
-    size_t needed, bytes;
-    if (!base_size_add(ids->n, extra, &needed))
-        return false;
-    if (needed <= ids->capacity)
-        return true;
-    size_t capacity = needed < 2 * ids->capacity ? 2 * ids->capacity : needed;
-    if (!base_size_mul(capacity, sizeof *ids->ids, &bytes))
-        return false;
-    int32_t *grown = realloc(ids->ids, bytes);
-    if (grown == NULL)
-        return false;
-    ids->ids = grown;
-    ids->capacity = capacity;
-    return true;
+    size_t needed;
+    return base_size_add(ids->n, extra, &needed) && base_grow(&ids->ids, &ids->capacity, needed, sizeof *ids->ids);
 }
 
 bool text_ids_push(text_ids *ids, int32_t id)

@@ -1,5 +1,6 @@
 #include "proto/base/status.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,16 +17,17 @@ const char *base_status_text(base_status status)
     return "unknown";
 }
 
-base_status base_fail(base_error *error, base_status status, const char *format, ...)
+void base_error_set(base_error *error, base_status status, const char *format, ...)
 {
-    if (error != NULL) {
-        va_list args;
-        va_start(args, format);
-        error->status = status;
-        vsnprintf(error->text, sizeof error->text, format, args);
-        va_end(args);
-    }
-    return status;
+    if (error == NULL)
+        return;
+    int code = errno; /* base_fail looks at it again */
+    va_list args;
+    va_start(args, format);
+    error->status = status;
+    vsnprintf(error->text, sizeof error->text, format, args);
+    va_end(args);
+    errno = code;
 }
 
 void base_error_prefix(base_error *error, const char *format, ...)

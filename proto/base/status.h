@@ -41,10 +41,13 @@ typedef struct base_error {
 /* The wire text of a status ("invalid_argument"); "unknown" for a value outside the list. */
 const char *base_status_text(base_status status);
 
-/* Fill `error` (may be NULL) with a printf-style text and return `status`, so that a failing function can
- * end with `return base_fail(error, BASE_EINVAL, "...", ...)`.  A text that is too long is cut. */
-base_status base_fail(base_error *error, base_status status, const char *format, ...)
+/* Fill `error` (may be NULL) with a status and a printf-style text, which is cut when it is too long.  errno stays. */
+void base_error_set(base_error *error, base_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* The same, and its value is `status`: a failing function ends with `return base_fail(error, BASE_EINVAL, "...", ...)`.
+ * A macro, so that analysers see which status comes back; `status` is evaluated twice. */
+#define base_fail(error, status, ...) (base_error_set(error, status, __VA_ARGS__), (base_status)(status))
 
 /* Put words in front of the text of a failure that is passed up ("shard 3: " + old text).
  * No effect when `error` is NULL or holds no failure. */

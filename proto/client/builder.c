@@ -18,16 +18,17 @@ struct pg_request {
     char *answer;                    /* owned */
 };
 
-pg_status pg_fail(pg_error *error, pg_status status, const char *format, ...)
+void pg_error_set(pg_error *error, pg_status status, const char *format, ...)
 {
-    if (error != NULL) {
-        va_list args;
-        va_start(args, format);
-        error->status = status;
-        vsnprintf(error->text, sizeof error->text, format, args);
-        va_end(args);
-    }
-    return status;
+    if (error == NULL)
+        return;
+    int code = errno; /* pg_fail looks at it again */
+    va_list args;
+    va_start(args, format);
+    error->status = status;
+    vsnprintf(error->text, sizeof error->text, format, args);
+    va_end(args);
+    errno = code;
 }
 
 pg_status pg_adopt(pg_error *error, const base_error *cause)
@@ -82,14 +83,19 @@ void pg_request_destroy(pg_request **request)
 /* ---- parts ---- */
 
 /* Keep the first failure for pg_request_view. */
-#define stick(request, ...) pg_fail((request)->failure.status == PG_OK ? &(request)->failure : NULL, __VA_ARGS__)
+#define stick(request, ...) pg_fail(first_failure(request), __VA_ARGS__)
+
+static pg_error *first_failure(pg_request *request)
+{
+    return request->failure.status == PG_OK ? &request->failure : NULL;
+}
 
 /* The place of the next part, NULL when there is none left. */
 static wire_part *next_part(pg_request *request)
 {
     if (request->generate.n_parts < WIRE_PARTS_MAX)
         return &request->parts[request->generate.n_parts];
-    stick(request, PG_ETOOBIG, "a request has at most %d parts", WIRE_PARTS_MAX);
+    pg_error_set(first_failure(request), PG_ETOOBIG, "a request has at most %d parts", WIRE_PARTS_MAX);
     return NULL;
 }
 

@@ -7,8 +7,9 @@
 #include "proto/client/palmgrove.h"
 #include "proto/wire/msg.h"
 
-/* Fill `error` (may be NULL) and return `status`. */
-pg_status pg_fail(pg_error *error, pg_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* As base_error_set and base_fail (status.h), for the public error type. */
+void pg_error_set(pg_error *error, pg_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+#define pg_fail(error, status, ...) (pg_error_set(error, status, __VA_ARGS__), (pg_status)(status))
 
 /* Pass on a failure from below; the values of both enumerations are the same. */
 pg_status pg_adopt(pg_error *error, const base_error *cause);

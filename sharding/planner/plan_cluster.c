@@ -136,7 +136,7 @@ base_status plan_cluster_read(const char *path, plan_cluster *out, base_error *e
         return base_fail(error, BASE_EINVAL, "the name of the cluster file is longer than %zu bytes", sizeof folder);
     base_status status = shard_file_read(folder, slash != NULL ? slash + 1 : path, &text, error);
     if (status == BASE_ENOTFOUND)
-        base_fail(error, status, "no cluster file '%s'; write one with: mpirun palmgrove plan --measure", path);
+        base_error_set(error, status, "no cluster file '%s'; write one with: mpirun palmgrove plan --measure", path);
     if (status == BASE_OK)
         status = shard_json_parse(path, text.data, text.size, &root, error);
     if (status == BASE_OK)

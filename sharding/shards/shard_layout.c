@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/grow.h"
 #include "proto/base/size.h"
 #include "sharding/formats/safetensors.h"
 #include "sharding/split.h"
@@ -36,14 +37,8 @@ static base_status plan_slice(void *context, const shard_slice *slice, base_erro
 {
     planning *p = context;
     shard_file *file = p->file;
-    if (file->n_records == p->capacity) {
-        size_t capacity = p->capacity * 2 + 64;
-        shard_record *grown = realloc(file->records, capacity * sizeof *grown);
-        if (grown == NULL)
-            return base_fail(error, BASE_ENOMEM, "no memory for the tensor list of '%s'", file->name);
-        file->records = grown;
-        p->capacity = capacity;
-    }
+    if (!base_grow(&file->records, &p->capacity, file->n_records + 1, sizeof *file->records))
+        return base_fail(error, BASE_ENOMEM, "no memory for the tensor list of '%s'", file->name);
     shard_record record = {.slice = *slice, .type = PACK_F32};
     base_status status = slice->is_matrix ? p->type_of(p->context, slice, &record.type, error) : BASE_OK;
     if (status == BASE_OK)

@@ -307,8 +307,8 @@ static const shard_record *find_record(const shard_rank_file *file, const shard_
     }
     char name[SHARD_SLICE_NAME];
     shard_slice_name(slice, name);
-    base_fail(error, BASE_ENOTFOUND, "'%s/%s' does not hold '%s' as this layout needs it", file->set->dir,
-              planned->name, name);
+    base_error_set(error, BASE_ENOTFOUND, "'%s/%s' does not hold '%s' as this layout needs it", file->set->dir,
+                   planned->name, name);
     return NULL;
 }
 
@@ -476,8 +476,8 @@ static void verify_extra(verifying *v, const shard_set *set, const shard_extra *
     } else {
         shard_sum_of(text.data, text.size, sum);
         if (text.size != extra->bytes || strcmp(sum, extra->sum) != 0) {
-            base_fail(&error, BASE_EFORMAT, "'%s/%s' is damaged: its size or checksum does not match", set->dir,
-                      extra->name);
+            base_error_set(&error, BASE_EFORMAT, "'%s/%s' is damaged: its size or checksum does not match", set->dir,
+                           extra->name);
             note_fault(v, &error);
         }
     }

@@ -307,9 +307,9 @@ int main(int argc, char **argv)
     base_status status = BASE_EINVAL;
     bool asked = read_command_line(&j, argc, argv);
     if (!asked)
-        base_fail(&error, BASE_EINVAL,
-                  "usage: logits_tool MODEL TOKENS OUT [--chunk N] [--every] [--tp N] [--pp N] [--weights TYPE] "
-                  "[--images FILE] [--vectors FILE]");
+        base_error_set(&error, BASE_EINVAL,
+                       "usage: logits_tool MODEL TOKENS OUT [--chunk N] [--every] [--tp N] [--pp N] [--weights TYPE] "
+                       "[--images FILE] [--vectors FILE]");
     else
         status = run(&j, world, &error);
     if (status != BASE_OK && par_world_rank(world) == 0)

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "proto/base/size.h"
+#include "proto/base/grow.h"
 #include "tools/metrics/metric_ngrams.h"
 #include "tools/metrics/metric_parts.h"
 
@@ -55,17 +55,11 @@ static bool read_case(metric_vocabulary *v, const metric_case *from, cider_case 
 /* The n-grams of all references of a case, each once with count 1, appended. */
 static bool append_distinct(const cider_case *c, metric_ngrams *all, size_t *capacity)
 {
-    size_t n = 0, bytes, start = all->n;
+    size_t n = 0, start = all->n;
     for (size_t k = 0; k < c->n_references; k++)
         n += c->references[k].n;
-    if (all->n + n > *capacity) {
-        size_t wanted = (all->n + n) * 2;
-        metric_ngram *moved = base_size_mul(wanted, sizeof *moved, &bytes) ? realloc(all->grams, bytes) : NULL;
-        if (moved == NULL)
-            return false;
-        all->grams = moved;
-        *capacity = wanted;
-    }
+    if (!base_grow(&all->grams, capacity, all->n + n, sizeof *all->grams))
+        return false;
     for (size_t k = 0; k < c->n_references; k++)
         for (size_t i = 0; i < c->references[k].n; i++)
             all->grams[all->n++] = c->references[k].grams[i];

@@ -38,7 +38,7 @@ base_status cluster_create(cluster **out, base_error *error)
     if (n < 0 || (size_t)n >= sizeof c->dir)
         snprintf(c->dir, sizeof c->dir, "/tmp/palmgrove-XXXXXX"); /* a longer one could hold no socket */
     if (mkdtemp(c->dir) == NULL) {
-        base_fail(error, BASE_EIO, "cannot make folder '%s': %s", c->dir, strerror(errno));
+        base_error_set(error, BASE_EIO, "cannot make folder '%s': %s", c->dir, strerror(errno));
         free(c);
         return BASE_EIO;
     }

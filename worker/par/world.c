@@ -189,7 +189,7 @@ base_status par_world_agree(par_world *world, base_status mine, base_error *erro
     base_error cause = {0};
     if (world->rank == first) {
         const char *text = error != NULL && error->text[0] != '\0' ? error->text : base_status_text(mine);
-        base_fail(&cause, mine, "%s", text);
+        base_error_set(&cause, mine, "%s", text);
     }
     broadcast_piece(world, &cause, sizeof cause, first);
     if (world->size > 1)

@@ -1,4 +1,4 @@
-/* proto/base: statuses, buffers, sizes, UTF-8, endpoints, clock, log. */
+/* proto/base: statuses, buffers, sizes, arrays, UTF-8, endpoints, clock, log, invariants. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,16 +6,21 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "proto/base/buf.h"
+#include "proto/base/check.h"
 #include "proto/base/clock.h"
 #include "proto/base/endpoint.h"
+#include "proto/base/grow.h"
 #include "proto/base/log.h"
 #include "proto/base/size.h"
 #include "proto/base/status.h"
@@ -42,12 +47,15 @@ static void test_errors_are_filled_cut_and_prefixed(void **state)
     base_error_prefix(&error, "shard %d: ", 3);
     assert_string_equal(error.text, "shard 3: cannot read 'x'");
     assert_int_equal(error.status, BASE_EIO);
-    assert_int_equal(base_fail(NULL, BASE_EBUSY, "nobody listens"), BASE_EBUSY);
+    assert_int_equal(base_fail(NULL, BASE_EBUSY, "no listener"), BASE_EBUSY);
+    errno = ENOENT; /* looked at twice */
+    assert_int_equal(base_fail(&error, errno == ENOENT ? BASE_ENOTFOUND : BASE_EIO, "%.3f", 0.5), BASE_ENOTFOUND);
+    assert_int_equal(errno, ENOENT);
 
     char long_text[2 * sizeof error.text];
     memset(long_text, 'a', sizeof long_text - 1);
     long_text[sizeof long_text - 1] = '\0';
-    base_fail(&error, BASE_EINVAL, "%s", long_text);
+    base_error_set(&error, BASE_EINVAL, "%s", long_text);
     assert_int_equal(strlen(error.text), sizeof error.text - 1);
     base_error_prefix(&error, "p");
     assert_int_equal(strlen(error.text), sizeof error.text - 1);
@@ -227,6 +235,56 @@ static void test_log_lines_are_whole(void **state)
     assert_null(strstr(text, "below"));
 }
 
+static void test_arrays_grow(void **state)
+{
+    (void)state;
+    uint16_t *items = NULL;
+    size_t capacity = 0, n_moves = 0;
+    assert_true(base_grow(&items, &capacity, 0, sizeof *items));
+    assert_null(items);
+    for (size_t n = 0; n < 5000; n++) {
+        size_t before = capacity;
+        assert_true(base_grow(&items, &capacity, n + 1, sizeof *items));
+        assert_true(capacity > n);
+        n_moves += capacity != before;
+        items[n] = (uint16_t)n;
+    }
+    assert_true(n_moves < 12);
+    for (size_t n = 0; n < 5000; n++)
+        assert_int_equal(items[n], (uint16_t)n);
+    uint16_t *before = items;
+    size_t capacity_before = capacity;
+    assert_false(base_grow(&items, &capacity, SIZE_MAX / 2 + 1, sizeof *items)); /* the product wraps */
+    assert_ptr_equal(items, before);
+    assert_int_equal(capacity, capacity_before);
+    free(items);
+}
+
+/* In a release too: the tests are built with NDEBUG there. */
+static void test_broken_invariants_end_the_process(void **state)
+{
+    (void)state;
+    int pipe_ends[2], status, n_evaluated = 0;
+    base_check(++n_evaluated == 1);
+    assert_int_equal(n_evaluated, 1);
+    assert_int_equal(pipe(pipe_ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(pipe_ends[1], STDERR_FILENO);
+        signal(SIGABRT, SIG_DFL);
+        base_check(n_evaluated == 2);
+        _exit(0);
+    }
+    close(pipe_ends[1]);
+    char line[256] = {0};
+    assert_true(read(pipe_ends[0], line, sizeof line - 1) > 0);
+    close(pipe_ends[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    assert_non_null(strstr(line, "error: defect: test_base.c:"));
+    assert_non_null(strstr(line, "not true: n_evaluated == 2\n"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +298,8 @@ int main(void)
         cmocka_unit_test(test_endpoint_in_use),
         cmocka_unit_test(test_clock_goes_forward),
         cmocka_unit_test(test_log_lines_are_whole),
+        cmocka_unit_test(test_arrays_grow),
+        cmocka_unit_test(test_broken_invariants_end_the_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
