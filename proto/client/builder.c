@@ -1,6 +1,6 @@
 /* A request under construction.  Arrays have the size of the protocol's limits, so nothing grows but the copies of what
  * was added. */
-#include "proto/client/builder.h"
+#include "proto/client/builder_int.h"
 
 #include <errno.h>
 #include <stdarg.h>

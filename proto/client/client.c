@@ -15,7 +15,7 @@
 #include <zmq.h>
 
 #include "proto/base/clock.h"
-#include "proto/client/builder.h"
+#include "proto/client/builder_int.h"
 
 enum {
     POLL_MS = 100, /* how late a cancel from another thread may be noticed */

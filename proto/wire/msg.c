@@ -10,9 +10,8 @@
 #include <string.h>
 
 #include "proto/base/size.h"
-#include "proto/wire/check.h"
 #include "proto/wire/palmgrove.pb-c.h"
-#include "proto/wire/scan.h"
+#include "proto/wire/scan_int.h"
 
 typedef struct message_owner {
     ProtobufCMessage *tree;
@@ -348,7 +347,7 @@ static base_status convert_generate(message_owner *owner, const Palmgrove__V1__G
     out->resume_ids = body->resume_ids;
     out->n_resume_ids = body->n_resume_ids;
     out->answer = body->answer;
-    return check_generate(out, error);
+    return wire_limits_check(out, error);
 }
 
 static base_status convert_request(message_owner *owner, wire_request *out, base_error *error)
@@ -484,14 +483,13 @@ static base_status encode_health(const wire_health *health, Palmgrove__V1__Reply
 }
 
 /* The names are the same on both sides, so both directions come from one list. */
-#define STATS_FIELDS(X)                                                                                         \
-    X(requests_admitted)                                                                                        \
-    X(requests_finished)                                                                                        \
-    X(requests_failed)                                                                                          \
-    X(requests_refused)                                                                                         \
-    X(requests_canceled) X(queued) X(running) X(prompt_tokens) X(completion_tokens) X(steps) X(kv_blocks_total) \
-        X(kv_blocks_free) X(malformed_messages) X(resident_bytes) X(prefix_requests) X(prefix_tokens)           \
-            X(drafted_tokens) X(accepted_tokens) X(kv_blocks_kept) X(images_reused)
+/* clang-format off */
+#define STATS_FIELDS(X)                                                                                        \
+    X(requests_admitted) X(requests_finished) X(requests_failed) X(requests_refused) X(requests_canceled)      \
+    X(queued) X(running) X(prompt_tokens) X(completion_tokens) X(steps) X(kv_blocks_total) X(kv_blocks_free)   \
+    X(malformed_messages) X(resident_bytes) X(prefix_requests) X(prefix_tokens) X(drafted_tokens)              \
+    X(accepted_tokens) X(kv_blocks_kept) X(images_reused)
+/* clang-format on */
 
 static base_status encode_stats(const wire_stats *stats, Palmgrove__V1__Reply *tree, base_buf *out, base_error *error)
 {

@@ -17,23 +17,9 @@
 
 #include "proto/base/buf.h"
 #include "proto/base/status.h"
+#include "proto/wire/wire_limits.h"
 
 #define WIRE_VERSION 1u
-
-/* The limits of a request; docs/PROTOCOL.md repeats them. */
-enum {
-    WIRE_MESSAGE_BYTES_MAX = 64 << 20, /* one message of either direction; a server may accept less */
-    WIRE_REQUEST_ID_BYTES_MAX = 64,    /* 1..64 printable ASCII characters */
-    WIRE_PARTS_MAX = 64,               /* parts of a prompt */
-    WIRE_TEXT_BYTES_MAX = 1 << 20,     /* all texts and field values of a prompt together */
-    WIRE_VECTORS_MAX = 1 << 16,        /* vectors of one part */
-    WIRE_FIELDS_MAX = 32,              /* fields of one task part */
-    WIRE_NAME_BYTES_MAX = 64,          /* name of a task or field, 1..64 */
-    WIRE_STOP_MAX = 8,                 /* stop strings */
-    WIRE_STOP_BYTES_MAX = 64,          /* bytes of one stop string, 1..64 */
-    WIRE_MAX_TOKENS_MAX = 1 << 20,     /* max_tokens; the context of any model served is shorter */
-    WIRE_TEMPERATURE_MAX = 10,         /* 0..1 is usual; beyond 10 tokens are drawn all but evenly: a mistake */
-};
 
 typedef struct wire_field {
     const char *name, *value;

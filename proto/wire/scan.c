@@ -1,4 +1,4 @@
-#include "proto/wire/scan.h"
+#include "proto/wire/scan_int.h"
 
 #include <string.h>
 

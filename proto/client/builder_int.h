@@ -1,4 +1,4 @@
-/* builder.h - what client.c needs of a request under construction, and how both fill a pg_error.  Private to
+/* builder_int.h - what client.c needs of a request under construction, and how both fill a pg_error.  Private to
  * proto/client. */
 #ifndef PALMGROVE_CLIENT_BUILDER_H
 #define PALMGROVE_CLIENT_BUILDER_H

@@ -1,4 +1,4 @@
-/* scan.h - walk a protobuf message before anything is allocated for it.
+/* scan_int.h - walk a protobuf message before anything is allocated for it.
  *
  * protobuf-c's unpacker trusts more than an open port should: it takes memory for every field it meets (a two-byte
  * field becomes a structure of a hundred bytes), does not check UTF-8, cuts a string silently at a NUL, and merges

@@ -1,7 +1,11 @@
-#include "proto/wire/check.h"
+/* What the types of palmgrove.proto cannot say about a request: how many, how long, which values, what goes together.
+ */
+#include "proto/wire/wire_limits.h"
 
 #include <math.h>
 #include <string.h>
+
+#include "proto/wire/msg.h"
 
 static base_status check_name(const char *name, const char *what, size_t i, base_error *error)
 {
@@ -112,7 +116,7 @@ static base_status check_sampling(const wire_sampling *sampling, base_error *err
     return BASE_OK;
 }
 
-base_status check_generate(const wire_generate *generate, base_error *error)
+base_status wire_limits_check(const wire_generate *generate, base_error *error)
 {
     base_status status = check_parts(generate, error);
     if (status == BASE_OK)
