@@ -71,6 +71,7 @@ typedef struct asked {
     const draft_model *draft;
     const par_place *place;
     const model_numerics *numerics;
+    uint32_t n_threads;
 } asked;
 
 static base_status memory_with(const asked *what, link_limits limits, uint32_t n_blocks, model_memory *out,
@@ -78,7 +79,7 @@ static base_status memory_with(const asked *what, link_limits limits, uint32_t n
 {
     limits.n_kv_blocks = n_blocks;
     limits.n_draft_blocks = limits.draft_positions > 0 ? n_blocks : 0;
-    const model_options options = {.limits = limits, .numerics = *what->numerics};
+    const model_options options = {.limits = limits, .numerics = *what->numerics, .n_threads = what->n_threads};
     base_status status = model_memory_of(what->checkpoint, what->recipe, what->place, &options, out, error);
     return status == BASE_OK ? draft_model_memory(what->draft, &limits, what->numerics, out, error) : status;
 }
@@ -141,10 +142,14 @@ static base_status fit_blocks(const node_needs *node, const worker_options *opti
 
 base_status worker_budget_memory(par_world *world, const par_place *place, const shard_checkpoint *checkpoint,
                                  const shard_recipe *recipe, const draft_model *draft, const worker_options *options,
-                                 link_limits *limits, model_memory *memory, base_error *error)
+                                 uint32_t n_threads, link_limits *limits, model_memory *memory, base_error *error)
 {
-    asked what = {
-        .checkpoint = checkpoint, .recipe = recipe, .draft = draft, .place = place, .numerics = &options->numerics};
+    asked what = {.checkpoint = checkpoint,
+                  .recipe = recipe,
+                  .draft = draft,
+                  .place = place,
+                  .numerics = &options->numerics,
+                  .n_threads = n_threads};
     uint32_t context = checkpoint->a.decoder.max_positions;
     if (options->context > 0 && options->context < context)
         context = options->context;

@@ -12,7 +12,7 @@
  * available, and what to change. */
 base_status worker_budget_memory(par_world *world, const par_place *place, const shard_checkpoint *checkpoint,
                                  const shard_recipe *recipe, const draft_model *draft, const worker_options *options,
-                                 link_limits *limits, model_memory *memory, base_error *error);
+                                 uint32_t n_threads, link_limits *limits, model_memory *memory, base_error *error);
 
 /* Should the KV cache's pages be touched before the first request?  Yes if its size was given, or if the caches of the
  * node's ranks are a small part of what is free; otherwise other programs on the machine would lose pages that no

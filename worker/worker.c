@@ -29,6 +29,7 @@
 #include "sharding/shards/shard_set.h"
 #include "worker/kv_budget.h"
 #include "worker/draft_model.h"
+#include "worker/kernels/blas/openblas.h"
 #include "worker/kernels/kern.h"
 #include "worker/model/model.h"
 #include "worker/core_pinning.h"
@@ -145,10 +146,28 @@ static base_status read_draft(worker *w, base_error *error)
     return draft_model_open(w->options, &place, &w->draft, error);
 }
 
+/* A rank with another OpenBLAS would compute other bits of the same answer.  Every rank comes to the same verdict. */
+static base_status compare_kernels(worker *w, base_error *error)
+{
+    if (w->options->numerics.products == MODEL_PRODUCTS_OWN)
+        return BASE_OK;
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+    for (const char *at = kern_openblas_name(); *at != '\0'; at++)
+        hash = (hash ^ (uint8_t)*at) * 0x100000001b3u;
+    if (par_world_max(w->world, hash) == ~par_world_max(w->world, ~hash))
+        return BASE_OK;
+    return base_fail(error, BASE_EUNSUPPORTED,
+                     "--products openblas: ranks loaded different versions or cores of OpenBLAS (rank %d: %s); install "
+                     "the same one, or set OPENBLAS_CORETYPE to a core that every node has",
+                     par_world_rank(w->world), kern_openblas_name());
+}
+
 static base_status read_checkpoint(worker *w, base_error *error)
 {
     const worker_options *options = w->options;
     base_status status = kern_select(options->isa != NULL ? options->isa : "auto", error);
+    if (status == BASE_OK && options->numerics.products == MODEL_PRODUCTS_OPENBLAS)
+        status = kern_openblas_open(error);
     if (status == BASE_OK)
         status = shard_checkpoint_open(options->model, &w->checkpoint, error);
     if (status == BASE_OK)
@@ -159,7 +178,8 @@ static base_status read_checkpoint(worker *w, base_error *error)
         status = read_draft(w, error);
     if (status == BASE_OK && is_rank_0(w))
         status = digest_start(w, error); /* before pinning: a thread inherits the cores of its creator */
-    return par_world_agree(w->world, status, error);
+    status = par_world_agree(w->world, status, error);
+    return status == BASE_OK ? compare_kernels(w, error) : status;
 }
 
 /* --- 2. pin --- */
@@ -226,7 +246,7 @@ static base_status budget_memory(worker *w, base_error *error)
 {
     par_place place = par_grid_place(w->grid);
     base_status status = worker_budget_memory(w->world, &place, w->checkpoint, &w->recipe, &w->draft, w->options,
-                                              &w->limits, &w->memory, error);
+                                              topo_plan_threads(w->plan), &w->limits, &w->memory, error);
     if (status == BASE_OK)
         report_places(w);
     return status;
@@ -308,7 +328,11 @@ static void close_checkpoint(worker *w)
 static void digest_choices(worker *w)
 {
     const model_numerics *numerics = &w->options->numerics;
-    char choice[64];
+    char choice[96];
+    if (numerics->products == MODEL_PRODUCTS_OPENBLAS) { /* its sums depend on how tensor parallelism splits them */
+        snprintf(choice, sizeof choice, "products %s, tp %u", kern_openblas_name(), w->tp);
+        shard_choice_digest(choice, w->digest.digest);
+    }
     if (rounds_sums(w)) {
         snprintf(choice, sizeof choice, "wire %s, tp %u on %u nodes", par_wire_name(par_world_wire(w->world)), w->tp,
                  par_grid_n_nodes(w->grid));
@@ -339,7 +363,7 @@ static base_status greet(worker *w, base_error *error)
                         .weights_bytes_max = par_world_max(w->world, w->memory.weights_bytes),
                         .kv_bytes_max = par_world_max(w->world, w->memory.kv_bytes),
                         .workspace_bytes_max = par_world_max(w->world, w->memory.workspace_bytes)};
-    snprintf(hello.isa, sizeof hello.isa, "%s", kern_active()->name);
+    model_kernels_name(&w->options->numerics, hello.isa);
     status = digest_finish(&w->digest, error);
     close_checkpoint(w);
     digest_choices(w);

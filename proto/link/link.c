@@ -33,11 +33,15 @@ struct link_end {
 
 /* ---- messages ---- */
 
-/* A fixed field of text, padded with zeros. */
-static void put_text(base_buf *out, const char *text, size_t size)
+/* Of the kernel set's name; where it ends in a '+', a provider of products is named at the end of the hello. */
+#define ISA_CHARS      15u
+#define PROVIDER_CHARS 40u
+
+/* At most `most` bytes of a text in a fixed field of `size` bytes, padded with zeros. */
+static void put_text(base_buf *out, const char *text, size_t most, size_t size)
 {
     char field[64] = {0};
-    size_t length = strnlen(text, size);
+    size_t length = strnlen(text, most);
     memcpy(field, text, length);
     base_buf_put(out, field, size);
 }
@@ -62,12 +66,15 @@ void link_hello_encode(const link_hello *hello, base_buf *out)
         base_buf_put_u32(out, limits->vector_widths[kind]);
     base_buf_put_u32(out, limits->n_draft_blocks);
     base_buf_put_u32(out, limits->draft_positions);
-    put_text(out, hello->model_digest, sizeof hello->model_digest - 1);
-    put_text(out, hello->isa, sizeof hello->isa - 1);
+    put_text(out, hello->model_digest, sizeof hello->model_digest - 1, sizeof hello->model_digest - 1);
+    const char *plus = strchr(hello->isa, '+');
+    put_text(out, hello->isa, plus != NULL ? (size_t)(plus + 1 - hello->isa) : ISA_CHARS, ISA_CHARS);
     base_buf_put_u32(out, hello->n_threads);
     base_buf_put_u64(out, hello->weights_bytes_max);
     base_buf_put_u64(out, hello->kv_bytes_max);
     base_buf_put_u64(out, hello->workspace_bytes_max);
+    if (plus != NULL)
+        put_text(out, plus + 1, PROVIDER_CHARS, PROVIDER_CHARS);
 }
 
 static void take_text(base_reader *reader, char *out, size_t size)
@@ -145,11 +152,14 @@ base_status link_hello_decode(const void *bytes, size_t size, link_hello *out, b
     limits->n_draft_blocks = base_reader_u32(&reader);
     limits->draft_positions = base_reader_u32(&reader);
     take_text(&reader, hello.model_digest, sizeof hello.model_digest - 1);
-    take_text(&reader, hello.isa, sizeof hello.isa - 1);
+    take_text(&reader, hello.isa, ISA_CHARS);
     hello.n_threads = base_reader_u32(&reader);
     hello.weights_bytes_max = base_reader_u64(&reader);
     hello.kv_bytes_max = base_reader_u64(&reader);
     hello.workspace_bytes_max = base_reader_u64(&reader);
+    size_t isa_chars = strlen(hello.isa);
+    if (isa_chars > 0 && hello.isa[isa_chars - 1] == '+')
+        take_text(&reader, hello.isa + isa_chars, PROVIDER_CHARS);
     if (reader.failed || type != LINK_HELLO || base_reader_left(&reader) != 0)
         return base_fail(error, BASE_EFORMAT, "hello: %zu bytes are not a hello", size);
     base_status status = check_hello(&hello, error);

@@ -26,7 +26,7 @@ typedef struct link_hello {
     uint32_t tp, pp;
     link_limits limits;
     char model_digest[65]; /* lower-case hex SHA-256 over the checkpoint's tensors, see sharding/source.h */
-    char isa[16];          /* kernel set in use */
+    char isa[64];          /* kernel set in use; after a '+' the provider of products, if it is not our own */
     uint32_t n_threads;    /* per rank */
     uint64_t weights_bytes_max, kv_bytes_max, workspace_bytes_max; /* of the rank that holds most */
 } link_hello;

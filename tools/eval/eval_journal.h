@@ -33,7 +33,7 @@ typedef struct eval_answer {
 } eval_answer;
 
 typedef struct eval_model {
-    char name[128], digest[EVAL_DIGEST_CHARS], version[32], layout[64], isa[32];
+    char name[128], digest[EVAL_DIGEST_CHARS], version[32], layout[64], isa[64];
 } eval_model;
 
 /* What a journal belongs to: any difference is a different experiment. */

@@ -3,6 +3,7 @@
 
 #include "proto/link/position.h"
 #include "worker/kernels/kern.h"
+#include "worker/model/numerics.h"
 
 model_heads model_heads_of(const arch_stack *stack, const shard_stack_split *split)
 {
@@ -19,6 +20,7 @@ void model_batch_layout(model_batch *batch, uint32_t max_rows, uint32_t n_local_
     batch->n_visible = model_arena_alloc(arena, max_rows, sizeof *batch->n_visible);
     batch->first = window != 0 ? model_arena_alloc(arena, max_rows, sizeof *batch->first) : NULL;
     batch->blocks = model_arena_alloc(arena, max_rows, sizeof *batch->blocks);
+    batch->spans = batch->has_spans ? model_arena_alloc(arena, max_rows, sizeof *batch->spans) : NULL;
     batch->tiles = model_arena_alloc(arena, batch->max_tiles, sizeof *batch->tiles);
 }
 
@@ -79,15 +81,30 @@ static uint32_t n_ahead(const link_plan *plan, uint32_t it, const link_limits *l
     return limits->rows_per_image - 1 - position.index % limits->rows_per_image;
 }
 
+/* A slice that decodes, or verifies drafts, samples after each of its positions. */
+static bool is_prompt(const link_slice *slice)
+{
+    return slice->n_sampled < slice->n_tokens;
+}
+
+static void add_span(model_batch *batch, size_t row, size_t n)
+{
+    if (batch->has_spans)
+        batch->spans[batch->n_spans++] = (kern_span){row, n};
+}
+
 void model_batch_from_plan(model_batch *batch, const link_plan *plan, const link_limits *limits,
                            const model_heads *heads)
 {
     batch->n_rows = 0;
     batch->n_tiles = 0;
+    batch->n_spans = 0;
     uint32_t n_queries = tile_queries(batch, (uint64_t)plan->n_tokens * shard_range_width(heads->heads));
     for (uint32_t is = 0; is < plan->n_slices; is++) {
         const link_slice *slice = &plan->slices[is];
         tile_rows(batch, batch->n_rows, slice->n_tokens, heads, n_queries);
+        if (is_prompt(slice))
+            add_span(batch, batch->n_rows, slice->n_tokens);
         for (uint32_t it = 0; it < slice->n_tokens; it++) {
             uint32_t row = batch->n_rows++;
             batch->pos[row] = slice->pos + it;
@@ -98,12 +115,19 @@ void model_batch_from_plan(model_batch *batch, const link_plan *plan, const link
             batch->blocks[row] = plan->blocks + slice->first_block;
         }
     }
+    if (batch->all_prompts) {
+        batch->n_spans = 0;
+        add_span(batch, 0, batch->n_rows);
+    }
 }
 
 void model_batch_from_image(model_batch *batch, uint32_t n_patches, const uint32_t *blocks, const model_heads *heads)
 {
     batch->n_rows = n_patches;
     batch->n_tiles = 0;
+    batch->n_spans = 0;
+    if (n_patches >= MODEL_OPENBLAS_ROWS)
+        add_span(batch, 0, n_patches);
     tile_rows(batch, 0, n_patches, heads, tile_queries(batch, (uint64_t)n_patches * shard_range_width(heads->heads)));
     for (uint32_t row = 0; row < n_patches; row++) {
         batch->pos[row] = row;

@@ -12,6 +12,7 @@
 
 #include "proto/link/plan.h"
 #include "sharding/split.h"
+#include "worker/kernels/linear.h"
 #include "worker/model/arena.h"
 
 typedef struct model_tile {
@@ -29,6 +30,10 @@ typedef struct model_batch {
     const uint32_t **blocks; /* [n_rows] KV blocks of its sequence */
     model_tile *tiles;
     uint32_t n_tiles, max_tiles;
+    bool has_spans;   /* rows for OpenBLAS are listed (MODEL_PRODUCTS_OPENBLAS); set before model_batch_layout */
+    bool all_prompts; /* every row is a prompt's: teacher forcing */
+    uint32_t n_spans;
+    kern_span *spans;      /* [n_spans] rows of prompts, a span for each slice, or of an image */
     uint32_t tiles_wanted; /* with few queries tiles are lower, so that every member of a team has some */
 } model_batch;
 

@@ -9,6 +9,7 @@
 
 #include "proto/base/size.h"
 #include "proto/link/position.h"
+#include "worker/kernels/blas/openblas.h"
 #include "worker/model/vector_encoders.h"
 #include "worker/model/lm_head.h"
 #include "worker/model/stack.h"
@@ -127,6 +128,7 @@ static base_status describe(model *m, const shard_checkpoint *checkpoint, const 
     if (status != BASE_OK)
         return status;
     model_stack_init(&m->decoder, &m->a.decoder.stack, &m->split.decoder, &options->numerics, grid);
+    m->decoder.batch.all_prompts = options->all_prompts;
     if (m->a.has_tower)
         model_tower_init(&m->tower, &m->a, &m->split, &options->numerics, &m->weights, m->limits.n_image_slots, grid);
     m->encoders = (model_encoders){.arch = &m->a, .weights = &m->weights};
@@ -148,6 +150,9 @@ base_status model_memory_of(const shard_checkpoint *checkpoint, const shard_reci
         *out = m->memory;
         if (m->file != NULL)
             out->weights_bytes = shard_rank_file_bytes(m->file); /* mapped, but needed in memory all the same */
+        if (options->numerics.products == MODEL_PRODUCTS_OPENBLAS)
+            out->workspace_bytes +=
+                options->n_threads * (KERN_OPENBLAS_LIBRARY_BYTES + (uint64_t)kern_openblas_scratch_bytes());
     }
     model_destroy(&m);
     return status;
@@ -206,11 +211,15 @@ static base_status create_team(model *m, const model_options *options, base_erro
     base_status status = team_create(options->n_threads, options->crowded, &m->team, error);
     if (status == BASE_OK)
         status = allocate_attention(m, error);
-    if (status != BASE_OK || options->numerics.activations == MODEL_ACTIVATIONS_F32)
-        return status;
-    size_t stride = model_stack_scratch_bytes(&m->decoder), bytes;
-    if (m->has_tower && model_stack_scratch_bytes(&m->tower.stack) > stride)
+    size_t stride = 0, bytes;
+    if (options->numerics.activations != MODEL_ACTIVATIONS_F32)
+        stride = model_stack_scratch_bytes(&m->decoder);
+    if (stride > 0 && m->has_tower && model_stack_scratch_bytes(&m->tower.stack) > stride)
         stride = model_stack_scratch_bytes(&m->tower.stack);
+    if (options->numerics.products == MODEL_PRODUCTS_OPENBLAS && kern_openblas_scratch_bytes() > stride)
+        stride = kern_openblas_scratch_bytes();
+    if (status != BASE_OK || stride == 0)
+        return status;
     m->scratch.stride = base_size_round_up(stride, KERN_ALIGN);
     if (!base_size_mul(m->scratch.stride, team_size(m->team), &bytes))
         return base_fail(error, BASE_ETOOBIG,

@@ -31,6 +31,7 @@ typedef struct model_options {
     link_limits limits; /* max_seqs, max_positions, max_step_tokens, n_kv_blocks, n_image_slots; the rest is filled by
                            the model */
     model_numerics numerics;
+    bool all_prompts; /* every row of a plan counts as a prompt's (numerics.products): teacher forcing */
     const par_place
         *place; /* which part of the model this rank holds, when not that of its place in the grid: a draft model lies
                    whole on the tensor group of one stage.  Read during the call only; NULL: the grid's */
@@ -49,8 +50,9 @@ typedef struct model_memory {
 } model_memory;
 
 /* What model_create will allocate on the rank at `place`, without allocating it (but for the team's scratch, 32 bytes
- * for each column of the widest matrix and thread).  `recipe` says how weights are packed; shards are packed already.
- * BASE_EINVAL when the layout cannot hold the model, or is not the shards' own. */
+ * for each column of the widest matrix and thread; what OpenBLAS needs for options->n_threads is counted).  `recipe`
+ * says how weights are packed; shards are packed already. BASE_EINVAL when the layout cannot hold the model, or is not
+ * the shards' own. */
 base_status model_memory_of(const shard_checkpoint *checkpoint, const shard_recipe *recipe, const par_place *place,
                             const model_options *options, model_memory *out, base_error *error);
 

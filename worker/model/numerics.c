@@ -1,10 +1,15 @@
 /* numerics.c - names of the numeric choices. */
 #include "worker/model/numerics.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#include "worker/kernels/blas/openblas.h"
+#include "worker/kernels/kern.h"
 
 static const char *const activation_names[MODEL_N_ACTIVATIONS] = {"f32", "int8"};
 static const char *const kv_names[MODEL_N_KV_TYPES] = {"f32", "bf16", "int8"};
+static const char *const product_names[MODEL_N_PRODUCTS] = {"own", "openblas"};
 
 /* The index of `name`, or n. */
 static int find(const char *const *names, int n, const char *name)
@@ -39,4 +44,23 @@ bool model_kv_type_find(const char *name, model_kv_type *out)
     if (i < MODEL_N_KV_TYPES)
         *out = (model_kv_type)i;
     return i < MODEL_N_KV_TYPES;
+}
+
+const char *model_products_name(model_products products)
+{
+    return product_names[products];
+}
+
+bool model_products_find(const char *name, model_products *out)
+{
+    int i = find(product_names, MODEL_N_PRODUCTS, name);
+    if (i < MODEL_N_PRODUCTS)
+        *out = (model_products)i;
+    return i < MODEL_N_PRODUCTS;
+}
+
+void model_kernels_name(const model_numerics *numerics, char out[MODEL_KERNELS_CHARS])
+{
+    bool own = numerics->products == MODEL_PRODUCTS_OWN;
+    snprintf(out, MODEL_KERNELS_CHARS, "%s%s%s", kern_active()->name, own ? "" : "+", own ? "" : kern_openblas_name());
 }

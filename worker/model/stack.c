@@ -93,6 +93,7 @@ void model_stack_layout_workspace(model_stack *s, uint32_t max_rows, uint32_t n_
         model_rope_layout(&s->rope_global, s->arch, n_positions, arena);
     if (s->arch->rope && s->arch->window != 0)
         model_rope_layout(&s->rope_local, s->arch, n_positions, arena);
+    s->batch.has_spans = s->numerics.products == MODEL_PRODUCTS_OPENBLAS;
     model_batch_layout(&s->batch, max_rows, shard_range_width(s->split.heads), s->arch->window, arena);
     s->x = model_arena_alloc(arena, n, (d + 1) * sizeof *s->x);
     s->y = model_arena_alloc(arena, n, d * sizeof *s->y);
@@ -132,7 +133,10 @@ static unsigned form_for(const model_stack *s, const pack_matrix *w)
 {
     if (s->numerics.activations == MODEL_ACTIVATIONS_F32)
         return STACK_FORM_F32;
-    return pack_type_is_quantised(w->type) ? STACK_FORM_INT8 : w->type == PACK_BF16 ? STACK_FORM_BF16 : STACK_FORM_F32;
+    if (pack_type_is_quantised(w->type))
+        return STACK_FORM_INT8;
+    unsigned of_spans = s->batch.n_spans > 0 ? STACK_FORM_F32 : 0; /* OpenBLAS's */
+    return w->type == PACK_BF16 ? STACK_FORM_BF16 | of_spans : STACK_FORM_F32;
 }
 
 /* One row of x [k], quantised to `forms`. */
@@ -156,7 +160,9 @@ static kern_rows rows_of(const model_stack *s, const float *x, size_t width, siz
                        .m = n,
                        .quantised = rounded ? quantised : NULL,
                        .scratch = s->scratch.bytes,
-                       .scratch_stride = s->scratch.stride};
+                       .scratch_stride = s->scratch.stride,
+                       .spans = s->batch.spans,
+                       .n_spans = s->batch.n_spans};
 }
 
 static void norm_row(model_stack *s, const float *x, const model_norm *norm, unsigned forms, size_t r)

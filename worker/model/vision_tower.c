@@ -70,9 +70,18 @@ static void cut_patch(model_tower *t, const uint8_t *pixels, size_t p)
             }
 }
 
-static kern_rows plain_rows(const float *x, size_t width, size_t n)
+/* f32 rows of an image; `span` is where they are listed for OpenBLAS, if it multiplies them. */
+static kern_rows f32_rows(const model_tower *t, const float *x, size_t width, size_t n, kern_span *span)
 {
-    return (kern_rows){.x = x, .ldx = width, .m = n};
+    *span = (kern_span){0, n};
+    bool own = t->stack.numerics.products == MODEL_PRODUCTS_OWN || n < MODEL_OPENBLAS_ROWS;
+    return (kern_rows){.x = x,
+                       .ldx = width,
+                       .m = n,
+                       .scratch = t->stack.scratch.bytes,
+                       .scratch_stride = t->stack.scratch.stride,
+                       .spans = span,
+                       .n_spans = own ? 0 : 1};
 }
 
 /* Row r of x, which holds patch Wp^T or, for the class token, nothing yet. */
@@ -100,7 +109,8 @@ static void embed_patches(team_member *me, model_tower *t, const uint8_t *pixels
     for (size_t p; team_take(me, n, &p);)
         cut_patch(t, pixels, p);
     team_barrier(me);
-    kern_rows rows = plain_rows(t->patches, patch_floats(t), n);
+    kern_span span;
+    kern_rows rows = f32_rows(t, t->patches, patch_floats(t), n, &span);
     kern_linear(me, &rows, &(kern_product){&t->weights->patch, first, w}, 1);
     team_barrier(me);
     for (size_t r; team_take(me, n_rows(t), &r);)
@@ -150,7 +160,8 @@ static void project(team_member *me, model_tower *t, float *image)
     const model_weights *weights = t->weights;
     size_t n = n_vectors(t), d = t->d;
     float *first = t->hidden != NULL ? t->hidden : image;
-    kern_rows rows = plain_rows(t->stack.y, t->arch->stack.d, n);
+    kern_span span;
+    kern_rows rows = f32_rows(t, t->stack.y, t->arch->stack.d, n, &span);
     kern_linear(me, &rows, &(kern_product){&weights->projector, first, d}, 1);
     team_barrier(me);
     for (size_t r; team_take(me, n, &r);)
@@ -161,7 +172,7 @@ static void project(team_member *me, model_tower *t, float *image)
     team_barrier(me);
     if (t->hidden == NULL)
         return;
-    rows = plain_rows(t->hidden, d, n);
+    rows = f32_rows(t, t->hidden, d, n, &span);
     kern_linear(me, &rows, &(kern_product){&weights->projector_2, image, d}, 1);
     team_barrier(me);
     for (size_t r; team_take(me, n, &r);)

@@ -580,6 +580,11 @@ static void test_hello(void **state)
     assert_string_equal(out.model_digest, hello.model_digest);
     assert_string_equal(out.isa, "avx512");
 
+    snprintf(hello.isa, sizeof hello.isa, "avx512-bf16+openblas-0.3.21-Cooperlake");
+    assert_int_equal(hello_again(&hello, &out, &error), BASE_OK);
+    assert_string_equal(out.isa, hello.isa);
+    assert_true(out.workspace_bytes_max == 3);
+
     hello.protocol = LINK_PROTOCOL + 1;
     assert_int_equal(hello_again(&hello, &out, &error), BASE_EUNSUPPORTED);
     hello = good_hello();
