@@ -2,14 +2,15 @@
  *
  * One task a rank, one rank for each NUMA domain of the plan, each with its share of the cores; PMIx joins them
  * (Debian's Open MPI knows no PMI-2).  Slurm sends USR1 to the script some minutes before the time ends; it passes the
- * signal on, the server finishes what was admitted and leaves with 0 (docs/OPERATIONS.md). */
+ * signal on, the server finishes what was admitted and exits with 0 (docs/OPERATIONS.md).  TERM it only ignores:
+ * scancel sends it to the ranks too, and a second signal would cancel what they are finishing. */
 #include <ctype.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include "sharding/planner/plan_report.h"
 
-/* Memory of a node to ask for beside what the plan counts: MPI's buffers, the coordinator, the program itself. */
+/* Memory of a node to ask for besides what the plan counts: MPI's buffers, the coordinator, the program itself. */
 #define OTHER_MB 2000u
 #define DRAIN_S  180u
 
@@ -85,7 +86,9 @@ static void put_server(const plan_report *r, const plan_layout *l, const char *l
 base_status plan_sbatch(const plan_report *r, plan_launcher launcher, base_buf *out, base_error *error)
 {
     static const char *const starts[] = {
-        [PLAN_SRUN] = "srun --mpi=pmix --kill-on-bad-exit=1 --cpu-bind=cores --distribution=block:block",
+        /* since Slurm 22.05 srun does not take over the job's --cpus-per-task: a rank would get one core */
+        [PLAN_SRUN] = "srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task=\"$SLURM_CPUS_PER_TASK\" --cpu-bind=cores "
+                      "--distribution=block:block",
         [PLAN_MPIRUN] =
             "mpirun -n \"$SLURM_NTASKS\" --map-by \"ppr:$SLURM_NTASKS_PER_NODE:node:PE=$SLURM_CPUS_PER_TASK\" "
             "--mca odls_base_sigkill_timeout 30",
@@ -101,7 +104,9 @@ base_status plan_sbatch(const plan_report *r, plan_launcher launcher, base_buf *
     put(out, "server=$!\n\n"
              "# Before the time ends (or on scancel --signal=USR1 --batch) finish what was admitted.\n"
              "drain() { kill -USR1 \"$server\"; }\n"
-             "trap drain USR1 TERM\n"
+             "trap drain USR1\n"
+             "# scancel sends TERM to the ranks itself; only wait for them.\n"
+             "trap : TERM\n"
              "wait \"$server\"; code=$?\n"
              "while kill -0 \"$server\" 2>/dev/null; do wait \"$server\"; code=$?; done\n"
              "exit \"$code\"\n");
