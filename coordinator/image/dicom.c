@@ -66,6 +66,8 @@ base_status image_decode_dicom(const uint8_t *bytes, size_t size, const image_op
         status = dicom_geometry_read(&file, options->frame, options->max_pixels, &geometry, error);
     if (status == BASE_OK)
         status = decode_frame(&file, &geometry, options->frame, out, error);
+    if (status == BASE_OK)
+        dicom_warn_of_study(&file, &geometry, options->frame, options->expected);
     dicom_file_release(&file);
     return status == BASE_OK ? make_square(&geometry, out, error) : status;
 }

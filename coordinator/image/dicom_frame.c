@@ -71,29 +71,63 @@ static base_status swap_words(dicom_bytes pixels, size_t begin, size_t n, uint8_
     return BASE_OK;
 }
 
+/* All frames, padded to an even number; false for more than there can be. */
+static bool all_bytes(size_t frame_bytes, uint32_t frames, size_t *out)
+{
+    return base_size_mul(frame_bytes, frames, out) && base_size_add(*out, *out % 2, out);
+}
+
+/* How many bytes a frame has, by the header and by the length of the data.  Some writers say YBR_FULL_422 of pixels
+ * that are not subsampled: *is_422 becomes false then. */
+static base_status frame_size(const dicom_file *file, const dicom_geometry *geometry, size_t *out, bool *is_422,
+                              base_error *error)
+{
+    size_t n = (size_t)geometry->rows * geometry->columns, given = file->values[DICOM_PIXELS].size,
+           expected; /* below 2^32 */
+    *is_422 = geometry->colours == DICOM_YBR_422;
+    *out = *is_422 ? n * 2 : n * geometry->samples * (geometry->bits_allocated / 8);
+    bool is_known = all_bytes(*out, geometry->frames, &expected);
+    if (*is_422 && is_known && given > expected) {
+        size_t unsampled;
+        if (!all_bytes(n * 3, geometry->frames, &unsampled) || given != unsampled)
+            return base_fail(error, BASE_EFORMAT,
+                             "damaged DICOM: its pixel data have %zu bytes; YBR_FULL_422 of %u x %u pixels has %zu",
+                             given, geometry->columns, geometry->rows, expected);
+        image_warn(file->warnings, IMAGE_WARN_PIXEL_DATA,
+                   "the header says YBR_FULL_422, but the pixels are not subsampled: read as YBR_FULL");
+        *is_422 = false;
+        *out = n * 3;
+    } else if (is_known && given > expected) {
+        image_warn(file->warnings, IMAGE_WARN_PIXEL_DATA, "the pixel data have %zu bytes, but the header says %zu",
+                   given, expected);
+    }
+    if (*is_422 && geometry->columns % 2 != 0)
+        return base_fail(error, BASE_EFORMAT, "damaged DICOM: YBR_FULL_422 needs an even number of columns, not %u",
+                         geometry->columns);
+    return BASE_OK;
+}
+
 static base_status read_native(const dicom_file *file, const dicom_geometry *geometry, uint32_t frame,
                                dicom_raster *raster, base_error *error)
 {
-    size_t n = (size_t)geometry->rows * geometry->columns; /* below 2^32 */
-    bool is_422 = geometry->colours == DICOM_YBR_422;
-    if (is_422 && geometry->columns % 2 != 0)
-        return base_fail(error, BASE_EFORMAT, "damaged DICOM: YBR_FULL_422 needs an even number of columns, not %u",
-                         geometry->columns);
-    dicom_bytes bytes;
-    size_t frame_bytes = is_422 ? n * 2 : n * geometry->samples * (geometry->bits_allocated / 8);
-    if (!native_frame(file->values[DICOM_PIXELS], frame, frame_bytes, &bytes))
+    dicom_bytes bytes, pixels = file->values[DICOM_PIXELS];
+    size_t frame_bytes;
+    bool is_422;
+    base_status status = frame_size(file, geometry, &frame_bytes, &is_422, error);
+    if (status != BASE_OK)
+        return status;
+    if (!native_frame(pixels, frame, frame_bytes, &bytes))
         return too_short(geometry, frame, error);
     uint8_t *swapped = NULL;
-    base_status status = BASE_OK;
     if (file->is_big_endian && file->has_words && geometry->bits_allocated == 8) {
         swapped = malloc(frame_bytes);
         if (swapped == NULL)
             return base_fail(error, BASE_ENOMEM, "no memory for a frame of the DICOM");
-        status = swap_words(file->values[DICOM_PIXELS], frame * frame_bytes, frame_bytes, swapped, error);
+        status = swap_words(pixels, frame * frame_bytes, frame_bytes, swapped, error);
         bytes.at = swapped;
     }
     if (status == BASE_OK && is_422)
-        unpack_422(bytes.at, n / 2, raster->out);
+        unpack_422(bytes.at, frame_bytes / 4, raster->out);
     else if (status == BASE_OK)
         unpack(file, geometry, bytes, raster);
     free(swapped);

@@ -1,9 +1,11 @@
 /* dicom_int.h - what the files of the DICOM reader share.
  *
  *     file bytes --dicom_read.c-----> dicom_file: where the few attributes that matter are, and the pixel data
+ *                                     (dicom_syntax.c: how they are encoded)
  *                --dicom_geometry.c-> dicom_geometry: sizes and kinds, each checked
  *                --dicom_frame.c----> one frame as raw samples (dicom_rle.c, dicom_jpeg*.c: the codecs)
  *                --dicom_voi.c------> 8 bits (dicom_colour.c: palettes, RGB, YBR)
+ *                --dicom_study.c----> warnings about modality, body part, view, loss
  *
  * The parser is our own: GDCM's, as Debian builds it, ends the process by an assertion on damaged files
  * (docs/decisions/0007-own-dicom-reader.md).  The codecs are those that GDCM calls, called directly: its libjpegs for
@@ -22,7 +24,10 @@
 /*  field                   group element scopes             name in errors */
 #define DICOM_FIELDS(X)                                                                                 \
     X(DICOM_CHARACTERS, 0008, 0005, DICOM_DATA_SET, "SpecificCharacterSet")                             \
+    X(DICOM_MODALITY_NAME, 0008, 0060, DICOM_DATA_SET, "Modality")                                      \
+    X(DICOM_BODY_PART, 0018, 0015, DICOM_DATA_SET, "BodyPartExamined")                                  \
     X(DICOM_IMAGER_SPACING, 0018, 1164, DICOM_DATA_SET, "ImagerPixelSpacing")                           \
+    X(DICOM_VIEW, 0018, 5101, DICOM_DATA_SET, "ViewPosition")                                           \
     X(DICOM_SAMPLES, 0028, 0002, DICOM_DATA_SET, "SamplesPerPixel")                                     \
     X(DICOM_PHOTOMETRIC, 0028, 0004, DICOM_DATA_SET, "PhotometricInterpretation")                       \
     X(DICOM_PLANAR, 0028, 0006, DICOM_DATA_SET, "PlanarConfiguration")                                  \
@@ -37,6 +42,7 @@
     X(DICOM_SIGNED, 0028, 0103, DICOM_DATA_SET, "PixelRepresentation")                                  \
     X(DICOM_PADDING, 0028, 0120, DICOM_DATA_SET, "PixelPaddingValue")                                   \
     X(DICOM_PADDING_LIMIT, 0028, 0121, DICOM_DATA_SET, "PixelPaddingRangeLimit")                        \
+    X(DICOM_ANNOTATION, 0028, 0301, DICOM_DATA_SET, "BurnedInAnnotation")                               \
     X(DICOM_CENTER, 0028, 1050, DICOM_DATA_SET | DICOM_OF_FRAME, "WindowCenter")                        \
     X(DICOM_WIDTH, 0028, 1051, DICOM_DATA_SET | DICOM_OF_FRAME, "WindowWidth")                          \
     X(DICOM_INTERCEPT, 0028, 1052, DICOM_DATA_SET | DICOM_OF_FRAME, "RescaleIntercept")                 \
@@ -48,6 +54,8 @@
     X(DICOM_RED, 0028, 1201, DICOM_DATA_SET, "RedPaletteColorLookupTableData")                          \
     X(DICOM_GREEN, 0028, 1202, DICOM_DATA_SET, "GreenPaletteColorLookupTableData")                      \
     X(DICOM_BLUE, 0028, 1203, DICOM_DATA_SET, "BluePaletteColorLookupTableData")                        \
+    X(DICOM_LOSSY, 0028, 2110, DICOM_DATA_SET, "LossyImageCompression")                                 \
+    X(DICOM_LOSSY_RATIO, 0028, 2112, DICOM_DATA_SET, "LossyImageCompressionRatio")                      \
     X(DICOM_MODALITY_DESCRIPTOR, 0028, 3002, DICOM_OF_MODALITY, "LUTDescriptor of ModalityLUTSequence") \
     X(DICOM_MODALITY, 0028, 3006, DICOM_OF_MODALITY, "LUTData of ModalityLUTSequence")                  \
     X(DICOM_VOI_DESCRIPTOR, 0028, 3002, DICOM_OF_VOI, "LUTDescriptor of VOILUTSequence")                \
@@ -95,6 +103,7 @@ typedef struct dicom_file {
     base_buf inflated;                  /* the data set of a deflated file; owned */
     dicom_coding coding;
     bool is_explicit, is_big_endian, is_deflated;
+    bool is_lossy;            /* the transfer syntax always is */
     bool has_fragments;       /* PixelData is a sequence of items */
     bool has_words;           /* PixelData is OW: its bytes come in words of the file's byte order */
     image_warnings *warnings; /* may be NULL; borrowed */
@@ -108,6 +117,17 @@ typedef struct dicom_file {
 base_status dicom_file_read(dicom_file *file, const uint8_t *bytes, size_t size, uint32_t frame, size_t max_inflated,
                             base_error *error);
 void dicom_file_release(dicom_file *file);
+
+/* Set coding and encoding to those of the transfer syntax whose UID is `uid`.  Errors: BASE_EFORMAT no UID;
+ * BASE_EUNSUPPORTED a syntax that is not read. */
+base_status dicom_syntax_set(dicom_file *file, dicom_bytes uid, base_error *error);
+
+/* For a file that names no syntax: native pixels, encoded as the data set's first element shows. */
+void dicom_syntax_guess(dicom_file *file, dicom_bytes data);
+
+/* Correct the encoding, with a warning, where the data set is written otherwise than its syntax says.  Compressed files
+ * are known to mix explicit and implicit elements: there each element is looked at by itself. */
+void dicom_syntax_check(dicom_file *file, dicom_bytes data);
 
 /* The i-th 16-bit word of a value, in the file's byte order; false beyond its end. */
 bool dicom_word(const dicom_file *file, dicom_field field, size_t i, uint16_t *out);
@@ -153,7 +173,7 @@ typedef struct dicom_raster {
     uint32_t rows, columns, samples;
     uint16_t *out;
     uint32_t bits;                     /* out: sample bits, from the lowest on */
-    bool stream_is_rgb, stream_is_ybr; /* out: what a JPEG stream itself says of its three components */
+    bool stream_is_rgb, stream_is_ybr; /* out: what a JPEG or JPEG 2000 stream itself says of its three components */
 } dicom_raster;
 
 /* Read frame `frame` of checked geometry into `raster` (out: room for rows x columns x samples). */
@@ -174,6 +194,14 @@ base_status dicom_decode_jpeg2000(dicom_bytes stream, dicom_raster *raster, base
  * and code blocks may be as small as a pixel, and each costs a decoder hundreds of bytes.  False also for a stream
  * whose markers cannot be followed.  ISO 15444-1 annex A. */
 bool dicom_jpeg2000_is_bounded(dicom_bytes stream, const dicom_raster *raster);
+
+/* True if the codestream's components go through JPEG 2000's own colour transform, which its decoder undoes: they are
+ * RGB then, whatever the header says.  `stream` is bounded. */
+bool dicom_jpeg2000_has_colour_transform(dicom_bytes stream);
+
+/* Warnings about what was imaged, and how it was kept; `expected` may be NULL. */
+void dicom_warn_of_study(const dicom_file *file, const dicom_geometry *geometry, uint32_t frame,
+                         const image_expected *expected);
 
 /* --- samples to 8 bits --- */
 

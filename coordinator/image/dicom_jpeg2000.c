@@ -136,6 +136,7 @@ base_status dicom_decode_jpeg2000(dicom_bytes stream, dicom_raster *raster, base
         return base_fail(error, BASE_EFORMAT,
                          "damaged DICOM: its JPEG 2000 stream ends early, or is cut into absurdly small blocks");
     raster->bits = (m.bytes.at[SIZ_BYTES] & 0x7Fu) + 1;
+    raster->stream_is_rgb = raster->samples == 3 && dicom_jpeg2000_has_colour_transform(m.bytes);
     opj_codec_t *codec = opj_create_decompress(OPJ_CODEC_J2K);
     opj_stream_t *reader = opj_stream_default_create(OPJ_TRUE);
     bool has_memory = codec != NULL && reader != NULL, is_decoded = false;

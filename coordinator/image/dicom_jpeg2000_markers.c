@@ -77,3 +77,14 @@ bool dicom_jpeg2000_is_bounded(dicom_bytes stream, const dicom_raster *raster)
         at += 2 + (size_t)length;
     }
 }
+
+/* COD's body: style, progression order, u16 layers, colour transform. */
+bool dicom_jpeg2000_has_colour_transform(dicom_bytes stream)
+{
+    for (size_t at = 2; at + 4 <= stream.size && u16_at(stream.at + at) != MARK_SOT;) {
+        if (u16_at(stream.at + at) == MARK_COD && at + 9 <= stream.size)
+            return stream.at[at + 8] != 0;
+        at += 2 + (size_t)u16_at(stream.at + at + 2);
+    }
+    return false;
+}

@@ -14,7 +14,7 @@
 
 #include "coordinator/image/dicom_int.h"
 
-enum { MAX_DEPTH = 16, MAX_UID = 64, MAX_DECIMAL = 64 };
+enum { MAX_DEPTH = 16, MAX_DECIMAL = 64 };
 
 #define UNDEFINED        0xFFFFFFFFu
 #define TAG_ITEM         0xFFFEE000u
@@ -280,77 +280,11 @@ static base_status walk_elements(walk *w, cursor *c, unsigned scope, unsigned de
     return BASE_OK;
 }
 
-/* --- transfer syntaxes: PS3.5 section 10, PS3.6 annex A --- */
+/* --- the file --- */
 
-#define UID_ROOT "1.2.840.10008.1.2"
-
-typedef struct syntax_row {
-    const char *uid;
-    dicom_coding coding;
-    bool is_explicit, is_big_endian, is_deflated;
-} syntax_row;
-
-static const syntax_row syntaxes[] = {
-    {UID_ROOT, DICOM_NATIVE, false, false, false},
-    {UID_ROOT ".1", DICOM_NATIVE, true, false, false},
-    {UID_ROOT ".1.99", DICOM_NATIVE, true, false, true},
-    {UID_ROOT ".2", DICOM_NATIVE, true, true, false},
-    {UID_ROOT ".5", DICOM_RLE, true, false, false},
-    {UID_ROOT ".4.50", DICOM_JPEG, true, false, false},     /* baseline */
-    {UID_ROOT ".4.51", DICOM_JPEG, true, false, false},     /* extended, 12 bits */
-    {UID_ROOT ".4.57", DICOM_JPEG, true, false, false},     /* lossless */
-    {UID_ROOT ".4.70", DICOM_JPEG, true, false, false},     /* lossless, first predictor */
-    {UID_ROOT ".4.80", DICOM_JPEGLS, true, false, false},   /* lossless */
-    {UID_ROOT ".4.81", DICOM_JPEGLS, true, false, false},   /* near-lossless */
-    {UID_ROOT ".4.90", DICOM_JPEG2000, true, false, false}, /* reversible */
-    {UID_ROOT ".4.91", DICOM_JPEG2000, true, false, false},
-};
-
-/* The UID as a text, if it looks like one; a wrong field may hold anything. */
-static bool read_uid(dicom_bytes value, char out[MAX_UID + 1])
+static dicom_bytes rest_of(const cursor *c)
 {
-    size_t n = value.size;
-    while (n > 0 && (value.at[n - 1] == 0 || value.at[n - 1] == ' '))
-        n--;
-    if (n == 0 || n > MAX_UID)
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        if (value.at[i] != '.' && (value.at[i] < '0' || value.at[i] > '9'))
-            return false;
-        out[i] = (char)value.at[i];
-    }
-    out[n] = 0;
-    return true;
-}
-
-static base_status set_syntax(dicom_file *file, dicom_bytes value, base_error *error)
-{
-    char uid[MAX_UID + 1];
-    if (!read_uid(value, uid))
-        return base_fail(error, BASE_EFORMAT, "damaged DICOM: TransferSyntaxUID (0002,0010) is not a UID");
-    for (size_t i = 0; i < sizeof syntaxes / sizeof syntaxes[0]; i++)
-        if (strcmp(uid, syntaxes[i].uid) == 0) {
-            const syntax_row *row = &syntaxes[i];
-            file->coding = row->coding;
-            file->is_explicit = row->is_explicit;
-            file->is_big_endian = row->is_big_endian;
-            file->is_deflated = row->is_deflated;
-            return BASE_OK;
-        }
-    bool is_standard =
-        strncmp(uid, UID_ROOT ".", sizeof UID_ROOT) == 0; /* others may name an institution or an image */
-    return base_fail(error, BASE_EUNSUPPORTED,
-                     "the DICOM transfer syntax %s is not read here; convert the file to explicit VR little endian "
-                     "(" UID_ROOT ".1)",
-                     is_standard ? uid : "of a private kind");
-}
-
-/* A data set without a transfer syntax: its first element shows whether there are VRs, and the byte order. */
-static void guess_syntax(dicom_file *file, const cursor *c)
-{
-    file->coding = DICOM_NATIVE;
-    file->is_explicit = remaining(c) >= 6 && is_letter(c->at[4]) && is_letter(c->at[5]);
-    file->is_big_endian = remaining(c) >= 2 && c->at[0] == 0 && c->at[1] != 0;
+    return (dicom_bytes){c->at, remaining(c)};
 }
 
 static base_status read_meta(dicom_file *file, cursor *c, base_error *error)
@@ -368,12 +302,10 @@ static base_status read_meta(dicom_file *file, cursor *c, base_error *error)
         c->at += e.length;
     }
     if (uid.at != NULL)
-        return set_syntax(file, uid, error);
-    guess_syntax(file, c);
+        return dicom_syntax_set(file, uid, error);
+    dicom_syntax_guess(file, rest_of(c));
     return BASE_OK;
 }
-
-/* --- the file --- */
 
 static base_status inflate_all(z_stream *stream, base_buf *out, size_t max_bytes, base_error *error)
 {
@@ -422,6 +354,7 @@ base_status dicom_file_read(dicom_file *file, const uint8_t *bytes, size_t size,
         status = inflate_data_set(file, &c, max_inflated, error);
     if (status != BASE_OK)
         return status;
+    dicom_syntax_check(file, rest_of(&c));
     c.is_explicit = file->is_explicit;
     c.is_big_endian = file->is_big_endian;
     walk w = {.file = file, .frame = frame, .error = error};

@@ -71,6 +71,8 @@ base_status image_decode_frame(const void *bytes, size_t size, const image_optio
     if (status == BASE_OK)
         status = image_orient(&found, orientation, error);
     if (status != BASE_OK) {
+        if (options->warnings != NULL)
+            options->warnings->n = 0;
         image_release(&found);
         return status;
     }

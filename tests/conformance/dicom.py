@@ -5,6 +5,7 @@ Every file with pixels of the packages pydicom and pydicom-data, first and last 
 chosen before the figures were seen: 1 level for rounding; 2 for lossy JPEG, whose inverse transforms differ between libraries.
 Stored samples of lossless greys and palettes are equal to the bit.
 Every text of their headers, asked for by its tag, is the string that pydicom has, or is refused for the reason that its value gives.
+What a viewer decides beyond that (PresentationLUTShape, padding) is compared with DCMTK's dcmj2pnm where it is installed.
 Then N_MUTATED damaged files: the tool must live through each.
 
 `tests/conformance/run dicom -- --corpus FOLDER` writes instead the small files of tests/fuzz/corpus/dicom, which
@@ -17,6 +18,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -283,6 +285,81 @@ def compare(tool):
     return failed
 
 
+# --- kinds that pydicom leaves to its caller: against DCMTK's dcmj2pnm, and against numbers worked out here ---
+
+
+def made(pixels, photometric="MONOCHROME2", **values):
+    """The bytes of a file of 2 rows in explicit little endian."""
+    pixels = np.asarray(pixels)
+    ds = pydicom.Dataset()
+    ds.file_meta = pydicom.dataset.FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = uid.SecondaryCaptureImageStorage
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = "1.2.3"
+    ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.PixelRepresentation = 2, len(pixels) // 2, 1, int(pixels.min() < 0)
+    ds.PhotometricInterpretation, ds.BitsAllocated, ds.BitsStored, ds.HighBit = photometric, 16, 12, 11
+    ds.PixelData = pixels.astype("<i2").tobytes()
+    for name, value in values.items():
+        setattr(ds, name, value)
+    stream = io.BytesIO()
+    ds.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def by_dcmtk(data, folder, *options):
+    source, target = folder / "in.dcm", folder / "out.pgm"
+    source.write_bytes(data)
+    subprocess.run(["dcmj2pnm", "+op", *options, source, target], check=True, capture_output=True)
+    return np.frombuffer(target.read_bytes().split(b"255\n", 1)[1], np.uint8).astype(int)
+
+
+def compare_with_dcmtk(tool, folder):
+    """Presentation shape by photometric interpretation by window: within one level."""
+    dice, n, wrong = random.Random(3), 0, 0
+    for photometric in ("MONOCHROME1", "MONOCHROME2"):
+        for shape in (None, "IDENTITY", "INVERSE"):
+            for function in (None, "LINEAR", "SIGMOID"):
+                for _ in range(8):
+                    values = {} if shape is None else {"PresentationLUTShape": shape}
+                    if function is not None:
+                        values |= {"WindowCenter": dice.randrange(4000), "WindowWidth": dice.randrange(2, 4000), "VOILUTFunction": function}
+                    values |= {"RescaleSlope": dice.choice((1, 2, 0.5)), "RescaleIntercept": dice.choice((0, -1024, 7))}
+                    data = made([dice.randrange(4096) for _ in range(64)], photometric, **values)
+                    seen = by_dcmtk(data, folder, "+Wi" if function else "+Wm", *(["1"] if function else []))
+                    apart = np.abs(tool.decode(data).reshape(-1).astype(int) - seen).max()
+                    n += 1
+                    wrong += apart > 1
+                    if apart > 1:
+                        print(f"WRONG {photometric} {shape} {function}: {apart} apart")
+    print(f"{n} greys against dcmj2pnm: {wrong} more than one level apart")
+    return wrong
+
+
+def compare_padding(tool):
+    """Without a window: smallest to largest value that is not padding."""
+    dice, wrong = random.Random(4), 0
+    for i in range(64):
+        pixels = np.array([dice.randrange(-2048, 2048) for _ in range(64)])
+        a, b = sorted((dice.randrange(-2048, 2048), dice.randrange(-2048, 2048)))
+        b = min(b, a + 500)
+        pixels[:20] = dice.choice((a, b))
+        data = made(pixels, PixelPaddingValue=a, PixelPaddingRangeLimit=b) if i % 2 else made(pixels, PixelPaddingValue=int(pixels[0]))
+        kept = pixels[(pixels < a) | (pixels > b)] if i % 2 else pixels[pixels != pixels[0]]
+        expected = level((pixels - kept.min()) / (kept.max() - kept.min()))
+        wrong += np.abs(tool.decode(data).reshape(-1) - expected).max() > 0
+    print(f"64 files with padding: {wrong} differ")
+    return wrong
+
+
+def compare_kinds(tool):
+    wrong = compare_padding(tool)
+    if shutil.which("dcmj2pnm") is None:
+        print("dcmj2pnm is not installed (package dcmtk): not compared with DCMTK")
+        return wrong
+    with tempfile.TemporaryDirectory() as folder:
+        return wrong + compare_with_dcmtk(tool, pathlib.Path(folder))
+
+
 def mutate(data, chance):
     """Some bytes overwritten, more of them in the header; some files cut."""
     data = bytearray(data)
@@ -377,6 +454,10 @@ def write_corpus(folder):
             ds = blank(samples, bits)
             baseline(ds)
             ds.save_as(folder / f"{name}_jpeg.dcm", enforce_file_format=True)
+    ds = blank(3, 8)
+    ds.PhotometricInterpretation = "YBR_RCT"  # the codec's own transform, undone by the decoder
+    ds.compress(uid.JPEG2000Lossless, generate_instance_uid=False)
+    ds.save_as(folder / "rgb_j2krct.dcm", enforce_file_format=True)
     ds = blank(1, 8)
     ds.SpecificCharacterSet, ds.Modality, ds.PatientAge, ds.AdditionalPatientHistory = "ISO_IR 100", "CR", "045Y", "r\xe9cent\r\nfever"
     ds.save_as(folder / "grey8_texts.dcm", enforce_file_format=True)
@@ -392,7 +473,7 @@ def main():
         write_corpus(folder)
         return 0
     tool = Tool()
-    failed = compare(tool) + compare_texts(tool)
+    failed = compare_kinds(tool) + compare(tool) + compare_texts(tool)
     return 1 if survive(tool) + failed else 0
 
 

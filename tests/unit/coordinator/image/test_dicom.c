@@ -518,7 +518,7 @@ static void refusals(void **state)
         {{.columns = 1, .rows = 1, .samples = 3, .allocated = 16, .photometric = "YBR_FULL"},
          BASE_EUNSUPPORTED,
          "YBR colours of 16"},
-        {{.columns = 1, .rows = 1, .samples = 3, .photometric = "YBR_FULL_422"},
+        {{.columns = 3, .rows = 1, .samples = 3, .photometric = "YBR_FULL_422"},
          BASE_EFORMAT,
          "even number of columns"},
         {{.columns = 1, .rows = 1, .frames = "0"}, BASE_EFORMAT, "NumberOfFrames"},
