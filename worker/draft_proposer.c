@@ -82,7 +82,7 @@ static int32_t known_token(const draft_proposer *d, int32_t token)
 static int32_t *placeholders_of(const link_plan *plan, const link_draft *draft)
 {
     const link_slice *slice = &plan->slices[draft->slice];
-    return plan->tokens + slice->first_token + slice->n_tokens - draft->n_guessed;
+    return plan->tokens + slice->first_token + slice->n_tokens - draft->n_drafted;
 }
 
 /* Add a draft's row or rows to the pass: from its text's position `pos`, n tokens. */
@@ -98,9 +98,9 @@ static void add_rows(draft_proposer *d, link_plan *pass, const link_plan *plan, 
         .n_tokens = n,
         .first_token = pass->n_tokens,
         .first_block = draft->first_block,
-        .n_sampled = draft->n_guessed > 0,
+        .n_sampled = draft->n_drafted > 0,
         .sampling = slice->sampling,
-        .draw_shift = slice->pos + slice->n_tokens - draft->n_guessed - (draft->pos + draft->n_tokens),
+        .draw_shift = slice->pos + slice->n_tokens - draft->n_drafted - (draft->pos + draft->n_tokens),
     };
     for (uint32_t it = 0; it < n; it++)
         pass->tokens[pass->n_tokens++] = known_token(d, tokens[it]);
@@ -111,8 +111,8 @@ static void fill_pass(draft_proposer *d, link_plan *pass, const link_plan *plan,
     for (uint32_t i = 0; i < plan->n_drafts; i++) {
         const link_draft *draft = &plan->drafts[i];
         if (number == 0)
-            add_rows(d, pass, plan, i, draft->pos, plan->draft_tokens + draft->first_token, draft->n_tokens);
-        else if (number < draft->n_guessed)
+            add_rows(d, pass, plan, i, draft->pos, plan->draft_inputs + draft->first_token, draft->n_tokens);
+        else if (number < draft->n_drafted)
             add_rows(d, pass, plan, i, draft->pos + draft->n_tokens + number - 1,
                      placeholders_of(plan, draft) + number - 1, 1);
     }
@@ -153,7 +153,7 @@ static void run_pass(draft_proposer *d, const link_plan *plan, uint32_t number)
     collect_sampled(d, &pass, &result);
     for (uint32_t is = 0; is < pass.n_slices; is++) {
         const link_draft *draft = &plan->drafts[d->drafts[is]];
-        if (draft->n_guessed > 0)
+        if (draft->n_drafted > 0)
             placeholders_of(plan, draft)[number] = (int32_t)d->samples[is];
     }
 }
@@ -163,7 +163,7 @@ void draft_proposer_propose(draft_proposer *d, const link_plan *plan)
     uint32_t n_passes = plan->n_drafts > 0;
     uint64_t begin_us = trace_begin();
     for (uint32_t i = 0; i < plan->n_drafts; i++)
-        n_passes = plan->drafts[i].n_guessed > n_passes ? plan->drafts[i].n_guessed : n_passes;
+        n_passes = plan->drafts[i].n_drafted > n_passes ? plan->drafts[i].n_drafted : n_passes;
     for (uint32_t number = 0; number < n_passes; number++)
         run_pass(d, plan, number);
     if (n_passes > 0)
@@ -174,7 +174,7 @@ uint32_t draft_proposer_tokens(const link_plan *plan, int32_t *tokens)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < plan->n_drafts; i++)
-        for (uint32_t k = 0; k < plan->drafts[i].n_guessed; k++)
+        for (uint32_t k = 0; k < plan->drafts[i].n_drafted; k++)
             tokens[n++] = placeholders_of(plan, &plan->drafts[i])[k];
     return n;
 }

@@ -71,7 +71,7 @@ struct step_loop {
 
     link_token *tokens;     /* [max_seqs] of the result being made */
     link_token *arrived;    /* [max_seqs] of the result being read */
-    int32_t *guesses;       /* [max_seqs] draft tokens in that result */
+    int32_t *draft_tokens;  /* [max_seqs] draft tokens in that result */
     base_buf message;       /* a result, or rank 0's STOP or FAILED */
     uint64_t idle_since_us; /* the end of the last step, for the trace */
     bool stopping;          /* nothing further will be queued */
@@ -127,9 +127,9 @@ static base_status allocate_memory(step_loop *loop, base_error *error)
     loop->sampled_by = calloc(limits->max_seqs, sizeof *loop->sampled_by);
     loop->tokens = calloc(limits->max_seqs, sizeof *loop->tokens);
     loop->arrived = calloc(limits->max_seqs, sizeof *loop->arrived);
-    loop->guesses = calloc(limits->max_seqs, sizeof *loop->guesses);
+    loop->draft_tokens = calloc(limits->max_seqs, sizeof *loop->draft_tokens);
     if (loop->queue == NULL || loop->sampled_by == NULL || loop->tokens == NULL || loop->arrived == NULL ||
-        loop->guesses == NULL)
+        loop->draft_tokens == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the step loop");
     if (!base_buf_reserve(&loop->message, HEADER_BYTES + limits->max_seqs * ((size_t)SAMPLED_BYTES + sizeof(int32_t))))
         return base_fail(error, BASE_ENOMEM, "no memory for the step loop's messages");
@@ -178,7 +178,7 @@ void step_loop_destroy(step_loop **loop)
     free(l->sampled_by);
     free(l->tokens);
     free(l->arrived);
-    free(l->guesses);
+    free(l->draft_tokens);
     base_buf_release(&l->message);
     free(l);
     *loop = NULL;
@@ -313,9 +313,9 @@ static void report(step_loop *loop, link_result *result)
     base_error error = {0};
     const link_plan *plan =
         &loop->queue[(loop->n_results - 1) % loop->window].plan; /* kept until its result has come */
-    result->n_guesses = draft_proposer_tokens(plan, loop->guesses);
-    result->guesses = loop->guesses;
-    if (result->n_guesses > 0) {
+    result->n_draft_tokens = draft_proposer_tokens(plan, loop->draft_tokens);
+    result->draft_tokens = loop->draft_tokens;
+    if (result->n_draft_tokens > 0) {
         base_buf_clear(&loop->message);
         link_result_encode(result, &loop->message);
     }
@@ -332,7 +332,7 @@ static bool take_results(step_loop *loop)
         loop->n_results++;
         base_error error = {0};
         link_result result;
-        if (link_result_decode_into(loop->message.data, loop->message.size, loop->arrived, loop->guesses,
+        if (link_result_decode_into(loop->message.data, loop->message.size, loop->arrived, loop->draft_tokens,
                                     model_limits(loop->m)->max_seqs, &result, &error) != BASE_OK) {
             fail(loop, &error);
             continue;

@@ -49,8 +49,8 @@ static base_status begin_sched(engine *e, base_error *error)
                             .reuse_prefixes = !options->no_prefix_cache,
                             .speculate = options->speculate};
     e->tokens = calloc(e->hello.limits.max_seqs, sizeof *e->tokens);
-    e->guesses = calloc(e->hello.limits.max_seqs, sizeof *e->guesses);
-    if (e->tokens == NULL || e->guesses == NULL)
+    e->draft_tokens = calloc(e->hello.limits.max_seqs, sizeof *e->draft_tokens);
+    if (e->tokens == NULL || e->draft_tokens == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for results of %u tokens", e->hello.limits.max_seqs);
     return sched_create(&wanted, &e->sched, error);
 }
@@ -93,7 +93,7 @@ static base_status take_result(engine *e, base_error *error)
     link_result result;
     if (e->sched == NULL)
         return base_fail(error, BASE_EFORMAT, "the replica sent a result before its hello");
-    base_status status = link_result_decode_into(e->message.data, e->message.size, e->tokens, e->guesses,
+    base_status status = link_result_decode_into(e->message.data, e->message.size, e->tokens, e->draft_tokens,
                                                  e->hello.limits.max_seqs, &result, error);
     if (status == BASE_OK)
         status = sched_process_result(e->sched, &result, base_clock_us(), error);
@@ -321,7 +321,7 @@ static void engine_free(engine **out)
     sched_destroy(&e->sched);
     base_buf_release(&e->message);
     free(e->tokens);
-    free(e->guesses);
+    free(e->draft_tokens);
     thread_queue_release(&e->started_queue);
     free(e);
     *out = NULL;

@@ -26,7 +26,7 @@ struct engine {
     uint64_t trim_us;                   /* when to give free memory back to the system; 0: nothing to give */
     base_buf message;                   /* one link message, in or out */
     link_token *tokens;                 /* [max_seqs] of the result being read */
-    int32_t *guesses;                   /* [max_seqs] in it */
+    int32_t *draft_tokens;              /* [max_seqs] in it */
     thread_queue started_queue;
     thread_message started;
     pthread_t thread;

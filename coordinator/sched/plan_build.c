@@ -163,7 +163,7 @@ static void add_slice(sched *s, sched_seq *seq, uint32_t n_tokens, uint32_t n_sa
                                                             .pos = pos,
                                                             .n_tokens = n_tokens,
                                                             .n_sampled = n_sampled,
-                                                            .n_guessed = seq->draft_is_placeholder ? seq->n_draft : 0};
+                                                            .n_drafted = seq->draft_is_placeholder ? seq->n_draft : 0};
     seq->n_planned += n_tokens;
     seq->n_plans++;
     seq->n_sampling += n_sampled > 0;
@@ -342,7 +342,7 @@ static void begin_plan(sched *s)
     s->plan.step = s->step + 1;
     s->plan.image_size = s->options.limits.image_size;
     s->plan.n_slices = s->plan.n_tokens = s->plan.n_blocks = s->plan.n_images = s->plan.n_vectors = 0;
-    s->plan.n_drafts = s->plan.n_draft_tokens = s->plan.n_draft_blocks = 0;
+    s->plan.n_drafts = s->plan.n_draft_inputs = s->plan.n_draft_blocks = 0;
     s->n_drafted = s->n_passes = 0;
     s->n_expected = 0.0f;
 }
@@ -374,7 +374,7 @@ const link_plan *sched_next_plan(sched *s, uint64_t now_us)
     flight->step = ++s->step;
     flight->sent_us = now_us;
     flight->n_passes = s->n_passes;
-    flight->n_read = s->plan.n_draft_tokens;
+    flight->n_read = s->plan.n_draft_inputs;
     flight->n_decode_rows = n_decode_rows == s->plan.n_tokens ? n_decode_rows : 0;
     s->n_flights++;
     return &s->plan;

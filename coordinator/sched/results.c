@@ -160,16 +160,16 @@ static base_status check_result(const sched *s, const inflight_plan *flight, con
     if (s->n_flights == 0 || result->step != flight->step)
         return base_fail(error, BASE_EFORMAT, "the replica sent the result of step %llu out of turn",
                          (unsigned long long)result->step);
-    uint32_t n = 0, n_guesses = 0, count;
+    uint32_t n = 0, n_draft_tokens = 0, count;
     bool matches = true;
     for (uint32_t i = 0; i < flight->n_entries && matches; i++) {
         matches = take_tokens(&flight->entries[i], result, &n, &count);
-        n_guesses += flight->entries[i].n_guessed;
+        n_draft_tokens += flight->entries[i].n_drafted;
     }
-    if (!matches || n != result->n_tokens || n_guesses != result->n_guesses)
+    if (!matches || n != result->n_tokens || n_draft_tokens != result->n_draft_tokens)
         return base_fail(error, BASE_EFORMAT,
-                         "the replica's result of step %llu, of %u tokens and %u guesses, does not match its plan",
-                         (unsigned long long)result->step, result->n_tokens, result->n_guesses);
+                         "the replica's result of step %llu, of %u tokens and %u draft tokens, does not match its plan",
+                         (unsigned long long)result->step, result->n_tokens, result->n_draft_tokens);
     for (uint32_t i = 0; i < result->n_tokens; i++)
         if (result->tokens[i].token != LINK_TOKEN_OVERFLOW &&
             (uint32_t)result->tokens[i].token >= s->options.limits.vocab_size)
@@ -262,11 +262,11 @@ static void settle_draft(sched *s, sched_seq *seq, uint32_t n_agreed)
 
 /* One slice of a completed plan, the tokens [count] that it gave, and what the draft model had guessed. */
 static void complete_entry(sched *s, const inflight_slice *entry, const link_token *tokens, uint32_t count,
-                           const int32_t *guesses)
+                           const int32_t *draft_tokens)
 {
     sched_seq *seq = entry->seq;
-    for (uint32_t i = 0; i < entry->n_guessed; i++)
-        seq->draft[i] = guesses[i];
+    for (uint32_t i = 0; i < entry->n_drafted; i++)
+        seq->draft[i] = draft_tokens[i];
     seq->n_done = entry->pos + entry->n_tokens;
     if (entry->n_sampled > 0)
         seq->n_sampling--;
@@ -312,13 +312,13 @@ base_status sched_process_result(sched *s, const link_result *result, uint64_t n
     observe_cost(s, flight, now_us);
     s->first_flight = (s->first_flight + 1) % s->options.max_plans;
     s->n_flights--;
-    uint32_t n = 0, n_guesses = 0, count;
+    uint32_t n = 0, n_draft_tokens = 0, count;
     for (uint32_t i = 0; i < flight->n_entries; i++) {
         uint32_t first = n;
         take_tokens(&flight->entries[i], result, &n, &count);
         complete_entry(s, &flight->entries[i], count > 0 ? result->tokens + first : NULL, count,
-                       flight->entries[i].n_guessed > 0 ? result->guesses + n_guesses : NULL);
-        n_guesses += flight->entries[i].n_guessed;
+                       flight->entries[i].n_drafted > 0 ? result->draft_tokens + n_draft_tokens : NULL);
+        n_draft_tokens += flight->entries[i].n_drafted;
     }
     return BASE_OK;
 }

@@ -94,11 +94,11 @@ static base_status init_plan(sched *s, base_error *error)
     s->plan.images = calloc(limits->n_image_slots + 1u, sizeof *s->plan.images);
     s->plan.vectors = calloc(s->options.step_tokens, sizeof *s->plan.vectors);
     s->plan.drafts = calloc(limits->max_seqs, sizeof *s->plan.drafts);
-    s->plan.draft_tokens = calloc(s->options.step_tokens, sizeof *s->plan.draft_tokens);
+    s->plan.draft_inputs = calloc(s->options.step_tokens, sizeof *s->plan.draft_inputs);
     s->plan.draft_blocks =
         calloc(limits->max_seqs, (kv_blocks_for(limits->draft_positions) + 1) * sizeof *s->plan.draft_blocks);
     s->scratch = calloc(limits->max_seqs, sizeof(sched_seq *));
-    if (!s->plan.drafts || !s->plan.draft_tokens || !s->plan.draft_blocks || !s->plan.slices || !s->plan.tokens ||
+    if (!s->plan.drafts || !s->plan.draft_inputs || !s->plan.draft_blocks || !s->plan.slices || !s->plan.tokens ||
         !s->plan.blocks || !s->plan.images || !s->plan.vectors || !s->scratch)
         return base_fail(error, BASE_ENOMEM, "no memory for a step plan of %u tokens", s->options.step_tokens);
     return BASE_OK;
@@ -225,7 +225,7 @@ void sched_destroy(sched **out)
     free(s->plan.images);
     free(s->plan.vectors);
     free(s->plan.drafts);
-    free(s->plan.draft_tokens);
+    free(s->plan.draft_inputs);
     free(s->plan.draft_blocks);
     id_pool_release(&s->slots);
     prefix_cache_release(&s->blocks);

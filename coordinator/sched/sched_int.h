@@ -75,7 +75,7 @@ struct sched_seq {
 typedef struct inflight_slice {
     sched_seq *seq;
     uint32_t pos, n_tokens, n_sampled;
-    uint32_t n_guessed; /* by the draft model */
+    uint32_t n_drafted; /* by the draft model */
 } inflight_slice;
 
 typedef struct inflight_plan {

@@ -1,12 +1,12 @@
 /* Step plans and results as little-endian messages.
  *
- *     plan:    type u8 | step u64 | n_slices n_tokens n_blocks n_images image_size n_vectors n_drafts n_draft_tokens
- * n_draft_blocks u32 | slices | tokens i32 | blocks u32 | drafts | draft_tokens i32 | draft_blocks u32 | images |
+ *     plan:    type u8 | step u64 | n_slices n_tokens n_blocks n_images image_size n_vectors n_drafts n_draft_inputs
+ * n_draft_blocks u32 | slices | tokens i32 | blocks u32 | drafts | draft_inputs i32 | draft_blocks u32 | images |
  * vectors slice:   seq pos n_tokens first_token first_block n_sampled flags u32 | temperature f32 | top_k u32 | top_p
- * f32 | seed u64 | given i32 draft:   slice pos n_tokens first_token first_block n_guessed u32 image:   slot u32 |
+ * f32 | seed u64 | given i32 draft:   slice pos n_tokens first_token first_block n_drafted u32 image:   slot u32 |
  * pixels u8 [image_size * image_size * 3] vector:  kind u32 | values f32 [vector_widths[kind]] result:  type u8 | step
- * u64 | n_tokens n_guesses u32 | tokens | guesses i32 token:   seq pos u32 | token i32 | logprob f32 | logits_digest
- * u64
+ * u64 | n_tokens n_draft_tokens u32 | tokens | guesses i32 token:   seq pos u32 | token i32 | logprob f32 |
+ * logits_digest u64
  *
  * The decoder is the last line before ranks index memory with these numbers, so it takes nothing on trust, not even
  * from the coordinator: counts are compared with the limits and with the bytes that are there before memory is taken,
@@ -59,9 +59,9 @@ static void put_drafts(base_buf *out, const link_plan *plan)
         base_buf_put_u32(out, draft->n_tokens);
         base_buf_put_u32(out, draft->first_token);
         base_buf_put_u32(out, draft->first_block);
-        base_buf_put_u32(out, draft->n_guessed);
+        base_buf_put_u32(out, draft->n_drafted);
     }
-    base_buf_put(out, plan->draft_tokens, (size_t)plan->n_draft_tokens * TOKEN_BYTES);
+    base_buf_put(out, plan->draft_inputs, (size_t)plan->n_draft_inputs * TOKEN_BYTES);
     base_buf_put(out, plan->draft_blocks, (size_t)plan->n_draft_blocks * BLOCK_BYTES);
 }
 
@@ -81,7 +81,7 @@ void link_plan_encode(const link_plan *plan, base_buf *out)
     base_buf_put_u32(out, plan->n_images > 0 ? plan->image_size : 0);
     base_buf_put_u32(out, plan->n_vectors);
     base_buf_put_u32(out, plan->n_drafts);
-    base_buf_put_u32(out, plan->n_draft_tokens);
+    base_buf_put_u32(out, plan->n_draft_inputs);
     base_buf_put_u32(out, plan->n_draft_blocks);
     for (uint32_t i = 0; i < plan->n_slices; i++)
         put_slice(out, &plan->slices[i]);
@@ -120,7 +120,7 @@ static base_status read_header(base_reader *reader, const link_limits *limits, l
     plan->image_size = base_reader_u32(reader);
     plan->n_vectors = base_reader_u32(reader);
     plan->n_drafts = base_reader_u32(reader);
-    plan->n_draft_tokens = base_reader_u32(reader);
+    plan->n_draft_inputs = base_reader_u32(reader);
     plan->n_draft_blocks = base_reader_u32(reader);
     if (reader->failed || type != LINK_PLAN)
         return base_fail(error, BASE_EFORMAT, "plan: the header is cut or not a plan's");
@@ -137,7 +137,7 @@ static base_status read_header(base_reader *reader, const link_limits *limits, l
     if (status == BASE_OK)
         status = check_count("n_drafts", plan->n_drafts, limits->n_draft_blocks > 0 ? plan->n_slices : 0, error);
     if (status == BASE_OK)
-        status = check_count("n_draft_tokens", plan->n_draft_tokens, limits->max_step_tokens, error);
+        status = check_count("n_draft_inputs", plan->n_draft_inputs, limits->max_step_tokens, error);
     if (status != BASE_OK)
         return status;
     if (plan->image_size != (plan->n_images > 0 ? limits->image_size : 0))
@@ -158,7 +158,7 @@ static bool has_size(const base_reader *reader, const link_plan *plan, size_t *p
            base_size_add(slices, tokens, &total) && base_size_add(total, blocks, &total) &&
            base_size_add(total, images, &total) && base_size_mul((size_t)plan->n_drafts, DRAFT_BYTES, &drafts) &&
            base_size_add(total, drafts, &total) &&
-           base_size_mul((size_t)plan->n_draft_tokens + plan->n_draft_blocks, TOKEN_BYTES, &drafts) &&
+           base_size_mul((size_t)plan->n_draft_inputs + plan->n_draft_blocks, TOKEN_BYTES, &drafts) &&
            base_size_add(total, drafts, &total) &&
            base_size_add(total, (size_t)plan->n_vectors * VECTOR_BYTES_MIN, &total) &&
            (plan->n_vectors > 0 ? base_reader_left(reader) >= total : base_reader_left(reader) == total);
@@ -174,7 +174,7 @@ static size_t memory_bytes(const link_plan *plan, const link_limits *limits)
 {
     return plan->n_slices * sizeof(link_slice) + plan->n_images * sizeof(link_image) +
            plan->n_vectors * sizeof(link_vector) + plan->n_drafts * sizeof(link_draft) +
-           ((size_t)plan->n_tokens + plan->n_draft_tokens) * TOKEN_BYTES +
+           ((size_t)plan->n_tokens + plan->n_draft_inputs) * TOKEN_BYTES +
            ((size_t)plan->n_blocks + plan->n_draft_blocks) * BLOCK_BYTES + n_marks(limits);
 }
 
@@ -199,7 +199,7 @@ bool link_plan_memory_bytes(const link_limits *limits, size_t *out)
                                      .n_vectors = limits->max_step_tokens,
                                      .n_blocks = (uint32_t)blocks,
                                      .n_drafts = drafts ? limits->max_seqs : 0,
-                                     .n_draft_tokens = drafts ? limits->max_step_tokens : 0,
+                                     .n_draft_inputs = drafts ? limits->max_step_tokens : 0,
                                      .n_draft_blocks = (uint32_t)draft_blocks},
                         limits);
     return true;
@@ -223,7 +223,7 @@ static void divide(uint8_t *memory, link_plan *plan, const link_limits *limits, 
     plan->drafts = next_part(&memory, plan->n_drafts * sizeof(link_draft));
     plan->tokens = next_part(&memory, (size_t)plan->n_tokens * TOKEN_BYTES);
     plan->blocks = next_part(&memory, (size_t)plan->n_blocks * BLOCK_BYTES);
-    plan->draft_tokens = next_part(&memory, (size_t)plan->n_draft_tokens * TOKEN_BYTES);
+    plan->draft_inputs = next_part(&memory, (size_t)plan->n_draft_inputs * TOKEN_BYTES);
     plan->draft_blocks = next_part(&memory, (size_t)plan->n_draft_blocks * BLOCK_BYTES);
     *marks = memory;
     memset(*marks, 0, n_marks(limits));
@@ -394,14 +394,14 @@ static base_status check_draft(const link_plan *plan, const link_limits *limits,
     if (draft->slice < next_slice || draft->slice >= plan->n_slices)
         return base_fail(error, BASE_EFORMAT, "plan: drafts[%u].slice is %u; %u to %u are possible", i, draft->slice,
                          next_slice, plan->n_slices - 1);
-    if (draft->first_token != next_token || draft->n_tokens == 0 || draft->n_tokens > plan->n_draft_tokens - next_token)
+    if (draft->first_token != next_token || draft->n_tokens == 0 || draft->n_tokens > plan->n_draft_inputs - next_token)
         return base_fail(error, BASE_EFORMAT, "plan: drafts[%u] has tokens %u, %u of them; they start at %u of %u", i,
-                         draft->first_token, draft->n_tokens, next_token, plan->n_draft_tokens);
+                         draft->first_token, draft->n_tokens, next_token, plan->n_draft_inputs);
     const link_slice *slice = &plan->slices[draft->slice];
-    if (draft->n_guessed != 0 && (draft->n_guessed != slice->n_sampled - 1 || draft->n_guessed >= slice->n_tokens ||
+    if (draft->n_drafted != 0 && (draft->n_drafted != slice->n_sampled - 1 || draft->n_drafted >= slice->n_tokens ||
                                   (slice->flags & LINK_SLICE_GIVEN) != 0))
-        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u].n_guessed is %u; slices[%u] verifies %u of %u tokens",
-                         i, draft->n_guessed, draft->slice, slice->n_sampled, slice->n_tokens);
+        return base_fail(error, BASE_EFORMAT, "plan: drafts[%u].n_drafted is %u; slices[%u] verifies %u of %u tokens",
+                         i, draft->n_drafted, draft->slice, slice->n_sampled, slice->n_tokens);
     uint64_t end = link_draft_end(draft);
     if (end > limits->draft_positions)
         return base_fail(error, BASE_EFORMAT, "plan: drafts[%u] ends at position %llu; the limit is %u", i,
@@ -422,27 +422,27 @@ static base_status read_drafts(base_reader *reader, link_plan *plan, const link_
         draft->n_tokens = base_reader_u32(reader);
         draft->first_token = base_reader_u32(reader);
         draft->first_block = base_reader_u32(reader);
-        draft->n_guessed = base_reader_u32(reader);
+        draft->n_drafted = base_reader_u32(reader);
         base_status status = check_draft(plan, limits, i, next_token, next_slice, error);
         if (status != BASE_OK)
             return status;
         next_token += draft->n_tokens;
         next_slice = draft->slice + 1;
     }
-    if (next_token != plan->n_draft_tokens)
-        return base_fail(error, BASE_EFORMAT, "plan: n_draft_tokens is %u, but the drafts have %u",
-                         plan->n_draft_tokens, next_token);
+    if (next_token != plan->n_draft_inputs)
+        return base_fail(error, BASE_EFORMAT, "plan: n_draft_inputs is %u, but the drafts have %u",
+                         plan->n_draft_inputs, next_token);
     return BASE_OK;
 }
 
 static base_status read_draft_contents(base_reader *reader, link_plan *plan, const link_limits *limits,
                                        base_error *error)
 {
-    for (uint32_t i = 0; i < plan->n_draft_tokens; i++) {
-        plan->draft_tokens[i] = (int32_t)base_reader_u32(reader);
-        if (plan->draft_tokens[i] < 0 || (uint32_t)plan->draft_tokens[i] >= limits->vocab_size)
-            return base_fail(error, BASE_EFORMAT, "plan: draft_tokens[%u] is %d; the vocabulary has %u entries", i,
-                             plan->draft_tokens[i], limits->vocab_size);
+    for (uint32_t i = 0; i < plan->n_draft_inputs; i++) {
+        plan->draft_inputs[i] = (int32_t)base_reader_u32(reader);
+        if (plan->draft_inputs[i] < 0 || (uint32_t)plan->draft_inputs[i] >= limits->vocab_size)
+            return base_fail(error, BASE_EFORMAT, "plan: draft_inputs[%u] is %d; the vocabulary has %u entries", i,
+                             plan->draft_inputs[i], limits->vocab_size);
     }
     for (uint32_t i = 0; i < plan->n_draft_blocks; i++) {
         plan->draft_blocks[i] = base_reader_u32(reader);
@@ -459,7 +459,7 @@ static base_status clear_guesses(const link_plan *plan, base_error *error)
     for (uint32_t i = 0; i < plan->n_drafts; i++) {
         const link_slice *slice = &plan->slices[plan->drafts[i].slice];
         uint32_t end = slice->first_token + slice->n_tokens;
-        for (uint32_t it = end - plan->drafts[i].n_guessed; it < end; it++) {
+        for (uint32_t it = end - plan->drafts[i].n_drafted; it < end; it++) {
             if (plan->tokens[it] < 0)
                 return base_fail(error, BASE_EFORMAT, "plan: tokens[%u] is %d, in the place of a guess", it,
                                  plan->tokens[it]);
@@ -589,7 +589,7 @@ void link_result_encode(const link_result *result, base_buf *out)
     base_buf_put_u8(out, LINK_RESULT);
     base_buf_put_u64(out, result->step);
     base_buf_put_u32(out, result->n_tokens);
-    base_buf_put_u32(out, result->n_guesses);
+    base_buf_put_u32(out, result->n_draft_tokens);
     for (uint32_t i = 0; i < result->n_tokens; i++) {
         const link_token *token = &result->tokens[i];
         base_buf_put_u32(out, token->seq);
@@ -598,7 +598,7 @@ void link_result_encode(const link_result *result, base_buf *out)
         base_buf_put_f32(out, token->logprob);
         base_buf_put_u64(out, token->logits_digest);
     }
-    base_buf_put(out, result->guesses, (size_t)result->n_guesses * GUESS_BYTES);
+    base_buf_put(out, result->draft_tokens, (size_t)result->n_draft_tokens * GUESS_BYTES);
 }
 
 static base_status read_sampled(base_reader *reader, link_result *result, base_error *error)
@@ -613,11 +613,11 @@ static base_status read_sampled(base_reader *reader, link_result *result, base_e
         if (token->token < 0 && token->token != LINK_TOKEN_OVERFLOW)
             return base_fail(error, BASE_EFORMAT, "result: tokens[%u] is %d, not a vocabulary entry", i, token->token);
     }
-    for (uint32_t i = 0; i < result->n_guesses; i++) {
-        result->guesses[i] = (int32_t)base_reader_u32(reader);
-        if (result->guesses[i] < 0)
-            return base_fail(error, BASE_EFORMAT, "result: guesses[%u] is %d, not a vocabulary entry", i,
-                             result->guesses[i]);
+    for (uint32_t i = 0; i < result->n_draft_tokens; i++) {
+        result->draft_tokens[i] = (int32_t)base_reader_u32(reader);
+        if (result->draft_tokens[i] < 0)
+            return base_fail(error, BASE_EFORMAT, "result: draft_tokens[%u] is %d, not a vocabulary entry", i,
+                             result->draft_tokens[i]);
     }
     return BASE_OK;
 }
@@ -627,14 +627,14 @@ static base_status read_result_header(base_reader *reader, link_result *result, 
     uint8_t type = base_reader_u8(reader);
     result->step = base_reader_u64(reader);
     result->n_tokens = base_reader_u32(reader);
-    result->n_guesses = base_reader_u32(reader);
+    result->n_draft_tokens = base_reader_u32(reader);
     if (reader->failed || type != LINK_RESULT)
         return base_fail(error, BASE_EFORMAT, "result: the header is cut or not a result's");
     uint64_t left = base_reader_left(reader); /* the sum is far below 2^64 */
-    if (left != (uint64_t)result->n_tokens * SAMPLED_BYTES + (uint64_t)result->n_guesses * GUESS_BYTES)
+    if (left != (uint64_t)result->n_tokens * SAMPLED_BYTES + (uint64_t)result->n_draft_tokens * GUESS_BYTES)
         return base_fail(error, BASE_EFORMAT,
-                         "result: %llu bytes follow the header, which is not %u tokens and %u guesses",
-                         (unsigned long long)left, result->n_tokens, result->n_guesses);
+                         "result: %llu bytes follow the header, which is not %u tokens and %u draft tokens",
+                         (unsigned long long)left, result->n_tokens, result->n_draft_tokens);
     return BASE_OK;
 }
 
@@ -645,11 +645,12 @@ base_status link_result_decode(const void *bytes, size_t size, link_result *out,
     base_status status = read_result_header(&reader, &result, error);
     if (status != BASE_OK)
         return status;
-    if (result.n_tokens + (uint64_t)result.n_guesses > 0) { /* the message holds them, so the sum fits */
-        result.tokens = malloc(result.n_tokens * sizeof *result.tokens + result.n_guesses * sizeof *result.guesses);
+    if (result.n_tokens + (uint64_t)result.n_draft_tokens > 0) { /* the message holds them, so the sum fits */
+        result.tokens =
+            malloc(result.n_tokens * sizeof *result.tokens + result.n_draft_tokens * sizeof *result.draft_tokens);
         if (result.tokens == NULL)
             return base_fail(error, BASE_ENOMEM, "out of memory for a result of %u tokens", result.n_tokens);
-        result.guesses = (int32_t *)(void *)(result.tokens + result.n_tokens);
+        result.draft_tokens = (int32_t *)(void *)(result.tokens + result.n_tokens);
     }
     status = read_sampled(&reader, &result, error);
     if (status != BASE_OK)
@@ -659,15 +660,15 @@ base_status link_result_decode(const void *bytes, size_t size, link_result *out,
     return status;
 }
 
-base_status link_result_decode_into(const void *bytes, size_t size, link_token *tokens, int32_t *guesses,
+base_status link_result_decode_into(const void *bytes, size_t size, link_token *tokens, int32_t *draft_tokens,
                                     uint32_t n_max, link_result *out, base_error *error)
 {
     base_reader reader = base_reader_over(bytes, size);
-    link_result result = {.tokens = tokens, .guesses = guesses};
+    link_result result = {.tokens = tokens, .draft_tokens = draft_tokens};
     base_status status = read_result_header(&reader, &result, error);
-    if (status == BASE_OK && (result.n_tokens > n_max || result.n_guesses > n_max))
-        status = base_fail(error, BASE_EFORMAT, "result: n_tokens is %u, n_guesses %u; the limit is %u",
-                           result.n_tokens, result.n_guesses, n_max);
+    if (status == BASE_OK && (result.n_tokens > n_max || result.n_draft_tokens > n_max))
+        status = base_fail(error, BASE_EFORMAT, "result: n_tokens is %u, n_draft_tokens %u; the limit is %u",
+                           result.n_tokens, result.n_draft_tokens, n_max);
     if (status == BASE_OK)
         status = read_sampled(&reader, &result, error);
     if (status == BASE_OK)

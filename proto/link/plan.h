@@ -90,29 +90,29 @@ typedef struct link_vector {
 } link_vector;
 
 /* What the draft model does for a slice before the slice runs: it reads tokens that it has not read yet and, with
- * n_guessed, goes on from them; what it picks takes the place of the last n_guessed tokens of the slice, which are
+ * n_drafted, goes on from them; what it picks takes the place of the last n_drafted tokens of the slice, which are
  * placeholders.  It sees text only: its positions are those of the sequence without rows of images and vectors, and it
  * has cache blocks of its own. */
 typedef struct link_draft {
     uint32_t slice;       /* index into plan.slices; rising */
     uint32_t pos;         /* of the first token, in the draft model's text */
     uint32_t n_tokens;    /* >= 1 */
-    uint32_t first_token; /* index into plan.draft_tokens, which are all vocabulary entries */
+    uint32_t first_token; /* index into plan.draft_inputs, which are all vocabulary entries */
     uint32_t
         first_block; /* index into plan.draft_blocks; the draft owns ceil(link_draft_end / 32) block ids from there */
-    uint32_t n_guessed; /* 0, or n_sampled - 1 of the slice, which draws its tokens */
+    uint32_t n_drafted; /* 0, or n_sampled - 1 of the slice, which draws its tokens */
 } link_draft;
 
 /* The position after the last that the draft model computes: nothing comes after its last guess. */
 static inline uint64_t link_draft_end(const link_draft *draft)
 {
-    return (uint64_t)draft->pos + draft->n_tokens + (draft->n_guessed > 0 ? draft->n_guessed - 1 : 0);
+    return (uint64_t)draft->pos + draft->n_tokens + (draft->n_drafted > 0 ? draft->n_drafted - 1 : 0);
 }
 
 typedef struct link_plan {
     uint64_t step; /* counts up from 1 */
     uint32_t n_slices, n_tokens, n_blocks, n_images, n_vectors;
-    uint32_t n_drafts, n_draft_tokens, n_draft_blocks;
+    uint32_t n_drafts, n_draft_inputs, n_draft_blocks;
     uint32_t image_size; /* pixels a side of the images, link_limits.image_size; not read when n_images is 0 */
     link_slice
         *slices; /* at least one, at most one per sequence; their tokens follow one another and are all of tokens */
@@ -120,8 +120,8 @@ typedef struct link_plan {
     uint32_t *blocks;
     link_image *images; /* encoded before any slice runs */
     link_vector *vectors;
-    link_draft *drafts; /* at most one per slice; their tokens follow one another and are all of draft_tokens */
-    int32_t *draft_tokens;
+    link_draft *drafts; /* at most one per slice; their tokens follow one another and are all of draft_inputs */
+    int32_t *draft_inputs;
     uint32_t *draft_blocks;
 } link_plan;
 
@@ -182,10 +182,10 @@ typedef struct link_token {
 
 typedef struct link_result {
     uint64_t step;
-    uint32_t n_tokens, n_guesses;
+    uint32_t n_tokens, n_draft_tokens;
     link_token *tokens;
-    int32_t *guesses; /* the draft model's, in the order of the plan's drafts; rank 0 adds them to what the last stage
-                         says */
+    int32_t *draft_tokens; /* the draft model's, in the order of the plan's drafts; rank 0 adds them to what the last
+                         stage says */
 } link_result;
 
 void link_result_encode(const link_result *result, base_buf *out);
@@ -194,7 +194,7 @@ void link_result_release(link_result *result);
 
 /* The same into tokens [n_max] and guesses [n_max] of the caller's, without an allocation.  More of either:
  * BASE_EFORMAT. */
-base_status link_result_decode_into(const void *bytes, size_t size, link_token *tokens, int32_t *guesses,
+base_status link_result_decode_into(const void *bytes, size_t size, link_token *tokens, int32_t *draft_tokens,
                                     uint32_t n_max, link_result *out, base_error *error);
 
 #endif

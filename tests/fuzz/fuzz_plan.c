@@ -44,12 +44,12 @@ static void follow_draft(const link_plan *plan, const link_draft *draft)
 {
     require(draft->slice < plan->n_slices && draft->n_tokens >= 1 && link_draft_end(draft) <= limits.draft_positions);
     const link_slice *slice = &plan->slices[draft->slice];
-    require(draft->n_guessed < slice->n_tokens && (draft->n_guessed == 0 || slice->n_sampled == draft->n_guessed + 1));
+    require(draft->n_drafted < slice->n_tokens && (draft->n_drafted == 0 || slice->n_sampled == draft->n_drafted + 1));
     for (uint32_t i = 0; i < draft->n_tokens; i++)
-        require(plan->draft_tokens[draft->first_token + i] >= 0 && plan->draft_tokens[draft->first_token + i] < 100);
+        require(plan->draft_inputs[draft->first_token + i] >= 0 && plan->draft_inputs[draft->first_token + i] < 100);
     for (uint32_t pos = draft->pos; pos < link_draft_end(draft); pos++)
         require(plan->draft_blocks[draft->first_block + pos / LINK_KV_BLOCK_TOKENS] < limits.n_draft_blocks);
-    for (uint32_t i = 0; i < draft->n_guessed; i++)
+    for (uint32_t i = 0; i < draft->n_drafted; i++)
         require(plan->tokens[slice->first_token + slice->n_tokens - 1 - i] == 0);
 }
 

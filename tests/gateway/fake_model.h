@@ -27,14 +27,14 @@ enum { FAKE_BOS = 1, FAKE_EOS = 2, FAKE_FIRST_CHAR = 3, FAKE_VOCAB = 3 + 256 };
 
 typedef struct fake_model {
     link_limits limits;
-    uint32_t eos_every; /* about one token in so many ends the text; 0: none ever does.  With FAKE_PHRASES or-ed in,
-                           answers repeat themselves */
-    uint64_t *kv;       /* [n_kv_blocks][32] */
-    uint64_t *rows;     /* [n_image_slots][rows_per_image] */
-    int32_t *sampled;   /* [max_seqs] */
-    link_token *tokens; /* [max_seqs] of the last result */
-    uint64_t *draft_kv; /* [n_draft_blocks][32] */
-    int32_t *guesses;   /* [max_seqs] of the last result */
+    uint32_t eos_every;    /* about one token in so many ends the text; 0: none ever does.  With FAKE_PHRASES or-ed in,
+                              answers repeat themselves */
+    uint64_t *kv;          /* [n_kv_blocks][32] */
+    uint64_t *rows;        /* [n_image_slots][rows_per_image] */
+    int32_t *sampled;      /* [max_seqs] */
+    link_token *tokens;    /* [max_seqs] of the last result */
+    uint64_t *draft_kv;    /* [n_draft_blocks][32] */
+    int32_t *draft_tokens; /* [max_seqs] of the last result */
 } fake_model;
 
 static inline uint64_t fake_mix(uint64_t a, uint64_t b)
@@ -75,7 +75,7 @@ static inline void fake_model_init(fake_model *m, const link_limits *limits, uin
     m->sampled = calloc(limits->max_seqs, sizeof *m->sampled);
     m->tokens = calloc(limits->max_seqs, sizeof *m->tokens);
     m->draft_kv = calloc((size_t)limits->n_draft_blocks * LINK_KV_BLOCK_TOKENS + 1, sizeof *m->draft_kv);
-    m->guesses = calloc(limits->max_seqs, sizeof *m->guesses);
+    m->draft_tokens = calloc(limits->max_seqs, sizeof *m->draft_tokens);
 }
 
 static inline void fake_model_release(fake_model *m)
@@ -85,7 +85,7 @@ static inline void fake_model_release(fake_model *m)
     free(m->sampled);
     free(m->tokens);
     free(m->draft_kv);
-    free(m->guesses);
+    free(m->draft_tokens);
 }
 
 /* How likely a token is after a state: depends on both. */
@@ -109,36 +109,38 @@ static inline int32_t fake_guess(uint64_t state, uint32_t pos, const link_sampli
 /* Read and guess; the guesses go into the plan's tokens and into m->guesses. */
 static inline uint32_t fake_draft(fake_model *m, const link_plan *plan)
 {
-    uint32_t n_guesses = 0;
+    uint32_t n_draft_tokens = 0;
     for (uint32_t i = 0; i < plan->n_drafts; i++) {
         const link_draft *draft = &plan->drafts[i];
         const link_slice *slice = &plan->slices[draft->slice];
         const uint32_t *blocks = plan->draft_blocks + draft->first_block;
-        int32_t *guesses = plan->tokens + slice->first_token + slice->n_tokens - draft->n_guessed;
+        int32_t *draft_tokens = plan->tokens + slice->first_token + slice->n_tokens - draft->n_drafted;
         uint64_t state = draft->pos > 0 ? *fake_draft_state(m, blocks, draft->pos - 1) : 1;
         for (uint32_t t = 0; t < draft->n_tokens; t++) {
-            state = fake_mix(state, (uint64_t)plan->draft_tokens[draft->first_token + t]);
+            state = fake_mix(state, (uint64_t)plan->draft_inputs[draft->first_token + t]);
             *fake_draft_state(m, blocks, draft->pos + t) = state;
         }
-        for (uint32_t g = 0; g < draft->n_guessed; g++) {
+        for (uint32_t g = 0; g < draft->n_drafted; g++) {
             uint32_t pos = draft->pos + draft->n_tokens + g;
             if (g > 0) {
-                state = fake_mix(state, (uint64_t)guesses[g - 1]);
+                state = fake_mix(state, (uint64_t)draft_tokens[g - 1]);
                 *fake_draft_state(m, blocks, pos - 1) = state;
             }
-            guesses[g] = fake_guess(state, slice->pos + slice->n_tokens - draft->n_guessed - 1 + g, &slice->sampling,
-                                    m->eos_every);
-            m->guesses[n_guesses++] = guesses[g];
+            draft_tokens[g] = fake_guess(state, slice->pos + slice->n_tokens - draft->n_drafted - 1 + g,
+                                         &slice->sampling, m->eos_every);
+            m->draft_tokens[n_draft_tokens++] = draft_tokens[g];
         }
     }
-    return n_guesses;
+    return n_draft_tokens;
 }
 
 /* Run one plan; result->tokens is borrowed from the model. */
 static inline void fake_model_step(fake_model *m, const link_plan *plan, link_result *result)
 {
-    *result =
-        (link_result){.step = plan->step, .tokens = m->tokens, .guesses = m->guesses, .n_guesses = fake_draft(m, plan)};
+    *result = (link_result){.step = plan->step,
+                            .tokens = m->tokens,
+                            .draft_tokens = m->draft_tokens,
+                            .n_draft_tokens = fake_draft(m, plan)};
     for (uint32_t i = 0; i < plan->n_images; i++)
         for (uint32_t r = 0; r < m->limits.rows_per_image; r++)
             m->rows[plan->images[i].slot * m->limits.rows_per_image + r] =

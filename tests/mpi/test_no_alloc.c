@@ -72,12 +72,12 @@ static void add_drafted(link_plan *plan, link_draft *draft, uint32_t step)
                                                 .first_token = plan->n_tokens,
                                                 .first_block = plan->n_blocks,
                                                 .sampling = {.top_p = 1.0f}};
-    *draft = (link_draft){.slice = plan->n_slices++, .pos = pos, .n_tokens = 1, .n_guessed = N_DRAFTED};
+    *draft = (link_draft){.slice = plan->n_slices++, .pos = pos, .n_tokens = 1, .n_drafted = N_DRAFTED};
     for (uint32_t i = 0; i < 1 + N_DRAFTED; i++)
         plan->tokens[plan->n_tokens++] = i == 0 ? 9 : 0;
     for (uint32_t b = 0; b < BLOCKS_OF_SEQ; b++)
         plan->blocks[plan->n_blocks++] = N_SEQS * BLOCKS_OF_SEQ + b;
-    plan->n_drafts = plan->n_draft_tokens = 1;
+    plan->n_drafts = plan->n_draft_inputs = 1;
     plan->drafts = draft;
 }
 
@@ -100,7 +100,7 @@ static void send_plan(coordinator *f, base_buf *message)
         plan.n_slices++;
     }
     add_drafted(&plan, &draft, step);
-    plan.draft_tokens = &read;
+    plan.draft_inputs = &read;
     plan.draft_blocks = draft_blocks;
     plan.n_draft_blocks = BLOCKS_OF_SEQ;
     base_buf_clear(message);

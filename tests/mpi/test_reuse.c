@@ -147,9 +147,9 @@ static void take_events(sched *s)
 /* One sequence's result: how many of the draft model's tokens equal what was sampled. */
 static void count_draft_tokens(driver *f, const link_result *result)
 {
-    for (uint32_t i = 0; f->sees_all && i < result->n_guesses && i < result->n_tokens; i++) {
+    for (uint32_t i = 0; f->sees_all && i < result->n_draft_tokens && i < result->n_tokens; i++) {
         f->n_drafted++;
-        f->n_right += result->guesses[i] == result->tokens[i].token;
+        f->n_right += result->draft_tokens[i] == result->tokens[i].token;
     }
 }
 

@@ -122,30 +122,30 @@ static void propose_given_answer(sched *s, sched_seq *seq, uint32_t n_others)
 
 /* Before the next slice of the plan the draft model reads n tokens and then guesses so many.  The blocks for it are
  * owned already. */
-static void add_draft_slice(sched *s, sched_seq *seq, uint32_t n, uint32_t n_guessed)
+static void add_draft_slice(sched *s, sched_seq *seq, uint32_t n, uint32_t n_drafted)
 {
     link_plan *plan = &s->plan;
     draft_text *text = &seq->text;
     link_draft draft = {.slice = plan->n_slices,
                         .pos = text->n_read,
                         .n_tokens = n,
-                        .first_token = plan->n_draft_tokens,
+                        .first_token = plan->n_draft_inputs,
                         .first_block = plan->n_draft_blocks,
-                        .n_guessed = n_guessed};
+                        .n_drafted = n_drafted};
     plan->drafts[plan->n_drafts++] = draft;
     for (uint32_t i = 0; i < n; i++)
-        plan->draft_tokens[plan->n_draft_tokens++] = text->tokens[text->n_read + i];
+        plan->draft_inputs[plan->n_draft_inputs++] = text->tokens[text->n_read + i];
     text->n_read = (uint32_t)link_draft_end(&draft);
     for (uint32_t i = 0; i < kv_blocks_for(text->n_read); i++)
         plan->draft_blocks[plan->n_draft_blocks++] = text->table.blocks[i];
-    uint32_t n_passes = n_guessed > 1 ? n_guessed : 1;
+    uint32_t n_passes = n_drafted > 1 ? n_drafted : 1;
     s->n_passes = n_passes > s->n_passes ? n_passes : s->n_passes;
 }
 
 /* As much as the plan has room for, without a guess. */
 static void prefill_some(sched *s, sched_seq *seq)
 {
-    uint32_t n = min_u32(s->options.step_tokens - s->plan.n_draft_tokens, n_unread(seq));
+    uint32_t n = min_u32(s->options.step_tokens - s->plan.n_draft_inputs, n_unread(seq));
     if (n > 0 && block_table_reserve(&seq->text.table, &s->draft_blocks, seq->text.n_read + n))
         add_draft_slice(s, seq, n, 0);
 }
@@ -153,7 +153,7 @@ static void prefill_some(sched *s, sched_seq *seq)
 /* The draft model's turn; returns how many guesses are left open. */
 static uint32_t propose_from_model(sched *s, sched_seq *seq, uint32_t n)
 {
-    if (n_unread(seq) > s->options.step_tokens - s->plan.n_draft_tokens) {
+    if (n_unread(seq) > s->options.step_tokens - s->plan.n_draft_inputs) {
         prefill_some(s, seq);
         return 0;
     }

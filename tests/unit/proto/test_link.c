@@ -41,7 +41,7 @@ typedef struct sample {
     link_image images[2]; /* the plan has the first; the second is for a test */
     uint8_t pixels[PIXEL_BYTES];
     link_draft drafts[2];
-    int32_t draft_tokens[3];
+    int32_t draft_inputs[3];
     uint32_t draft_blocks[3];
 } sample;
 
@@ -55,13 +55,13 @@ static void sample_add_drafts(sample *s)
     s->plan.n_tokens = 7;
     s->drafts[0] = (link_draft){.slice = 0, .pos = 31, .n_tokens = 1, .first_token = 0, .first_block = 0};
     s->drafts[1] =
-        (link_draft){.slice = 1, .pos = 29, .n_tokens = 2, .first_token = 1, .first_block = 2, .n_guessed = 2};
-    memcpy(s->draft_tokens, (int32_t[]){99, 1, 2}, sizeof s->draft_tokens);
+        (link_draft){.slice = 1, .pos = 29, .n_tokens = 2, .first_token = 1, .first_block = 2, .n_drafted = 2};
+    memcpy(s->draft_inputs, (int32_t[]){99, 1, 2}, sizeof s->draft_inputs);
     memcpy(s->draft_blocks, (uint32_t[]){6, 0, 5}, sizeof s->draft_blocks);
     s->plan.n_drafts = 2;
-    s->plan.n_draft_tokens = s->plan.n_draft_blocks = 3;
+    s->plan.n_draft_inputs = s->plan.n_draft_blocks = 3;
     s->plan.drafts = s->drafts;
-    s->plan.draft_tokens = s->draft_tokens;
+    s->plan.draft_inputs = s->draft_inputs;
     s->plan.draft_blocks = s->draft_blocks;
 }
 
@@ -182,7 +182,7 @@ static void test_drafts_round_trip(void **state)
     assert_int_equal(link_plan_decode(bytes.data, bytes.size, &limits, &out, NULL), BASE_OK);
     assert_int_equal(out.n_drafts, 2);
     assert_memory_equal(out.drafts, s.drafts, sizeof s.drafts);
-    assert_memory_equal(out.draft_tokens, s.draft_tokens, sizeof s.draft_tokens);
+    assert_memory_equal(out.draft_inputs, s.draft_inputs, sizeof s.draft_inputs);
     assert_memory_equal(out.draft_blocks, s.draft_blocks, sizeof s.draft_blocks);
     assert_int_equal(out.tokens[5] + out.tokens[6], 0);
     assert_true(link_draft_end(&out.drafts[0]) == 32 && link_draft_end(&out.drafts[1]) == 32);
@@ -279,11 +279,11 @@ static void spoil_draft_position(sample *s) { s->drafts[0].pos = 96; }
 static void spoil_draft_wrap(sample *s) { s->drafts[1].pos = UINT32_MAX; }
 static void spoil_draft_blocks(sample *s) { s->drafts[0].pos = 80; s->drafts[0].first_block = 1; }
 static void spoil_draft_block_wrap(sample *s) { s->drafts[0].first_block = UINT32_MAX; }
-static void spoil_draft_guesses(sample *s) { s->drafts[1].n_guessed = 1; }
-static void spoil_draft_unsampled(sample *s) { s->drafts[0].n_guessed = UINT32_MAX; }
+static void spoil_draft_guesses(sample *s) { s->drafts[1].n_drafted = 1; }
+static void spoil_draft_unsampled(sample *s) { s->drafts[0].n_drafted = UINT32_MAX; }
 static void spoil_draft_given(sample *s) { s->slices[1].flags |= LINK_SLICE_GIVEN; s->slices[1].given = 1; }
-static void spoil_draft_token(sample *s) { s->draft_tokens[2] = 100; }
-static void spoil_draft_row(sample *s) { s->draft_tokens[0] = -1; }
+static void spoil_draft_token(sample *s) { s->draft_inputs[2] = 100; }
+static void spoil_draft_row(sample *s) { s->draft_inputs[0] = -1; }
 static void spoil_draft_block(sample *s) { s->draft_blocks[1] = 7; }
 static void spoil_placeholder(sample *s) { s->tokens[6] = -4; }
 /* clang-format on */
@@ -300,16 +300,16 @@ static void test_draft_refusals(void **state)
         {spoil_draft_gap, "drafts[1] has tokens 2"},
         {spoil_draft_empty, "drafts[0] has tokens 0, 0 of them"},
         {spoil_draft_tokens, "drafts[1] has tokens 1, 3 of them"},
-        {spoil_draft_unused, "n_draft_tokens is 3, but the drafts have 2"},
+        {spoil_draft_unused, "n_draft_inputs is 3, but the drafts have 2"},
         {spoil_draft_position, "drafts[0] ends at position 97"},
         {spoil_draft_wrap, "drafts[1] ends at position 4294967298"},
         {spoil_draft_blocks, "drafts[0] needs blocks from 1"},
         {spoil_draft_block_wrap, "drafts[0] needs blocks"},
-        {spoil_draft_guesses, "drafts[1].n_guessed is 1; slices[1] verifies 3 of 3"},
-        {spoil_draft_unsampled, "drafts[0].n_guessed is"},
-        {spoil_draft_given, "drafts[1].n_guessed is 2"},
-        {spoil_draft_token, "draft_tokens[2] is 100"},
-        {spoil_draft_row, "draft_tokens[0] is -1"},
+        {spoil_draft_guesses, "drafts[1].n_drafted is 1; slices[1] verifies 3 of 3"},
+        {spoil_draft_unsampled, "drafts[0].n_drafted is"},
+        {spoil_draft_given, "drafts[1].n_drafted is 2"},
+        {spoil_draft_token, "draft_inputs[2] is 100"},
+        {spoil_draft_row, "draft_inputs[0] is -1"},
         {spoil_draft_block, "draft_blocks[1] is 7"},
         {spoil_placeholder, "tokens[6] is -4, in the place of a guess"},
     };
@@ -378,7 +378,7 @@ static void test_plan_count_limits(void **state)
     link_plan out;
     /* n_slices, n_tokens, n_blocks, n_images stand at 9, 13, 17, 21 */
     for (size_t at = 9; at <= 41;
-         at += at == 21 ? 12 : 4) { /* and n_drafts, n_draft_tokens, n_draft_blocks at 33, 37, 41 */
+         at += at == 21 ? 12 : 4) { /* and n_drafts, n_draft_inputs, n_draft_blocks at 33, 37, 41 */
         uint32_t saved, huge = UINT32_MAX;
         memcpy(&saved, bytes.data + at, sizeof saved);
         memcpy(bytes.data + at, &huge, sizeof huge);
@@ -430,13 +430,13 @@ static void assert_plan_is_safe(const link_plan *plan)
     for (uint32_t i = 0; i < plan->n_drafts; i++) {
         const link_draft *draft = &plan->drafts[i];
         assert_true(draft->slice < plan->n_slices &&
-                    (uint64_t)draft->first_token + draft->n_tokens <= plan->n_draft_tokens);
-        assert_true(draft->n_guessed < plan->slices[draft->slice].n_tokens &&
+                    (uint64_t)draft->first_token + draft->n_tokens <= plan->n_draft_inputs);
+        assert_true(draft->n_drafted < plan->slices[draft->slice].n_tokens &&
                     link_draft_end(draft) <= limits.draft_positions);
         assert_true(draft->first_block + (link_draft_end(draft) + 31) / 32 <= plan->n_draft_blocks);
     }
-    for (uint32_t i = 0; i < plan->n_draft_tokens; i++)
-        assert_in_range(plan->draft_tokens[i], 0, 99);
+    for (uint32_t i = 0; i < plan->n_draft_inputs; i++)
+        assert_in_range(plan->draft_inputs[i], 0, 99);
     for (uint32_t i = 0; i < plan->n_draft_blocks; i++)
         assert_true(plan->draft_blocks[i] < limits.n_draft_blocks);
     for (uint32_t i = 0; i < plan->n_tokens; i++)
@@ -502,12 +502,17 @@ static void test_result_round_trip(void **state)
     (void)state;
     link_token tokens[] = {{.seq = 1, .pos = 2, .token = 3, .logprob = -0.5f, .logits_digest = 4},
                            {.seq = 5, .token = INT32_MAX}};
-    int32_t guesses[] = {12, INT32_MAX};
-    link_result result = {.step = 7, .n_tokens = 2, .n_guesses = 1, .tokens = tokens, .guesses = guesses}, out;
+    int32_t draft_tokens[] = {12, INT32_MAX};
+    link_result result = {.step = 7,
+                          .n_tokens = 2,
+                          .n_draft_tokens = 1,
+                          .tokens = tokens,
+                          .draft_tokens = draft_tokens},
+                out;
     base_buf bytes = {0};
     link_result_encode(&result, &bytes);
     assert_int_equal(link_result_decode(bytes.data, bytes.size, &out, NULL), BASE_OK);
-    assert_true(out.step == 7 && out.n_tokens == 2 && out.n_guesses == 1 && out.guesses[0] == 12);
+    assert_true(out.step == 7 && out.n_tokens == 2 && out.n_draft_tokens == 1 && out.draft_tokens[0] == 12);
     assert_true(out.tokens[0].pos == 2 && out.tokens[0].logprob == -0.5f && out.tokens[0].logits_digest == 4);
     assert_int_equal(out.tokens[1].token, INT32_MAX);
     link_token memory[2];
@@ -533,7 +538,7 @@ static void test_result_round_trip(void **state)
     bytes.data[bytes.size - 28 + 8] = 0xff;
     bytes.data[bytes.size - 1] = 0xff; /* as is a negative guess */
     assert_int_equal(link_result_decode(bytes.data, bytes.size, &out, &error), BASE_EFORMAT);
-    assert_non_null(strstr(error.text, "guesses[0]"));
+    assert_non_null(strstr(error.text, "draft_tokens[0]"));
     base_buf_clear(&bytes);
     result = (link_result){.step = 8};
     link_result_encode(&result, &bytes);

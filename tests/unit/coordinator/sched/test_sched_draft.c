@@ -96,7 +96,7 @@ static void the_model_reads_once(void **state)
             j->prompt[j->n_prompt] = FAKE_FIRST_CHAR + (int32_t)(j->n_prompt * 7 % 90);
         assert_int_equal(submit(r, j, 0, 0, NULL), BASE_OK);
         while (send_plan(r)) {
-            read[i] += r->last.n_draft_tokens;
+            read[i] += r->last.n_draft_inputs;
             r->now_us += 1000;
             complete_plan(r);
         }
@@ -117,7 +117,7 @@ static void the_model_catches_up(void **state)
     uint32_t n_plans = 0;
     for (; r->jobs[0].is_alive; n_plans++) {
         while (send_plan(r))
-            assert_true(r->last.n_draft_tokens <= 16);
+            assert_true(r->last.n_draft_inputs <= 16);
         r->now_us += 1000;
         complete_plan(r);
     }
@@ -156,18 +156,19 @@ static void guesses_are_counted(void **state)
     complete_plan(r);
     const link_plan *plan = sched_next_plan(r->s, r->now_us);
     assert_int_equal(plan->n_drafts, 1);
-    assert_int_equal(plan->drafts[0].n_guessed, 4);
+    assert_int_equal(plan->drafts[0].n_drafted, 4);
     assert_int_equal(plan->drafts[0].n_tokens, 21);
     assert_int_equal(plan->slices[0].n_sampled, 5);
     link_token tokens[5];
-    int32_t guesses[4] = {FAKE_FIRST_CHAR, FAKE_FIRST_CHAR + 1, FAKE_FIRST_CHAR + 2, FAKE_FIRST_CHAR + 3};
+    int32_t draft_tokens[4] = {FAKE_FIRST_CHAR, FAKE_FIRST_CHAR + 1, FAKE_FIRST_CHAR + 2, FAKE_FIRST_CHAR + 3};
     for (uint32_t i = 0; i < 5; i++)
         tokens[i] = (link_token){.seq = 0, .pos = 20 + i, .token = FAKE_FIRST_CHAR + (int32_t)i + (i > 1 ? 50 : 0)};
-    link_result result = {.step = 2, .n_tokens = 5, .n_guesses = 3, .tokens = tokens, .guesses = guesses};
+    link_result result = {
+        .step = 2, .n_tokens = 5, .n_draft_tokens = 3, .tokens = tokens, .draft_tokens = draft_tokens};
     base_error error = {0};
     assert_int_equal(sched_process_result(r->s, &result, r->now_us, &error), BASE_EFORMAT);
-    assert_non_null(strstr(error.text, "3 guesses"));
-    result.n_guesses = 4;
+    assert_non_null(strstr(error.text, "3 draft tokens"));
+    result.n_draft_tokens = 4;
     assert_int_equal(sched_process_result(r->s, &result, r->now_us, NULL), BASE_OK);
     take_events(r);
     assert_int_equal(j->n_answer, 4); /* one before, two right guesses, the one after them */
@@ -182,7 +183,7 @@ static uint32_t n_passes_of(const link_plan *plan)
 {
     uint32_t n = 0;
     for (uint32_t d = 0; d < plan->n_drafts; d++)
-        n = plan->drafts[d].n_guessed > n ? plan->drafts[d].n_guessed : n;
+        n = plan->drafts[d].n_drafted > n ? plan->drafts[d].n_drafted : n;
     return n;
 }
 
