@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/log.h"
+
 /* Words of CPU sets: up to 16384 CPUs a node. */
 enum { WORDS_MAX = 256 };
 
@@ -27,6 +29,31 @@ static uint32_t most_words(par_world *world, uint32_t mine, uint64_t *column)
     return most;
 }
 
+/* Open MPI's mpirun binds one or two ranks to a core each, more to a NUMA node or socket each, unless told otherwise;
+ * in either case it says so in the environment of a rank. */
+static bool is_bound_by_default(void)
+{
+    return getenv("OMPI_MCA_orte_bound_at_launch") != NULL && getenv("OMPI_MCA_hwloc_base_binding_policy") == NULL;
+}
+
+/* One line from rank 0 if the launcher's default leaves cores of its node idle that the threads could use.  sets
+ * [n_ranks][n_words]. */
+static void advise_binding(const par_world *world, const topo_machine *machine, const topo_request *request,
+                           uint64_t *sets, uint32_t n_words)
+{
+    uint32_t n = (uint32_t)par_world_local_size(world), n_cores = topo_machine_n_cores(machine, NULL, 0);
+    if (par_world_rank(world) != 0 || !is_bound_by_default())
+        return;
+    for (size_t i = n_words; i < (size_t)n * n_words; i++)
+        sets[i % n_words] |= sets[i];
+    uint32_t n_bound = topo_machine_n_cores(machine, sets, n_words);
+    uint64_t wanted = request->n_threads > 0 ? (uint64_t)request->n_threads * n : n_cores;
+    if (n_bound < n_cores && n_bound < wanted)
+        base_log_info(
+            "mpirun bound this node's %u rank%s to %u of its %u cores; start it with --bind-to none to use all", n,
+            n == 1 ? "" : "s", n_bound, n_cores);
+}
+
 /* The parts of the request that depend on the node's other ranks.  Collective, agreed. */
 static base_status find_neighbours(par_world *world, const topo_machine *machine, topo_request *request,
                                    base_error *error)
@@ -45,6 +72,7 @@ static base_status find_neighbours(par_world *world, const topo_machine *machine
             request->spare_cores = 0;
         uint32_t quota = topo_cpu_quota();
         request->quota_milli = quota / n + (quota > 0 && quota < n);
+        advise_binding(world, machine, request, sets, n_words);
     }
     free(sets);
     free(column);

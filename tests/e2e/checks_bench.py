@@ -1,5 +1,6 @@
 """`palmgrove bench` and traces on the demonstration model: what they write parses, names everything, and is plausible."""
 import json
+import os
 import pathlib
 import subprocess
 import tempfile
@@ -119,6 +120,17 @@ def loading_is_measured():
     assert results["load"]["gb_s"] > 0 and results["engine"] == [] and "limits" not in results, results
 
 
+def default_binding_is_remarked():
+    """mpirun -n 1 binds the rank to one core unless told otherwise; the log says what that costs and what helps."""
+    if os.cpu_count() == 1 or len(os.sched_getaffinity(0)) == 1:
+        return
+    for options, remarked in (([], True), (["--bind-to", "none"], False), (["--bind-to", "core"], False)):
+        command = ["mpirun", "-n", "1", *options, harness.PALMGROVE, "bench", harness.MODEL, "--only", "load", "--quiet"]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=240, env=harness.environment())
+        assert done.returncode == 0, done.stderr
+        assert ("start it with --bind-to none" in done.stderr) == remarked, (options, done.stderr)
+
+
 def check_trace(file, ranks, tp, wanted):
     """One JSON of all ranks: named processes, every kind of span, layers and messages inside their steps."""
     events = json.loads(file.read_text())["traceEvents"]
@@ -185,6 +197,7 @@ def bench_check():
         check_compares_plan_and_run()
         sums_are_measured(3)
         loading_is_measured()
+        default_binding_is_remarked()
         refused(folder)
     return True, f"JSON and pictures hold; decode of 3 sequences {alone:.0f} tokens/s alone, {together:.0f} in two stages"
 

@@ -159,3 +159,20 @@ uint32_t topo_machine_allowed_words(const topo_machine *machine, uint64_t *words
     hwloc_bitmap_free(set);
     return n;
 }
+
+static bool has_cpu_in(const topo_unit *unit, const uint64_t *words, uint32_t n_words)
+{
+    for (int cpu = -1; (cpu = hwloc_bitmap_next(unit->cpus, cpu)) >= 0;) {
+        if ((uint32_t)cpu / 64u < n_words && (words[cpu / 64] >> (cpu % 64) & 1u) != 0)
+            return true;
+    }
+    return false;
+}
+
+uint32_t topo_machine_n_cores(const topo_machine *machine, const uint64_t *words, uint32_t n_words)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < machine->n_units; i++)
+        n += words == NULL || has_cpu_in(&machine->units[i], words, n_words);
+    return n;
+}

@@ -31,6 +31,10 @@ void topo_machine_allowed(const topo_machine *machine, char *text);
  * set needs (more than n_max: what lies above is cut). */
 uint32_t topo_machine_allowed_words(const topo_machine *machine, uint64_t *words, uint32_t n_max);
 
+/* Cores of the machine that have a CPU in the set (words as above); NULL: all that this process's control group may
+ * use, whatever the launcher allows. */
+uint32_t topo_machine_n_cores(const topo_machine *machine, const uint64_t *words, uint32_t n_words);
+
 typedef enum topo_smt {
     TOPO_SMT_CORES, /* one thread a core, free to move between the core's CPUs */
     TOPO_SMT_ALL,   /* one thread a CPU */

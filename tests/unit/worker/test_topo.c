@@ -468,6 +468,21 @@ static void other_threads_go_to_the_spare_cores(void **state)
     topo_machine_close(&machine);
 }
 
+static void cores_of_a_set(void **state)
+{
+    (void)state;
+    topo_machine *machine = NULL;
+    assert_int_equal(topo_machine_open("NUMANode:2 Core:40 PU:2", &machine, NULL),
+                     BASE_OK); /* core c: CPUs 2c, 2c + 1 */
+    assert_int_equal(topo_machine_n_cores(machine, NULL, 0), 80);
+    const uint64_t one[] = {1}, both_cpus[] = {3}, far[] = {2, 0, 1}, none[] = {0, 0, 0};
+    assert_int_equal(topo_machine_n_cores(machine, one, 1), 1);
+    assert_int_equal(topo_machine_n_cores(machine, both_cpus, 1), 1);
+    assert_int_equal(topo_machine_n_cores(machine, far, 3), 2);
+    assert_int_equal(topo_machine_n_cores(machine, none, 3), 0);
+    topo_machine_close(&machine);
+}
+
 /* Whatever it is, the plan stays inside the process's set and can be applied. */
 static void this_machine(void **state)
 {
@@ -568,6 +583,7 @@ int main(void)
         cmocka_unit_test(bad_requests_are_refused),
         cmocka_unit_test(description_is_for_people),
         cmocka_unit_test_setup_teardown(this_machine, remember_binding, restore_binding),
+        cmocka_unit_test(cores_of_a_set),
         cmocka_unit_test(memory_texts),
         cmocka_unit_test(quota_texts),
         cmocka_unit_test_setup_teardown(without_sysfs, remember_binding, restore_binding),
