@@ -13,6 +13,7 @@
 #include "tools/palmgrove/build_info.h"
 #include "tools/palmgrove/command.h"
 #include "tools/palmgrove/teacher.h"
+#include "worker/kernels/blas/openblas.h"
 #include "worker/kernels/kern.h"
 #include "worker/core_pinning.h"
 #include "worker/worker.h"
@@ -37,7 +38,8 @@ static const option_row rows[] = {
      "what to load for engine and load: a checkpoint, a .gguf file, or synthetic:NAME (synthetic:llama-1b)",
      OPTION_POSITIONAL},
     {"only", "PARTS", OPTION_TEXT, AT(only), NULL,
-     "of engine, kernels, collectives, load, all, those named here with commas between; without it engine and load",
+     "of engine, kernels, collectives, load, all, those named here with commas between, or products, our kernels "
+     "against OpenBLAS; without it engine and load",
      OPTION_NO_ENVIRONMENT},
     {"prompt", "N", OPTION_U32, AT(prompt), "512", "tokens of a prompt; 0: no prefill", OPTION_NO_ENVIRONMENT},
     {"generate", "N", OPTION_U32, AT(generate), "128", "tokens to decode for each sequence; 0: no decoding",
@@ -90,7 +92,7 @@ static const option_row rows[] = {
 /* --- what to measure --- */
 
 typedef struct parts {
-    bool engine, kernels, collectives, load;
+    bool engine, kernels, collectives, load, products;
 } parts;
 
 static base_status add_part(const char *name, size_t size, parts *out, base_error *error)
@@ -98,15 +100,19 @@ static base_status add_part(const char *name, size_t size, parts *out, base_erro
     const struct {
         const char *name;
         bool *wanted;
-    } known[] = {
-        {"engine", &out->engine}, {"kernels", &out->kernels}, {"collectives", &out->collectives}, {"load", &out->load}};
+    } known[] = {{"engine", &out->engine},
+                 {"kernels", &out->kernels},
+                 {"collectives", &out->collectives},
+                 {"load", &out->load},
+                 {"products", &out->products}};
     bool all = size == 3 && memcmp(name, "all", 3) == 0, found = all;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (all || (strlen(known[i].name) == size && memcmp(known[i].name, name, size) == 0))
+        if ((all && known[i].wanted != &out->products) ||
+            (strlen(known[i].name) == size && memcmp(known[i].name, name, size) == 0))
             found = *known[i].wanted = true;
     return found ? BASE_OK
                  : base_fail(error, BASE_EINVAL,
-                             "--only: unknown part '%.*s'; known are engine, kernels, collectives, load, all",
+                             "--only: unknown part '%.*s'; known are engine, kernels, collectives, load, all, products",
                              (int)(size < 40 ? size : 40), name);
 }
 
@@ -237,7 +243,7 @@ static base_status measure_parts(bench_rank *rank, const bench_values *values, c
                                  const bench_engine_options *options, bench_results *results, base_error *error)
 {
     base_status status = BASE_OK;
-    if (wanted->engine || wanted->kernels) {
+    if (wanted->engine || wanted->kernels || wanted->products) {
         bench_say(rank, "limits ...");
         status = bench_memory_take(rank, (size_t)values->memory << 20, error);
         if (status == BASE_OK)
@@ -246,6 +252,8 @@ static base_status measure_parts(bench_rank *rank, const bench_values *values, c
     }
     if (status == BASE_OK && wanted->kernels)
         status = bench_kernels_measure(rank, results, error);
+    if (status == BASE_OK && wanted->products)
+        status = bench_products_measure(rank, results, error);
     if (status == BASE_OK && wanted->collectives)
         status = bench_collectives_measure(rank, results, error);
     if (status == BASE_OK && (wanted->engine || wanted->load))
@@ -293,6 +301,8 @@ static base_status bench(par_world *world, void *opaque, base_error *error)
     base_status status = read_parts(values, &wanted, error);
     if (status == BASE_OK)
         status = read_options(values, &options, error);
+    if (status == BASE_OK && wanted.products) /* before any thread is started (openblas.h) */
+        status = kern_openblas_open(error);
     par_wire wire = PAR_WIRE_EXACT;
     if (status == BASE_OK && !par_wire_find(values->wire, &wire))
         status = base_fail(error, BASE_EINVAL, "unknown wire '%.40s'; known are exact, bf16", values->wire);

@@ -1,11 +1,15 @@
 /* bench.h - what `palmgrove bench` measures and how its parts fit together.
  *
- *     bench_limits.c       what memory and cores can do at most
- *     bench_kernels.c      products and attention alone, held against the limits
- *     bench_engine.c       whole steps of a model: prefill and decode (bench_steps.c runs plans, bench_work.c counts
- * what they cost) bench_collectives.c  sums over the ranks bench_report.c       text and JSON; bench_plot.c SVG All
- * ranks measure the same thing at the same time, as they compute at the same time, and the slowest counts.  Rates are
- * those of all ranks together. */
+ *   - bench_limits.c: what memory and cores can do at most
+ *   - bench_kernels.c: products and attention alone, held against the limits
+ *   - bench_products.c: our many-row products against OpenBLAS's
+ *   - bench_engine.c: whole steps of a model, prefill and decode (bench_steps.c runs plans, bench_work.c counts what
+ * they cost)
+ *   - bench_collectives.c: sums over the ranks
+ *   - bench_report.c: text and JSON; bench_plot.c: SVG
+ *
+ * All ranks measure the same thing at the same time, as they compute at the same time, and the slowest counts.  Rates
+ * are those of all ranks together. */
 #ifndef PALMGROVE_BENCH_H
 #define PALMGROVE_BENCH_H
 
@@ -94,6 +98,16 @@ typedef struct bench_collective_row {
 
 #define BENCH_COLLECTIVES_MAX 8u
 
+/* The same product by our kernels and by OpenBLAS, in turns. */
+typedef struct bench_products_row {
+    const char *type, *activations, *what; /* activations: those of our kernels */
+    uint32_t rows;
+    double own_gop_s, openblas_gop_s; /* medians */
+    double ratio;                     /* our time to OpenBLAS's: above 1 it is faster; the median of the pairs' */
+} bench_products_row;
+
+#define BENCH_PRODUCTS_MAX 32u
+
 typedef struct bench_load {
     double seconds;
     uint64_t bytes; /* of packed weights, all ranks */
@@ -102,7 +116,7 @@ typedef struct bench_load {
 #define BENCH_TEXT 256u
 
 typedef struct bench_machine {
-    char date[32], version[64], cpu[BENCH_TEXT], system[BENCH_TEXT], isa[32], places[BENCH_TEXT], model[BENCH_TEXT];
+    char date[32], version[64], cpu[BENCH_TEXT], system[BENCH_TEXT], isa[64], places[BENCH_TEXT], model[BENCH_TEXT];
     char weights[32], activations[32], kv[32];
     uint32_t ranks, nodes, tp, pp, threads; /* threads of a rank */
     bool pinned;
@@ -121,6 +135,9 @@ typedef struct bench_results {
     size_t n_kernels;
     bench_collective_row collectives[BENCH_COLLECTIVES_MAX];
     size_t n_collectives;
+    bench_products_row products[BENCH_PRODUCTS_MAX];
+    size_t n_products;
+    char provider[64]; /* of the other column: "openblas-0.3.21-Haswell" */
 } bench_results;
 
 void bench_print(const bench_results *results, FILE *out);
@@ -138,6 +155,9 @@ double bench_limit_now(bench_rank *rank, bench_limits *limits, bench_bound bound
 
 /* Needs the rank's memory and limits.  BASE_ENOMEM. */
 base_status bench_kernels_measure(bench_rank *rank, bench_results *results, base_error *error);
+
+/* Needs the rank's memory, and OpenBLAS to be open.  BASE_ENOMEM; BASE_EINVAL too little of the rank's memory. */
+base_status bench_products_measure(bench_rank *rank, bench_results *results, base_error *error);
 
 /* Sums over all ranks as one tensor group; nothing to measure with one rank. */
 base_status bench_collectives_measure(bench_rank *rank, bench_results *results, base_error *error);

@@ -70,6 +70,16 @@ static void print_collectives(const bench_results *r, FILE *out)
     }
 }
 
+static void print_products(const bench_results *r, FILE *out)
+{
+    fprintf(out, "\n  products   weights  own activations   rows   own Gop/s  %s Gop/s   times\n", r->provider);
+    for (size_t i = 0; i < r->n_products; i++) {
+        const bench_products_row *row = &r->products[i];
+        fprintf(out, "  %-10s %-8s %-15s %6u %11.1f %*.1f %7.2f\n", row->what, row->type, row->activations, row->rows,
+                row->own_gop_s, (int)strlen(r->provider) + 7, row->openblas_gop_s, row->ratio);
+    }
+}
+
 void bench_print(const bench_results *r, FILE *out)
 {
     print_machine(&r->machine, out);
@@ -82,6 +92,8 @@ void bench_print(const bench_results *r, FILE *out)
         print_engine(r, out);
     if (r->n_kernels > 0)
         print_kernels(r, out);
+    if (r->n_products > 0)
+        print_products(r, out);
     if (r->n_collectives > 0)
         print_collectives(r, out);
 }
@@ -175,6 +187,27 @@ static void put_collective(json_text *j, const bench_collective_row *row)
     json_text_close(j, '}');
 }
 
+static void put_products(json_text *j, const bench_results *r)
+{
+    json_text_open(j, "products", '{');
+    json_text_string(j, "provider", r->provider);
+    json_text_open(j, "rows", '[');
+    for (size_t i = 0; i < r->n_products; i++) {
+        const bench_products_row *row = &r->products[i];
+        json_text_open(j, NULL, '{');
+        json_text_string(j, "what", row->what);
+        json_text_string(j, "type", row->type);
+        json_text_string(j, "own_activations", row->activations);
+        json_text_count(j, "rows", row->rows);
+        json_text_real(j, "own_gop_s", row->own_gop_s);
+        json_text_real(j, "openblas_gop_s", row->openblas_gop_s);
+        json_text_real(j, "ratio", row->ratio);
+        json_text_close(j, '}');
+    }
+    json_text_close(j, ']');
+    json_text_close(j, '}');
+}
+
 static void put_load(json_text *j, const bench_load *load)
 {
     json_text_open(j, "load", '{');
@@ -203,6 +236,8 @@ base_status bench_json(const bench_results *r, base_buf *out, base_error *error)
     for (size_t i = 0; i < r->n_collectives; i++)
         put_collective(&j, &r->collectives[i]);
     json_text_close(&j, ']');
+    if (r->n_products > 0)
+        put_products(&j, r);
     if (r->has_load)
         put_load(&j, &r->load);
     json_text_close(&j, '}');
