@@ -16,6 +16,7 @@
 #include "coordinator/intake.h"
 #include "coordinator/thread_queue.h"
 #include "coordinator/session/session.h"
+#include "coordinator/tower_fit.h"
 #include "sharding/checkpoint.h"
 
 enum { N_QUEUES = 3, QUEUE_MAX = 65536, INTAKE_THREADS_MAX = 256 };
@@ -153,23 +154,11 @@ static base_status choose_chat(coord *c, base_error *error)
     return status;
 }
 
-/* How its tower wants pictures. */
+/* How its tower wants images. */
 static prompt_images images_of(const arch *a)
 {
-    const arch_fit *fit = &a->tower.fit;
-    prompt_images images = {.fit = {.kind = (image_fit_kind)fit->kind,
-                                    .filter = (image_filter)fit->filter,
-                                    .pad_side = (image_pad_side)fit->pad_side},
-                            .open = a->tower.open,
-                            .close = a->tower.close};
-    for (int i = 0; i < 3; i++)
-        images.fit.pad_value[i] = (uint8_t)fit->pad_value[i];
-    return images;
+    return (prompt_images){.fit = coord_tower_fit(&a->tower), .open = a->tower.open, .close = a->tower.close};
 }
-
-_Static_assert((int)ARCH_FIT_CROP == (int)IMAGE_FIT_CROP && (int)ARCH_FILTER_BICUBIC == (int)IMAGE_FILTER_BICUBIC &&
-                   (int)ARCH_PAD_BEFORE == (int)IMAGE_PAD_BEFORE,
-               "the model's description and the image library list the same kinds");
 
 /* What prompts are made with. */
 static base_status load_model(coord *c, base_error *error)

@@ -9,6 +9,7 @@
 #include "coordinator/image/preprocess.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "coordinator/image/resize_pillow_int.h"
@@ -154,4 +155,22 @@ base_status image_preprocess(const image *img, const image_fit *fit, uint32_t si
 base_status image_fit_square(const image *img, uint32_t size, uint8_t *out, base_error *error)
 {
     return image_preprocess(img, &(image_fit){.kind = IMAGE_FIT_PAD}, size, out, error);
+}
+
+base_status image_load_square(const void *bytes, size_t n_bytes, const image_options *options, const image_fit *fit,
+                              uint32_t side, uint8_t **out, base_error *error)
+{
+    image decoded = {0};
+    base_status status = image_decode_frame(bytes, n_bytes, options, &decoded, error);
+    if (status != BASE_OK)
+        return status;
+    uint8_t *square = calloc((size_t)side * side, 3);
+    status = square != NULL ? image_preprocess(&decoded, fit, side, square, error)
+                            : base_fail(error, BASE_ENOMEM, "no memory for %u x %u pixels", side, side);
+    image_release(&decoded);
+    if (status == BASE_OK)
+        *out = square;
+    else
+        free(square);
+    return status;
 }

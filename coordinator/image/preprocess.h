@@ -42,4 +42,9 @@ typedef struct image_fit {
  * BASE_ETOOBIG a side beyond IMAGE_FIT_SIDE_MAX; BASE_ENOMEM. */
 base_status image_preprocess(const image *img, const image_fit *fit, uint32_t size, uint8_t *out, base_error *error);
 
+/* From the bytes of a file to the tower's pixels: image_decode_frame, then image_preprocess.  *out: [side][side][3] u8,
+ * the caller frees it.  Errors: those of both, *out untouched. */
+base_status image_load_square(const void *bytes, size_t n_bytes, const image_options *options, const image_fit *fit,
+                              uint32_t side, uint8_t **out, base_error *error);
+
 #endif

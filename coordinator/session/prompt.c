@@ -345,22 +345,9 @@ static base_status tokenize(const prompt_env *env, const layout *l, text_ids *to
 
 static base_status decode_one(const prompt_env *env, const wire_part *part, uint8_t **out, base_error *error)
 {
-    uint32_t side = env->limits.image_size;
-    image decoded = {0};
     const image_options options = {.max_pixels = env->max_image_pixels, .frame = part->image_frame};
-    base_status status = image_decode_frame(part->image, part->image_bytes, &options, &decoded, error);
-    if (status != BASE_OK)
-        return status;
-    uint8_t *square = calloc((size_t)side * side, 3);
-    status = square != NULL ? image_preprocess(&decoded, &env->images.fit, side, square, error)
-                            : base_fail(error, BASE_ENOMEM, "no memory for %u x %u pixels", side, side);
-    image_release(&decoded);
-    if (status != BASE_OK) {
-        free(square);
-        return status;
-    }
-    *out = square;
-    return BASE_OK;
+    return image_load_square(part->image, part->image_bytes, &options, &env->images.fit, env->limits.image_size, out,
+                             error);
 }
 
 /* The digest of all images and vectors so far: of the one before (NULL: none) and the name of the newest. */
