@@ -282,7 +282,7 @@ static wire_stats stats_of(const engine *e, const thread_message *m)
         stats.running = numbers.n_running;
         stats.kv_blocks_total = numbers.kv_blocks_total;
         stats.kv_blocks_free = numbers.kv_blocks_free;
-        stats.kv_blocks_kept = numbers.kv_blocks_kept;
+        stats.kv_blocks_kept = numbers.kv_blocks_cached;
         stats.steps = numbers.steps;
         stats.prefix_requests = numbers.prefix_requests;
         stats.prefix_tokens = numbers.prefix_tokens;

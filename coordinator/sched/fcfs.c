@@ -1,5 +1,5 @@
-/* fcfs.c - first come, first served, urgent requests ahead.  A running ROUTINE request is not interrupted for a STAT
- * one: it keeps its place until it ends or the cache runs out of blocks, when ROUTINE ones give way first. */
+/* fcfs.c - first come, first served, urgent requests first.  A running ROUTINE request is not interrupted for a STAT
+ * one: it runs until it ends or the cache runs out of blocks, when ROUTINE ones are preempted first. */
 #include "coordinator/sched/policy.h"
 
 static bool fcfs_before(const sched_rank *a, const sched_rank *b)
@@ -9,8 +9,8 @@ static bool fcfs_before(const sched_rank *a, const sched_rank *b)
     return a->arrival < b->arrival;
 }
 
-/* Prompt tokens of a plan when there are several stages: a prompt in one piece would let all stages but one wait.
- * Products reach their full speed with fewer rows. */
+/* Prompt tokens of a plan when there are several stages: a prompt in one piece would leave all stages but one idle.
+ * Matrix products reach their full speed with fewer rows. */
 #define PIPELINE_CHUNK 128u
 
 static sched_split fcfs_split(const sched_load *load)

@@ -1,100 +1,23 @@
-/* plan_build.c - putting the next step plan together: admission, decoding slices, prompt chunks, and making room by
- * preemption.
+/* plan_build.c - builds the next step plan.
  *
- * The order matters: admission first (what became free serves the queue), then decoding (it is short and somebody reads
- * along), then prompts with what is left of the budget. */
-#include <assert.h>
+ *     1. admission       freed resources go to the queue first (admission.c)
+ *     2. policy->split   how many sequences decode, how many prompt tokens
+ *     3. decode slices   least recently planned first: 1 token each, or 1 + k with a draft (speculate/); a sequence
+ *                        without a block for its next token preempts (preempt.c)
+ *     4. prompt chunks   in the policy's order until the budget is used up
+ *     5. still empty     decode slices again, without the spreading over stages (rule 7)
+ *
+ *     tokens  | d | d k k | d | prompt chunk ............ | chunk |     at most step_tokens
+ *
+ * Decoding comes before prompts because it is short and clients read along. */
 #include <stdlib.h>
 
-#include "coordinator/sched/sched.h"
 #include "coordinator/sched/sched_int.h"
-
-/* ---- admission ---- */
-
-/* The first (or last) of the sequences that `is_eligible` in the policy's order; NULL when there is none. */
-static sched_seq *extreme(const sched *s, const seq_list *list, bool want_last, bool (*is_eligible)(const sched_seq *))
-{
-    sched_seq *best = NULL;
-    for (uint32_t i = 0; i < list->n; i++) {
-        sched_seq *seq = list->items[i];
-        if (!is_eligible(seq))
-            continue;
-        if (best == NULL || s->options.policy->before(&seq->rank, &best->rank) != want_last)
-            best = seq;
-    }
-    return best;
-}
-
-static bool is_any(const sched_seq *seq)
-{
-    (void)seq;
-    return true;
-}
-
-/* Images with rows that are still to be fed. */
-static uint32_t n_images_left(const sched_seq *seq)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < seq->n_images; i++)
-        n += seq->images[i].end > seq->n_planned;
-    return n;
-}
-
-static void take_images(sched *s, sched_seq *seq)
-{
-    uint32_t first = seq->n_images - n_images_left(seq);
-    for (uint32_t i = first; i < seq->n_images && s->options.reuse_prefixes && seq->has_image_keys; i++)
-        seq->images[i].planned = encoder_cache_reuse(&s->images, seq->images[i].name, &seq->images[i].slot);
-    for (uint32_t i = first; i < seq->n_images; i++)
-        if (!seq->images[i].planned)
-            encoder_cache_alloc(&s->images, seq->has_image_keys ? seq->images[i].name : NULL, &seq->images[i].slot);
-}
-
-/* Count what a sequence need not compute. */
-static void count_cached(sched *s, sched_seq *seq, uint32_t n)
-{
-    s->prefix_requests += seq->reuse.n_cached == 0 && n > 0;
-    s->prefix_tokens += n;
-    seq->reuse.n_cached += n;
-}
-
-/* Rule 1.  Beside running sequences one block for each of them is left free, or a newcomer would soon be thrown out
- * again. */
-static bool admit(sched *s, sched_seq *seq)
-{
-    uint32_t positions = seq->n_known + 1;
-    if (s->slots.n_free == 0)
-        return false;
-    uint32_t n_cached = sched_seq_reuse_prefix(s, seq);
-    uint32_t n_new = kv_blocks_for(positions) - seq->table.n_blocks;
-    if (s->images.pool.n_free < n_images_left(seq) || prefix_cache_available(&s->blocks) < n_new + s->running.n) {
-        block_table_clear(&seq->table, &s->blocks);
-        seq->n_planned = seq->n_done = 0;
-        return false;
-    }
-    bool taken = block_table_reserve(&seq->table, &s->blocks, positions) && id_pool_alloc(&s->slots, 1, &seq->slot);
-    assert(taken);
-    (void)taken;
-    take_images(s, seq);
-    count_cached(s, seq, n_cached);
-    draft_text_reuse_prefix(&seq->text, &s->draft_blocks);
-    seq_list_remove(&s->waiting, seq);
-    seq_list_add(&s->running, seq);
-    seq->state = SEQ_PREFILL;
-    return true;
-}
-
-static void admit_waiting(sched *s)
-{
-    sched_seq *seq;
-    do {
-        seq = extreme(s, &s->waiting, false, is_any);
-    } while (seq != NULL && admit(s, seq));
-}
+#include "coordinator/sched/speculate/speculate.h"
 
 /* ---- slices ---- */
 
-/* Known, or a guess, or 0 in the place of a feedback token. */
+/* Known, or a draft token, or 0 as the placeholder of a feedback token. */
 static int32_t token_at(const sched_seq *seq, uint32_t pos)
 {
     if (pos < seq->n_known)
@@ -102,7 +25,7 @@ static int32_t token_at(const sched_seq *seq, uint32_t pos)
     return pos - seq->n_known < seq->n_draft ? seq->draft[pos - seq->n_known] : 0;
 }
 
-/* A vector joins the plan, which it is numbered in behind the rows of the image store. */
+/* A vector joins the plan; plans number vectors after the rows of the image store. */
 static int32_t add_vector(sched *s, const content_vector *vector)
 {
     s->plan.vectors[s->plan.n_vectors] =
@@ -110,8 +33,8 @@ static int32_t add_vector(sched *s, const content_vector *vector)
     return link_plan_vector(s->plan.n_vectors++, link_store_rows(&s->options.limits));
 }
 
-/* Copy tokens of the sequence into the plan: image rows are renumbered to the slots held, images met for the first time
- * join it. */
+/* Copy tokens of the sequence into the plan: image rows are renumbered to the slots held, images not yet encoded join
+ * it. */
 static void copy_tokens(sched *s, sched_seq *seq, uint32_t pos, uint32_t n_tokens)
 {
     uint32_t rows = s->options.limits.rows_per_image;
@@ -124,9 +47,9 @@ static void copy_tokens(sched *s, sched_seq *seq, uint32_t pos, uint32_t n_token
         } else if (position.kind == LINK_POSITION_IMAGE_ROW) {
             seq_image *image = &seq->images[position.index / rows];
             token = link_image_row(image->slot * rows + position.index % rows);
-            if (!image->planned) {
+            if (!image->is_planned) {
                 plan->images[plan->n_images++] = (link_image){.slot = image->slot, .pixels = image->pixels};
-                image->planned = true;
+                image->is_planned = true;
                 if (seq->has_image_keys)
                     encoder_cache_mark_encoded(&s->images, image->slot);
             }
@@ -140,7 +63,7 @@ static void copy_tokens(sched *s, sched_seq *seq, uint32_t pos, uint32_t n_token
 static void add_slice(sched *s, sched_seq *seq, uint32_t n_tokens, uint32_t n_sampled, uint32_t flags, uint64_t now_us)
 {
     link_plan *plan = &s->plan;
-    inflight_plan *flight = &s->flights[(s->first_flight + s->n_flights) % s->options.max_plans];
+    inflight_plan *inflight = &s->inflight[(s->first_inflight + s->n_inflight) % s->options.max_plans];
     uint32_t pos = seq->n_planned, n_blocks = kv_blocks_for(pos + n_tokens);
     if (n_sampled > 0 && seq->digest)
         flags |= LINK_SLICE_DIGEST;
@@ -159,11 +82,12 @@ static void add_slice(sched *s, sched_seq *seq, uint32_t n_tokens, uint32_t n_sa
     copy_tokens(s, seq, pos, n_tokens);
     for (uint32_t i = 0; i < n_blocks; i++)
         plan->blocks[plan->n_blocks++] = seq->table.blocks[i];
-    flight->entries[flight->n_entries++] = (inflight_slice){.seq = seq,
-                                                            .pos = pos,
-                                                            .n_tokens = n_tokens,
-                                                            .n_sampled = n_sampled,
-                                                            .n_drafted = seq->draft_is_placeholder ? seq->n_draft : 0};
+    inflight->slices[inflight->n_slices++] =
+        (inflight_slice){.seq = seq,
+                         .pos = pos,
+                         .n_tokens = n_tokens,
+                         .n_sampled = n_sampled,
+                         .n_placeholders = seq->draft_is_placeholder ? seq->n_draft : 0};
     seq->n_planned += n_tokens;
     seq->n_plans++;
     seq->n_sampling += n_sampled > 0;
@@ -174,7 +98,7 @@ static void add_slice(sched *s, sched_seq *seq, uint32_t n_tokens, uint32_t n_sa
 
 /* ---- decoding ---- */
 
-/* The token to feed is known or under way, one more may be sampled, and depth allows it. */
+/* The token to feed is known or in flight, one more may be sampled, and SCHED_AHEAD allows it. */
 static bool can_decode(const sched_seq *seq)
 {
     return seq->state == SEQ_DECODE && seq->n_draft == 0 && seq->n_sampling < SCHED_AHEAD &&
@@ -188,39 +112,6 @@ static int by_last_step(const void *a, const void *b)
     if (x->last_step != y->last_step)
         return x->last_step < y->last_step ? -1 : 1;
     return x->rank.arrival < y->rank.arrival ? -1 : 1;
-}
-
-static bool holds_blocks(const sched_seq *seq)
-{
-    return seq->state == SEQ_PREFILL || seq->state == SEQ_DECODE;
-}
-
-static bool is_releasing(const sched_seq *seq)
-{
-    return seq->state == SEQ_PREEMPTED || seq->state == SEQ_DRAINING;
-}
-
-/* Rule 2: throw out the last of the running.  False when `seq` cannot go on in this plan: it was the one, or blocks
- * will only come free when plans in flight complete. */
-static bool preempt(sched *s, const sched_seq *seq)
-{
-    if (extreme(s, &s->running, false, is_releasing) != NULL)
-        return false;
-    sched_seq *victim = extreme(s, &s->running, true, holds_blocks);
-    if (victim->n_plans > 0) {
-        victim->state = SEQ_PREEMPTED;
-        return false;
-    }
-    sched_seq_requeue(s, victim);
-    return victim != seq;
-}
-
-static bool cover(sched *s, sched_seq *seq)
-{
-    while (!block_table_reserve(&seq->table, &s->blocks, seq->n_planned + 1))
-        if (!preempt(s, seq))
-            return false;
-    return true;
 }
 
 /* One slice of a sequence that decodes. */
@@ -246,7 +137,7 @@ static void add_decodes(sched *s, uint32_t n, bool ripe, uint64_t now_us)
     qsort(s->scratch, n_candidates, sizeof(sched_seq *), by_last_step);
     for (uint32_t i = 0; i < n_candidates && n > 0; i++) {
         sched_seq *seq = s->scratch[i];
-        if (!can_decode(seq) || !cover(s, seq)) /* it may have been thrown out for one before it */
+        if (!can_decode(seq) || !sched_reserve_block(s, seq)) /* it may have been preempted for one before it */
             continue;
         n--;
         add_decode(s, seq, n_decoding, min_u32(n, n_candidates - i - 1), now_us);
@@ -260,10 +151,10 @@ static bool has_prompt_left(const sched_seq *seq)
     return seq->state == SEQ_PREFILL && seq->n_planned < seq->n_known;
 }
 
-/* What somebody else has computed since the sequence was admitted. */
-static void reuse_prefix(sched *s, sched_seq *seq)
+/* Blocks that others have computed since the sequence was admitted. */
+static void reuse_late_prefix(sched *s, sched_seq *seq)
 {
-    count_cached(s, seq, sched_seq_reuse_prefix(s, seq));
+    sched_count_cached(s, seq, sched_seq_reuse_prefix(s, seq));
     sched_seq_release_images(s, seq);
 }
 
@@ -272,8 +163,7 @@ static bool is_image_row(int32_t token)
     return link_position_in_request(token).kind == LINK_POSITION_IMAGE_ROW;
 }
 
-/* The image that a row at `pos` and the one behind it are of, when its rows go together; NULL: a chunk may end between
- * them. */
+/* Rule 6: the image that the rows at `pos` and `pos` + 1 both belong to; NULL: a chunk may end between them. */
 static const seq_image *image_spanning(const sched *s, const sched_seq *seq, uint32_t pos)
 {
     uint32_t rows = s->options.limits.rows_per_image;
@@ -295,9 +185,9 @@ static uint32_t leading_image_rows(const sched *s, const sched_seq *seq)
  */
 static uint32_t chunk_length(const sched *s, const sched_seq *seq, uint32_t budget)
 {
-    uint32_t n = min_u32(seq->n_known - seq->n_planned, budget), front = leading_image_rows(s, seq);
-    if (n < front)
-        return front <= s->options.step_tokens - s->plan.n_tokens ? front : 0;
+    uint32_t n = min_u32(seq->n_known - seq->n_planned, budget), leading = leading_image_rows(s, seq);
+    if (n < leading)
+        return leading <= s->options.step_tokens - s->plan.n_tokens ? leading : 0;
     const seq_image *image = n > 0 ? image_spanning(s, seq, seq->n_planned + n - 1) : NULL;
     return image != NULL ? image->end - s->options.limits.rows_per_image - seq->n_planned : n;
 }
@@ -307,10 +197,10 @@ static uint32_t chunk_length(const sched *s, const sched_seq *seq, uint32_t budg
 static void add_prompts(sched *s, uint32_t budget, uint64_t now_us)
 {
     while (budget > 0) {
-        sched_seq *seq = extreme(s, &s->running, false, has_prompt_left);
+        sched_seq *seq = seq_list_pick(&s->running, s->options.policy, false, has_prompt_left);
         if (seq == NULL)
             return;
-        reuse_prefix(s, seq);
+        reuse_late_prefix(s, seq);
         uint32_t left = seq->n_known - seq->n_planned;
         uint32_t n = chunk_length(s, seq, budget);
         if (n == 0)
@@ -338,7 +228,7 @@ static sched_load load_of(const sched *s)
 
 static void begin_plan(sched *s)
 {
-    s->flights[(s->first_flight + s->n_flights) % s->options.max_plans].n_entries = 0;
+    s->inflight[(s->first_inflight + s->n_inflight) % s->options.max_plans].n_slices = 0;
     s->plan.step = s->step + 1;
     s->plan.image_size = s->options.limits.image_size;
     s->plan.n_slices = s->plan.n_tokens = s->plan.n_blocks = s->plan.n_images = s->plan.n_vectors = 0;
@@ -349,33 +239,33 @@ static void begin_plan(sched *s)
 
 const link_plan *sched_next_plan(sched *s, uint64_t now_us)
 {
-    if (s->n_flights == s->options.max_plans)
+    if (s->n_inflight == s->options.max_plans)
         return NULL;
-    admit_waiting(s);
+    sched_admit_waiting(s);
     begin_plan(s);
     sched_load load = load_of(s);
-    s->has_prompts = load.prefill_tokens > 0;
+    s->has_prefill = load.prefill_tokens > 0;
     sched_split split = s->options.policy->split(&load);
-    const sched_seq *next = extreme(s, &s->running, false, has_prompt_left);
-    s->n_kept = next != NULL ? leading_image_rows(s, next) : 0;
+    const sched_seq *next = seq_list_pick(&s->running, s->options.policy, false, has_prompt_left);
+    s->n_reserved_rows = next != NULL ? leading_image_rows(s, next) : 0;
     uint32_t budget = s->options.step_tokens;
-    uint32_t n_decode = min_u32(split.n_decode, budget - s->n_kept);
+    uint32_t n_decode = min_u32(split.n_decode, budget - s->n_reserved_rows);
     add_decodes(s, n_decode, true, now_us);
     uint32_t n_decode_rows = s->plan.n_tokens;
     uint32_t n_prefill = min_u32(split.prefill_tokens, budget - s->plan.n_tokens);
-    add_prompts(s, n_prefill == 0 && s->n_kept > 0 ? s->n_kept : n_prefill, now_us);
+    add_prompts(s, n_prefill == 0 && s->n_reserved_rows > 0 ? s->n_reserved_rows : n_prefill, now_us);
     if (s->plan.n_slices == 0) {
         add_decodes(s, n_decode, false, now_us);
         n_decode_rows = s->plan.n_tokens;
     }
     if (s->plan.n_slices == 0)
         return NULL;
-    inflight_plan *flight = &s->flights[(s->first_flight + s->n_flights) % s->options.max_plans];
-    flight->step = ++s->step;
-    flight->sent_us = now_us;
-    flight->n_passes = s->n_passes;
-    flight->n_read = s->plan.n_draft_inputs;
-    flight->n_decode_rows = n_decode_rows == s->plan.n_tokens ? n_decode_rows : 0;
-    s->n_flights++;
+    inflight_plan *inflight = &s->inflight[(s->first_inflight + s->n_inflight) % s->options.max_plans];
+    inflight->step = ++s->step;
+    inflight->sent_us = now_us;
+    inflight->n_passes = s->n_passes;
+    inflight->n_prefilled = s->plan.n_draft_inputs;
+    inflight->n_decode_rows = n_decode_rows == s->plan.n_tokens ? n_decode_rows : 0;
+    s->n_inflight++;
     return &s->plan;
 }

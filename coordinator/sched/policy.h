@@ -1,12 +1,12 @@
 /* policy.h - what a scheduling policy decides.  The core (sched.h) owns all state and all rules of correctness; a
- * policy is pure judgement over small summaries, so a new one is a new row, not a new scheduler. */
+ * policy only judges small summaries, so a new one is a new row, not a new scheduler. */
 #ifndef PALMGROVE_SCHED_POLICY_H
 #define PALMGROVE_SCHED_POLICY_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What a policy may know of a request. */
+/* Priority key: what a policy may know of a request. */
 typedef struct sched_rank {
     uint32_t priority;    /* larger is more urgent (wire: ROUTINE 0, STAT 1) */
     uint64_t arrival;     /* counts up with every request submitted; unique */
@@ -14,7 +14,7 @@ typedef struct sched_rank {
     uint32_t n_tokens;    /* prompt and what was generated so far */
 } sched_rank;
 
-/* What it may know of the moment when a plan is put together. */
+/* What it may know of the state in which a plan is built. */
 typedef struct sched_load {
     uint32_t step_tokens; /* the plan's token budget */
     uint32_t n_stages;
@@ -22,7 +22,7 @@ typedef struct sched_load {
     uint64_t prefill_tokens; /* prompt tokens of running sequences not yet planned */
 } sched_load;
 
-/* How to use the budget.  The core cuts what exceeds it: decoding comes first. */
+/* How to use the budget.  The core clips what exceeds it: decoding comes first. */
 typedef struct sched_split {
     uint32_t n_decode;       /* decoding sequences in this plan at most, one token each */
     uint32_t prefill_tokens; /* prompt tokens at most */
@@ -30,8 +30,8 @@ typedef struct sched_split {
 
 typedef struct sched_policy {
     const char *name;
-    /* A strict total order.  The first of the waiting is admitted next and nobody overtakes it; running prompts are
-     * prefilled in this order; when cache blocks run out the last of the running gives its own up. */
+    /* A strict total order.  The first of the waiting is admitted next and no request overtakes it; running prompts are
+     * prefilled in this order; when cache blocks run out the last of the running is preempted. */
     bool (*before)(const sched_rank *a, const sched_rank *b);
     sched_split (*split)(const sched_load *load);
 } sched_policy;

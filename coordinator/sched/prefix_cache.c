@@ -1,3 +1,12 @@
+/* prefix_cache.c - a tree of computed blocks in a hash table, with an LRU list of those that no table references.
+ *
+ *     node 7 [tokens 0-31] --- node 3 [32-63] --- node 9 [64-95]       parent <- child, found by hash(parent, content)
+ *                         \--- node 4 [32-63]                          another request that differs from token 32 on
+ *
+ *     pool (free)  --alloc-->  a table's own block  --insert-->  node, refcount 1  <--ref, unref-->  refcount 0
+ *        ^                                                                                          in the LRU list
+ *        +----------------------------------------- evict_lru ---------------------------------------------+
+ */
 #include "coordinator/sched/prefix_cache.h"
 
 #include <assert.h>
@@ -23,16 +32,16 @@ static base_status init_nodes(prefix_cache *cache, uint32_t n_blocks, base_error
     cache->nodes = calloc(n_blocks, sizeof *cache->nodes);
     cache->buckets = malloc(cache->n_buckets * sizeof *cache->buckets);
     if (cache->nodes == NULL || cache->buckets == NULL)
-        return base_fail(error, BASE_ENOMEM, "no memory to remember %u cache blocks", n_blocks);
+        return base_fail(error, BASE_ENOMEM, "no memory for a prefix cache of %u blocks", n_blocks);
     memset(cache->buckets, 0xff, cache->n_buckets * sizeof *cache->buckets); /* PREFIX_NONE */
     return BASE_OK;
 }
 
-base_status prefix_cache_init(prefix_cache *out, uint32_t n_blocks, bool keeps, base_error *error)
+base_status prefix_cache_init(prefix_cache *out, uint32_t n_blocks, bool is_enabled, base_error *error)
 {
     prefix_cache cache = {.lru_oldest = PREFIX_NONE, .lru_newest = PREFIX_NONE};
     base_status status = id_pool_init(&cache.pool, n_blocks, "cache blocks", error);
-    if (status == BASE_OK && keeps)
+    if (status == BASE_OK && is_enabled)
         status = init_nodes(&cache, n_blocks, error);
     if (status == BASE_OK)
         *out = cache;
@@ -54,7 +63,7 @@ uint32_t prefix_cache_available(const prefix_cache *cache)
     return cache->pool.n_free + cache->n_evictable;
 }
 
-/* ---- the idle, oldest to newest ---- */
+/* ---- the LRU list, oldest to newest ---- */
 
 static void lru_append(prefix_cache *cache, uint32_t node)
 {
@@ -140,7 +149,7 @@ uint32_t prefix_cache_find(const prefix_cache *cache, uint32_t parent, const pre
     return cache->nodes != NULL ? find(cache, parent, content, hash_of(parent, content)) : PREFIX_NONE;
 }
 
-/* ---- keeping and forgetting ---- */
+/* ---- insertion and eviction ---- */
 
 uint32_t prefix_cache_insert(prefix_cache *cache, uint32_t id, uint32_t parent, const prefix_content *content)
 {
@@ -162,7 +171,7 @@ uint32_t prefix_cache_insert(prefix_cache *cache, uint32_t id, uint32_t parent, 
     return id;
 }
 
-/* The oldest idle node becomes a free block. */
+/* The least recently used node becomes a free block. */
 static void evict_lru(prefix_cache *cache)
 {
     uint32_t id = cache->lru_oldest;

@@ -1,7 +1,13 @@
-/* prefix_reuse.c - blocks that one sequence computed, lent to another that begins alike. */
+/* prefix_reuse.c - rule 4: full KV blocks that one sequence computed are reused by others with the same prefix.
+ *
+ *     block           0           1           2 (being filled)
+ *     sequence A    [0 .. 31]   [32 .. 63]  [64 .. ]     blocks 0 and 1 are published: nodes of the prefix cache
+ *     sequence B    [0 .. 31]   [32 .. 63]  [64 .. ]     begins with the same 64 tokens: takes the nodes' blocks
+ *
+ * A block is looked up as the child of the node of the block before it, so equal blocks have equal prefixes. */
 #include "coordinator/sched/sched_int.h"
 
-/* What block b of a sequence holds.  False when its images have no names. */
+/* What block b of a sequence holds.  False when its images have no digests. */
 static bool content_of(const sched *s, const sched_seq *seq, uint32_t b, prefix_content *out)
 {
     *out = (prefix_content){.tokens = seq->tokens + (size_t)b * LINK_KV_BLOCK_TOKENS};
@@ -19,17 +25,6 @@ static bool content_of(const sched *s, const sched_seq *seq, uint32_t b, prefix_
     return true;
 }
 
-void sched_seq_release_images(sched *s, sched_seq *seq)
-{
-    for (uint32_t i = 0; i < seq->n_images; i++) {
-        seq_image *image = &seq->images[i];
-        if (image->slot != SEQ_NO_SLOT && image->end <= seq->n_done) {
-            encoder_cache_free(&s->images, image->slot);
-            image->slot = SEQ_NO_SLOT;
-        }
-    }
-}
-
 uint32_t sched_seq_reuse_prefix(sched *s, sched_seq *seq)
 {
     uint32_t n_before = seq->table.n_cached;
@@ -43,14 +38,21 @@ uint32_t sched_seq_reuse_prefix(sched *s, sched_seq *seq)
     return seq->n_done - n_before * LINK_KV_BLOCK_TOKENS;
 }
 
-/* An overflow is told with the step that computes the position, so no other sequence may be spared that step. */
+/* An overflow is reported by the step that computes the position, so no other sequence may skip that step. */
 void sched_seq_publish_blocks(sched *s, sched_seq *seq)
 {
-    uint32_t n_sure = seq->n_done < seq->n_known ? seq->n_done : seq->n_known;
+    uint32_t n_final = seq->n_done < seq->n_known ? seq->n_done : seq->n_known;
     prefix_content content;
     if (!s->options.reuse_prefixes || seq->overflowed)
         return;
-    while ((seq->table.n_cached + 1) * LINK_KV_BLOCK_TOKENS <= n_sure &&
+    while ((seq->table.n_cached + 1) * LINK_KV_BLOCK_TOKENS <= n_final &&
            content_of(s, seq, seq->table.n_cached, &content))
         block_table_publish(&seq->table, &s->blocks, &content);
+}
+
+void sched_count_cached(sched *s, sched_seq *seq, uint32_t n)
+{
+    s->prefix_requests += seq->reuse.n_cached == 0 && n > 0;
+    s->prefix_tokens += n;
+    seq->reuse.n_cached += n;
 }

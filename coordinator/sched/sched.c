@@ -1,5 +1,5 @@
-/* sched.c - requests into the queue.  plan_build.c puts the plans together, results.c takes their results and ends
- * requests. */
+/* sched.c - the scheduler object: checked options, memory for the largest plan, statistics.  Nothing is allocated after
+ * sched_create but sequences. */
 #include "coordinator/sched/sched.h"
 
 #include <assert.h>
@@ -20,34 +20,9 @@ enum {
 };
 #define POSITIONS_MAX (1u << 26)
 
-/* Of replies that drafts are looked up in: some dozen reports, and a look-up stays far below a millisecond. */
+/* Tokens of finished answers that n-grams are looked up in: some dozen reports; a lookup stays far below a
+ * millisecond. */
 enum { HISTORY_TOKENS = 16384 };
-
-/* ---- lists ---- */
-
-void seq_list_add(seq_list *list, sched_seq *seq)
-{
-    assert(list->n < list->capacity);
-    list->items[list->n++] = seq;
-}
-
-void seq_list_remove(seq_list *list, const sched_seq *seq)
-{
-    uint32_t i = 0;
-    while (i < list->n && list->items[i] != seq)
-        i++;
-    assert(i < list->n);
-    list->items[i] = list->items[--list->n];
-}
-
-static base_status seq_list_init(seq_list *list, uint32_t capacity, base_error *error)
-{
-    list->items = calloc(capacity, sizeof(sched_seq *));
-    if (list->items == NULL)
-        return base_fail(error, BASE_ENOMEM, "no memory for a list of %u requests", capacity);
-    list->capacity = capacity;
-    return BASE_OK;
-}
 
 /* ---- create and destroy ---- */
 
@@ -106,12 +81,12 @@ static base_status init_plan(sched *s, base_error *error)
 
 static base_status init_flights(sched *s, base_error *error)
 {
-    s->flights = calloc(s->options.max_plans, sizeof *s->flights);
-    if (s->flights == NULL)
+    s->inflight = calloc(s->options.max_plans, sizeof *s->inflight);
+    if (s->inflight == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for %u plans in flight", s->options.max_plans);
     for (uint32_t i = 0; i < s->options.max_plans; i++) {
-        s->flights[i].entries = calloc(s->options.limits.max_seqs, sizeof(inflight_slice));
-        if (s->flights[i].entries == NULL)
+        s->inflight[i].slices = calloc(s->options.limits.max_seqs, sizeof(inflight_slice));
+        if (s->inflight[i].slices == NULL)
             return base_fail(error, BASE_ENOMEM, "no memory for %u plans in flight", s->options.max_plans);
     }
     return BASE_OK;
@@ -177,18 +152,7 @@ base_status sched_create(const sched_options *options, sched **out, base_error *
     return BASE_OK;
 }
 
-void sched_seq_destroy(sched_seq *seq)
-{
-    block_table_release(&seq->table);
-    draft_text_release(&seq->text);
-    free(seq->images);
-    free(seq->image_digests);
-    free(seq->vectors);
-    free(seq->tokens);
-    free(seq);
-}
-
-/* Ended sequences of which events were not taken; each goes with its last event. */
+/* Ended sequences with pending events; each is freed with its last event. */
 static void destroy_ended(sched *s)
 {
     sched_event event;
@@ -213,9 +177,9 @@ void sched_destroy(sched **out)
     destroy_ended(s);
     destroy_list(s, &s->waiting);
     destroy_list(s, &s->running);
-    for (uint32_t i = 0; s->flights != NULL && i < s->options.max_plans; i++)
-        free(s->flights[i].entries);
-    free(s->flights);
+    for (uint32_t i = 0; s->inflight != NULL && i < s->options.max_plans; i++)
+        free(s->inflight[i].slices);
+    free(s->inflight);
     free(s->events);
     free(s->event_seqs);
     free(s->scratch);
@@ -236,200 +200,18 @@ void sched_destroy(sched **out)
     *out = NULL;
 }
 
-/* ---- requests ---- */
-
-base_status sched_reserve(sched *s, base_error *error)
-{
-    uint32_t length = s->n_reserved + s->waiting.n;
-    if (length >= s->options.max_queue)
-        return base_fail(error, BASE_EBUSY, "the queue is full: %u requests wait, the limit is %u; try again later",
-                         length, s->options.max_queue);
-    s->n_reserved++;
-    return BASE_OK;
-}
-
-void sched_unreserve(sched *s)
-{
-    assert(s->n_reserved > 0);
-    s->n_reserved--;
-}
-
-static base_status check_fits(const sched *s, const sched_request *r, base_error *error)
-{
-    const link_limits *limits = &s->options.limits;
-    if (r->score && r->n_resumed > 0)
-        return base_fail(error, BASE_EINVAL, "an answer that is given cannot be gone on with");
-    if (r->n_tokens <= r->n_resumed || r->max_tokens <= r->n_resumed)
-        return base_fail(error, BASE_EINVAL, "a request needs at least one prompt token and one token to make");
-    uint32_t n_prompt = r->n_tokens - r->n_resumed;
-    uint64_t positions = (uint64_t)n_prompt + r->max_tokens;
-    if (positions > limits->max_positions)
-        return base_fail(
-            error, BASE_ETOOBIG,
-            "%u prompt tokens and max_tokens %u exceed the context of %u; shorten the prompt or lower max_tokens",
-            n_prompt, r->max_tokens, limits->max_positions);
-    if (kv_blocks_for((uint32_t)positions) > limits->n_kv_blocks)
-        return base_fail(
-            error, BASE_ETOOBIG,
-            "%u prompt tokens and max_tokens %u exceed the cache of %llu tokens; lower max_tokens, or start the server "
-            "with a larger cache",
-            n_prompt, r->max_tokens, (unsigned long long)limits->n_kv_blocks * LINK_KV_BLOCK_TOKENS);
-    if (r->n_images > limits->n_image_slots)
-        return base_fail(error, BASE_ETOOBIG, "%u images in one request; this server holds %u at a time", r->n_images,
-                         limits->n_image_slots);
-    return BASE_OK;
-}
-
-base_status sched_check_resumed(const sched_request *r, base_error *error)
-{
-    for (uint32_t i = r->n_tokens - r->n_resumed; i < r->n_tokens; i++) {
-        bool ends = r->tokens[i] < 0;
-        for (uint32_t k = 0; k < r->n_stop_ids; k++)
-            ends = ends || r->tokens[i] == r->stop_ids[k];
-        if (ends)
-            return base_fail(error, BASE_EINVAL,
-                             "token %d, %u of the answer to go on with, ends an answer or is none; leave it out",
-                             r->tokens[i], i - (r->n_tokens - r->n_resumed));
-    }
-    return BASE_OK;
-}
-
-/* The tokens that a request brings. */
-static uint32_t n_given(const sched_request *r)
-{
-    return r->n_tokens + (r->score ? r->max_tokens : 0);
-}
-
-static base_status check_vectors(const sched *s, const sched_request *r, base_error *error)
-{
-    for (uint32_t v = 0; v < r->n_vectors; v++) {
-        const content_vector *vector = &r->vectors[v];
-        if (vector->kind >= LINK_VECTOR_KINDS || vector->width == 0 ||
-            vector->width != s->options.limits.vector_widths[vector->kind])
-            return base_fail(error, BASE_EINVAL,
-                             "vector %u of the prompt has %u numbers and kind %u; this model has no such vectors", v,
-                             vector->width, vector->kind);
-    }
-    return BASE_OK;
-}
-
-/* Ids inside the vocabulary; vectors in order; image rows complete, in order, each image's together. */
-static base_status check_tokens(const sched *s, const sched_request *r, base_error *error)
-{
-    uint64_t next_row = 0;
-    uint32_t next_vector = 0;
-    for (uint32_t i = 0; i < n_given(r); i++) {
-        link_position position = link_position_in_request(r->tokens[i]);
-        if (position.kind == LINK_POSITION_TOKEN && position.index >= s->options.limits.vocab_size)
-            return base_fail(error, BASE_EINVAL, "token %u is outside the vocabulary of %u", position.index,
-                             s->options.limits.vocab_size);
-        if (position.kind == LINK_POSITION_VECTOR && (i >= r->n_tokens || position.index != next_vector++))
-            return base_fail(error, BASE_EINVAL, "the vectors of the prompt are not in order at position %u", i);
-        if (position.kind == LINK_POSITION_IMAGE_ROW && (i >= r->n_tokens || position.index != next_row++))
-            return base_fail(error, BASE_EINVAL, "the image rows of the prompt are not in order at position %u", i);
-    }
-    if (next_row != (uint64_t)r->n_images * s->options.limits.rows_per_image)
-        return base_fail(error, BASE_EINVAL, "%llu image rows in the prompt do not belong to %u images",
-                         (unsigned long long)next_row, r->n_images);
-    if (next_vector != r->n_vectors)
-        return base_fail(error, BASE_EINVAL, "the prompt has places for %u vectors, but %u came", next_vector,
-                         r->n_vectors);
-    return check_vectors(s, r, error);
-}
-
-static base_status alloc_seq(const sched_request *r, sched_seq **out, base_error *error)
-{
-    uint32_t positions = r->n_tokens - r->n_resumed + r->max_tokens;
-    sched_seq *seq = calloc(1, sizeof *seq);
-    if (seq == NULL)
-        return base_fail(error, BASE_ENOMEM, "no memory for a sequence");
-    seq->tokens = calloc(positions, sizeof *seq->tokens);
-    seq->images = calloc(r->n_images + 1u, sizeof *seq->images);
-    seq->vectors = calloc(r->n_vectors + 1u, sizeof *seq->vectors);
-    if (r->image_digests != NULL)
-        seq->image_digests = calloc(r->n_images + 1u, sizeof *seq->image_digests);
-    if (seq->tokens == NULL || seq->images == NULL || seq->vectors == NULL ||
-        (r->image_digests != NULL && seq->image_digests == NULL) ||
-        block_table_init(&seq->table, positions, NULL) != BASE_OK) {
-        sched_seq_destroy(seq);
-        return base_fail(error, BASE_ENOMEM, "no memory for a sequence of %u tokens", positions);
-    }
-    *out = seq;
-    return BASE_OK;
-}
-
-static void fill_images(sched_seq *seq, const sched_request *r, uint32_t rows_per_image)
-{
-    uint32_t rows = 0;
-    for (uint32_t i = 0; i < r->n_tokens; i++)
-        if (link_position_in_request(r->tokens[i]).kind == LINK_POSITION_IMAGE_ROW)
-            seq->images[rows++ / rows_per_image].end = i + 1;
-    for (uint32_t i = 0; i < r->n_images; i++) {
-        seq->images[i].pixels = r->images[i];
-        seq->images[i].slot = SEQ_NO_SLOT;
-    }
-    seq->n_images = r->n_images;
-    if (r->n_vectors > 0)
-        memcpy(seq->vectors, r->vectors, r->n_vectors * sizeof *seq->vectors);
-    seq->has_image_keys = r->image_keys != NULL;
-    for (uint32_t i = 0; i < r->n_images && seq->has_image_keys; i++)
-        memcpy(seq->images[i].name, r->image_keys[i], sizeof seq->images[i].name);
-    if (r->image_digests != NULL && r->n_images > 0)
-        memcpy(seq->image_digests, r->image_digests, r->n_images * sizeof *seq->image_digests);
-}
-
-base_status sched_submit(sched *s, const sched_request *r, uint64_t now_us, sched_seq **out, base_error *error)
-{
-    sched_unreserve(s);
-    base_status status = check_fits(s, r, error);
-    if (status == BASE_OK)
-        status = check_tokens(s, r, error);
-    if (status == BASE_OK)
-        status = sched_check_resumed(r, error);
-    if (status == BASE_OK && r->deadline_us != 0 && r->deadline_us <= now_us)
-        status = base_fail(error, BASE_EDEADLINE, "the deadline passed while the request was prepared");
-    sched_seq *seq = NULL;
-    if (status == BASE_OK)
-        status = alloc_seq(r, &seq, error);
-    if (status == BASE_OK && s->options.limits.n_draft_blocks > 0 && s->options.speculate != 0 && !r->score) {
-        status = draft_text_init(&seq->text, r->tokens, r->n_tokens, r->max_tokens - r->n_resumed, error);
-        if (status != BASE_OK)
-            sched_seq_destroy(seq);
-    }
-    if (status != BASE_OK)
-        return status;
-    memcpy(seq->tokens, r->tokens, n_given(r) * sizeof *r->tokens);
-    seq->scores = r->score;
-    seq->state = SEQ_WAITING;
-    seq->user = r->user;
-    seq->n_known = r->n_tokens;
-    seq->n_prompt = r->n_tokens - r->n_resumed;
-    seq->max_tokens = r->max_tokens;
-    seq->slot = SEQ_NO_SLOT;
-    seq->stop_ids = r->stop_ids;
-    seq->n_stop_ids = r->n_stop_ids;
-    seq->sampling = r->sampling;
-    seq->digest = r->digest;
-    seq->rank = (sched_rank){
-        .priority = r->priority, .arrival = ++s->arrivals, .deadline_us = r->deadline_us, .n_tokens = r->n_tokens};
-    fill_images(seq, r, s->options.limits.rows_per_image);
-    seq_list_add(&s->waiting, seq);
-    *out = seq;
-    return BASE_OK;
-}
-
 sched_stats sched_stats_of(const sched *s)
 {
     return (sched_stats){.n_waiting = s->n_reserved + s->waiting.n,
                          .n_running = s->running.n,
-                         .n_plans = s->n_flights,
+                         .n_plans = s->n_inflight,
                          .kv_blocks_total = s->blocks.pool.n_total,
                          .kv_blocks_free = prefix_cache_available(&s->blocks),
-                         .kv_blocks_kept = s->blocks.n_evictable,
+                         .kv_blocks_cached = s->blocks.n_evictable,
                          .steps = s->step,
                          .prefix_requests = s->prefix_requests,
                          .prefix_tokens = s->prefix_tokens,
                          .drafted_tokens = s->drafted_tokens,
                          .accepted_tokens = s->accepted_tokens,
-                         .images_reused = s->images.n_reused};
+                         .images_reused = s->images.n_hits};
 }

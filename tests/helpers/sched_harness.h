@@ -204,8 +204,8 @@ static inline void check_invariants(const harness *r)
         assert_int_equal(s->waiting.items[i]->table.n_blocks, 0);
         assert_int_equal(s->waiting.items[i]->n_plans, 0);
     }
-    for (uint32_t i = 0; i < s->n_flights; i++)
-        n_entries += s->flights[(s->first_flight + i) % s->options.max_plans].n_entries;
+    for (uint32_t i = 0; i < s->n_inflight; i++)
+        n_entries += s->inflight[(s->first_inflight + i) % s->options.max_plans].n_slices;
     assert_int_equal(n_entries, n_seq_plans);
     assert_int_equal(n_slots, s->slots.n_total);
     assert_int_equal(n_images, s->images.pool.n_total);

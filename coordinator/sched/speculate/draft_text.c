@@ -56,11 +56,11 @@ void draft_text_reuse_prefix(draft_text *text, prefix_cache *blocks)
 
 void draft_text_publish(draft_text *text, prefix_cache *blocks)
 {
-    uint32_t n_sure =
-        text->n_read < text->n ? text->n_read : text->n; /* guesses behind an answer's end are nobody's text */
+    uint32_t n_final =
+        text->n_read < text->n ? text->n_read : text->n; /* draft tokens past an answer's end are not text */
     if (text->tokens == NULL || blocks->nodes == NULL)
         return;
-    while ((text->table.n_cached + 1) * LINK_KV_BLOCK_TOKENS <= n_sure) {
+    while ((text->table.n_cached + 1) * LINK_KV_BLOCK_TOKENS <= n_final) {
         prefix_content content = content_of(text);
         block_table_publish(&text->table, blocks, &content);
     }

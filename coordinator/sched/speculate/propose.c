@@ -1,29 +1,36 @@
-/* propose.c - guesses for the next slice of a sequence (rule 5): how many, from where, and what the draft model
- * is to read for them. */
+/* propose.c - draft tokens for the next slice of a sequence (rule 5): how many, from which source, and what the draft
+ * model prefills for them.
+ *
+ *     draft_room         what the answer, the result and the plan leave for a draft
+ *     choose_draft       n-gram match or draft model, by expected throughput (spec_policy.h) or as --speculate N forces
+ *     propose_from_*     the tokens: looked up now, or placeholders that stage 0 fills in before the plan runs
+ *
+ * A sequence with tokens in flight is not drafted: sched_should_wait_for_draft keeps its next slice back when a draft
+ * would pay, and prefill_draft_model lets the draft model catch up meanwhile. */
 #include "coordinator/sched/sched_int.h"
+#include "coordinator/sched/speculate/speculate.h"
 
-/* Of an answer that may end any time, so many more tokens are counted on at most; for each of them the draft model may
- * read so many only to be measured. */
+/* REMAINING_MAX: longest remaining answer assumed, for it may end at any token.  PREFILL_PER_TOKEN: tokens the draft
+ * model may prefill per remaining token just to measure its acceptance rate. */
 enum { REMAINING_MAX = 128, PREFILL_PER_TOKEN = 8 };
 
-/* What the draft model costs is known less well than what rows cost, so it must promise so much more than doing
- * without. */
+/* The draft model's cost is known less well than that of rows, so its rate must beat the alternative by this factor. */
 #define MODEL_MARGIN 1.1f
 
-/* What the draft of the next slice may have: tokens of the answer, of the result (every running sequence may need one)
- * and of the plan, beside `n_others` sequences that decode too. */
+/* The longest draft of the next slice: limited by the remaining answer, the result (every running sequence may need a
+ * token of it) and the plan, in which `n_others` more sequences decode. */
 static uint32_t draft_room(const sched *s, const sched_seq *seq, uint32_t n_others)
 {
     uint32_t of_answer = seq->n_prompt + seq->max_tokens - seq->n_known - seq->n_sampling - 1;
     uint32_t of_result = s->options.limits.max_seqs - s->running.n - s->n_drafted;
-    uint32_t of_plan = s->options.step_tokens - s->n_kept - s->plan.n_tokens - 1 - n_others;
+    uint32_t of_plan = s->options.step_tokens - s->n_reserved_rows - s->plan.n_tokens - 1 - n_others;
     return min_u32(min_u32(of_answer, of_result), min_u32(of_plan, SCHED_DRAFT_MAX));
 }
 
-/* Guesses from where, and how many. */
+/* Where draft tokens come from, and how many. */
 typedef struct draft_choice {
-    ngram_match lead;
-    float chance;
+    ngram_match match;
+    float acceptance; /* expected rate */
     uint32_t n;
 } draft_choice;
 
@@ -32,68 +39,68 @@ static uint32_t n_unread(const sched_seq *seq)
     return seq->text.n - seq->text.n_read;
 }
 
-/* Guesses that the draft model can make for a sequence, by its positions. */
-static uint32_t model_draft_max(const sched *s, const sched_seq *seq, uint32_t most)
+/* Draft tokens that the draft model can make for a sequence within its positions. */
+static uint32_t model_draft_max(const sched *s, const sched_seq *seq, uint32_t max)
 {
     uint32_t positions = s->options.limits.draft_positions;
     if (seq->text.tokens == NULL || seq->text.n == 0 || seq->text.n > positions)
         return 0;
-    return min_u32(most, positions - seq->text.n + 1);
+    return min_u32(max, positions - seq->text.n + 1);
 }
 
-/* Whoever was right more often, as many as were asked for. */
-static draft_choice forced_choice(const sched *s, draft_choice looked_up, draft_choice model)
+/* --speculate N: the source with the higher acceptance rate, N tokens. */
+static draft_choice forced_choice(const sched *s, draft_choice ngram, draft_choice model)
 {
-    draft_choice best = model.n > 0 && model.chance > looked_up.chance ? model : looked_up;
+    draft_choice best = model.n > 0 && model.acceptance > ngram.acceptance ? model : ngram;
     best.n = min_u32(best.n, s->options.speculate);
     return best;
 }
 
-/* Whoever promises more; nobody when none is better. */
-static draft_choice best_choice(sched *s, const sched_seq *seq, uint32_t n_decoding, draft_choice looked_up,
+/* The source with the better expected rate; an empty draft if neither pays. */
+static draft_choice best_choice(sched *s, const sched_seq *seq, uint32_t n_decoding, draft_choice ngram,
                                 draft_choice model)
 {
     const spec_step plan = {
         .n_rows = n_decoding + s->n_drafted, .n_passes = s->n_passes, .n_tokens = (float)n_decoding + s->n_expected};
     uint32_t n_left = min_u32(seq->n_prompt + seq->max_tokens - seq->n_known, REMAINING_MAX);
     bool may_measure = model.n > 0 && n_unread(seq) <= PREFILL_PER_TOKEN * n_left;
-    draft_choice probe = may_measure && model.chance > looked_up.chance ? model : looked_up;
+    draft_choice probe = may_measure && model.acceptance > ngram.acceptance ? model : ngram;
     float rate = 0.0f, model_rate = 0.0f;
-    looked_up.n =
-        spec_policy_draft_length(&s->spec_policy, looked_up.lead.source, looked_up.chance, &plan, looked_up.n, &rate);
-    model.n = spec_policy_draft_length(&s->spec_policy, DRAFT_MODEL, model.chance, &plan, model.n, &model_rate);
+    ngram.n = spec_policy_draft_length(&s->spec_policy, ngram.match.source, ngram.acceptance, &plan, ngram.n, &rate);
+    model.n = spec_policy_draft_length(&s->spec_policy, DRAFT_MODEL, model.acceptance, &plan, model.n, &model_rate);
     if (model.n > 0 && model_rate > MODEL_MARGIN * rate &&
         spec_policy_prefill_pays(&s->spec_policy, &plan, model_rate, n_unread(seq), n_left))
         return model;
-    if (looked_up.n == 0 && !spec_policy_should_skip(&s->spec_policy)) {
+    if (ngram.n == 0 && !spec_policy_should_skip(&s->spec_policy)) {
         probe.n = min_u32(probe.n, SPEC_PROBE_TOKENS);
         return probe;
     }
-    return looked_up;
+    return ngram;
 }
 
-/* What to draft for a sequence, at most `most` tokens.  Beside prompts rows are not free, and their plans take long. */
-static draft_choice choose_draft(sched *s, const sched_seq *seq, uint32_t n_decoding, uint32_t most)
+/* What to draft for a sequence, at most `max` tokens.  Plans with prompt chunks carry no drafts under AUTO: rows are
+ * not free there, and the plans take long. */
+static draft_choice choose_draft(sched *s, const sched_seq *seq, uint32_t n_decoding, uint32_t max)
 {
-    ngram_match model_lead = spec_policy_model_match(seq->text.n == seq->n_known);
-    draft_choice looked_up = {.lead = seq->lead,
-                              .chance = spec_policy_acceptance_rate(&s->spec_policy, &seq->guesses, &seq->lead)};
-    draft_choice model = {.lead = model_lead,
-                          .chance = spec_policy_acceptance_rate(&s->spec_policy, &seq->guesses, &model_lead),
-                          .n = model_draft_max(s, seq, most)};
-    looked_up.n = seq->lead.source != DRAFT_NONE ? most : 0;
-    if (s->options.speculate == 0 || (looked_up.n == 0 && model.n == 0))
+    ngram_match model_source = spec_policy_model_match(seq->text.n == seq->n_known);
+    draft_choice ngram = {.match = seq->match,
+                          .acceptance = spec_policy_acceptance_rate(&s->spec_policy, &seq->acceptance, &seq->match)};
+    draft_choice model = {.match = model_source,
+                          .acceptance = spec_policy_acceptance_rate(&s->spec_policy, &seq->acceptance, &model_source),
+                          .n = model_draft_max(s, seq, max)};
+    ngram.n = seq->match.source != DRAFT_NONE ? max : 0;
+    if (s->options.speculate == 0 || (ngram.n == 0 && model.n == 0))
         return (draft_choice){0};
     if (s->options.speculate != SCHED_SPECULATE_AUTO)
-        return forced_choice(s, looked_up, model);
-    if (s->has_prompts || n_decoding + s->n_drafted >= SPEC_ROWS_MAX)
+        return forced_choice(s, ngram, model);
+    if (s->has_prefill || n_decoding + s->n_drafted >= SPEC_ROWS_MAX)
         return (draft_choice){0};
-    return best_choice(s, seq, n_decoding, looked_up, model);
+    return best_choice(s, seq, n_decoding, ngram, model);
 }
 
-/* Does the draft model have more to read of a sequence than goes into one plan?  Then it reads while the sequence goes
- * on without it. */
-static bool is_far_behind(const sched *s, const sched_seq *seq)
+/* Has the draft model more to prefill of a sequence than one plan takes?  Then it prefills while the sequence continues
+ * without it. */
+static bool needs_several_prefills(const sched *s, const sched_seq *seq)
 {
     return n_unread(seq) > s->options.step_tokens;
 }
@@ -104,11 +111,11 @@ bool sched_should_wait_for_draft(sched *s, const sched_seq *seq, uint32_t n_deco
         return seq->n_sampling > 0;
     if (seq->n_sampling == 0)
         return false;
-    draft_choice wish = choose_draft(s, seq, n_decoding, draft_room(s, seq, 0));
-    return wish.n > 0 && !(wish.lead.source == DRAFT_MODEL && is_far_behind(s, seq));
+    draft_choice choice = choose_draft(s, seq, n_decoding, draft_room(s, seq, 0));
+    return choice.n > 0 && !(choice.match.source == DRAFT_MODEL && needs_several_prefills(s, seq));
 }
 
-/* What follows of an answer that is given (rule 8). */
+/* The next tokens of an answer that is given (rule 8). */
 static void propose_given_answer(sched *s, sched_seq *seq, uint32_t n_others)
 {
     uint32_t n = draft_room(s, seq, n_others);
@@ -120,8 +127,8 @@ static void propose_given_answer(sched *s, sched_seq *seq, uint32_t n_others)
     s->n_drafted += n;
 }
 
-/* Before the next slice of the plan the draft model reads n tokens and then guesses so many.  The blocks for it are
- * owned already. */
+/* Before the next slice of the plan the draft model prefills n tokens and then drafts n_drafted.  Its blocks are
+ * reserved already. */
 static void add_draft_slice(sched *s, sched_seq *seq, uint32_t n, uint32_t n_drafted)
 {
     link_plan *plan = &s->plan;
@@ -142,7 +149,7 @@ static void add_draft_slice(sched *s, sched_seq *seq, uint32_t n, uint32_t n_dra
     s->n_passes = n_passes > s->n_passes ? n_passes : s->n_passes;
 }
 
-/* As much as the plan has room for, without a guess. */
+/* Prefill as much as the plan has room for, without drafting. */
 static void prefill_some(sched *s, sched_seq *seq)
 {
     uint32_t n = min_u32(s->options.step_tokens - s->plan.n_draft_inputs, n_unread(seq));
@@ -150,7 +157,7 @@ static void prefill_some(sched *s, sched_seq *seq)
         add_draft_slice(s, seq, n, 0);
 }
 
-/* The draft model's turn; returns how many guesses are left open. */
+/* Placeholders for the draft model; returns how many. */
 static uint32_t propose_from_model(sched *s, sched_seq *seq, uint32_t n)
 {
     if (n_unread(seq) > s->options.step_tokens - s->plan.n_draft_inputs) {
@@ -171,44 +178,44 @@ static uint32_t propose_from_model(sched *s, sched_seq *seq, uint32_t n)
     return n;
 }
 
-/* Look up what the lead says; returns how many guesses it has. */
+/* Look up what followed the n-gram match; returns how many tokens that gives. */
 static uint32_t propose_from_ngrams(sched *s, sched_seq *seq, uint32_t n)
 {
     uint32_t n_found = 0;
     while (n > 0 && !block_table_reserve(&seq->table, &s->blocks, seq->n_known + n))
         n--;
     for (; n_found < n; n_found++) {
-        int32_t guess = ngram_predict(&s->history, &seq->lead, seq->tokens, seq->n_known, n_found);
-        if (guess == NGRAM_NONE)
+        int32_t token = ngram_predict(&s->history, &seq->match, seq->tokens, seq->n_known, n_found);
+        if (token == NGRAM_NONE)
             break;
-        seq->draft[n_found] = guess;
+        seq->draft[n_found] = token;
     }
     return n_found;
 }
 
-/* Guess for a sequence whose last token is known; `n_others` sequences still want into the plan. */
+/* Draft for a sequence whose last token is known; `n_others` more sequences are to decode in the plan. */
 static void propose(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n_others)
 {
-    draft_choice wish = choose_draft(s, seq, n_decoding, draft_room(s, seq, n_others));
-    if (wish.n == 0)
+    draft_choice choice = choose_draft(s, seq, n_decoding, draft_room(s, seq, n_others));
+    if (choice.n == 0)
         return;
-    seq->n_draft =
-        wish.lead.source == DRAFT_MODEL ? propose_from_model(s, seq, wish.n) : propose_from_ngrams(s, seq, wish.n);
+    seq->n_draft = choice.match.source == DRAFT_MODEL ? propose_from_model(s, seq, choice.n)
+                                                      : propose_from_ngrams(s, seq, choice.n);
     if (seq->n_draft > 0)
         spec_policy_draft_made(&s->spec_policy);
     s->n_drafted += seq->n_draft;
-    s->n_expected += (float)seq->n_draft * wish.chance;
+    s->n_expected += (float)seq->n_draft * choice.acceptance;
     seq->reuse.n_drafted += seq->n_draft;
     s->drafted_tokens += seq->n_draft;
 }
 
-/* While tokens are under way the draft model can only catch up. */
+/* While tokens are in flight the draft model can only catch up. */
 static void prefill_draft_model(sched *s, sched_seq *seq, uint32_t n_decoding)
 {
-    if (!is_far_behind(s, seq))
+    if (!needs_several_prefills(s, seq))
         return;
-    draft_choice wish = choose_draft(s, seq, n_decoding, draft_room(s, seq, 0));
-    if (wish.n > 0 && wish.lead.source == DRAFT_MODEL)
+    draft_choice choice = choose_draft(s, seq, n_decoding, draft_room(s, seq, 0));
+    if (choice.n > 0 && choice.match.source == DRAFT_MODEL)
         prefill_some(s, seq);
 }
 

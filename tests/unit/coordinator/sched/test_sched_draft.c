@@ -1,5 +1,5 @@
-/* The draft model's side of the scheduler (draft_text.h, spec_policy.h): what it reads and when, whose guesses count,
- * and when it is not asked. */
+/* The draft model's side of the scheduler (draft_text.h, spec_policy.h): what it reads and when, whose draft_tokens
+ * count, and when it is not asked. */
 #include "tests/helpers/sched_harness.h"
 
 static const reuse_options DRAFTS = {.speculate = 4, .n_draft_blocks = 60};
@@ -32,7 +32,7 @@ static void the_model_follows_its_price(void **state)
     /* A long prompt is not read for a short answer. */
     for (int i = 0; i < 60; i++)
         spec_policy_observe_draft_cost(&cheap, 5, 4, 1000, 10500 + 4 * 500 + 1000 * 200);
-    assert_true(cheap.read_us > 150.0f && cheap.read_us < 250.0f);
+    assert_true(cheap.prefill_us > 150.0f && cheap.prefill_us < 250.0f);
     assert_true(spec_policy_prefill_pays(&cheap, &one, rate, 1000, 128));
     assert_false(spec_policy_prefill_pays(&cheap, &one, rate, 1000, 4));
     assert_true(spec_policy_prefill_pays(&cheap, &one, rate, 1, 1));
@@ -46,13 +46,13 @@ static void the_model_follows_its_price(void **state)
     assert_true(n_made > 10 && n_made < 1000);
 }
 
-/* Three of four guesses are right while the draft model's blocks are what the scheduler takes them for: with
+/* Three of four draft_tokens are right while the draft model's blocks are what the scheduler takes them for: with
  * neighbours, prefixes, any number of stages, greedy and not. */
 static void the_model_reads_rightly(void **state)
 {
     (void)state;
     link_limits limits = SMALL;
-    limits.max_seqs = 32; /* room in the result for everybody's guesses */
+    limits.max_seqs = 32; /* room in the result for everybody's draft_tokens */
     for (uint32_t n_stages = 1; n_stages <= 3; n_stages++)
         for (uint32_t lends = 0; lends < 2; lends++) {
             harness *r = harness_create_with(
@@ -75,7 +75,7 @@ static void the_model_reads_rightly(void **state)
                     n_accepted += r->jobs[i].reuse.n_accepted;
                 }
             }
-            /* of four guesses that each hold three times in four: 2.05 on average */
+            /* of four draft_tokens that each hold three times in four: 2.05 on average */
             assert_in_range(100 * n_accepted / n_drafted, 46, 57);
             assert_true(sched_stats_of(r->s).steps < 1500);
             check_nothing_held(r);
@@ -145,7 +145,7 @@ static void the_model_may_have_no_room(void **state)
     }
 }
 
-/* A result that has other guesses than were asked for is no result. */
+/* A result that has other draft_tokens than were asked for is no result. */
 static void guesses_are_counted(void **state)
 {
     (void)state;
@@ -171,7 +171,7 @@ static void guesses_are_counted(void **state)
     result.n_draft_tokens = 4;
     assert_int_equal(sched_process_result(r->s, &result, r->now_us, NULL), BASE_OK);
     take_events(r);
-    assert_int_equal(j->n_answer, 4); /* one before, two right guesses, the one after them */
+    assert_int_equal(j->n_answer, 4); /* one before, two right draft_tokens, the one after them */
     assert_int_equal(j->reuse.n_accepted, 2);
     plan = sched_next_plan(r->s, r->now_us);
     assert_int_equal(plan->drafts[0].pos, 23); /* the wrong guess is overwritten */

@@ -105,7 +105,7 @@ static void kept_blocks_give_way(void **state)
         check_answer(r, j);
         check_nothing_held(r);
     }
-    assert_true(sched_stats_of(r->s).kv_blocks_kept > 0);
+    assert_true(sched_stats_of(r->s).kv_blocks_cached > 0);
     assert_int_equal(sched_stats_of(r->s).kv_blocks_free, 12);
     harness_destroy(r);
 }
@@ -324,7 +324,7 @@ static void bad_beginnings_are_refused(void **state)
     j->n_resumed = 5;
     j->prompt[17] = FAKE_EOS;
     assert_int_equal(submit(r, j, 0, 0, &error), BASE_EINVAL);
-    assert_non_null(strstr(error.text, "token 2, 2 of the answer"));
+    assert_non_null(strstr(error.text, "token 2, number 2 of the answer"));
     harness_destroy(r);
 }
 
