@@ -1,4 +1,4 @@
-"""What a server spares its ranks - prompts that begin alike, guessed tokens - and answers gone on with after a crash: no reply shows it."""
+"""Prefix reuse, speculative decoding and answers resumed after a crash: replies do not depend on them."""
 import pathlib
 import shutil
 import tempfile
@@ -38,7 +38,7 @@ def resumed(endpoint, case, whole):
 
 
 def reuse_check():
-    """The same bytes with everything on, everything off, and more guesses than pay."""
+    """The same bytes with everything on, everything off, and more drafts than pay."""
     with tempfile.TemporaryDirectory() as folder:
         cases = harness.draw(folder, 0, 3)
         answers, stats = [], []
@@ -51,11 +51,11 @@ def reuse_check():
             goes_on = resumed(server.endpoint, cases[0], answers[0][1])
     refusals = [harness.run_palmgrove("serve", harness.MODEL, option, "many")[0] for option in ("--prefix-cache", "--speculate")]
     on, off, forced = stats
-    spared = on.prefix_tokens > 0 and forced.accepted_tokens > 0 and off.prefix_tokens == off.drafted_tokens == 0 and forced.steps < off.steps
-    held = all(said == answers[0] for said in answers) and goes_on and spared and all(code != 0 for code in refusals)
+    saved = on.prefix_tokens > 0 and forced.accepted_tokens > 0 and off.prefix_tokens == off.drafted_tokens == 0 and forced.steps < off.steps
+    held = all(said == answers[0] for said in answers) and goes_on and saved and all(code != 0 for code in refusals)
     return held, (f"{len(answers[0])} replies, {'the same' if all(said == answers[0] for said in answers) else 'NOT the same'} in "
                   f"{len(SERVERS)} servers; {on.prefix_tokens} of {on.prompt_tokens} prompt tokens not computed again, "
-                  f"{forced.accepted_tokens} of {forced.drafted_tokens} guesses right, {off.steps} steps became {forced.steps}; "
+                  f"{forced.accepted_tokens} of {forced.drafted_tokens} draft tokens accepted, {off.steps} steps became {forced.steps}; "
                   f"{'resumed' if goes_on else 'NOT resumed'} on a fresh server")
 
 
@@ -63,7 +63,7 @@ WORDS = ("Findings: the heart is", "Write a report about a clear radiograph.", "
 
 
 def ask_draft(endpoint, cases):
-    """Reports of drawings and texts without an image, greedy and sampled; what the server says of its guesses, and what the results do."""
+    """Reports of drawings and texts without an image, greedy and sampled; acceptance in the statistics and in the results."""
     said, drafted, accepted = [], 0, 0
     with wire.Connection(endpoint) as connection:
         for parts in [wire.report(case) for case in cases] + [[wire.text(words)] for words in WORDS]:
@@ -111,16 +111,16 @@ def draft_check():
         servers = ((1, 1, ("--speculate", "off")), (1, 1, (*itself, "--speculate", "4")), (2, 1, itself),
                    (1, 2, (*itself, "--draft-weights", "int4", "--speculate", "6")), (2, 2, (*itself, "--speculate", "3")),
                    (1, 1, ("--draft", str(shards), "--speculate", "4")))
-        answers, guesses = [], []
+        answers, drafts = [], []
         for tp, pp, options in servers:
             with harness.Server(tp, pp, options=options) as server:
                 said, stats = ask_draft(server.endpoint, cases)
             answers.append(said)
-            guesses.append((stats.accepted_tokens, stats.drafted_tokens))
+            drafts.append((stats.accepted_tokens, stats.drafted_tokens))
         missed = refused_drafts(folder)
     same = all(said == answers[0] for said in answers)
-    told = guesses[0] == (0, 0) and all(2 * accepted > drafted > 0 for (_, _, options), (accepted, drafted) in zip(servers, guesses) if "--speculate" in options[2:])
+    told = drafts[0] == (0, 0) and all(2 * accepted > drafted > 0 for (_, _, options), (accepted, drafted) in zip(servers, drafts) if "--speculate" in options[2:])
     return same and told and not missed, (
-        f"{len(answers[0])} replies, {'the same' if same else 'NOT the same'} in {len(servers)} servers; guesses right of those made: "
-        f"{', '.join(f'{accepted} of {drafted}' for accepted, drafted in guesses[1:])}"
+        f"{len(answers[0])} replies, {'the same' if same else 'NOT the same'} in {len(servers)} servers; draft tokens accepted: "
+        f"{', '.join(f'{accepted} of {drafted}' for accepted, drafted in drafts[1:])}"
         + (f"; NOT refused as it should be: {missed}" if missed else "; 5 wrong starts refused"))

@@ -6,10 +6,10 @@
  * fake_expect, which knows none of these.
  *
  * With limits.n_draft_blocks there is a draft model: it keeps the same states in blocks of its own, over the text
- * alone, and guesses what would be picked after them but for one guess in four.  So without images three of four
- * guesses are right, and far fewer when its blocks are confused.
+ * alone, and drafts what would be picked after them but for one token in four.  So without images three of four
+ * draft tokens are accepted, and far fewer when its blocks are confused.
  *
- * Tokens are the printable ids of the test tokenizer (fake_tokenizer.h): the id of character c is FAKE_FIRST_CHAR + c.
+ * Tokens are the printable ids of the test tokenizer (fake_checkpoint.h): the id of character c is FAKE_FIRST_CHAR + c.
  */
 #ifndef PALMGROVE_TESTS_FAKE_MODEL_H
 #define PALMGROVE_TESTS_FAKE_MODEL_H
@@ -21,19 +21,19 @@
 
 enum { FAKE_BOS = 1, FAKE_EOS = 2, FAKE_FIRST_CHAR = 3, FAKE_VOCAB = 3 + 256 };
 
-/* Seven tokens of eight follow the position, so that they can be guessed from those before; the eighth follows the
+/* Seven tokens of eight follow the position, so that n-grams predict them; the eighth follows the
  * state. */
 #define FAKE_PHRASES (1u << 31)
 
 typedef struct fake_model {
     link_limits limits;
-    uint32_t eos_every;    /* about one token in so many ends the text; 0: none ever does.  With FAKE_PHRASES or-ed in,
-                              answers repeat themselves */
-    uint64_t *kv;          /* [n_kv_blocks][32] */
-    uint64_t *rows;        /* [n_image_slots][rows_per_image] */
-    int32_t *sampled;      /* [max_seqs] */
-    link_token *tokens;    /* [max_seqs] of the last result */
-    uint64_t *draft_kv;    /* [n_draft_blocks][32] */
+    uint32_t eos_every; /* about one token in eos_every ends the text; 0: none ever does.  With FAKE_PHRASES or-ed in,
+                           answers repeat themselves */
+    uint64_t *kv;       /* [n_kv_blocks][32] */
+    uint64_t *rows;     /* [n_image_slots][rows_per_image] */
+    int32_t *sampled;   /* [max_seqs] */
+    link_token *tokens; /* [max_seqs] of the last result */
+    uint64_t *draft_kv; /* [n_draft_blocks][32] */
     int32_t *draft_tokens; /* [max_seqs] of the last result */
 } fake_model;
 
@@ -99,14 +99,14 @@ static inline uint64_t *fake_draft_state(fake_model *m, const uint32_t *blocks, 
     return &m->draft_kv[blocks[pos / LINK_KV_BLOCK_TOKENS] * LINK_KV_BLOCK_TOKENS + pos % LINK_KV_BLOCK_TOKENS];
 }
 
-/* What the draft model guesses after `state`; `pos`: as of fake_pick. */
-static inline int32_t fake_guess(uint64_t state, uint32_t pos, const link_sampling *sampling, uint32_t eos_every)
+/* What the draft model picks after `state`; `pos`: as of fake_pick. */
+static inline int32_t fake_draft_pick(uint64_t state, uint32_t pos, const link_sampling *sampling, uint32_t eos_every)
 {
     int32_t token = fake_pick(state, pos, sampling, eos_every);
     return (state >> 50) % 4 != 0 ? token : FAKE_FIRST_CHAR + '!';
 }
 
-/* Read and guess; the guesses go into the plan's tokens and into m->guesses. */
+/* Prefill and draft; the draft tokens go into the plan's tokens and into m->draft_tokens. */
 static inline uint32_t fake_draft(fake_model *m, const link_plan *plan)
 {
     uint32_t n_draft_tokens = 0;
@@ -126,8 +126,8 @@ static inline uint32_t fake_draft(fake_model *m, const link_plan *plan)
                 state = fake_mix(state, (uint64_t)draft_tokens[g - 1]);
                 *fake_draft_state(m, blocks, pos - 1) = state;
             }
-            draft_tokens[g] = fake_guess(state, slice->pos + slice->n_tokens - draft->n_drafted - 1 + g,
-                                         &slice->sampling, m->eos_every);
+            draft_tokens[g] = fake_draft_pick(state, slice->pos + slice->n_tokens - draft->n_drafted - 1 + g,
+                                              &slice->sampling, m->eos_every);
             m->draft_tokens[n_draft_tokens++] = draft_tokens[g];
         }
     }

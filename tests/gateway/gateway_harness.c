@@ -73,7 +73,7 @@ void harness_free(harness *r)
         unlink(path);
     }
     zmq_ctx_term(r->zmq);
-    assert_int_equal(rmdir(r->dir), 0); /* fails when a socket file was left behind */
+    assert_int_equal(rmdir(r->dir), 0); /* fails when a socket file was left */
     free(r);
 }
 

@@ -343,7 +343,7 @@ static void drain_before_hello(void **state)
     r = harness_create();
     base_error error = {0};
     assert_int_equal(coord_start(&r->options, r->zmq, &r->coord, &error), BASE_OK);
-    coord_drain(r->coord, true); /* there is no replica, and nobody waits for one */
+    coord_drain(r->coord, true); /* there is no replica, and none is waited for */
     assert_int_equal(coord_finish(&r->coord, &error), BASE_OK);
     harness_free(r);
 }

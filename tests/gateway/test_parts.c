@@ -119,7 +119,7 @@ static void tasks_take_their_images(void **state)
 }
 
 /* Text, two images, text: the model's marks around each, and pixels as it wants them. */
-static void images_stand_in_marks(void **state)
+static void images_lie_between_marks(void **state)
 {
     (void)state;
     bench b = bench_open();
@@ -454,7 +454,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(requests_are_found),
     cmocka_unit_test(mailboxes_lose_nothing),
     cmocka_unit_test(loopback_only),
-    cmocka_unit_test(images_stand_in_marks),
+    cmocka_unit_test(images_lie_between_marks),
     cmocka_unit_test(frames_are_picked),
 };
 

@@ -117,7 +117,7 @@ static void stop_string(void **state)
     harness_end(r);
 }
 
-/* One image between two texts: its rows are where it stands, and made of its pixels. */
+/* One image between two texts: its rows are in its place, and made of its pixels. */
 static void image_prompt(void **state)
 {
     (void)state;

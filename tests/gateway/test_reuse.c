@@ -1,4 +1,4 @@
-/* What may be spared and told: answers gone on with after a crash, prompts that begin alike, guesses.  Text and ids are
+/* Work that is skipped and reported: answers resumed after a crash, prompts that begin alike, drafts.  Text and ids are
  * always those of a run that computed everything. */
 #include "tests/gateway/gateway_harness.h"
 
@@ -105,7 +105,7 @@ static void bad_ids_are_refused(void **state)
     harness_end(r);
 }
 
-/* The draft model's guesses are told as looked-up ones are. */
+/* The draft model's tokens are reported as n-gram drafts are. */
 static void draft_model_acceptance_is_reported(void **state)
 {
     (void)state;

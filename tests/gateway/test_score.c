@@ -72,7 +72,7 @@ static void bad_answers_are_refused(void **state)
     harness_start(r);
     peer p = peer_open(r, ZMQ_DEALER);
     char long_answer[HARNESS_TEXT];
-    uint32_t room = r->replica_options.limits.max_positions - 4; /* beside <s> and "abc" */
+    uint32_t room = r->replica_options.limits.max_positions - 4; /* besides <s> and "abc" */
     memset(long_answer, 'x', sizeof long_answer);
     long_answer[room + 1] = '\0';
     wire_request request = score_request("abc", long_answer, false);

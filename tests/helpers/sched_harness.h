@@ -30,7 +30,7 @@ typedef struct job {
     const uint8_t *images[4];
     unsigned char digests[4][CONTENT_DIGEST_BYTES];
     uint32_t n_resumed; /* tokens at the end of prompt that are the answer's first */
-    uint32_t n_scored;  /* tokens behind the prompt's that are the answer to score; max_tokens is not read then */
+    uint32_t n_scored;  /* tokens after the prompt's that are the answer to score; max_tokens is not read then */
     link_sampling sampling;
     uint32_t stop_after; /* the owner cancels after this many tokens, as at a stop string; 0: never */
     bool was_stopped;
@@ -113,12 +113,12 @@ static inline void count_ids(const id_pool *pool, uint8_t *seen, const uint32_t 
 {
     for (uint32_t i = 0; i < n; i++) {
         assert_true(ids[i] < pool->n_total);
-        assert_int_equal(seen[ids[i]], 0); /* lent twice */
+        assert_int_equal(seen[ids[i]], 0); /* allocated twice */
         seen[ids[i]] = 1;
     }
 }
 
-/* A sequence's blocks: its own are nobody else's, the others are nodes of the prefix cache, whose uses are counted in
+/* A sequence's blocks: its own are in no other table, the others are nodes of the prefix cache, counted in
  * refs. */
 static inline void count_table(const prefix_cache *cache, const block_table *table, uint8_t *seen, uint32_t *refcount,
                                uint32_t *n_own)
@@ -292,7 +292,7 @@ static inline bool send_plan(harness *r)
     return true;
 }
 
-/* As the engine does: the handle is gone with the event that ends it, and a stop string may stand before that event. */
+/* As the engine does: the handle is gone with the event that ends it, and a stop string may come before that event. */
 static inline void take_token(harness *r, job *j, const sched_event *event)
 {
     if (j->n_answer == 0)

@@ -1,4 +1,4 @@
-/* Cache block bookkeeping: all-or-none lending, tables that grow, nothing lost. */
+/* Cache block bookkeeping: all-or-none allocation, tables that grow, no block lost. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +8,7 @@
 #include "coordinator/sched/block_table.h"
 #include "proto/link/plan.h"
 
-static void pool_lends_all_or_none(void **state)
+static void pool_allocates_all_or_none(void **state)
 {
     (void)state;
     id_pool pool;
@@ -64,7 +64,7 @@ static void table_grows_and_clears(void **state)
     prefix_cache_release(&cache);
 }
 
-/* A block is lent for what it holds after what it follows, whatever its hash says. */
+/* A block is reused for its content after its parent, whatever its hash says. */
 static void nodes_are_compared(void **state)
 {
     (void)state;
@@ -157,9 +157,9 @@ static void the_oldest_is_forgotten_first(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pool_lends_all_or_none), cmocka_unit_test(blocks_for_positions),
-        cmocka_unit_test(table_grows_and_clears), cmocka_unit_test(nodes_are_compared),
-        cmocka_unit_test(twins_are_kept_once),    cmocka_unit_test(the_oldest_is_forgotten_first),
+        cmocka_unit_test(pool_allocates_all_or_none), cmocka_unit_test(blocks_for_positions),
+        cmocka_unit_test(table_grows_and_clears),     cmocka_unit_test(nodes_are_compared),
+        cmocka_unit_test(twins_are_kept_once),        cmocka_unit_test(the_oldest_is_forgotten_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,7 +122,8 @@ static void stat_goes_first(void **state)
     harness_destroy(r);
 }
 
-/* Fairness: with equal work, answers come in the order of arrival, and nobody waits for more than those before it. */
+/* Fairness: with equal work, answers come in the order of arrival, and no request waits for more than those before it.
+ */
 static void first_come_first_served(void **state)
 {
     (void)state;
@@ -138,7 +139,7 @@ static void first_come_first_served(void **state)
     harness_destroy(r);
 }
 
-/* Twelve sequences that want 96 blocks together on 24: the last are thrown out, computed anew, and answer the same. */
+/* Twelve sequences that want 96 blocks together on 24: the last are preempted and recomputed, and answer the same. */
 static void preemption_keeps_the_answer(void **state)
 {
     (void)state;

@@ -4,7 +4,7 @@
 
 static const reuse_options DRAFTS = {.speculate = 4, .n_draft_blocks = 60};
 
-/* A cheap draft model drafts long, a dear one not at all, and nobody asks it before it is known what it would spare. */
+/* A cheap draft model drafts long, a costly one not at all, and none is used before the cost without it is known. */
 static void the_model_follows_its_price(void **state)
 {
     (void)state;
@@ -46,18 +46,18 @@ static void the_model_follows_its_price(void **state)
     assert_true(n_made > 10 && n_made < 1000);
 }
 
-/* Three of four draft_tokens are right while the draft model's blocks are what the scheduler takes them for: with
+/* Three of four draft tokens are right while the draft model's blocks are what the scheduler takes them for: with
  * neighbours, prefixes, any number of stages, greedy and not. */
 static void the_model_reads_rightly(void **state)
 {
     (void)state;
     link_limits limits = SMALL;
-    limits.max_seqs = 32; /* room in the result for everybody's draft_tokens */
+    limits.max_seqs = 32; /* room in the result for the drafts of all */
     for (uint32_t n_stages = 1; n_stages <= 3; n_stages++)
-        for (uint32_t lends = 0; lends < 2; lends++) {
+        for (uint32_t shares = 0; shares < 2; shares++) {
             harness *r = harness_create_with(
                 limits, n_stages, 0, 8, 0,
-                (reuse_options){.reuse_prefixes = lends != 0, .speculate = 4, .n_draft_blocks = 60});
+                (reuse_options){.reuse_prefixes = shares != 0, .speculate = 4, .n_draft_blocks = 60});
             uint32_t n_drafted = 0, n_accepted = 0;
             for (uint32_t round = 0; round < 6; round++) {
                 for (uint32_t i = 0; i < 3; i++) {
@@ -75,7 +75,7 @@ static void the_model_reads_rightly(void **state)
                     n_accepted += r->jobs[i].reuse.n_accepted;
                 }
             }
-            /* of four draft_tokens that each hold three times in four: 2.05 on average */
+            /* of four draft tokens that each hold three times in four: 2.05 on average */
             assert_in_range(100 * n_accepted / n_drafted, 46, 57);
             assert_true(sched_stats_of(r->s).steps < 1500);
             check_nothing_held(r);
@@ -145,8 +145,8 @@ static void the_model_may_have_no_room(void **state)
     }
 }
 
-/* A result that has other draft_tokens than were asked for is no result. */
-static void guesses_are_counted(void **state)
+/* A result that has other draft tokens than the plan has placeholders is refused. */
+static void draft_tokens_are_counted(void **state)
 {
     (void)state;
     harness *r = harness_create_with(SMALL, 1, 0, 8, 0, DRAFTS);
@@ -171,10 +171,10 @@ static void guesses_are_counted(void **state)
     result.n_draft_tokens = 4;
     assert_int_equal(sched_process_result(r->s, &result, r->now_us, NULL), BASE_OK);
     take_events(r);
-    assert_int_equal(j->n_answer, 4); /* one before, two right draft_tokens, the one after them */
+    assert_int_equal(j->n_answer, 4); /* one before, two right draft tokens, the one after them */
     assert_int_equal(j->reuse.n_accepted, 2);
     plan = sched_next_plan(r->s, r->now_us);
-    assert_int_equal(plan->drafts[0].pos, 23); /* the wrong guess is overwritten */
+    assert_int_equal(plan->drafts[0].pos, 23); /* the rejected token is overwritten */
     assert_int_equal(plan->drafts[0].n_tokens, 1);
     harness_destroy(r);
 }
@@ -226,7 +226,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_model_follows_its_price), cmocka_unit_test(the_model_reads_rightly),
         cmocka_unit_test(the_model_reads_once),        cmocka_unit_test(the_model_catches_up),
-        cmocka_unit_test(the_model_may_have_no_room),  cmocka_unit_test(guesses_are_counted),
+        cmocka_unit_test(the_model_may_have_no_room),  cmocka_unit_test(draft_tokens_are_counted),
         cmocka_unit_test(the_model_is_given_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

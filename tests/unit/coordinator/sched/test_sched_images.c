@@ -25,7 +25,7 @@ static void chunks_end_between_images(void **state)
     harness_destroy(r);
 }
 
-/* Seven sequences decode in steps of eight tokens: three of them stand back once for the six rows. */
+/* Seven sequences decode in steps of eight tokens: three of them skip one step for the six rows. */
 static void decoding_makes_room(void **state)
 {
     (void)state;
@@ -53,7 +53,7 @@ static void decoding_makes_room(void **state)
     harness_destroy(r);
 }
 
-/* The same picture behind another text is not encoded again, nor is one of two; another picture takes the slot that was
+/* The same image after another text is not encoded again, nor is one of two; another image takes the slot that was
  * free the longest. */
 static void images_that_come_again_are_not_encoded(void **state)
 {

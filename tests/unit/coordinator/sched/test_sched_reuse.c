@@ -1,17 +1,17 @@
-/* What the scheduler spares its ranks: lent blocks (prefix_cache.h), guesses (ngram.h, spec_policy.h), answers gone on
+/* What the scheduler saves its ranks: shared blocks (prefix_cache.h), drafts (ngram.h, spec_policy.h), answers resumed
  * with.  None of it may show in an answer, and all of it must happen where it can. */
 #include "tests/helpers/sched_harness.h"
 
 static const reuse_options REUSE = {.reuse_prefixes = true}, DRAFTS = {.speculate = 4};
 
-/* ---- lent blocks ---- */
+/* ---- shared blocks ---- */
 
-/* The second of two equal prompts computes what is behind the last full block, and at least its last token. */
+/* The second of two equal prompts computes what follows the last full block, and at least its last token. */
 static void equal_prompts_are_computed_once(void **state)
 {
     (void)state;
     static const struct {
-        uint32_t n_text, spared;
+        uint32_t n_text, saved;
     } cases[] = {{31, 0}, {32, 0}, {33, 32}, {64, 32}, {65, 64}, {100, 96}};
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         harness *r = harness_create_with(SMALL, 1, 0, 4, 0, REUSE);
@@ -20,10 +20,10 @@ static void equal_prompts_are_computed_once(void **state)
             assert_int_equal(submit(r, j, 0, 0, NULL), BASE_OK);
             run_dry(r);
             check_answer(r, j);
-            assert_int_equal(j->reuse.n_cached, i * cases[c].spared);
+            assert_int_equal(j->reuse.n_cached, i * cases[c].saved);
         }
-        assert_int_equal(sched_stats_of(r->s).prefix_tokens, cases[c].spared);
-        assert_int_equal(sched_stats_of(r->s).prefix_requests, cases[c].spared > 0);
+        assert_int_equal(sched_stats_of(r->s).prefix_tokens, cases[c].saved);
+        assert_int_equal(sched_stats_of(r->s).prefix_requests, cases[c].saved > 0);
         check_nothing_held(r);
         harness_destroy(r);
     }
@@ -51,7 +51,7 @@ static void running_sequences_lend(void **state)
     harness_destroy(r);
 }
 
-/* One token that differs, early or late; what is before it is shared, what is behind it is not. */
+/* One token that differs, early or late; what is before it is shared, what follows it is not. */
 static void other_prompts_share_their_beginning(void **state)
 {
     (void)state;
@@ -69,7 +69,7 @@ static void other_prompts_share_their_beginning(void **state)
     harness_destroy(r);
 }
 
-/* The same places, other pixels: nothing behind the first row is shared.  The same pixels: the image is not encoded
+/* The same places, other pixels: nothing after the first row is shared.  The same pixels: the image is not encoded
  * again. */
 static void images_count_by_their_pixels(void **state)
 {
@@ -91,7 +91,7 @@ static void images_count_by_their_pixels(void **state)
     harness_destroy(r);
 }
 
-/* Blocks that keep something are given to whoever needs them. */
+/* Cached blocks are evicted for sequences that need them. */
 static void kept_blocks_give_way(void **state)
 {
     (void)state;
@@ -110,8 +110,8 @@ static void kept_blocks_give_way(void **state)
     harness_destroy(r);
 }
 
-/* An overflow is told by the step that computes the position: its block is not lent, or the next request would not hear
- * of it. */
+/* An overflow is told by the step that computes the position: its block is not shared, or the next request would not
+ * see of it. */
 static void overflows_are_not_lent(void **state)
 {
     (void)state;
@@ -133,10 +133,10 @@ static void overflows_are_not_lent(void **state)
     harness_destroy(r);
 }
 
-/* ---- guesses ---- */
+/* ---- drafts ---- */
 
 /* Fewer steps than tokens, never more tokens than asked for, the end where it is. */
-static void guesses_save_steps(void **state)
+static void drafts_save_steps(void **state)
 {
     (void)state;
     for (uint32_t n_stages = 1; n_stages <= 3; n_stages++) {
@@ -158,7 +158,7 @@ static void guesses_save_steps(void **state)
 }
 
 /* Without room in the result there is no draft: sampled tokens never outnumber the sequence slots. */
-static void guesses_need_room(void **state)
+static void drafts_need_room(void **state)
 {
     (void)state;
     link_limits limits = SMALL;
@@ -174,14 +174,14 @@ static void guesses_need_room(void **state)
     harness_destroy(r);
 }
 
-/* A wrong guess that overflows is no failure; the token before it counts. */
-static void wrong_guesses_may_overflow(void **state)
+/* A rejected draft token that overflows is no failure; the token before it counts. */
+static void rejected_tokens_may_overflow(void **state)
 {
     (void)state;
     harness *r = harness_create_with(SMALL, 1, 0, 8, FAKE_PHRASES, DRAFTS);
     job *j = job_make(r, 0, 40, 0, 60, 1);
     for (uint32_t i = 1; i < 40; i++)
-        j->prompt[i] = FAKE_FIRST_CHAR + (int32_t)(i % 4); /* so that there is something to guess from */
+        j->prompt[i] = FAKE_FIRST_CHAR + (int32_t)(i % 4); /* so that there is an n-gram to match */
     assert_int_equal(submit(r, j, 0, 0, NULL), BASE_OK);
     assert_true(send_plan(r));
     link_token tokens[5] = {{.seq = 0, .pos = 39, .token = FAKE_FIRST_CHAR}};
@@ -202,7 +202,7 @@ static void wrong_guesses_may_overflow(void **state)
     assert_int_equal(j->reuse.n_drafted, 4);
     assert_int_equal(j->reuse.n_accepted, 0);
     plan = sched_next_plan(r->s, r->now_us);
-    assert_int_equal(plan->slices[0].pos, 41); /* over what the wrong guesses left */
+    assert_int_equal(plan->slices[0].pos, 41); /* over what the rejected tokens left */
     assert_int_equal(plan->tokens[0], FAKE_FIRST_CHAR + 99);
     harness_destroy(r);
 }
@@ -223,7 +223,7 @@ static void leads_are_found(void **state)
     assert_int_equal(ngram_find(&history, text, 13).source, DRAFT_NONE); /* 12 is new */
     assert_int_equal(ngram_find(&history, text, 2).source, DRAFT_NONE);
 
-    /* A longer one among the replies; its end ends the guess. */
+    /* A longer one in the history; its end ends the prediction. */
     static const int32_t reply[] = {3, 12, 5, 6, 7, 20, 21}, now[] = {5, 6, 8, 12, 5, 6};
     ngram_history_add(&history, reply, 7);
     lead = ngram_find(&history, now, 6);
@@ -289,7 +289,7 @@ static void drafts_follow_the_price(void **state)
     assert_true(spec_policy_acceptance_rate(&g, &own, &lead) == 0.0f);
 }
 
-/* ---- answers gone on with ---- */
+/* ---- resumed answers ---- */
 
 static void answers_go_on(void **state)
 {
@@ -456,7 +456,7 @@ static sched_stats random_walk(uint32_t round, reuse_options with)
     return numbers;
 }
 
-/* Whatever is spared, every answer is the one that computing all of it alone gives (harvest checks each). */
+/* Whatever is skipped, every answer is the one that computing all of it alone gives (harvest checks each). */
 static void random_events(void **state)
 {
     (void)state;
@@ -495,9 +495,9 @@ int main(void)
         cmocka_unit_test(images_count_by_their_pixels),
         cmocka_unit_test(kept_blocks_give_way),
         cmocka_unit_test(overflows_are_not_lent),
-        cmocka_unit_test(guesses_save_steps),
-        cmocka_unit_test(guesses_need_room),
-        cmocka_unit_test(wrong_guesses_may_overflow),
+        cmocka_unit_test(drafts_save_steps),
+        cmocka_unit_test(drafts_need_room),
+        cmocka_unit_test(rejected_tokens_may_overflow),
         cmocka_unit_test(leads_are_found),
         cmocka_unit_test(drafts_follow_the_price),
         cmocka_unit_test(answers_go_on),

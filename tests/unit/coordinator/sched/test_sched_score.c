@@ -1,5 +1,5 @@
 /* Answers that are given to be scored: their tokens and nothing else come back, with the likelihood of each where it
- * stands, whatever runs beside them and however often they are thrown out. */
+ * is, whatever runs with them and however often they are preempted. */
 #include "tests/helpers/sched_harness.h"
 
 static const reuse_options PLAIN = {0}, ALL = {.reuse_prefixes = true, .speculate = SCHED_SPECULATE_AUTO};
@@ -82,7 +82,7 @@ static uint32_t next_random(uint64_t *seed, uint32_t below)
     return (uint32_t)((*seed >> 33) % below);
 }
 
-/* Both kinds side by side in a cache that is too small for them, so that sequences are thrown out and computed anew. */
+/* Both kinds side by side in a cache that is too small for them, so that sequences are preempted and recomputed. */
 static void scores_survive_crowds(void **state)
 {
     (void)state;
