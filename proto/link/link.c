@@ -98,30 +98,30 @@ static base_status check_hello(const link_hello *hello, base_error *error)
 {
     const link_limits *limits = &hello->limits;
     if (hello->tp == 0 || hello->pp == 0)
-        return base_fail(error, BASE_EFORMAT, "hello: layout is tp %u x pp %u", hello->tp, hello->pp);
+        return base_fail(error, BASE_EFORMAT, "HELLO message: layout is tp %u x pp %u", hello->tp, hello->pp);
     if (limits->max_seqs == 0 || limits->max_positions == 0 || limits->max_step_tokens == 0 || limits->n_kv_blocks == 0)
         return base_fail(error, BASE_EFORMAT,
-                         "hello: a limit is 0 (sequences %u, positions %u, step tokens %u, blocks %u)",
+                         "HELLO message: a limit is 0 (sequences %u, positions %u, step tokens %u, blocks %u)",
                          limits->max_seqs, limits->max_positions, limits->max_step_tokens, limits->n_kv_blocks);
     if (limits->vocab_size == 0 || limits->vocab_size > INT32_MAX)
-        return base_fail(error, BASE_EFORMAT, "hello: vocab_size is %u", limits->vocab_size);
+        return base_fail(error, BASE_EFORMAT, "HELLO message: vocab_size is %u", limits->vocab_size);
     if ((limits->rows_per_image == 0) != (limits->image_size == 0) || limits->image_size > 16384 ||
         (uint64_t)limits->n_image_slots * limits->rows_per_image + limits->max_step_tokens > INT32_MAX)
-        return base_fail(error, BASE_EFORMAT, "hello: %u image slots of %u rows, %u pixels a side, cannot be",
+        return base_fail(error, BASE_EFORMAT, "HELLO message: %u image slots of %u rows, %u pixels a side, cannot be",
                          limits->n_image_slots, limits->rows_per_image, limits->image_size);
     if (limits->whole_images > 1 ||
         (limits->whole_images == 1 && limits->n_image_slots > 0 && limits->max_step_tokens < limits->rows_per_image))
-        return base_fail(error, BASE_EFORMAT, "hello: whole_images is %u, with %u rows an image in steps of %u",
+        return base_fail(error, BASE_EFORMAT, "HELLO message: whole_images is %u, with %u rows an image in steps of %u",
                          limits->whole_images, limits->rows_per_image, limits->max_step_tokens);
     for (int kind = 0; kind < LINK_VECTOR_KINDS; kind++)
         if (limits->vector_widths[kind] > VECTOR_WIDTH_MAX)
-            return base_fail(error, BASE_EFORMAT, "hello: vectors of kind %d have %u numbers; the limit is %u", kind,
-                             limits->vector_widths[kind], VECTOR_WIDTH_MAX);
+            return base_fail(error, BASE_EFORMAT, "HELLO message: vectors of kind %d have %u numbers; the limit is %u",
+                             kind, limits->vector_widths[kind], VECTOR_WIDTH_MAX);
     if ((limits->n_draft_blocks == 0) != (limits->draft_positions == 0))
-        return base_fail(error, BASE_EFORMAT, "hello: the draft model has %u blocks for %u positions",
+        return base_fail(error, BASE_EFORMAT, "HELLO message: the draft model has %u blocks for %u positions",
                          limits->n_draft_blocks, limits->draft_positions);
     if (!is_hex_digest(hello->model_digest))
-        return base_fail(error, BASE_EFORMAT, "hello: model_digest is not 64 lower-case hex digits");
+        return base_fail(error, BASE_EFORMAT, "HELLO message: model_digest is not 64 lower-case hex digits");
     return BASE_OK;
 }
 
@@ -133,9 +133,10 @@ base_status link_hello_decode(const void *bytes, size_t size, link_hello *out, b
     uint8_t type = base_reader_u8(&reader);
     hello.protocol = base_reader_u32(&reader);
     if (!reader.failed && type == LINK_HELLO && hello.protocol != LINK_PROTOCOL)
-        return base_fail(error, BASE_EUNSUPPORTED,
-                         "hello: the replica speaks link protocol %u, this coordinator %u; install the same version",
-                         hello.protocol, LINK_PROTOCOL);
+        return base_fail(
+            error, BASE_EUNSUPPORTED,
+            "HELLO message: the replica speaks link protocol %u, this coordinator %u; install the same version",
+            hello.protocol, LINK_PROTOCOL);
     hello.tp = base_reader_u32(&reader);
     hello.pp = base_reader_u32(&reader);
     limits->max_seqs = base_reader_u32(&reader);
@@ -161,7 +162,7 @@ base_status link_hello_decode(const void *bytes, size_t size, link_hello *out, b
     if (isa_chars > 0 && hello.isa[isa_chars - 1] == '+')
         take_text(&reader, hello.isa + isa_chars, PROVIDER_CHARS);
     if (reader.failed || type != LINK_HELLO || base_reader_left(&reader) != 0)
-        return base_fail(error, BASE_EFORMAT, "hello: %zu bytes are not a hello", size);
+        return base_fail(error, BASE_EFORMAT, "HELLO message: bad length %zu", size);
     base_status status = check_hello(&hello, error);
     if (status == BASE_OK)
         *out = hello;
@@ -181,7 +182,7 @@ base_status link_failed_decode(const void *bytes, size_t size, base_error *out, 
     uint8_t type = base_reader_u8(&reader);
     uint32_t status = base_reader_u32(&reader);
     if (reader.failed || type != LINK_FAILED || status == BASE_OK)
-        return base_fail(error, BASE_EFORMAT, "failed: %zu bytes are not a failure", size);
+        return base_fail(error, BASE_EFORMAT, "FAILED message: bad length %zu", size);
     size_t length = base_reader_left(&reader);
     if (length > sizeof out->text - 1)
         length = sizeof out->text - 1;

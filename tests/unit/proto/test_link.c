@@ -309,9 +309,9 @@ static void test_draft_refusals(void **state)
         {spoil_draft_unsampled, "drafts[0].n_drafted is"},
         {spoil_draft_given, "drafts[1].n_drafted is 2"},
         {spoil_draft_token, "draft_inputs[2] is 100"},
-        {spoil_draft_row, "draft_inputs[0] is -1"},
+        {spoil_draft_row, "draft_inputs[0] is 4294967295"},
         {spoil_draft_block, "draft_blocks[1] is 7"},
-        {spoil_placeholder, "tokens[6] is -4, in the place of a guess"},
+        {spoil_placeholder, "tokens[6] is -4, but the draft model"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         sample s;

@@ -191,7 +191,7 @@ static void test_plans_refuse_vectors(void **unused)
         breaks[i](&s);
         link_plan_encode(&s.plan, &bytes);
         assert_int_equal(link_plan_decode(bytes.data, bytes.size, &limits, &plan, &error), BASE_EFORMAT);
-        assert_non_null(strstr(error.text, "plan: "));
+        assert_non_null(strstr(error.text, "PLAN message: "));
         base_buf_release(&bytes);
     }
 }
