@@ -107,17 +107,26 @@ static base_status frame_size(const dicom_file *file, const dicom_geometry *geom
     return BASE_OK;
 }
 
+static base_status locate_native(const dicom_file *file, const dicom_geometry *geometry, uint32_t frame,
+                                 dicom_bytes *out, bool *is_422, base_error *error)
+{
+    size_t frame_bytes;
+    base_status status = frame_size(file, geometry, &frame_bytes, is_422, error);
+    if (status != BASE_OK)
+        return status;
+    return native_frame(file->values[DICOM_PIXELS], frame, frame_bytes, out) ? BASE_OK
+                                                                             : too_short(geometry, frame, error);
+}
+
 static base_status read_native(const dicom_file *file, const dicom_geometry *geometry, uint32_t frame,
                                dicom_raster *raster, base_error *error)
 {
     dicom_bytes bytes, pixels = file->values[DICOM_PIXELS];
-    size_t frame_bytes;
     bool is_422;
-    base_status status = frame_size(file, geometry, &frame_bytes, &is_422, error);
+    base_status status = locate_native(file, geometry, frame, &bytes, &is_422, error);
     if (status != BASE_OK)
         return status;
-    if (!native_frame(pixels, frame, frame_bytes, &bytes))
-        return too_short(geometry, frame, error);
+    size_t frame_bytes = bytes.size;
     uint8_t *swapped = NULL;
     if (file->is_big_endian && file->has_words && geometry->bits_allocated == 8) {
         swapped = malloc(frame_bytes);
@@ -163,21 +172,15 @@ static uint32_t count_items(dicom_bytes range)
     return n;
 }
 
-/* Append the values of the items that start in [begin, end), both counted in bytes of `range`. */
-static bool join_fragments(dicom_bytes range, size_t begin, size_t end, base_buf *out)
+static bool join_fragments(dicom_bytes range, base_buf *out)
 {
-    const uint8_t *first = range.at;
     dicom_bytes item;
-    for (;;) {
-        size_t at = (size_t)(range.at - first);
-        if (!next_item(&range, &item))
-            break;
-        if (at >= begin && at < end)
-            base_buf_put(out, item.at, item.size);
-    }
+    while (next_item(&range, &item))
+        base_buf_put(out, item.at, item.size);
     return !out->failed;
 }
 
+/* At `at` an item starts, or the last one ends. */
 static bool is_item_start(dicom_bytes range, size_t at)
 {
     const uint8_t *first = range.at;
@@ -211,7 +214,37 @@ static bool locate_frame(dicom_bytes table, dicom_bytes fragments, const dicom_g
     *begin = little_u32(table.at + (size_t)frame * 4);
     if (frame + 1 < geometry->frames)
         *end = little_u32(table.at + (size_t)(frame + 1) * 4);
-    return *begin < *end && *end <= fragments.size && is_item_start(fragments, *begin);
+    return *begin < *end && *end <= fragments.size && is_item_start(fragments, *begin) &&
+           is_item_start(fragments, *end);
+}
+
+/* The frame's fragments, with their heads. */
+static base_status locate_fragments(const dicom_file *file, const dicom_geometry *geometry, uint32_t frame,
+                                    dicom_bytes *out, base_error *error)
+{
+    dicom_bytes fragments = file->values[DICOM_PIXELS], table;
+    if (!next_item(&fragments, &table) || fragments.size == 0)
+        return base_fail(error, BASE_EFORMAT, "damaged DICOM: its pixel data have no fragments");
+    size_t begin, end;
+    if (!locate_frame(table, fragments, geometry, frame, &begin, &end))
+        return base_fail(error, BASE_EFORMAT,
+                         "damaged DICOM: nothing tells which of %u fragments belong to which of %u frames",
+                         count_items(fragments), geometry->frames);
+    *out = (dicom_bytes){fragments.at + begin, end - begin};
+    return BASE_OK;
+}
+
+base_status dicom_frame_locate(const dicom_file *file, const dicom_geometry *geometry, uint32_t frame, dicom_bytes *out,
+                               base_error *error)
+{
+    bool is_422;
+    if (file->coding != DICOM_NATIVE)
+        return locate_fragments(file, geometry, frame, out, error);
+    base_status status = locate_native(file, geometry, frame, out, &is_422, error);
+    size_t begin = status == BASE_OK ? (size_t)(out->at - file->values[DICOM_PIXELS].at) : 0;
+    if (file->is_big_endian && file->has_words && begin % 2 != 0)
+        status = base_fail(error, BASE_EUNSUPPORTED, "the frame begins in the middle of a big-endian word");
+    return status;
 }
 
 /* RLE packs whole cells, as native pixels do: the stored bits may lie higher. */
@@ -249,17 +282,12 @@ base_status dicom_frame_read(const dicom_file *file, const dicom_geometry *geome
 {
     if (file->coding == DICOM_NATIVE)
         return read_native(file, geometry, frame, raster, error);
-    dicom_bytes fragments = file->values[DICOM_PIXELS], table;
-    if (!next_item(&fragments, &table) || fragments.size == 0)
-        return base_fail(error, BASE_EFORMAT, "damaged DICOM: its pixel data have no fragments");
-    size_t begin, end;
-    if (!locate_frame(table, fragments, geometry, frame, &begin, &end))
-        return base_fail(error, BASE_EFORMAT,
-                         "damaged DICOM: nothing tells which of %u fragments belong to which of %u frames",
-                         count_items(fragments), geometry->frames);
+    dicom_bytes fragments;
+    base_status status = locate_fragments(file, geometry, frame, &fragments, error);
+    if (status != BASE_OK)
+        return status;
     base_buf stream = {0};
-    base_status status = BASE_OK;
-    if (!join_fragments(fragments, begin, end, &stream))
+    if (!join_fragments(fragments, &stream))
         status = base_fail(error, BASE_ENOMEM, "no memory for a frame of the DICOM");
     else if (stream.size == 0)
         status = too_short(geometry, frame, error);

@@ -65,6 +65,12 @@
     X(DICOM_DOUBLE_PIXELS, 7FE0, 0009, DICOM_DATA_SET, "DoubleFloatPixelData")                          \
     X(DICOM_PIXELS, 7FE0, 0010, DICOM_DATA_SET, "PixelData")
 
+#define DICOM_ITEM             0xFFFEE000u
+#define DICOM_ITEM_END         0xFFFEE00Du
+#define DICOM_SEQUENCE_END     0xFFFEE0DDu
+#define DICOM_PER_FRAME_GROUPS 0x52009230u
+#define DICOM_PIXEL_DATA       0x7FE00010u
+
 typedef enum dicom_field {
 #define X(field, group, element, scopes, name) field,
     DICOM_FIELDS(X)
@@ -106,6 +112,9 @@ typedef struct dicom_file {
     bool is_lossy;            /* the transfer syntax always is */
     bool has_fragments;       /* PixelData is a sequence of items */
     bool has_words;           /* PixelData is OW: its bytes come in words of the file's byte order */
+    const uint8_t *pixels_at; /* PixelData, from its tag on */
+    dicom_bytes per_frame;    /* PerFrameFunctionalGroupsSequence, from its tag on */
+    dicom_bytes frame_item;   /* and its item for the wanted frame */
     image_warnings *warnings; /* may be NULL; borrowed */
     dicom_query *query;       /* set before dicom_file_read; NULL: nothing; borrowed */
 } dicom_file;
@@ -179,6 +188,10 @@ typedef struct dicom_raster {
 /* Read frame `frame` of checked geometry into `raster` (out: room for rows x columns x samples). */
 base_status dicom_frame_read(const dicom_file *file, const dicom_geometry *geometry, uint32_t frame,
                              dicom_raster *raster, base_error *error);
+
+/* Where the frame's bytes are: of native pixels, or its fragments with their heads.  Errors: BASE_EFORMAT. */
+base_status dicom_frame_locate(const dicom_file *file, const dicom_geometry *geometry, uint32_t frame, dicom_bytes *out,
+                               base_error *error);
 
 /* One stream each.  Errors: BASE_EFORMAT truncated, damaged, other sizes than the header's; BASE_EUNSUPPORTED kinds
  * that DICOM does not know; BASE_ENOMEM. */

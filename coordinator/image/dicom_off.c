@@ -1,5 +1,6 @@
 /* dicom_off.c - what a build with -DPALMGROVE_DICOM=OFF has in place of the DICOM reader: an error that names the
  * option. */
+#include "coordinator/image/dicom_cut.h"
 #include "coordinator/image/dicom_text.h"
 #include "coordinator/image/image_int.h"
 
@@ -31,6 +32,17 @@ base_status dicom_text_read(const void *bytes, size_t size, uint32_t tag, base_b
     (void)bytes;
     (void)size;
     (void)tag;
+    (void)out;
+    return refuse(error);
+}
+
+base_status dicom_cut_frame(const void *bytes, size_t size, uint32_t frame, uint32_t *n_frames, base_buf *out,
+                            base_error *error)
+{
+    (void)bytes;
+    (void)size;
+    (void)frame;
+    (void)n_frames;
     (void)out;
     return refuse(error);
 }

@@ -16,10 +16,7 @@
 
 enum { MAX_DEPTH = 16, MAX_DECIMAL = 64 };
 
-#define UNDEFINED        0xFFFFFFFFu
-#define TAG_ITEM         0xFFFEE000u
-#define TAG_ITEM_END     0xFFFEE00Du
-#define TAG_SEQUENCE_END 0xFFFEE0DDu
+#define UNDEFINED 0xFFFFFFFFu
 
 typedef struct field_row {
     uint32_t tag;
@@ -126,11 +123,11 @@ static base_status take_fragments(cursor *c, dicom_bytes *out, base_error *error
         base_status status = next_element(c, &e, error);
         if (status != BASE_OK)
             return status;
-        if (e.tag == TAG_SEQUENCE_END) {
+        if (e.tag == DICOM_SEQUENCE_END) {
             *out = (dicom_bytes){begin, (size_t)(at - begin)};
             return BASE_OK;
         }
-        if (e.tag != TAG_ITEM)
+        if (e.tag != DICOM_ITEM)
             return base_fail(error, BASE_EFORMAT, "damaged DICOM: its pixel data are not a sequence of fragments");
         if (e.length > remaining(c))
             return truncated(error);
@@ -167,7 +164,7 @@ static void keep_query(dicom_file *file, const element *e, unsigned scope, dicom
 /* The scope of item `i` of the sequence `tag`, which lies in `scope`. */
 static unsigned item_scope(const walk *w, uint32_t tag, unsigned scope, uint32_t i)
 {
-    if (scope == DICOM_DATA_SET && tag == 0x52009230)
+    if (scope == DICOM_DATA_SET && tag == DICOM_PER_FRAME_GROUPS)
         return i == w->frame ? DICOM_FUNCTIONAL_GROUPS : DICOM_IGNORED;
     if (i != 0)
         return DICOM_IGNORED;
@@ -184,7 +181,7 @@ static unsigned item_scope(const walk *w, uint32_t tag, unsigned scope, uint32_t
 
 static bool is_walked_sequence(uint32_t tag, unsigned scope)
 {
-    bool is_top = tag == 0x00283000 || tag == 0x00283010 || tag == 0x52009229 || tag == 0x52009230;
+    bool is_top = tag == 0x00283000 || tag == 0x00283010 || tag == 0x52009229 || tag == DICOM_PER_FRAME_GROUPS;
     bool is_group = tag == 0x00289110 || tag == 0x00289132 || tag == 0x00289145;
     return (scope == DICOM_DATA_SET && is_top) || (scope == DICOM_FUNCTIONAL_GROUPS && is_group);
 }
@@ -211,16 +208,19 @@ static base_status walk_items(walk *w, cursor *c, uint32_t tag, unsigned scope, 
         return base_fail(w->error, BASE_EFORMAT, "damaged DICOM: sequences are nested more than %d deep", MAX_DEPTH);
     for (uint32_t i = 0; has_end_mark || remaining(c) > 0; i++) {
         element e;
+        const uint8_t *at = c->at;
         base_status status = next_element(c, &e, w->error);
         if (status != BASE_OK)
             return status;
-        if (e.tag == TAG_SEQUENCE_END)
+        if (e.tag == DICOM_SEQUENCE_END)
             return BASE_OK;
-        if (e.tag != TAG_ITEM)
+        if (e.tag != DICOM_ITEM)
             return base_fail(w->error, BASE_EFORMAT, "damaged DICOM: a sequence holds something that is not an item");
         status = walk_item(w, c, e.length, item_scope(w, tag, scope, i), depth + 1);
         if (status != BASE_OK)
             return status;
+        if (scope == DICOM_DATA_SET && tag == DICOM_PER_FRAME_GROUPS && i == w->frame)
+            w->file->frame_item = (dicom_bytes){at, (size_t)(c->at - at)};
     }
     return BASE_OK;
 }
@@ -228,7 +228,7 @@ static base_status walk_items(walk *w, cursor *c, uint32_t tag, unsigned scope, 
 /* The value of `e`, of undefined length: fragments, or a sequence. */
 static base_status walk_undefined(walk *w, cursor *c, const element *e, unsigned scope, unsigned depth)
 {
-    if (e->tag == rows[DICOM_PIXELS].tag) { /* an icon's in a nested data set, too */
+    if (e->tag == DICOM_PIXEL_DATA) { /* an icon's in a nested data set, too */
         dicom_bytes fragments = {0};
         base_status status = take_fragments(c, &fragments, w->error);
         if (status == BASE_OK && scope == DICOM_DATA_SET) {
@@ -260,7 +260,7 @@ static base_status walk_value(walk *w, cursor *c, const element *e, unsigned sco
         return walk_items(w, &inside, e->tag, scope, depth, false);
     keep(w->file, e->tag, scope, (dicom_bytes){inside.at, e->length});
     keep_query(w->file, e, scope, (dicom_bytes){inside.at, e->length});
-    if (scope == DICOM_DATA_SET && e->tag == rows[DICOM_PIXELS].tag)
+    if (scope == DICOM_DATA_SET && e->tag == DICOM_PIXEL_DATA)
         w->file->has_words = is_vr(e->vr, "OW");
     return BASE_OK;
 }
@@ -270,12 +270,19 @@ static base_status walk_elements(walk *w, cursor *c, unsigned scope, unsigned de
 {
     while (has_end_mark || remaining(c) > 0) {
         element e;
+        const uint8_t *at = c->at;
         base_status status = next_element(c, &e, w->error);
-        if (status != BASE_OK || (has_end_mark && e.tag == TAG_ITEM_END))
+        if (status != BASE_OK || (has_end_mark && e.tag == DICOM_ITEM_END))
             return status;
         status = walk_value(w, c, &e, scope, depth);
-        if (status != BASE_OK || (scope == DICOM_DATA_SET && e.tag == rows[DICOM_PIXELS].tag))
+        if (status != BASE_OK)
             return status;
+        if (scope == DICOM_DATA_SET && e.tag == DICOM_PER_FRAME_GROUPS)
+            w->file->per_frame = (dicom_bytes){at, (size_t)(c->at - at)};
+        if (scope == DICOM_DATA_SET && e.tag == DICOM_PIXEL_DATA) {
+            w->file->pixels_at = at;
+            return BASE_OK;
+        }
     }
     return BASE_OK;
 }
