@@ -11,6 +11,7 @@ import checks_input
 import checks_vectors
 import checks_layouts
 import checks_life
+import checks_products
 import checks_slurm
 import checks_tasks
 import checks_teacher
@@ -37,6 +38,7 @@ CHECKS = {
     "bench": checks_bench.bench_check,
     "trace": checks_bench.trace_check,
     "slurm": checks_slurm.slurm_check,
+    "products": checks_products.products_check,
     "reuse": checks_reuse.reuse_check,
     "draft": checks_reuse.draft_check,
     "eval": checks_eval.eval_check,

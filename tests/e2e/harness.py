@@ -74,11 +74,12 @@ def shared_memory():
 class Server:
     """`mpirun palmgrove serve` on an ipc endpoint in a folder of its own.  A context manager: leaves nothing behind."""
 
-    def __init__(self, tp=1, pp=1, model=MODEL, options=(), program=PALMGROVE, endpoints=None, kill_s=1):
-        """kill_s: half the seconds that mpirun gives its ranks when it is told to end (odls_base_sigkill_timeout)."""
+    def __init__(self, tp=1, pp=1, model=MODEL, options=(), program=PALMGROVE, endpoints=None, kill_s=1, variables=None):
+        """kill_s: half the seconds that mpirun gives its ranks when it is told to end (odls_base_sigkill_timeout); variables: of the environment."""
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="palmgrove-test-", dir="/tmp"))
         self.endpoint = endpoints[0] if endpoints else f"ipc://{self.folder}/gateway"
         self.layout = (tp, pp)
+        self.variables = variables or {}
         self.log = self.folder / "log"
         self.command = [*MPIRUN, "--mca", "odls_base_sigkill_timeout", str(kill_s), "-n", str(tp * pp), str(program), "serve", str(model),
                         "--tp", str(tp), "--pp", str(pp)]
@@ -92,7 +93,7 @@ class Server:
         """Start without waiting."""
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                                            env=environment(TMPDIR=str(self.folder)))
+                                            env=environment(TMPDIR=str(self.folder), **self.variables))
         return self
 
     def output(self):

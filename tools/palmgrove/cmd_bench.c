@@ -26,7 +26,7 @@ typedef struct bench_values {
     uint32_t prompt, generate, repeat, step_tokens;
     const char *batch, *depth;
     uint32_t tp, pp, threads, memory;
-    const char *weights, *importance, *activations, *kv_type, *wire, *isa, *huge_pages, *json, *plot, *trace;
+    const char *weights, *importance, *activations, *products, *kv_type, *wire, *isa, *huge_pages, *json, *plot, *trace;
     bool no_pin, smt, slow_cores, quiet;
     uint32_t spare_cores;
 } bench_values;
@@ -58,6 +58,10 @@ static const option_row rows[] = {
     {"activations", "TYPE", OPTION_TEXT, AT(activations), "int8",
      "what weights are multiplied with: int8 (faster: 8 bits before int8 and int4 weights, bf16 before bf16 ones) or "
      "f32; docs/QUANTISATION.md has the price",
+     0},
+    {"products", "NAME", OPTION_TEXT, AT(products), "own",
+     "who multiplies prompts and images with f32, f16 and bf16 weights: own, or openblas: answers then depend on how "
+     "prompts are cut; docs/PERFORMANCE.md has the price",
      0},
     {"kv-type", "TYPE", OPTION_TEXT, AT(kv_type), "f32",
      "how keys and values are kept: f32, bf16 (half the memory) or int8 (a quarter); docs/QUANTISATION.md has the "
@@ -161,6 +165,8 @@ static base_status read_options(const bench_values *values, bench_engine_options
         status = bench_list_read("--depth", values->depth, 0, PROMPT_MAX, &out->depths, error);
     if (status == BASE_OK)
         status = kern_select(values->isa, error);
+    if (status == BASE_OK)
+        status = model_products_choose(values->products, &out->numerics.products, error);
     return status;
 }
 
@@ -184,7 +190,8 @@ static void name_cpu(char out[BENCH_TEXT], const char *otherwise)
         fclose(file);
 }
 
-static void describe_machine(const bench_values *values, par_world *world, const topo_plan *plan, bench_machine *out)
+static void describe_machine(const bench_values *values, const model_numerics *numerics, par_world *world,
+                             const topo_plan *plan, bench_machine *out)
 {
     struct utsname system = {0};
     struct tm now = {0};
@@ -201,7 +208,7 @@ static void describe_machine(const bench_values *values, par_world *world, const
     snprintf(out->version, sizeof out->version, "%s", BUILD_INFO_VERSION);
     snprintf(out->system, sizeof out->system, "%.60s %.60s, %s %s", system.sysname, system.release, BUILD_INFO_COMPILER,
              BUILD_INFO_TYPE);
-    snprintf(out->isa, sizeof out->isa, "%s", kern_active()->name);
+    model_kernels_name(numerics, out->isa);
     snprintf(out->places, sizeof out->places, "%.*s", (int)sizeof out->places - 1, place);
     name_cpu(out->cpu, system.machine);
 }
@@ -275,7 +282,7 @@ static base_status measure_placed(const bench_values *values, const parts *wante
                                          : base_fail(error, BASE_ENOMEM, "out of memory");
     status = par_world_agree(world, status, error);
     if (status == BASE_OK) {
-        describe_machine(values, world, plan, &results->machine);
+        describe_machine(values, &options->numerics, world, plan, &results->machine);
         status = measure_parts(&rank, values, wanted, options, results, error);
     }
     base_status written = BASE_OK;

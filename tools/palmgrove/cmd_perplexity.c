@@ -46,6 +46,10 @@ static const option_row rows[] = {
      "what `palmgrove calibrate` wrote, for the quantiser", 0},
     {"activations", "TYPE", OPTION_TEXT, TEACHER_AT(perplexity_values, activations), "int8",
      "what weights are multiplied with: int8 (bf16 before bf16 weights) or f32", 0},
+    {"products", "NAME", OPTION_TEXT, TEACHER_AT(perplexity_values, products), "own",
+     "who multiplies prompts and images with f32, f16 and bf16 weights: own, or openblas: answers then depend on how "
+     "prompts are cut; docs/PERFORMANCE.md has the price",
+     0},
     {"kv-type", "TYPE", OPTION_TEXT, TEACHER_AT(perplexity_values, kv_type), "f32",
      "how keys and values are kept: f32, bf16 or int8", 0},
     {"wire", "TYPE", OPTION_TEXT, TEACHER_AT(perplexity_values, wire), "exact",

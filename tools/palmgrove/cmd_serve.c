@@ -34,7 +34,8 @@ typedef struct serve_values {
     uint32_t queue, plans, intake_threads;
     uint32_t message_bytes;
     uint64_t image_pixels;
-    const char *task_dir, *chat, *weights, *importance, *activations, *kv_type, *wire, *isa, *log_level, *trace;
+    const char *task_dir, *chat, *weights, *importance, *activations, *products, *kv_type, *wire, *isa, *log_level,
+        *trace;
     bool insecure, log_content, no_pin, smt, slow_cores;
     uint32_t spare_cores;
     const char *huge_pages;
@@ -87,6 +88,10 @@ static const option_row rows[] = {
     {"activations", "TYPE", OPTION_TEXT, AT(activations), "int8",
      "what weights are multiplied with: int8 (faster: 8 bits before int8 and int4 weights, bf16 before bf16 ones) or "
      "f32; docs/QUANTISATION.md has the price",
+     0},
+    {"products", "NAME", OPTION_TEXT, AT(products), "own",
+     "who multiplies prompts and images with f32, f16 and bf16 weights: own, or openblas: answers then depend on how "
+     "prompts are cut; docs/PERFORMANCE.md has the price",
      0},
     {"kv-type", "TYPE", OPTION_TEXT, AT(kv_type), "f32",
      "how keys and values are kept: f32, bf16 (half the memory) or int8 (a quarter); docs/QUANTISATION.md has the "
@@ -243,7 +248,8 @@ static base_status front_stop(front *f, bool failed, base_error *error)
 
 /* ---- every rank ---- */
 
-static base_status run_worker(par_world *world, const serve_values *values, void *zmq, base_error *error)
+static base_status run_worker(par_world *world, const serve_values *values, model_products products, void *zmq,
+                              base_error *error)
 {
     shard_recipe recipe = {0}, draft_recipe = {0};
     if (!recipe_kind_find(values->weights, &recipe.kind)) /* the same on every rank */
@@ -253,7 +259,7 @@ static base_status run_worker(par_world *world, const serve_values *values, void
         return base_fail(error, BASE_EINVAL,
                          "unknown draft-weights '%.40s'; known are auto, f32, f16, bf16, int8, int4",
                          values->draft_weights);
-    model_numerics numerics = {0};
+    model_numerics numerics = {.products = products};
     if (!model_activations_find(values->activations, &numerics.activations))
         return base_fail(error, BASE_EINVAL, "unknown activations '%.40s'; known are f32, int8", values->activations);
     if (!model_kv_type_find(values->kv_type, &numerics.kv))
@@ -299,13 +305,17 @@ static base_status serve(par_world *world, const serve_values *values, base_erro
     front f = {0};
     base_status status = BASE_OK;
     bool is_front = par_world_rank(world) == 0;
+    model_products products;
+    status = par_world_agree(world, model_products_choose(values->products, &products, error), error);
+    if (status != BASE_OK)
+        return status;
     if (is_front) {
         f.zmq = zmq_ctx_new();
         status = f.zmq != NULL ? front_start(&f, values, error) : base_fail(error, BASE_ENOMEM, "no ZeroMQ context");
     }
     status = par_world_agree(world, status, error);
     if (status == BASE_OK)
-        status = run_worker(world, values, f.zmq, error);
+        status = run_worker(world, values, products, f.zmq, error);
 
     base_error ending = {0};
     base_status ended = is_front ? front_stop(&f, status != BASE_OK, &ending) : BASE_OK;

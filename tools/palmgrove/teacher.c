@@ -98,6 +98,8 @@ static base_status read_model(teacher *t, const teacher_options *options, base_e
     base_status status = check_options(options, error);
     if (status == BASE_OK)
         status = kern_select(options->isa, error);
+    if (status == BASE_OK && options->products != NULL)
+        status = model_products_choose(options->products, &t->numerics.products, error);
     if (status == BASE_OK)
         status = shard_checkpoint_open(options->model, &t->checkpoint, error);
     if (status != BASE_OK)
@@ -155,6 +157,7 @@ static base_status load_model(teacher *t, model_probe *probe, void *context, bas
                                         .n_kv_blocks = (t->context + LINK_KV_BLOCK_TOKENS - 1) / LINK_KV_BLOCK_TOKENS,
                                         .n_image_slots = 1},
                              .numerics = t->numerics,
+                             .all_prompts = true,
                              .probe = probe,
                              .probe_context = context};
     par_place place = par_grid_place(t->grid);

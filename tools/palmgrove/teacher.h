@@ -18,8 +18,8 @@ typedef struct teacher teacher;
 /* What the commands have in common; the first member of their values (TEACHER_ROWS). */
 typedef struct teacher_options {
     const char *model, *text;
-    const char *weights, *importance, *activations, *kv_type, *wire,
-        *isa; /* the first five NULL: as the checkpoint is, none, f32, f32, exact */
+    const char *weights, *importance, *activations, *products, *kv_type, *wire,
+        *isa; /* the first six NULL: as the checkpoint is, none, f32, own, f32, exact */
     uint32_t tp, pp, threads;
     uint32_t context, step_tokens;
     uint64_t max_tokens;

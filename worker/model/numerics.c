@@ -59,6 +59,13 @@ bool model_products_find(const char *name, model_products *out)
     return i < MODEL_N_PRODUCTS;
 }
 
+base_status model_products_choose(const char *name, model_products *out, base_error *error)
+{
+    if (!model_products_find(name, out))
+        return base_fail(error, BASE_EINVAL, "unknown products '%.40s'; known are own, openblas", name);
+    return *out == MODEL_PRODUCTS_OPENBLAS ? kern_openblas_open(error) : BASE_OK;
+}
+
 void model_kernels_name(const model_numerics *numerics, char out[MODEL_KERNELS_CHARS])
 {
     bool own = numerics->products == MODEL_PRODUCTS_OWN;

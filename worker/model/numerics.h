@@ -4,6 +4,8 @@
 
 #include <stdbool.h>
 
+#include "proto/base/status.h"
+
 /* What weights are multiplied with: activations as they are, or rounded: to 8 bits in groups of 32 before int8 and int4
  * weights, to bf16 before bf16 weights (kern.h).  f16 and f32 weights take f32 always. */
 typedef enum model_activations { MODEL_ACTIVATIONS_F32, MODEL_ACTIVATIONS_INT8, MODEL_N_ACTIVATIONS } model_activations;
@@ -32,6 +34,10 @@ const char *model_kv_type_name(model_kv_type type);
 bool model_kv_type_find(const char *name, model_kv_type *out);
 const char *model_products_name(model_products products);
 bool model_products_find(const char *name, model_products *out);
+
+/* The provider `name` ready for use: OpenBLAS is opened, so before any thread that reads the environment.  BASE_EINVAL
+ * unknown name; kern_openblas_open's errors. */
+base_status model_products_choose(const char *name, model_products *out, base_error *error);
 
 /* The kernel set in use and, if there is one, the provider: "avx2", "avx2+openblas-0.3.21-Haswell". */
 #define MODEL_KERNELS_CHARS 64

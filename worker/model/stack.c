@@ -160,9 +160,16 @@ static kern_rows rows_of(const model_stack *s, const float *x, size_t width, siz
                        .m = n,
                        .quantised = rounded ? quantised : NULL,
                        .scratch = s->scratch.bytes,
-                       .scratch_stride = s->scratch.stride,
-                       .spans = s->batch.spans,
-                       .n_spans = s->batch.n_spans};
+                       .scratch_stride = s->scratch.stride};
+}
+
+/* The same for all rows of the batch, those of OpenBLAS marked. */
+static kern_rows batch_rows(const model_stack *s, const float *x, size_t width, const kern_activations *quantised)
+{
+    kern_rows rows = rows_of(s, x, width, s->batch.n_rows, quantised);
+    rows.spans = s->batch.spans;
+    rows.n_spans = s->batch.n_spans;
+    return rows;
 }
 
 static void norm_row(model_stack *s, const float *x, const model_norm *norm, unsigned forms, size_t r)
@@ -329,7 +336,7 @@ static const float *hidden_of(const model_stack *s)
 /* The branch's projections of y. */
 static void project(team_member *me, model_stack *s, const branch_begin *begin)
 {
-    kern_rows rows = model_stack_rows(s, s->batch.n_rows);
+    kern_rows rows = batch_rows(s, s->y, s->arch->d, &s->y_quantised);
     kern_product products[5];
     size_t n = list_products(s, begin, products);
     kern_linear(me, &rows, products, n);
@@ -364,8 +371,8 @@ static void attention(team_member *me, model_stack *s, const model_layer *layer,
 static void sum(team_member *me, model_stack *s, const model_layer *layer, bool of_attention, bool of_mlp)
 {
     size_t d = s->arch->d, n = s->batch.n_rows;
-    kern_rows o = rows_of(s, s->o, q_width(s), n, &s->o_quantised);
-    kern_rows hidden = rows_of(s, hidden_of(s), layer->down.k, n, &s->hidden_quantised);
+    kern_rows o = batch_rows(s, s->o, q_width(s), &s->o_quantised);
+    kern_rows hidden = batch_rows(s, hidden_of(s), layer->down.k, &s->hidden_quantised);
     kern_term terms[2];
     size_t n_terms = 0;
     if (of_attention)

@@ -119,8 +119,8 @@ void model_stack_add(float *x, const float *y, size_t n);
 /* One row through the stack's norm: y = norm(x).  y may be x. */
 void model_stack_norm(const model_stack *s, const float *x, const model_norm *norm, float *y);
 
-/* The same into row r of the stack's y, quantised as `w` takes it; and the first n rows of y as inputs of kern_linear.
- */
+/* The same into row r of the stack's y, quantised as `w` takes it; and the first n rows of y as inputs of kern_linear,
+ * none of them OpenBLAS's. */
 void model_stack_norm_quantised(model_stack *s, const float *x, const model_norm *norm, const pack_matrix *w, size_t r);
 kern_rows model_stack_rows(const model_stack *s, size_t n);
 
