@@ -1,9 +1,9 @@
-/* coordinator.c - puts the parts together and takes them apart; the order of both is what this file is about.
+/* coordinator.c - starts and stops the parts of a coordinator, in the right order.
  *
  * Start: tokenizer and templates, then the gateway (so that a port in use is known before anything is loaded), the
  * engine, the intake threads.  End: the engine ends by itself (drained, or the replica failed), then intake, then the
- * gateway, whose last act is to send what the engine left for it.  What still lies in the boxes then came too late and
- * was refused. */
+ * gateway, which first sends the replies that the engine left for it.  What is still in the queues then came too late
+ * and is refused. */
 #include "coordinator/coordinator.h"
 
 #include <stdatomic.h>
@@ -36,7 +36,7 @@ struct coord {
     thread_queue queues[N_QUEUES]; /* of the engine, the intake threads, the gateway */
     size_t n_queues;
     gateway *gateway;
-    engine *engine;
+    engine_thread *engine;
     intake *intake;
     thread_message drains[2]; /* a drain, a drain at once: each is sent once at most */
     atomic_bool drain_sent[2];
@@ -202,10 +202,10 @@ static base_status open_queues(coord *c, base_error *error)
 }
 
 /* Late arrivals. */
-static void empty_queue(thread_queue *box)
+static void empty_queue(thread_queue *queue)
 {
     thread_message *m;
-    while ((m = thread_queue_pop(box)) != NULL) {
+    while ((m = thread_queue_pop(queue)) != NULL) {
         if (m->session != NULL) {
             session *s = m->session;
             session_destroy(&s);
@@ -242,7 +242,7 @@ static base_status start_threads(coord *c, void *zmq, base_error *error)
     if (status == BASE_OK) {
         engine_parts parts = {.options = &c->options,
                               .zmq = zmq,
-                              .box = engine_queue,
+                              .queue = engine_queue,
                               .intake = intake_queue,
                               .gateway = gateway_queue,
                               .payload_bytes = &c->payload_bytes,

@@ -7,7 +7,7 @@
 #include "coordinator/session/session.h"
 
 struct intake {
-    thread_queue *box, *engine;
+    thread_queue *queue, *engine;
     const prompt_env *env;
     atomic_size_t *payload_bytes;
     uint32_t n_threads;
@@ -19,7 +19,7 @@ static void *intake_run(void *argument)
 {
     intake *in = argument;
     for (;;) {
-        thread_message *m = thread_queue_wait(in->box);
+        thread_message *m = thread_queue_wait(in->queue);
         if (m->kind == MESSAGE_STOP)
             return NULL;
         session *s = m->session;
@@ -37,7 +37,7 @@ void intake_stop(intake **out)
         return;
     for (uint32_t i = 0; i < in->n_threads; i++) {
         in->stops[i] = (thread_message){.kind = MESSAGE_STOP, .is_embedded = true};
-        thread_queue_push(in->box, &in->stops[i]);
+        thread_queue_push(in->queue, &in->stops[i]);
     }
     for (uint32_t i = 0; i < in->n_threads; i++)
         pthread_join(in->threads[i], NULL);
@@ -47,13 +47,13 @@ void intake_stop(intake **out)
     *out = NULL;
 }
 
-base_status intake_start(uint32_t n_threads, thread_queue *box, thread_queue *engine, const prompt_env *env,
+base_status intake_start(uint32_t n_threads, thread_queue *queue, thread_queue *engine, const prompt_env *env,
                          atomic_size_t *payload_bytes, intake **out, base_error *error)
 {
     intake *in = calloc(1, sizeof *in);
     if (in == NULL)
         return base_fail(error, BASE_ENOMEM, "no memory for the intake threads");
-    *in = (intake){.box = box, .engine = engine, .env = env, .payload_bytes = payload_bytes};
+    *in = (intake){.queue = queue, .engine = engine, .env = env, .payload_bytes = payload_bytes};
     in->threads = calloc(n_threads, sizeof *in->threads);
     in->stops = calloc(n_threads, sizeof *in->stops);
     base_status status = in->threads != NULL && in->stops != NULL

@@ -26,61 +26,61 @@ void thread_message_destroy(thread_message **m)
     *m = NULL;
 }
 
-base_status thread_queue_init(thread_queue *box, base_error *error)
+base_status thread_queue_init(thread_queue *queue, base_error *error)
 {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0)
         return base_fail(error, BASE_EIO, "cannot open an eventfd: %s", strerror(errno));
-    if (pthread_mutex_init(&box->lock, NULL) != 0) {
+    if (pthread_mutex_init(&queue->lock, NULL) != 0) {
         close(fd);
         return base_fail(error, BASE_ENOMEM, "no memory for a mutex");
     }
-    box->fd = fd;
-    box->first = box->last = NULL;
+    queue->fd = fd;
+    queue->first = queue->last = NULL;
     return BASE_OK;
 }
 
-void thread_queue_release(thread_queue *box)
+void thread_queue_release(thread_queue *queue)
 {
-    pthread_mutex_destroy(&box->lock);
-    close(box->fd);
+    pthread_mutex_destroy(&queue->lock);
+    close(queue->fd);
 }
 
-void thread_queue_push(thread_queue *box, thread_message *m)
+void thread_queue_push(thread_queue *queue, thread_message *m)
 {
     m->next = NULL;
-    pthread_mutex_lock(&box->lock);
-    if (box->first == NULL) {
-        box->first = m;
-        eventfd_write(box->fd, 1);
+    pthread_mutex_lock(&queue->lock);
+    if (queue->first == NULL) {
+        queue->first = m;
+        eventfd_write(queue->fd, 1);
     } else {
-        box->last->next = m;
+        queue->last->next = m;
     }
-    box->last = m;
-    pthread_mutex_unlock(&box->lock);
+    queue->last = m;
+    pthread_mutex_unlock(&queue->lock);
 }
 
-thread_message *thread_queue_pop(thread_queue *box)
+thread_message *thread_queue_pop(thread_queue *queue)
 {
-    pthread_mutex_lock(&box->lock);
-    thread_message *m = box->first;
+    pthread_mutex_lock(&queue->lock);
+    thread_message *m = queue->first;
     if (m != NULL) {
-        box->first = m->next;
+        queue->first = m->next;
         eventfd_t count;
-        if (box->first == NULL)
-            eventfd_read(box->fd, &count);
+        if (queue->first == NULL)
+            eventfd_read(queue->fd, &count);
     }
-    pthread_mutex_unlock(&box->lock);
+    pthread_mutex_unlock(&queue->lock);
     return m;
 }
 
-thread_message *thread_queue_wait(thread_queue *box)
+thread_message *thread_queue_wait(thread_queue *queue)
 {
     for (;;) {
-        thread_message *m = thread_queue_pop(box);
+        thread_message *m = thread_queue_pop(queue);
         if (m != NULL)
             return m;
-        struct pollfd item = {.fd = box->fd, .events = POLLIN};
+        struct pollfd item = {.fd = queue->fd, .events = POLLIN};
         poll(&item, 1, -1);
     }
 }

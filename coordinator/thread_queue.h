@@ -1,13 +1,13 @@
-/* thread_queue.h - how the coordinator's threads talk: owned messages in mailboxes, and nothing else.
+/* thread_queue.h - how the coordinator's threads communicate: owned messages in queues, and nothing else.
  *
- *     gateway --REQUEST, CANCEL, QUERY--> engine --REPLY, END--> gateway
+ *     gateway --REQUEST, CANCEL, QUERY--> engine --REPLY, STOP--> gateway
  *     engine --PREPARE, STOP--> intake threads --PREPARED--> engine
  *     any thread --DRAIN--> engine           every thread --STARTED--> coord_start
  *
- * A mail belongs to whoever holds it; pushing gives it away.  A mailbox is a list under a mutex with an eventfd that is
- * readable exactly while the box is not empty, so a thread waits for mail and sockets in one zmq_poll.  (ZeroMQ's own
- * inproc sockets would do too, but pointers handed through them are invisible to the thread sanitizer.)  Boxes have no
- * limit of their own: the gateway bounds the requests that are open, and everything else is a consequence of one. */
+ * A message belongs to the thread that holds it; a push gives it away.  A queue is a list under a mutex with an eventfd
+ * that is readable exactly while the queue is not empty, so a thread waits for messages and sockets in one zmq_poll.
+ * (ZeroMQ's own inproc sockets would do too, but the thread sanitizer cannot see pointers handed through them.)  Queues
+ * are unbounded: the gateway bounds the requests that are open, and every other message follows from one. */
 #ifndef PALMGROVE_COORD_THREAD_QUEUE_H
 #define PALMGROVE_COORD_THREAD_QUEUE_H
 
@@ -34,7 +34,7 @@ typedef enum message_kind {
 } message_kind;
 
 typedef struct thread_message {
-    struct thread_message *next; /* private to the box */
+    struct thread_message *next; /* private to the queue */
     message_kind kind;
     bool is_embedded; /* part of a larger object: thread_message_destroy leaves it alone */
     bool is_last;
@@ -50,7 +50,7 @@ typedef struct thread_message {
 
 /* NULL when memory is out. */
 thread_message *thread_message_create(message_kind kind, uint64_t number);
-/* Free a mail and its bytes, not its session.  NULL and embedded ones are fine. */
+/* Free a message and its bytes, not its session.  NULL and embedded ones are fine. */
 void thread_message_destroy(thread_message **m);
 
 typedef struct thread_queue {
@@ -60,15 +60,15 @@ typedef struct thread_queue {
 } thread_queue;
 
 /* Errors: BASE_EIO no file descriptor is left, BASE_ENOMEM. */
-base_status thread_queue_init(thread_queue *box, base_error *error);
-/* The box is empty and nobody uses it any more. */
-void thread_queue_release(thread_queue *box);
+base_status thread_queue_init(thread_queue *queue, base_error *error);
+/* The queue is empty and no longer in use. */
+void thread_queue_release(thread_queue *queue);
 
-/* Give a mail away.  Any thread; never fails. */
-void thread_queue_push(thread_queue *box, thread_message *m);
-/* The oldest mail, NULL when there is none. */
-thread_message *thread_queue_pop(thread_queue *box);
-/* The oldest mail, waiting for one.  Several threads may wait at one box. */
-thread_message *thread_queue_wait(thread_queue *box);
+/* Give a message away.  Any thread; never fails. */
+void thread_queue_push(thread_queue *queue, thread_message *m);
+/* The oldest message, NULL when there is none. */
+thread_message *thread_queue_pop(thread_queue *queue);
+/* The oldest message, waiting for one.  Several threads may wait for one queue. */
+thread_message *thread_queue_wait(thread_queue *queue);
 
 #endif

@@ -1,3 +1,11 @@
+/* gateway.c - one ROUTER socket, one thread.
+ *
+ *     client frame -> size, decode -> open_requests -> session -> queue of the engine
+ *                       |refused        |full, duplicate id        (typed Error reply at once)
+ *     queue of the gateway -> open_requests by number -> client      (a client that is gone or does not read: its
+ *                                                                     requests are canceled, replies dropped)
+ *
+ * Every request that was opened is closed by exactly one final reply (is_last). */
 #include "coordinator/gateway/gateway.h"
 
 #include <errno.h>
@@ -21,7 +29,7 @@ enum {
     HEARTBEAT_MS = 2000,
     HEARTBEAT_TIMEOUT_MS = 6000,
     HANDSHAKE_MS = 5000,
-    TURN_MESSAGES = 64, /* received before mail is looked at again */
+    TURN_MESSAGES = 64, /* received before the queue is looked at again */
     OPEN_BEYOND_QUEUE = 1024,
     ENDPOINTS_BYTES = 1024,
 };
@@ -31,7 +39,7 @@ enum {
 struct gateway {
     const coord_options *options;
     void *zmq, *socket;
-    thread_queue *box, *engine, started_queue;
+    thread_queue *queue, *engine, started_queue;
     atomic_size_t *payload_bytes;
     open_requests open_requests;
     uint64_t n_malformed, n_refused;
@@ -189,7 +197,7 @@ static void handle_message(gateway *g, const client_id *client, const void *byte
     wire_request_release(&request);
 }
 
-/* Take the frames of one message: up to three are kept, the rest are thrown away.  Returns how many there were, 0: none
+/* Take the frames of one message: up to three are kept, the rest are discarded.  Returns how many there were, 0: none
  * waits. */
 static int receive_frames(gateway *g, zmq_msg_t frames[3])
 {
@@ -303,7 +311,7 @@ static void close_socket(gateway *g)
     }
 }
 
-/* Every request still open gets a last word. */
+/* Every request still open gets a final reply. */
 static void answer_open(gateway *g)
 {
     for (uint32_t i = 0; i < g->open_requests.capacity; i++) {
@@ -314,11 +322,11 @@ static void answer_open(gateway *g)
     }
 }
 
-/* False: the thread shall end. */
+/* False: the thread is to end. */
 static bool handle_messages(gateway *g)
 {
     thread_message *m;
-    while ((m = thread_queue_pop(g->box)) != NULL) {
+    while ((m = thread_queue_pop(g->queue)) != NULL) {
         if (m->kind == MESSAGE_STOP)
             return false;
         pass_reply(g, m);
@@ -329,7 +337,7 @@ static bool handle_messages(gateway *g)
 
 static void serve(gateway *g)
 {
-    zmq_pollitem_t items[2] = {{.socket = g->socket, .events = ZMQ_POLLIN}, {.fd = g->box->fd, .events = ZMQ_POLLIN}};
+    zmq_pollitem_t items[2] = {{.socket = g->socket, .events = ZMQ_POLLIN}, {.fd = g->queue->fd, .events = ZMQ_POLLIN}};
     while (handle_messages(g)) {
         bool more = true;
         for (int i = 0; more && i < TURN_MESSAGES; i++)
@@ -371,7 +379,7 @@ void gateway_stop(gateway **out)
     if (g == NULL)
         return;
     g->stop = (thread_message){.kind = MESSAGE_STOP, .is_embedded = true};
-    thread_queue_push(g->box, &g->stop);
+    thread_queue_push(g->queue, &g->stop);
     pthread_join(g->thread, NULL);
     gateway_free(out);
 }
@@ -390,7 +398,7 @@ static base_status run_thread(gateway *g, base_error *error)
     return g->started.error.status;
 }
 
-base_status gateway_start(const coord_options *options, void *zmq, thread_queue *box, thread_queue *engine,
+base_status gateway_start(const coord_options *options, void *zmq, thread_queue *queue, thread_queue *engine,
                           atomic_size_t *payload_bytes, gateway **out, base_error *error)
 {
     gateway *g = calloc(1, sizeof *g);
@@ -398,7 +406,7 @@ base_status gateway_start(const coord_options *options, void *zmq, thread_queue 
         return base_fail(error, BASE_ENOMEM, "no memory for the gateway");
     *g = (gateway){.options = options,
                    .zmq = zmq,
-                   .box = box,
+                   .queue = queue,
                    .engine = engine,
                    .payload_bytes = payload_bytes,
                    .started = {.kind = MESSAGE_STARTED, .is_embedded = true}};

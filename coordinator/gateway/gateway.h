@@ -9,15 +9,15 @@
 
 #include <stdatomic.h>
 
-#include "coordinator/coordinator.h"
+#include "coordinator/coord_options.h"
 #include "coordinator/thread_queue.h"
 
 typedef struct gateway gateway;
 
-/* Start the thread and bind.  Returns when every endpoint is bound.  `box` is where replies come, `engine` where
+/* Start the thread and bind.  Returns when every endpoint is bound.  `queue` is where replies arrive, `engine` where
  * requests go, `payload_bytes` grows by each Generate passed on; all borrowed. Errors: address_check's; BASE_EBUSY a
- * tcp port is in use; BASE_EIO, BASE_ENOMEM; no thread is left behind. */
-base_status gateway_start(const coord_options *options, void *zmq, thread_queue *box, thread_queue *engine,
+ * tcp port is in use; BASE_EIO, BASE_ENOMEM; no thread is left running. */
+base_status gateway_start(const coord_options *options, void *zmq, thread_queue *queue, thread_queue *engine,
                           atomic_size_t *payload_bytes, gateway **out, base_error *error);
 
 /* The endpoints as bound (a port chosen by the system filled in), separated by ", "; borrowed. */

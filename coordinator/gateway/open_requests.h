@@ -1,7 +1,7 @@
 /* open_requests.h - the requests that are open at the gateway, and where their replies go.
  *
  * A number names an open request everywhere else: its place in the table in the low half, a count of uses of that place
- * in the high half, so a number that is late finds nothing instead of a stranger.  Threads: the gateway's. */
+ * in the high half, so a number that is late finds nothing instead of another request.  Threads: the gateway's. */
 #ifndef PALMGROVE_GATEWAY_OPEN_REQUESTS_H
 #define PALMGROVE_GATEWAY_OPEN_REQUESTS_H
 
@@ -16,7 +16,7 @@
 typedef struct client_id {
     uint8_t bytes[255];
     uint8_t size;
-    bool has_delimiter; /* a REQ socket: an empty frame stands before the payload, both ways */
+    bool has_delimiter; /* a REQ socket: an empty frame precedes the payload, both ways */
 } client_id;
 
 typedef struct open_request {

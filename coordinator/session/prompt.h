@@ -3,10 +3,10 @@
  * A prompt is <s> if the model wants one, then the parts in order: every text by itself through the tokenizer, every
  * image as rows_per_image positions, every vector as one (PaLM-E's multimodal sentences); vectors do not go with tasks.
  * A task part expands to texts and image slots; each slot takes the next image part that follows the task.  A task that
- * takes a varying number of images has as many slots as image parts stand between it and the next task.  Without any
- * task part images stand where they stand.  A literal <img> in a text is text.  The task "chat" is a conversation in
- * the model's chat template (chat_template.h): the only place where control tokens come from. Pure but for memory: any
- * thread. */
+ * takes a varying number of images has as many slots as there are image parts between it and the next task.  Without
+ * any task part images keep their place.  A literal <img> in a text is text.  The task "chat" is a conversation in
+ * the model's chat template (chat_template.h): the only place where control tokens come from. Allocates, but is
+ * otherwise pure: any thread. */
 #ifndef PALMGROVE_SESSION_PROMPT_H
 #define PALMGROVE_SESSION_PROMPT_H
 
@@ -22,11 +22,11 @@
 #include "proto/wire/msg.h"
 #include "sharding/arch.h"
 
-/* How the model sees pictures.  All zero: fitted as image_fit_square, nothing around them. */
+/* How the model sees images.  All zero: fitted as image_fit_square, nothing around them. */
 typedef struct prompt_images {
     image_fit fit;
-    const char *open, *close; /* text around an image's rows, one with the texts beside it; spellings of control tokens
-                                 count.  NULL: none */
+    const char *open, *close; /* text around an image's rows, joined with the texts next to it; spellings of control
+                                 tokens count.  NULL: none */
 } prompt_images;
 
 /* What a prompt is made with; borrowed, immutable while prompts are built. */
@@ -44,13 +44,12 @@ typedef struct prompt_env {
 } prompt_env;
 
 typedef struct prompt {
-    text_ids tokens;  /* numbered as in requests (position.h) */
-    uint8_t **images; /* [n_images] each [image_size][image_size][3] */
+    text_ids tokens;                                      /* numbered as in requests (position.h) */
+    uint8_t **images;                                     /* [n_images] each [image_size][image_size][3] */
+    unsigned char (*image_digests)[CONTENT_DIGEST_BYTES]; /* [n_images] digest of the pixels of images 0 .. k and of the
+                                                            vectors before: BLAKE2b of the digest before and the key */
     unsigned char (
-        *image_digests)[CONTENT_DIGEST_BYTES]; /* [n_images] k names the pixels of images 0 .. k and the vectors before:
-                                                 BLAKE2b of what stands before and the pixels */
-    unsigned char (
-        *image_keys)[CONTENT_DIGEST_BYTES]; /* [n_images] k names the pixels of image k alone: their BLAKE2b */
+        *image_keys)[CONTENT_DIGEST_BYTES]; /* [n_images] digest of the pixels of image k alone: their BLAKE2b */
     uint32_t n_images;
     content_vector *vectors; /* [n_vectors] */
     float *vector_values;    /* what they point at */

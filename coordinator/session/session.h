@@ -1,14 +1,14 @@
-/* session.h - one request's life, from the decoded message to the last reply.
+/* session.h - one request's life, from the decoded message to the final reply.
  *
  *     RECEIVED --> PREPARING --> SCHEDULED --> DECODING --> FINISHED
  *         |            |             |             |
  *         +------------+-------------+-------------+------> FAILED, CANCELED
  *
- * SCHEDULED is everything between the queue and the first token: whether the request waits, is prefilled, or was thrown
- * out to be computed anew is the scheduler's to know (sched_int.h) and is not kept twice.
+ * SCHEDULED is everything between the queue and the first token: whether the request waits, is prefilled, or was
+ * preempted is the scheduler's to know (sequence.h) and is not kept twice.
  *
- * Threads: a session belongs to one thread at a time and moves with its mail: gateway (create), engine, an intake
- * thread (PREPARING), engine.  While an intake thread has it, the engine touches only the fields marked "engine". */
+ * Threads: a session belongs to one thread at a time and moves with its message: gateway (create), engine, an intake
+ * thread (PREPARING), engine.  While an intake thread has it, the engine touches only `control`. */
 #ifndef PALMGROVE_SESSION_H
 #define PALMGROVE_SESSION_H
 
@@ -28,33 +28,31 @@ typedef enum session_state {
     SESSION_CANCELED
 } session_state;
 
-struct session {
-    thread_message message; /* carries the session between threads */
-    uint64_t number;        /* of the request at the gateway */
-    wire_request request;
-    size_t payload_bytes; /* counted against the gateway's budget until prepared */
-    uint64_t arrived_us, deadline_us;
-
-    /* engine */
+/* The engine's, at all times. */
+typedef struct session_control {
     session_state state;
     session *previous, *next;   /* all sessions */
-    base_status pending_status; /* canceled while PREPARING: with what */
+    base_status pending_status; /* canceled or failed while PREPARING: with what; BASE_OK: neither */
     const char *pending_text;
+} session_control;
 
-    /* intake; then engine */
+/* What an intake thread makes of the message; then the engine's. */
+typedef struct session_prepared {
     base_error error; /* how the preparation went */
     prompt prompt;
-    char stops[WIRE_STOP_MAX][WIRE_STOP_BYTES_MAX + 1]; /* copies, so that the message with its images can go */
+    char stops[WIRE_STOP_MAX][WIRE_STOP_BYTES_MAX + 1]; /* copies, so that the message with its images can be freed */
     const char *stop_list[WIRE_STOP_MAX];
     uint32_t n_prompt_tokens, n_image_tokens, max_tokens;
-    uint32_t n_resumed; /* tokens of the answer that came with the request; they stand behind the prompt's */
-    bool scores;        /* all of the answer came with it: max_tokens behind the prompt's */
+    uint32_t n_resumed; /* tokens of the answer that came with the request; they follow the prompt's */
+    bool scores;        /* all of the answer came with it: max_tokens after the prompt's */
+} session_prepared;
 
-    /* engine, from SCHEDULED on */
+/* The engine's, from SCHEDULED on. */
+typedef struct session_answer {
     sched_seq *seq;
     text_stream stream;
     text_stop stop;
-    base_buf text;    /* the answer so far, as far as it may be shown */
+    base_buf text;    /* the answer so far, without what a stop string may still cut off */
     size_t text_sent; /* bytes of it that were streamed */
     uint32_t *ids;    /* [max_tokens] the answer's tokens without the end-of-text one */
     float *logprobs;  /* [max_tokens] of these tokens; NULL unless the request scores */
@@ -62,6 +60,17 @@ struct session {
     uint64_t logits_digest;
     uint64_t queued_us, started_us, first_token_us;
     sched_reuse reuse;
+} session_answer;
+
+struct session {
+    thread_message message; /* carries the session between threads */
+    uint64_t number;        /* of the request at the gateway */
+    wire_request request;
+    size_t payload_bytes; /* counted against the gateway's budget until prepared */
+    uint64_t arrived_us, deadline_us;
+    session_control control;
+    session_prepared prepared;
+    session_answer answer;
 };
 
 /* What replies say of the server; strings borrowed for the call. */
@@ -69,38 +78,38 @@ typedef struct session_provenance {
     const char *model, *model_digest, *version, *layout, *isa;
 } session_provenance;
 
-/* Take over a decoded Generate (*request is empty afterwards).  NULL when memory is out (*request untouched). */
+/* Moves a decoded Generate (*request is empty afterwards).  NULL when memory is out (*request untouched). */
 session *session_create(wire_request *request, size_t payload_bytes, uint64_t number, uint64_t now_us);
 void session_destroy(session **s);
 
-/* Go on to another state; the picture above is checked. */
+/* Change the state; the diagram above is asserted. */
 void session_move(session *s, session_state to);
 bool session_is_over(const session *s);
 
-/* PREPARING, on an intake thread: tokens and images, and the number of tokens to make: what was asked for, or the
- * default; cut to the context; the tokens to resume after, or those of the answer to score, are appended to the
- * prompt's.  The result is left in `error`; the message is freed but for its scalars and stop strings. */
+/* PREPARING, on an intake thread: tokens, images, and the number of tokens to make (what was asked for or the default,
+ * clipped to the context); the tokens to resume after, or those of the answer to score, are appended to the prompt's.
+ * The outcome is left in prepared.error; the message is freed but for its scalars and stop strings. */
 void session_prepare(session *s, const prompt_env *env);
 
 /* The scheduler's view of a prepared session; borrows from it. */
 sched_request session_request_of(const session *s, const int32_t *stop_ids, uint32_t n_stop_ids);
 
-/* PREPARING -> SCHEDULED: ready to take tokens.  Those to resume after are taken in, and what they say counts as
- * streamed.  *finish: why the answer is complete with them already (the state is DECODING then); WIRE_FINISH_UNKNOWN
- * when it is not.  Errors: BASE_ENOMEM. */
+/* PREPARING -> SCHEDULED: ready for tokens.  Those to resume after are added, and their text counts as streamed.
+ * *finish: why the answer is complete with them already (the state is DECODING then); WIRE_FINISH_UNKNOWN when it is
+ * not.  Errors: BASE_ENOMEM. */
 base_status session_begin(session *s, const text_tokenizer *tokenizer, uint64_t now_us, wire_finish *finish,
                           base_error *error);
 
 /* The scheduler has its copy of the prompt's tokens. */
 void session_free_prompt(session *s);
 
-/* Take in a sampled token.  True when a stop string ends the answer here.  Memory failures stick in `text`. */
+/* Add a sampled token.  True when a stop string ends the answer here.  Memory failures stick in answer.text. */
 bool session_add_token(session *s, const sched_event *event, uint64_t now_us);
 
-/* No more tokens: let out what was held back. */
+/* No more tokens: append the text that was held back. */
 void session_flush_text(session *s);
 
-/* Append to `out` an encoded TokenEvent with what was not streamed yet; false when there is nothing to say.
+/* Append to `out` an encoded TokenEvent with what was not streamed yet; false when there is none.
  * Errors stick in `out`. */
 bool session_encode_delta(session *s, base_buf *out);
 /* Append the encoded Result. */

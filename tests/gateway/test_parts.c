@@ -234,7 +234,7 @@ static session *session_with(const bench *b, wire_request *request)
     session *s = session_create(request, 0, 7, 1000);
     session_move(s, SESSION_PREPARING);
     session_prepare(s, &b->env);
-    assert_int_equal(s->error.status, BASE_OK);
+    assert_int_equal(s->prepared.error.status, BASE_OK);
     wire_finish finish;
     assert_int_equal(session_begin(s, b->tokenizer, 2000, &finish, NULL), BASE_OK);
     assert_int_equal(finish, WIRE_FINISH_UNKNOWN);
@@ -274,8 +274,8 @@ static void deltas_are_whole_characters(void **state)
         }
         base_buf_release(&out);
     }
-    assert_int_equal(s->state, SESSION_DECODING);
-    assert_int_equal(s->first_token_us, 4000);
+    assert_int_equal(s->control.state, SESSION_DECODING);
+    assert_int_equal(s->answer.first_token_us, 4000);
     session_destroy(&s);
     bench_close(&b);
 }
@@ -338,7 +338,7 @@ static void message_is_freed_early(void **state)
         stopped = session_add_token(s, &event, 4000);
     }
     assert_true(stopped);
-    assert_int_equal(s->text.size, 1);
+    assert_int_equal(s->answer.text.size, 1);
     session_destroy(&s);
     bench_close(&b);
 }

@@ -49,7 +49,7 @@ OWNERS = {
     r"zmq\.h": ("proto/", "coordinator/gateway/", "coordinator/engine/", "coordinator/thread_queue.", "coordinator/coordinator.c",
                 "tools/palmgrove/cmd_serve.c"),
     r"jansson\.h": ("sharding/", "coordinator/", "tools/eval/", "tools/metrics/"),
-    r"sodium\.h": ("sharding/", "coordinator/session/prompt.c", "tools/eval/"),
+    r"sodium\.h": ("sharding/", "coordinator/session/prompt_inputs.c", "tools/eval/"),
     r"xxhash\.h": ("sharding/shards/",),
     r"jpeglib\.h|png\.h|jerror\.h|tiffio\.h|zlib\.h|charls.*\.h|openjpeg\.h": ("coordinator/image/",),
     r"sentencepiece.*\.h|pcre2\.h|utf8proc\.h": ("coordinator/text/", "tools/metrics/"),

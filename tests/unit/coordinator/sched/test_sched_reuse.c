@@ -30,7 +30,7 @@ static void equal_prompts_are_computed_once(void **state)
 }
 
 /* While the first still runs; and the answer's blocks too, for a prompt that goes on with them. */
-static void running_sequences_lend(void **state)
+static void running_sequences_share(void **state)
 {
     (void)state;
     harness *r = harness_create_with(SMALL, 1, 0, 4, 0, REUSE);
@@ -112,7 +112,7 @@ static void kept_blocks_give_way(void **state)
 
 /* An overflow is told by the step that computes the position: its block is not shared, or the next request would not
  * see of it. */
-static void overflows_are_not_lent(void **state)
+static void overflows_are_not_shared(void **state)
 {
     (void)state;
     harness *r = harness_create_with(SMALL, 1, 0, 8, 0, REUSE);
@@ -490,11 +490,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_prompts_are_computed_once),
-        cmocka_unit_test(running_sequences_lend),
+        cmocka_unit_test(running_sequences_share),
         cmocka_unit_test(other_prompts_share_their_beginning),
         cmocka_unit_test(images_count_by_their_pixels),
         cmocka_unit_test(kept_blocks_give_way),
-        cmocka_unit_test(overflows_are_not_lent),
+        cmocka_unit_test(overflows_are_not_shared),
         cmocka_unit_test(drafts_save_steps),
         cmocka_unit_test(drafts_need_room),
         cmocka_unit_test(rejected_tokens_may_overflow),
