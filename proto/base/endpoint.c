@@ -6,8 +6,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* The file behind an ipc endpoint; NULL for other carriers, and for abstract names ("ipc://@x") and wildcards, which
- * have none that is ours to look at. */
+/* The socket file of an ipc endpoint; NULL for other transports, and for abstract names ("ipc://@x") and wildcards,
+ * which have none that is ours to look at. */
 static const char *socket_path(const char *endpoint)
 {
     static const char scheme[] = "ipc://";
@@ -25,7 +25,7 @@ bool base_endpoint_in_use(const char *endpoint)
         return false;
     memcpy(address.sun_path, path, strlen(path) + 1);
 
-    /* Non-blocking: a full backlog (EAGAIN) means that somebody is there. */
+    /* Non-blocking: a full backlog (EAGAIN) means that a process listens. */
     int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (probe < 0)
         return false;

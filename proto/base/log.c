@@ -37,6 +37,6 @@ void base_log(base_log_level level, const char *format, ...)
         length = sizeof line - 2;
     line[length++] = '\n';
     if (write(STDERR_FILENO, line, length) < 0) {
-        /* stderr is gone: there is nobody left to tell */
+        /* stderr is gone: nowhere to report it */
     }
 }

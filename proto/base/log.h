@@ -10,7 +10,7 @@ typedef enum base_log_level { BASE_LOG_ERROR, BASE_LOG_WARN, BASE_LOG_INFO, BASE
 /* The least important level that is still written; default BASE_LOG_INFO.  Call before threads start. */
 void base_log_set_level(base_log_level level);
 
-/* Who speaks, printed in brackets ("rank 2", "coordinator"); copied, cut at 31 bytes.  Call before threads start. */
+/* The name printed in brackets ("rank 2", "coordinator"); copied, cut at 31 bytes.  Call before threads start. */
 void base_log_set_name(const char *name);
 
 void base_log(base_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -1,5 +1,4 @@
-/* nearest.h - which of some words was meant by one that is not among them: for "did you mean".  Safe from any thread.
- */
+/* nearest.h - the closest known word to an unknown one, for "did you mean".  Safe from any thread. */
 #ifndef PALMGROVE_BASE_NEAREST_H
 #define PALMGROVE_BASE_NEAREST_H
 

@@ -1,4 +1,4 @@
-/* size.h - products and sums of sizes that cannot wrap.  Use before any allocation whose size comes from outside. */
+/* size.h - products and sums of sizes that cannot wrap.  Use before any allocation whose size comes from input. */
 #ifndef PALMGROVE_BASE_SIZE_H
 #define PALMGROVE_BASE_SIZE_H
 

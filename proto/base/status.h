@@ -1,8 +1,8 @@
 /* status.h - one status type for the whole program, and the text that goes with a failure.
  *
  * A function that can fail returns base_status and, where a person will read the cause, takes a
- * `base_error *` as its last argument.  The function that knows the cause fills it once; everybody above
- * passes it on.  Wording: lower case, the problem first, the subject quoted, one hint if one action
+ * `base_error *` as its last argument.  The function that knows the cause fills it once; callers
+ * pass it on.  Wording: lower case, the problem first, the subject quoted, one hint if one action
  * fixes it ("cannot open 'x.safetensors': no such file; is the download complete?").
  *
  * The same codes travel on the wire (docs/PROTOCOL.md), so values never change meaning. */
@@ -32,7 +32,7 @@ typedef enum base_status {
 #undef X
 } base_status;
 
-/* The cause of a failure in words.  `text` is always terminated. */
+/* The cause of a failure in words; `text` is always terminated. */
 typedef struct base_error {
     base_status status;
     char text[384];

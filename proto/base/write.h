@@ -1,4 +1,4 @@
-/* write.h - all bytes to a file, or an error. */
+/* write.h - write all bytes to a file, or fail. */
 #ifndef PALMGROVE_BASE_WRITE_H
 #define PALMGROVE_BASE_WRITE_H
 
@@ -6,8 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Write `size` bytes at `offset` of an open file, in as many calls as it takes; false with errno set when the system
- * refuses. */
+/* Write `size` bytes at `offset` of an open file, in as many calls as it takes; false with errno set on failure. */
 bool base_write_at(int fd, uint64_t offset, const void *bytes, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
-/* A request under construction.  Arrays have the size of the protocol's limits, so nothing grows but the copies of what
- * was added. */
+/* builder.c - a request under construction.  Arrays have the size of the protocol's limits; only the copies of added
+ * texts and bytes are allocated. */
 #include "proto/client/builder_int.h"
 
 #include <errno.h>
@@ -46,7 +46,7 @@ pg_request *pg_request_create(void)
     return request;
 }
 
-/* The arrays are const for those who read a message; the builder made them and may free them. */
+/* The arrays are const for readers of a message; the builder allocated them and frees them. */
 static void drop(const void *memory)
 {
     free((void *)memory);
@@ -114,7 +114,7 @@ pg_status pg_request_add_text(pg_request *request, const char *text)
     return PG_OK;
 }
 
-/* Append an image; `bytes` become the request's, also on failure. */
+/* Append an image; takes ownership of `bytes`, also on failure. */
 static pg_status adopt_image(pg_request *request, uint8_t *bytes, size_t size, uint32_t frame)
 {
     wire_part *part = next_part(request);

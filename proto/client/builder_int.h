@@ -1,5 +1,4 @@
-/* builder_int.h - what client.c needs of a request under construction, and how both fill a pg_error.  Private to
- * proto/client. */
+/* builder_int.h - the view of a request under construction that client.c encodes, and how both fill a pg_error. */
 #ifndef PALMGROVE_CLIENT_BUILDER_H
 #define PALMGROVE_CLIENT_BUILDER_H
 

@@ -1,11 +1,14 @@
-/* The connection and the calls.
+/* client.c - the connection and the calls.
  *
- * One DEALER socket to the gateway's ROUTER, and a monitor on it.  A call sends its request and reads replies until the
- * last one with its id; replies with other ids (late ones of a call given up, answers to signs of life) are dropped.
- * Two things end a wait that would otherwise be endless.  The monitor tells of a lost connection: ZeroMQ would
- * reconnect in silence, but the server forgets the requests of a connection that went away.  And a silent but open
- * connection (a cut cable, a hung server) is noticed by asking for Health every third of the timeout: no reply of any
- * kind within the timeout means that nobody is there. */
+ *     pg_client_generate: send request -> next_reply (token, token, ... result | error)
+ *                                           next_message: reply? -- connection lost? -- heartbeat due? -- poll
+ *
+ * One DEALER socket to the gateway's ROUTER, and a monitor on it.  A call sends its request and reads replies up to the
+ * final one with its id; replies with other ids (late ones of an abandoned call, answers to heartbeats) are dropped.
+ * Two things end a wait that would otherwise be endless.  The monitor reports a lost connection: ZeroMQ would reconnect
+ * silently, but the server drops the requests of a closed connection.  A silent but open connection (a cut cable, a
+ * hung server) is detected by a Health query every third of the timeout: no reply of any kind within the timeout means
+ * that the server is unreachable. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -22,7 +25,7 @@ enum {
     RECONNECT_MS_MAX = 1000,
 };
 
-static const char monitor_endpoint[] = "inproc://palmgrove-monitor"; /* every handle has a ZeroMQ context of its own */
+static const char monitor_endpoint[] = "inproc://palmgrove-monitor"; /* one ZeroMQ context per handle */
 
 struct pg_client {
     void *zmq, *socket, *monitor;
@@ -126,7 +129,7 @@ static pg_status send_request(pg_client *client, const wire_request *request, pg
     return status;
 }
 
-/* Send a request without a body of its own.  id NULL: a new one. */
+/* Send a request with an empty body.  id NULL: a new one. */
 static pg_status send_short(pg_client *client, wire_request_kind kind, const char *id, pg_error *error)
 {
     wire_request request = {.version = WIRE_VERSION, .kind = kind};
@@ -142,14 +145,13 @@ static pg_status send_short(pg_client *client, wire_request_kind kind, const cha
 /* One call that waits for its answer. */
 typedef struct call {
     const char *id;    /* [WIRE_REQUEST_ID_BYTES_MAX + 1] */
-    uint64_t heard_us; /* when the server last said anything */
-    uint64_t asked_us; /* when it was last asked for a sign of life */
+    uint64_t heard_us; /* last message of the server */
+    uint64_t asked_us; /* last heartbeat query */
     bool canceled;     /* Cancel was sent */
     bool is_cancelable;
 } call;
 
-/* Take the next message that is there, the last frame of it (a peer may put an empty delimiter before).  False: none.
- */
+/* Receive the next message if there is one: its last frame (a peer may send an empty delimiter first).  False: none. */
 static bool take_message(void *socket, zmq_msg_t *message)
 {
     for (;;) {
@@ -172,8 +174,7 @@ static bool take_disconnect(pg_client *client)
     return seen;
 }
 
-/* Start a call: what happened to the connection while nobody waited does not matter, ZeroMQ has reconnected or is at
- * it. */
+/* Start a call: earlier disconnects do not matter, ZeroMQ has reconnected or is trying to. */
 static call start_call(pg_client *client, const char *id, bool is_cancelable)
 {
     uint64_t now = base_clock_us();
@@ -188,8 +189,8 @@ static pg_status send_cancel(pg_client *client, call *c, pg_error *error)
     return send_short(client, WIRE_REQUEST_CANCEL, c->id, error);
 }
 
-/* What is due by the clock while nothing comes: give up, or ask for a sign of life. */
-static pg_status keep_watch(pg_client *client, call *c, pg_error *error)
+/* While no message comes: give up after the timeout, or send a heartbeat. */
+static pg_status check_heartbeat(pg_client *client, call *c, pg_error *error)
 {
     uint64_t now = base_clock_us(), timeout_us = client->timeout_ms * (uint64_t)1000;
     if (now - c->heard_us >= timeout_us)
@@ -213,8 +214,8 @@ static pg_status wait_for_events(pg_client *client, pg_error *error)
     return PG_OK;
 }
 
-/* Wait for the next message of the server, whatever it is.  A last message may lie behind the news that the connection
- * broke, so the socket is looked at once more after it. */
+/* Wait for the next message of the server, of any kind.  A final message may have arrived before the disconnect event,
+ * so the socket is read once more after it. */
 static pg_status next_message(pg_client *client, call *c, zmq_msg_t *message, pg_error *error)
 {
     bool lost = false;
@@ -232,7 +233,7 @@ static pg_status next_message(pg_client *client, call *c, zmq_msg_t *message, pg
                            client->endpoint);
         lost = take_disconnect(client);
         if (status == PG_OK && !lost)
-            status = keep_watch(client, c, error);
+            status = check_heartbeat(client, c, error);
         if (status == PG_OK && !lost)
             status = wait_for_events(client, error);
         if (status != PG_OK)
@@ -251,15 +252,15 @@ static pg_status decode_reply(pg_client *client, zmq_msg_t *message, wire_reply 
     return pg_adopt(error, &cause);
 }
 
-/* Wait for the next reply to this call; other replies count as signs of life.  An Error without an id is taken as ours:
- * the server could not read whose it was. */
+/* Wait for the next reply to this call; other replies count as heartbeats.  An Error without an id is taken as ours:
+ * the server could not read the request's id. */
 static pg_status next_reply(pg_client *client, call *c, wire_reply *out, pg_error *error)
 {
     pg_status status = PG_OK;
     bool found = false;
     zmq_msg_t message;
     zmq_msg_init(&message);
-    c->heard_us = base_clock_us(); /* the caller's own time, in a callback say, is no silence of the server */
+    c->heard_us = base_clock_us(); /* time spent in the caller's callback is not the server's silence */
     while (status == PG_OK && !found) {
         wire_reply reply;
         status = next_message(client, c, &message, error);
@@ -277,7 +278,7 @@ static pg_status next_reply(pg_client *client, call *c, wire_reply *out, pg_erro
     return status;
 }
 
-/* The server's refusal in its words. */
+/* The server's Error as ours. */
 static pg_status adopt_refusal(const wire_error *refusal, pg_error *error)
 {
     pg_status status = refusal->code != 0 ? (pg_status)refusal->code : PG_EINTERNAL;
@@ -346,7 +347,7 @@ void pg_result_destroy(pg_result **result)
     *result = NULL;
 }
 
-/* Read replies up to the last one of the call. */
+/* Read replies up to the final one of the call. */
 static pg_status follow(pg_client *client, call *c, pg_text_fn on_text, void *context, pg_result **out, pg_error *error)
 {
     for (;;) {
@@ -384,7 +385,7 @@ pg_status pg_client_generate(pg_client *client, const pg_request *request, pg_te
     if (status == PG_OK)
         status = follow(client, &c, on_text, context, &result, error);
 
-    /* Once canceled, how exactly the request ended is a matter of chance; the caller sees one outcome. */
+    /* A canceled request may still end in several ways; the caller sees one. */
     if (c.canceled) {
         pg_result_destroy(&result);
         return pg_fail(error, PG_ECANCELED, "request '%s' was canceled", message.request_id);

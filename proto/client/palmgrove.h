@@ -19,9 +19,9 @@
  *  1. A handle belongs to one thread at a time; only pg_client_cancel may be called from another one or from a signal
  * handler. Different handles are independent.  A handle runs one call at a time; a request may be run again, also on
  * another handle.
- *  2. No call hangs: the server is asked for a sign of life while an answer is awaited, and after `timeout_ms` without
- * any message from it the call returns PG_EUNREACHABLE.  A long generation is not an error as long as the server lives.
- *  3. On failure outputs are untouched and `error` (may be NULL) says what, about what, and what to do.
+ *  2. No call hangs: while it waits it queries the server's health, and after `timeout_ms` without any message from the
+ * server it returns PG_EUNREACHABLE.  A long generation is not an error as long as the server answers.
+ *  3. On failure outputs are untouched and `error` (may be NULL) names the problem, its subject and the fix.
  *  4. The library writes nothing to stdout or stderr and keeps no copy of prompts or answers. */
 #ifndef PALMGROVE_H
 #define PALMGROVE_H
@@ -56,7 +56,7 @@ typedef enum pg_status {
     PG_EUNSUPPORTED = 11,
     PG_ENUMERIC = 12, /* an activation left the fixed-point range */
     PG_EINTERNAL = 13,
-    PG_EUNREACHABLE = 100, /* this side only: no sign of life from the server, or it restarted */
+    PG_EUNREACHABLE = 100, /* from this library only: the server does not answer, or it restarted */
 } pg_status;
 
 typedef struct pg_error {
@@ -69,12 +69,11 @@ typedef struct pg_error {
 typedef struct pg_client pg_client;
 
 /* Connect to a gateway ("tcp://HOST:PORT", "ipc:///PATH").  timeout_ms >= 1: the longest silence of the
- * server that any call bears.
- * Returns before the server has answered: use pg_client_health to wait for it.
- * Errors: PG_EINVAL bad endpoint or timeout; PG_ENOMEM; PG_EIO. */
+ * server that any call tolerates.  Returns before the server has answered: use pg_client_health to wait for it.
+ * *out is owned by the caller (pg_client_close).  Errors: PG_EINVAL bad endpoint or timeout; PG_ENOMEM; PG_EIO. */
 PG_API pg_status pg_client_open(const char *endpoint, uint32_t timeout_ms, pg_client **out, pg_error *error);
 
-/* Close and set *client to NULL; NULL is fine. */
+/* Close and set *client to NULL; NULL is fine.  The server cancels requests of a closed connection. */
 PG_API void pg_client_close(pg_client **client);
 
 /* ---- request ---- */
@@ -83,58 +82,71 @@ typedef struct pg_request pg_request;
 
 /* An empty request: greedy, the server's default of tokens, no deadline.  NULL when memory is out. */
 PG_API pg_request *pg_request_create(void);
+
+/* Free and set *request to NULL; NULL is fine. */
 PG_API void pg_request_destroy(pg_request **request);
 
-/* Append a part; parts are read in order.  Everything is copied.  The first failure also stays with the request and is
- * what pg_client_generate returns, so the result of each call need not be looked at. Errors: PG_EINVAL NULL or empty
- * argument, PG_ENOMEM; file: PG_ENOTFOUND, PG_EIO, PG_ETOOBIG (beyond 64 MiB). */
+/* Append a part of the prompt; parts are read in order, at most 64.  Everything is copied.  A failure adds nothing; the
+ * first one stays with the request and pg_client_generate returns it, so the result of each call may be ignored.
+ * Errors: PG_EINVAL NULL or empty argument (an empty text is fine); PG_ENOMEM; PG_ETOOBIG too many parts, or an image
+ * beyond 64 MiB; file: PG_ENOTFOUND, PG_EIO. */
 PG_API pg_status pg_request_add_text(pg_request *request, const char *text);
 PG_API pg_status pg_request_add_image(pg_request *request, const void *bytes, size_t size);
 PG_API pg_status pg_request_add_image_file(pg_request *request, const char *path);
 
-/* The same with a frame of a DICOM file, from 0; the server refuses a frame that the file does not have. */
+/* The same for one frame of a DICOM file, counted from 0; the server refuses a frame that the file does not have. */
 PG_API pg_status pg_request_add_image_frame(pg_request *request, const void *bytes, size_t size, uint32_t frame);
 PG_API pg_status pg_request_add_image_file_frame(pg_request *request, const char *path, uint32_t frame);
 
-/* Vectors, one position of the prompt each (PaLM-E's multimodal sentences): values [n][width], finite; they do not go
- * with tasks.  `encoder` names what reads them ("state" ..., those of the model); NULL: they are embeddings of the
- * decoder, as its first layer takes them. Errors: PG_EINVAL, PG_ETOOBIG (beyond 65536 vectors or 64 MiB), PG_ENOMEM. */
+/* Append vectors, one position of the prompt each (PaLM-E's multimodal sentences): values [n][width], finite; not in a
+ * request with tasks.  `encoder` names the vector encoder of the model that reads them ("state" ...); NULL: they are
+ * embeddings, as the decoder's first layer takes them.  Copied; a failure stays with the request.
+ * Errors: PG_EINVAL no vectors; PG_ETOOBIG beyond 65536 vectors or 64 MiB; PG_ENOMEM. */
 PG_API pg_status pg_request_add_vectors(pg_request *request, const char *encoder, const float *values, size_t n,
                                         uint32_t width);
 
+/* Append a task, a prompt template that the server fills in (docs/TASKS.md): "report", "vqa" ...  Its images are the
+ * image parts after it.  Copied; a failure stays with the request.  Errors: PG_EINVAL no name; PG_ETOOBIG too many
+ * parts; PG_ENOMEM. */
 PG_API pg_status pg_request_add_task(pg_request *request, const char *name);
 
-/* Set a field of the task part added last.  Errors: PG_EINVAL there is none, PG_ENOMEM. */
+/* Add a field to the task added last, at most 32; names may repeat where the task allows it.  Copied; a failure stays
+ * with the request.  Errors: PG_EINVAL no task, no name or no value; PG_ETOOBIG; PG_ENOMEM. */
 PG_API pg_status pg_request_add_field(pg_request *request, const char *name, const char *value);
 
-/* Stop before the first occurrence of any of the stop strings. */
+/* Add a stop string: the answer ends before the first occurrence of any of them.  Copied; a failure stays with the
+ * request.  Errors: PG_EINVAL empty; PG_ETOOBIG more than 8 (one longer than 64 bytes is refused by the server);
+ * PG_ENOMEM. */
 PG_API pg_status pg_request_add_stop(pg_request *request, const char *stop);
 
-/* temperature 0: greedy; top_k 0: off; top_p 0 or 1: off. */
+/* How tokens are picked; the server refuses values out of range (docs/PROTOCOL.md).  temperature 0: greedy; top_k 0:
+ * off; top_p 0 or 1: off; seed: the same request with the same seed gets the same answer. */
 PG_API void pg_request_set_sampling(pg_request *request, float temperature, uint32_t top_k, float top_p, uint64_t seed);
+
+/* Options, each replacing what was set before; values are checked by the server. */
 PG_API void pg_request_set_max_tokens(pg_request *request, uint32_t max_tokens);   /* 0: the server's default */
 PG_API void pg_request_set_deadline_ms(pg_request *request, uint32_t deadline_ms); /* from arrival; 0: none */
 PG_API void pg_request_set_stat(pg_request *request, bool stat);            /* true: urgent, before routine work */
 PG_API void pg_request_set_logits_digest(pg_request *request, bool wanted); /* fill pg_result.logits_digest */
 
-/* Go on after the first n_ids tokens of the answer, as an earlier run of the same request made them (pg_result.ids, or
- * those of its stream).  The result is that of a run without interruption; what these tokens say is not streamed again.
- * The logits digest covers what is sampled now.  Copied; replaces what was set before; n_ids 0: from the beginning.
- * Errors: PG_EINVAL NULL, PG_ENOMEM; stays with the request. */
+/* Continue after the first n_ids tokens of the answer, from an earlier run of the same request (pg_result.ids, or the
+ * ids of its stream).  The result equals that of an uninterrupted run; the text of these tokens is not streamed again.
+ * The logits digest covers only tokens sampled now.  Copied; replaces what was set before; n_ids 0: from the beginning.
+ * Errors, which stay with the request: PG_EINVAL NULL; PG_ETOOBIG beyond 1048576; PG_ENOMEM. */
 PG_API pg_status pg_request_set_resume(pg_request *request, const uint32_t *ids, size_t n_ids);
 
-/* Write nothing, but score `answer` (copied; NULL: no longer): pg_result.logprobs says how likely the model finds each
- * of its tokens after the prompt.  It is tokenised by itself, as it is given.  Leave tokens, stop texts and resuming
- * alone.  Errors: PG_ENOMEM; stays with the request. */
+/* Generate nothing and score `answer` instead (copied; NULL or "": generate again): pg_result.logprobs holds the log
+ * probability of each of its tokens after the prompt.  It is tokenised on its own, as given.  Not together with
+ * max_tokens, stop strings or resuming.  Errors: PG_ENOMEM, which stays with the request. */
 PG_API pg_status pg_request_set_answer(pg_request *request, const char *answer);
 
 /* ---- generation ---- */
 
 typedef enum pg_finish {
-    PG_FINISH_UNKNOWN = 0,
-    PG_FINISH_EOS = 1,    /* the model ended its answer */
-    PG_FINISH_STOP = 2,   /* a stop string appeared */
-    PG_FINISH_LENGTH = 3, /* max_tokens or the context is used up */
+    PG_FINISH_UNKNOWN = 0, /* a reason of a newer server */
+    PG_FINISH_EOS = 1,     /* the model ended its answer */
+    PG_FINISH_STOP = 2,    /* a stop string appeared */
+    PG_FINISH_LENGTH = 3,  /* max_tokens or the context is used up */
 } pg_finish;
 
 /* Made by the library and freed whole by pg_result_destroy; strings are UTF-8 and never NULL. */
@@ -152,20 +164,22 @@ typedef struct pg_result {
     const char *model, *model_digest, *version, *layout, *isa; /* provenance: what made this answer */
     uint64_t seed;
     const char *logits_digest; /* 16 hex digits, "" unless asked for */
-    /* What was spared; may differ from run to run. */
-    uint32_t reused_tokens;                   /* of the prompt: an earlier request began alike */
-    uint32_t drafted_tokens, accepted_tokens; /* guessed ahead; guessed right */
+    /* Work that this request skipped; may differ from run to run. */
+    uint32_t reused_tokens; /* of the prompt: in the cache, from an earlier request with that prefix */
+    uint32_t drafted_tokens, accepted_tokens; /* by speculative decoding */
 } pg_result;
 
+/* Free and set *result to NULL; NULL is fine. */
 PG_API void pg_result_destroy(pg_result **result);
 
-/* Called with each piece of text (whole UTF-8 characters, NUL-terminated, valid during the call).  Return true to go
- * on, false to cancel.  It must not call into its own handle, except pg_client_cancel. */
+/* Called with each piece of text (whole UTF-8 characters, NUL-terminated, valid during the call).  Return true to
+ * continue, false to cancel.  It must not call into its own handle, except pg_client_cancel. */
 typedef bool (*pg_text_fn)(void *context, const char *delta);
 
 /* Run a request to its end.  on_text NULL: not streamed.  *out is owned by the caller (pg_result_destroy).
- * Errors: what the server refused with (PG_EINVAL, PG_EBUSY, PG_EDEADLINE ...), in its words; PG_ECANCELED;
- * PG_EUNREACHABLE; PG_EFORMAT the peer does not speak this protocol; PG_ENOMEM; PG_EIO. */
+ * Errors: the server's (PG_EINVAL, PG_EBUSY, PG_EDEADLINE ...), in its words; PG_ECANCELED;
+ * PG_EUNREACHABLE; PG_EFORMAT the peer does not speak this protocol; PG_ENOMEM; PG_EIO; the first failure of a
+ * pg_request_* call.  The handle can be used again after any of them. */
 PG_API pg_status pg_client_generate(pg_client *client, const pg_request *request, pg_text_fn on_text, void *context,
                                     pg_result **out, pg_error *error);
 
@@ -182,9 +196,14 @@ typedef struct pg_health {
     double uptime_s;
 } pg_health;
 
+/* The server's state; answered while weights load and under any load.  *out is owned by the caller (pg_health_destroy).
+ * Errors: PG_EUNREACHABLE, PG_EFORMAT, PG_ENOMEM, PG_EIO. */
 PG_API pg_status pg_client_health(pg_client *client, pg_health **out, pg_error *error);
+
+/* Free and set *health to NULL; NULL is fine. */
 PG_API void pg_health_destroy(pg_health **health);
 
+/* Counters since the server started, and present values (docs/PROTOCOL.md). */
 typedef struct pg_stats {
     uint64_t requests_admitted, requests_finished, requests_failed, requests_refused, requests_canceled;
     uint32_t queued, running;
@@ -193,12 +212,13 @@ typedef struct pg_stats {
     uint64_t malformed_messages;
     uint64_t resident_bytes; /* of the process that holds the coordinator */
     uint64_t prefix_requests,
-        prefix_tokens; /* requests that began like earlier ones; positions that were not computed for it */
+        prefix_tokens; /* requests whose prompt began with a cached prefix; positions taken from the cache */
     uint64_t drafted_tokens, accepted_tokens;
-    uint32_t kv_blocks_kept; /* of the free ones: hold what a later prompt may begin with */
-    uint64_t images_reused;  /* not encoded: their vectors were still there */
+    uint32_t kv_blocks_kept; /* of the free ones: hold a cached prefix */
+    uint64_t images_reused;  /* found in the encoder cache */
 } pg_stats;
 
+/* Errors as pg_client_health. */
 PG_API pg_status pg_client_stats(pg_client *client, pg_stats *out, pg_error *error);
 
 /* "invalid_argument", "busy" ...; "unknown" for a value outside the list. */

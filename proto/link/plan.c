@@ -11,8 +11,8 @@
  *     | vectors: kind u32, values f32 [vector_widths[kind]]
  *
  * The decoder is the last check before ranks index memory with these numbers, so even the coordinator is not trusted:
- * the counts are compared with the limits and with the size of the message before memory is taken, then every index.
- * The parts are read in the order of the message: slices and tokens in plan_slices.c, drafts in plan_draft.c. */
+ * the counts are compared with the limits and with the size of the message before memory is allocated, then every
+ * index. The parts are read in the order of the message: slices and tokens in plan_slices.c, drafts in plan_draft.c. */
 #include "proto/link/plan.h"
 
 #include <stdlib.h>
@@ -66,8 +66,7 @@ static base_status check_count(const char *what, uint32_t value, uint32_t limit,
     return base_fail(error, BASE_EFORMAT, "PLAN message: %s is %u; the limit is %u", what, value, limit);
 }
 
-/* Read the fixed fields; the counts respect the limits and the rest of the message has exactly the size that they call
- * for. */
+/* Read the fixed fields and compare the counts with the limits. */
 static base_status read_header(base_reader *reader, const link_limits *limits, link_plan *plan, base_error *error)
 {
     uint8_t type = base_reader_u8(reader);
@@ -137,7 +136,7 @@ static size_t memory_bytes(const link_plan *plan, const link_limits *limits)
            ((size_t)plan->n_blocks + plan->n_draft_blocks) * PLAN_ID_BYTES + n_marks(limits);
 }
 
-/* Blocks that a plan's slices can need, and its drafts: all slots' whole sequences. */
+/* Blocks that a plan's slices can need, and its drafts: those of full sequences in all slots. */
 static bool blocks_max(const link_limits *limits, size_t *out, size_t *of_drafts)
 {
     uint32_t draft_positions = limits->n_draft_blocks > 0 ? limits->draft_positions : 0;
@@ -218,7 +217,7 @@ static base_status read_images(base_reader *reader, link_plan *plan, const link_
     return BASE_OK;
 }
 
-/* The last of the message. */
+/* The last part of the message. */
 static base_status read_vectors(base_reader *reader, link_plan *plan, const link_limits *limits, base_error *error)
 {
     for (uint32_t i = 0; i < plan->n_vectors; i++) {
@@ -236,7 +235,7 @@ static base_status read_vectors(base_reader *reader, link_plan *plan, const link
     return BASE_OK;
 }
 
-/* What both decoders read first: the plan's counts are checked, nothing is taken. */
+/* What both decoders read first: header, counts, size of the message; no memory is allocated. */
 static base_status read_counts(base_reader *reader, const link_limits *limits, link_plan *plan, size_t *pixel_bytes,
                                base_error *error)
 {

@@ -1,8 +1,8 @@
 /* plan_slices.c - encoding and decoding a plan's slices, decoding its tokens.
  *
  * A rank indexes its memory with these numbers, so each is compared with the replica's limits: the sequence slot, the
- * end of the positions, the block ids that they need, the tokens that must follow those of the slice before, and what a
- * token stands for (position.h). */
+ * end of the positions, the block ids that they need, the tokens that must follow those of the slice before, and the
+ * kind of each token (position.h). */
 #include "proto/link/plan_int.h"
 
 #include <math.h>
@@ -127,7 +127,7 @@ base_status plan_read_slices(base_reader *reader, link_plan *plan, const link_li
     return BASE_OK;
 }
 
-/* Rows of an image that see each other follow one another to its last inside a slice. */
+/* Rows of an image that see each other must follow one another to the image's last row, inside one slice. */
 static base_status check_images_whole(const link_plan *plan, uint32_t rows_per_image, uint32_t n_rows,
                                       base_error *error)
 {
@@ -147,7 +147,7 @@ static base_status check_images_whole(const link_plan *plan, uint32_t rows_per_i
     return BASE_OK;
 }
 
-/* A placeholder may hold anything on the wire; it becomes 0, so that a rank that looks at it finds a valid token. */
+/* A feedback placeholder may hold any value on the wire; it becomes 0, so that every rank sees a valid token. */
 base_status plan_read_tokens(base_reader *reader, link_plan *plan, const link_limits *limits, base_error *error)
 {
     uint32_t n_rows = link_store_rows(limits), n_vectors = 0;

@@ -1,9 +1,11 @@
-/* Between the typed messages of msg.h and the generated structures of protobuf-c; no other file sees the latter.
+/* msg.c - between the typed messages of msg.h and the generated structures of protobuf-c, which no other file sees.
  *
- * Encoding builds the generated tree out of borrowed pointers and packs it straight into the buffer.  Decoding scans
- * the bytes (scan.h), unpacks them, and lays the typed arrays over the unpacked tree, whose strings and image bytes
- * they borrow: image bytes and vectors are copied once, from the socket's message.  The owner holds the tree and the
- * arrays. */
+ *     encode:  wire_request -> generated tree of borrowed pointers -> packed into the buffer
+ *     decode:  bytes -> scan.c (structure, UTF-8, counts) -> unpacked tree -> typed arrays that point into it
+ *              -> wire_limits.c (ranges)
+ *
+ * The typed arrays borrow the tree's strings and image bytes, so images and vectors are copied once, from the socket's
+ * message.  The owner holds the tree and the arrays. */
 #include "proto/wire/msg.h"
 
 #include <stdlib.h>
@@ -41,7 +43,7 @@ static base_status pack(const ProtobufCMessage *message, base_buf *out, base_err
     return BASE_OK;
 }
 
-/* Memory for the unpacker, which cannot say why it failed: this notes when memory ran out. */
+/* The unpacker's malloc.  It cannot report why it failed, so `failed` records that memory ran out. */
 static void *note_alloc(void *failed, size_t size)
 {
     void *memory = malloc(size > 0 ? size : 1);
@@ -100,13 +102,23 @@ static base_status unpack_version(const ProtobufCMessageDescriptor *type, const 
     return status == BASE_OK ? check_version(version, error) : status;
 }
 
+/* End a decode: what was unpacked goes to *kept, or is freed on failure. */
+static base_status keep_or_destroy(base_status status, void *owner, void **kept)
+{
+    if (status == BASE_OK)
+        *kept = owner;
+    else
+        owner_destroy(&owner);
+    return status;
+}
+
 static base_status no_memory(base_error *error)
 {
     return base_fail(error, BASE_ENOMEM, "out of memory for a message");
 }
 
 /* The generated structures have `char *` and no const; nothing writes through them while packing.  NULL packs as "". */
-static char *lend(const char *text)
+static char *unconst(const char *text)
 {
     return (char *)text;
 }
@@ -155,13 +167,13 @@ static size_t fill_task(part_nodes *nodes, size_t i, const wire_part *part, size
 {
     Palmgrove__V1__TaskCall *task = &nodes->tasks[i];
     palmgrove__v1__task_call__init(task);
-    task->name = lend(part->task);
+    task->name = unconst(part->task);
     task->n_fields = part->n_fields;
     task->fields = nodes->field_list + used;
     for (size_t j = 0; j < part->n_fields; j++, used++) {
         palmgrove__v1__field__init(&nodes->fields[used]);
-        nodes->fields[used].name = lend(part->fields[j].name);
-        nodes->fields[used].value = lend(part->fields[j].value);
+        nodes->fields[used].name = unconst(part->fields[j].name);
+        nodes->fields[used].value = unconst(part->fields[j].value);
         nodes->field_list[used] = &nodes->fields[used];
     }
     return used;
@@ -178,7 +190,7 @@ static base_status fill_parts(part_nodes *nodes, const wire_generate *generate, 
         switch (part->kind) {
         case WIRE_PART_TEXT:
             node->part_case = PALMGROVE__V1__PART__PART_TEXT;
-            node->text = lend(part->text != NULL ? part->text : "");
+            node->text = unconst(part->text != NULL ? part->text : "");
             break;
         case WIRE_PART_IMAGE:
             node->part_case = PALMGROVE__V1__PART__PART_IMAGE;
@@ -194,7 +206,7 @@ static base_status fill_parts(part_nodes *nodes, const wire_generate *generate, 
             node->part_case = PALMGROVE__V1__PART__PART_VECTORS;
             node->vectors = &nodes->vectors[i];
             palmgrove__v1__vectors__init(node->vectors);
-            node->vectors->encoder = lend(part->encoder != NULL ? part->encoder : "");
+            node->vectors->encoder = unconst(part->encoder != NULL ? part->encoder : "");
             node->vectors->width = part->width;
             node->vectors->n_values = part->n_values;
             node->vectors->values = (float *)part->values;
@@ -231,7 +243,7 @@ static base_status encode_generate(const wire_generate *generate, Palmgrove__V1_
         body.logits_digest = generate->logits_digest;
         body.n_resume_ids = generate->n_resume_ids;
         body.resume_ids = (uint32_t *)generate->resume_ids;
-        body.answer = lend(generate->answer);
+        body.answer = unconst(generate->answer);
         request->body_case = PALMGROVE__V1__REQUEST__BODY_GENERATE;
         request->generate = &body;
         status = pack(&request->base, out, error);
@@ -247,7 +259,7 @@ base_status wire_request_encode(const wire_request *request, base_buf *out, base
     Palmgrove__V1__HealthQuery health = PALMGROVE__V1__HEALTH_QUERY__INIT;
     Palmgrove__V1__StatsQuery stats = PALMGROVE__V1__STATS_QUERY__INIT;
     tree.version = request->version;
-    tree.request_id = lend(request->request_id);
+    tree.request_id = unconst(request->request_id);
     switch (request->kind) {
     case WIRE_REQUEST_GENERATE:
         return encode_generate(&request->generate, &tree, out, error);
@@ -388,12 +400,9 @@ base_status wire_request_decode(const void *bytes, size_t size, wire_request *ou
                            WIRE_REQUEST_ID_BYTES_MAX);
     if (status == BASE_OK)
         status = convert_request(owner, &request, error);
-    request.owner = owner;
-    if (status != BASE_OK)
-        owner_destroy(&request.owner);
-    else
+    if (status == BASE_OK)
         *out = request;
-    return status;
+    return keep_or_destroy(status, owner, &out->owner);
 }
 
 void wire_request_release(wire_request *request)
@@ -422,16 +431,16 @@ static base_status encode_result(const wire_result *result, Palmgrove__V1__Reply
     timings.accepted_tokens = result->accepted_tokens;
 
     Palmgrove__V1__Provenance provenance = PALMGROVE__V1__PROVENANCE__INIT;
-    provenance.model = lend(result->model);
-    provenance.model_digest = lend(result->model_digest);
-    provenance.version = lend(result->build);
-    provenance.layout = lend(result->layout);
-    provenance.isa = lend(result->isa);
+    provenance.model = unconst(result->model);
+    provenance.model_digest = unconst(result->model_digest);
+    provenance.version = unconst(result->build);
+    provenance.layout = unconst(result->layout);
+    provenance.isa = unconst(result->isa);
     provenance.seed = result->seed;
-    provenance.logits_digest = lend(result->logits_digest);
+    provenance.logits_digest = unconst(result->logits_digest);
 
     Palmgrove__V1__Result body = PALMGROVE__V1__RESULT__INIT;
-    body.text = lend(result->text);
+    body.text = unconst(result->text);
     body.finish = (Palmgrove__V1__FinishReason)result->finish;
     body.usage = &usage;
     body.timings = &timings;
@@ -451,7 +460,7 @@ static base_status encode_token(const wire_token *token, Palmgrove__V1__Reply *t
     body.index = token->index;
     body.n_ids = token->n_ids;
     body.ids = (uint32_t *)token->ids;
-    body.text = lend(token->text);
+    body.text = unconst(token->text);
     tree->body_case = PALMGROVE__V1__REPLY__BODY_TOKEN;
     tree->token = &body;
     return pack(&tree->base, out, error);
@@ -461,8 +470,8 @@ static base_status encode_error(const wire_error *cause, Palmgrove__V1__Reply *t
 {
     Palmgrove__V1__Error body = PALMGROVE__V1__ERROR__INIT;
     body.code = cause->code;
-    body.name = lend(base_status_text((base_status)cause->code));
-    body.message = lend(cause->message);
+    body.name = unconst(base_status_text((base_status)cause->code));
+    body.message = unconst(cause->message);
     tree->body_case = PALMGROVE__V1__REPLY__BODY_ERROR;
     tree->error = &body;
     return pack(&tree->base, out, error);
@@ -472,10 +481,10 @@ static base_status encode_health(const wire_health *health, Palmgrove__V1__Reply
                                  base_error *error)
 {
     Palmgrove__V1__Health body = PALMGROVE__V1__HEALTH__INIT;
-    body.state = lend(health->state);
-    body.version = lend(health->build);
-    body.model = lend(health->model);
-    body.layout = lend(health->layout);
+    body.state = unconst(health->state);
+    body.version = unconst(health->build);
+    body.model = unconst(health->model);
+    body.layout = unconst(health->layout);
     body.uptime_s = health->uptime_s;
     tree->body_case = PALMGROVE__V1__REPLY__BODY_HEALTH;
     tree->health = &body;
@@ -506,7 +515,7 @@ base_status wire_reply_encode(const wire_reply *reply, base_buf *out, base_error
 {
     Palmgrove__V1__Reply tree = PALMGROVE__V1__REPLY__INIT;
     tree.version = reply->version;
-    tree.request_id = lend(reply->request_id);
+    tree.request_id = unconst(reply->request_id);
     switch (reply->kind) {
     case WIRE_REPLY_TOKEN:
         return encode_token(&reply->token, &tree, out, error);
@@ -610,12 +619,9 @@ base_status wire_reply_decode(const void *bytes, size_t size, wire_reply *out, b
     base_status status = unpack_version(&palmgrove__v1__reply__descriptor, bytes, size, head.version, &owner, error);
     if (status == BASE_OK)
         status = convert_reply((const Palmgrove__V1__Reply *)owner->tree, &reply, error);
-    reply.owner = owner;
-    if (status != BASE_OK)
-        owner_destroy(&reply.owner);
-    else
+    if (status == BASE_OK)
         *out = reply;
-    return status;
+    return keep_or_destroy(status, owner, &out->owner);
 }
 
 void wire_reply_release(wire_reply *reply)

@@ -1,12 +1,12 @@
-/* msg.h - the client protocol in plain C types: what a gateway reads and writes, and a client the other way round.
+/* msg.h - the client protocol in plain C types, for gateway and clients.
  *
- * palmgrove.proto is the truth about the bytes, docs/PROTOCOL.md about their meaning; no generated type is visible
- * here. Decoding checks everything that can be checked without a model: structure, UTF-8, counts, sizes, ranges.  What
- * passes is safe to use; what fails is named by field and limit, in words that go straight into the Error reply.
+ * palmgrove.proto defines the bytes, docs/PROTOCOL.md their meaning; no generated type is visible here.  Decoding
+ * checks everything that can be checked without a model: structure, UTF-8, counts, sizes, ranges.  What passes is safe
+ * to use; a refusal names field and limit in words that go straight into the Error reply.
  *
- * Ownership: a message that was decoded owns all that its pointers reach (one tree behind `owner`); moving it is a
- * struct copy, freeing it is wire_request_release / wire_reply_release.  A message that is built by hand to be encoded
- * borrows everything and leaves `owner` NULL; it needs no release.  Strings are NUL-terminated UTF-8 without NUL
+ * Ownership: a decoded message owns everything that its pointers reach (`owner`); moving it is a struct copy, freeing
+ * it is wire_request_release / wire_reply_release.  A message built by hand to be encoded borrows everything and leaves
+ * `owner` NULL; it needs no release.  Strings are NUL-terminated UTF-8 without NUL
  * inside; in a message to be encoded a NULL string means "".  Threads: pure functions, no shared state. */
 #ifndef PALMGROVE_WIRE_MSG_H
 #define PALMGROVE_WIRE_MSG_H
@@ -66,15 +66,15 @@ typedef struct wire_generate {
     uint32_t deadline_ms; /* 0: none */
     wire_priority priority;
     bool logits_digest;
-    const uint32_t *resume_ids; /* [n_resume_ids] the answer's first tokens, made before */
+    const uint32_t *resume_ids; /* [n_resume_ids] first tokens of the answer, from an earlier run */
     size_t n_resume_ids;
-    const char *answer; /* not "": to be scored, nothing is generated */
+    const char *answer; /* not "": scored, nothing is generated */
 } wire_generate;
 
 typedef enum wire_request_kind {
-    WIRE_REQUEST_NONE = 0, /* what a failed decode leaves */
+    WIRE_REQUEST_NONE = 0, /* after a failed decode */
     WIRE_REQUEST_GENERATE,
-    WIRE_REQUEST_CANCEL, /* of the Generate with the same id; has no reply of its own */
+    WIRE_REQUEST_CANCEL, /* of the Generate with the same id; has no separate reply */
     WIRE_REQUEST_HEALTH,
     WIRE_REQUEST_STATS,
 } wire_request_kind;
@@ -95,7 +95,7 @@ typedef struct wire_token {
 } wire_token;
 
 typedef enum wire_finish {
-    WIRE_FINISH_UNKNOWN = 0, /* also: a reason that a newer server knows */
+    WIRE_FINISH_UNKNOWN = 0, /* also: a reason of a newer server */
     WIRE_FINISH_EOS,
     WIRE_FINISH_STOP,
     WIRE_FINISH_LENGTH,
@@ -117,7 +117,7 @@ typedef struct wire_result {
 } wire_result;
 
 typedef struct wire_error {
-    uint32_t code;       /* a base_status, or one that a newer server knows */
+    uint32_t code;       /* a base_status, or one of a newer server */
     const char *name;    /* encoding ignores it and writes base_status_text(code) */
     const char *message; /* problem, subject, fix */
 } wire_error;
@@ -143,8 +143,8 @@ typedef struct wire_stats {
 typedef enum wire_reply_kind {
     WIRE_REPLY_NONE = 0,
     WIRE_REPLY_TOKEN,
-    WIRE_REPLY_RESULT, /* the last of a Generate that succeeded */
-    WIRE_REPLY_ERROR,  /* the last of a request that failed */
+    WIRE_REPLY_RESULT, /* final reply of a Generate that succeeded */
+    WIRE_REPLY_ERROR,  /* final reply of a request that failed */
     WIRE_REPLY_HEALTH,
     WIRE_REPLY_STATS,
 } wire_reply_kind;
@@ -164,14 +164,14 @@ typedef struct wire_reply {
 } wire_reply;
 
 /* Append the encoded message to *out.  The caller's values are not checked against the limits (the peer will).
- * Errors: BASE_ENOMEM (also sticks in the buffer); BASE_EINVAL kind is none of the list. */
+ * Errors: BASE_ENOMEM (also sticks in the buffer); BASE_EINVAL unknown kind. */
 base_status wire_request_encode(const wire_request *request, base_buf *out, base_error *error);
 base_status wire_reply_encode(const wire_reply *reply, base_buf *out, base_error *error);
 
-/* Decode and check a request.  On failure *out holds the version and the request_id as far as they could be read (0,
- * "") and nothing else, so that the refusal can carry them; it needs no release then. Errors: BASE_EFORMAT not a
- * protobuf Request, or a string that is not UTF-8 or has a NUL; BASE_EUNSUPPORTED other version, or a body of none of
- * the known kinds; BASE_ETOOBIG a limit above is exceeded; BASE_EINVAL a value out of range; BASE_ENOMEM. The text
+/* Decode and check a request.  On failure *out holds only the version and the request_id as far as they could be read
+ * (else 0, ""), so that the refusal can carry them, and needs no release. Errors: BASE_EFORMAT not a
+ * protobuf Request, or a string that is not UTF-8 or has a NUL; BASE_EUNSUPPORTED other version, or a body of an
+ * unknown kind; BASE_ETOOBIG a limit above is exceeded; BASE_EINVAL a value out of range; BASE_ENOMEM. The text
  * names the field ("generate.parts[3].task.name ..."). */
 base_status wire_request_decode(const void *bytes, size_t size, wire_request *out, base_error *error);
 

@@ -1,3 +1,5 @@
+/* scan.c - one recursive walk over the fields of a message, by the generated descriptors: tag, wire type, length, then
+ * what the field's type asks for.  Reads every byte once, allocates nothing. */
 #include "proto/wire/scan_int.h"
 
 #include <string.h>
@@ -5,7 +7,7 @@
 #include "proto/base/buf.h"
 #include "proto/base/utf8.h"
 
-/* One field as it lies in the message. */
+/* One field of the message. */
 typedef struct wire_item {
     uint32_t number;
     uint32_t wire_type;
@@ -16,7 +18,7 @@ typedef struct wire_item {
 
 enum { VARINT = 0, FIXED64 = 1, LENGTH_PREFIXED = 2, FIXED32 = 5 };
 
-/* At most ten bytes of seven bits; what is beyond 64 bits is cut, as everywhere in protobuf. */
+/* At most ten bytes of seven bits; bits beyond 64 are dropped, as protobuf does. */
 static uint64_t read_varint(base_reader *reader)
 {
     uint64_t value = 0;
@@ -128,7 +130,7 @@ static base_status scan_level(const ProtobufCMessageDescriptor *type, const void
 
         const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field(type, item.number);
         if (field == NULL)
-            continue; /* of a newer protocol: ignored */
+            continue; /* a newer protocol's: ignored */
         uint64_t bit = 1ull << (field - type->fields);
         if (field->label != PROTOBUF_C_LABEL_REPEATED && (seen & bit) != 0)
             return base_fail(error, BASE_EFORMAT, "%s appears twice", field->name);

@@ -1,9 +1,9 @@
-/* scan_int.h - walk a protobuf message before anything is allocated for it.
+/* scan_int.h - check a protobuf message before anything is allocated for it.
  *
- * protobuf-c's unpacker trusts more than an open port should: it takes memory for every field it meets (a two-byte
- * field becomes a structure of a hundred bytes), does not check UTF-8, cuts a string silently at a NUL, and merges
- * fields that appear twice.  This pass follows the generated descriptors, so the .proto stays the only schema, and lets
- * through only what can be unpacked in memory proportional to the message.  Private to proto/wire. */
+ * protobuf-c's unpacker trusts more than an open port should: it allocates for every field (a two-byte field becomes a
+ * structure of a hundred bytes), does not check UTF-8, silently cuts a string at a NUL, and merges fields that appear
+ * twice.  This pass follows the generated descriptors, so the .proto stays the only schema, and accepts only what can
+ * be unpacked in memory proportional to the message. */
 #ifndef PALMGROVE_WIRE_SCAN_H
 #define PALMGROVE_WIRE_SCAN_H
 
@@ -22,7 +22,7 @@
 base_status scan_message(const ProtobufCMessageDescriptor *type, const void *bytes, size_t size, base_error *error);
 
 /* Read fields 1 (version) and 2 (request_id, at most id_bytes - 1 printable ASCII characters) of a Request or Reply as
- * far as its top level can be followed; what was not found is 0 or "". */
+ * far as its top level is well-formed; what was not found is 0 or "". */
 void scan_head(const void *bytes, size_t size, uint32_t *version, char *id, size_t id_bytes);
 
 #endif
