@@ -380,9 +380,9 @@ static void print_digest(par_world *world, const char *dir, const golden *g)
     static const char *const kinds[RECIPE_N_KINDS] = {"AUTO", "F32", "F16", "BF16", "INT8", "INT4"};
     static const char *const activations[MODEL_N_ACTIVATIONS] = {"F32", "INT8"}, *const kvs[MODEL_N_KV_TYPES] = {
                                                                                      "F32", "BF16", "INT8"};
-    printf("    {%s, RECIPE_%s, {MODEL_ACTIVATIONS_%s, MODEL_KV_%s}, %s, UINT64_C(0x%016llx)},\n",
-           g->bf16 ? "true" : "false", kinds[g->weights], activations[g->numerics.activations], kvs[g->numerics.kv],
-           g->sampled ? "true" : "false", (unsigned long long)digest_of(&r, &ways[0], g->sampled));
+    printf("    {%s, RECIPE_%s, NUMERICS(%s, %s), %s, UINT64_C(0x%016llx)},\n", g->bf16 ? "true" : "false",
+           kinds[g->weights], activations[g->numerics.activations], kvs[g->numerics.kv], g->sampled ? "true" : "false",
+           (unsigned long long)digest_of(&r, &ways[0], g->sampled));
     model_destroy(&r.m);
     par_grid_destroy(&r.grid);
     base_buf_release(&r.message);
