@@ -296,12 +296,14 @@ static pg_status fail_unexpected(pg_client *client, pg_error *error)
 typedef struct result_box {
     pg_result result;
     wire_reply reply;
+    pg_warning warnings[]; /* [reply.result.n_warnings] */
 } result_box;
 
 /* Move `reply` into a new result. */
 static pg_status make_result(wire_reply *reply, pg_result **out, pg_error *error)
 {
-    result_box *box = malloc(sizeof *box);
+    const size_t n_warnings = reply->result.n_warnings;
+    result_box *box = malloc(sizeof *box + n_warnings * sizeof *box->warnings);
     if (box == NULL)
         return pg_fail(error, PG_ENOMEM, "out of memory for a result");
     box->reply = *reply;
@@ -332,7 +334,14 @@ static pg_status make_result(wire_reply *reply, pg_result **out, pg_error *error
         .reused_tokens = from->reused_tokens,
         .drafted_tokens = from->drafted_tokens,
         .accepted_tokens = from->accepted_tokens,
+        .warnings = box->warnings,
+        .n_warnings = n_warnings,
     };
+    for (size_t i = 0; i < n_warnings; i++)
+        box->warnings[i] = (pg_warning){.code = from->warnings[i].code,
+                                        .name = from->warnings[i].name,
+                                        .message = from->warnings[i].message,
+                                        .image = from->warnings[i].image};
     *out = &box->result;
     return PG_OK;
 }

@@ -149,6 +149,13 @@ typedef enum pg_finish {
     PG_FINISH_LENGTH = 3,  /* max_tokens or the context is used up */
 } pg_finish;
 
+/* About an image that was read all the same.  Codes and names are those of docs/PROTOCOL.md. */
+typedef struct pg_warning {
+    uint32_t code;
+    const char *name, *message;
+    uint32_t image; /* which of the request's, from 0 */
+} pg_warning;
+
 /* Made by the library and freed whole by pg_result_destroy; strings are UTF-8 and never NULL. */
 typedef struct pg_result {
     const char *request_id;
@@ -167,6 +174,8 @@ typedef struct pg_result {
     /* Work that this request skipped; may differ from run to run. */
     uint32_t reused_tokens; /* of the prompt: in the cache, from an earlier request with that prefix */
     uint32_t drafted_tokens, accepted_tokens; /* by speculative decoding */
+    const pg_warning *warnings;               /* [n_warnings] */
+    size_t n_warnings;
 } pg_result;
 
 /* Free and set *result to NULL; NULL is fine. */

@@ -19,6 +19,7 @@ typedef struct message_owner {
     ProtobufCMessage *tree;
     wire_part *parts; /* requests only; they and the fields share one allocation */
     wire_field *fields;
+    wire_warning *warnings; /* replies only */
 } message_owner;
 
 static void owner_destroy(void **opaque)
@@ -28,6 +29,7 @@ static void owner_destroy(void **opaque)
         return;
     protobuf_c_message_free_unpacked(owner->tree, NULL);
     free(owner->parts);
+    free(owner->warnings);
     free(owner);
     *opaque = NULL;
 }
@@ -413,6 +415,23 @@ void wire_request_release(wire_request *request)
 
 /* ---- reply, encoding ---- */
 
+/* The generated structures of the warnings, and pointers to them, in one allocation that the caller frees. */
+static Palmgrove__V1__Warning **warning_trees(const wire_result *result)
+{
+    size_t n = result->n_warnings + 1;
+    Palmgrove__V1__Warning **all = calloc(n, sizeof *all + sizeof **all);
+    Palmgrove__V1__Warning *trees = all == NULL ? NULL : (Palmgrove__V1__Warning *)(void *)(all + n);
+    for (size_t i = 0; all != NULL && i < result->n_warnings; i++) {
+        palmgrove__v1__warning__init(&trees[i]);
+        trees[i].code = result->warnings[i].code;
+        trees[i].name = unconst(result->warnings[i].name);
+        trees[i].image = result->warnings[i].image;
+        trees[i].message = unconst(result->warnings[i].message);
+        all[i] = &trees[i];
+    }
+    return all;
+}
+
 static base_status encode_result(const wire_result *result, Palmgrove__V1__Reply *tree, base_buf *out,
                                  base_error *error)
 {
@@ -449,9 +468,15 @@ static base_status encode_result(const wire_result *result, Palmgrove__V1__Reply
     body.ids = (uint32_t *)result->ids;
     body.n_logprobs = result->n_logprobs;
     body.logprobs = (float *)result->logprobs;
+    body.n_warnings = result->n_warnings;
+    body.warnings = warning_trees(result);
+    if (body.warnings == NULL)
+        return base_fail(error, BASE_ENOMEM, "out of memory for the warnings of a result");
     tree->body_case = PALMGROVE__V1__REPLY__BODY_RESULT;
     tree->result = &body;
-    return pack(&tree->base, out, error);
+    base_status status = pack(&tree->base, out, error);
+    free(body.warnings);
+    return status;
 }
 
 static base_status encode_token(const wire_token *token, Palmgrove__V1__Reply *tree, base_buf *out, base_error *error)
@@ -534,6 +559,22 @@ base_status wire_reply_encode(const wire_reply *reply, base_buf *out, base_error
 
 /* ---- reply, decoding ---- */
 
+static base_status convert_warnings(message_owner *owner, const Palmgrove__V1__Result *body, wire_result *out,
+                                    base_error *error)
+{
+    owner->warnings = calloc(body->n_warnings + 1, sizeof *owner->warnings);
+    if (owner->warnings == NULL)
+        return base_fail(error, BASE_ENOMEM, "out of memory for the warnings of a result");
+    for (size_t i = 0; i < body->n_warnings; i++) {
+        const Palmgrove__V1__Warning *from = body->warnings[i];
+        owner->warnings[i] =
+            (wire_warning){.code = from->code, .name = from->name, .message = from->message, .image = from->image};
+    }
+    out->warnings = owner->warnings;
+    out->n_warnings = body->n_warnings;
+    return BASE_OK;
+}
+
 static void convert_result(const Palmgrove__V1__Result *body, wire_result *out)
 {
     static const Palmgrove__V1__Usage no_usage = PALMGROVE__V1__USAGE__INIT;
@@ -570,8 +611,9 @@ static void convert_result(const Palmgrove__V1__Result *body, wire_result *out)
     };
 }
 
-static base_status convert_reply(const Palmgrove__V1__Reply *tree, wire_reply *out, base_error *error)
+static base_status convert_reply(message_owner *owner, wire_reply *out, base_error *error)
 {
+    const Palmgrove__V1__Reply *tree = (const Palmgrove__V1__Reply *)owner->tree;
     switch (tree->body_case) {
     case PALMGROVE__V1__REPLY__BODY_TOKEN:
         out->kind = WIRE_REPLY_TOKEN;
@@ -583,7 +625,7 @@ static base_status convert_reply(const Palmgrove__V1__Reply *tree, wire_reply *o
     case PALMGROVE__V1__REPLY__BODY_RESULT:
         out->kind = WIRE_REPLY_RESULT;
         convert_result(tree->result, &out->result);
-        return BASE_OK;
+        return convert_warnings(owner, tree->result, &out->result, error);
     case PALMGROVE__V1__REPLY__BODY_ERROR:
         out->kind = WIRE_REPLY_ERROR;
         out->error =
@@ -618,7 +660,7 @@ base_status wire_reply_decode(const void *bytes, size_t size, wire_reply *out, b
     wire_reply reply = head;
     base_status status = unpack_version(&palmgrove__v1__reply__descriptor, bytes, size, head.version, &owner, error);
     if (status == BASE_OK)
-        status = convert_reply((const Palmgrove__V1__Reply *)owner->tree, &reply, error);
+        status = convert_reply(owner, &reply, error);
     if (status == BASE_OK)
         *out = reply;
     return keep_or_destroy(status, owner, &out->owner);

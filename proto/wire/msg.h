@@ -101,6 +101,12 @@ typedef enum wire_finish {
     WIRE_FINISH_LENGTH,
 } wire_finish;
 
+typedef struct wire_warning {
+    uint32_t code;
+    const char *name, *message;
+    uint32_t image; /* from 0 */
+} wire_warning;
+
 typedef struct wire_result {
     const char *text; /* the whole answer */
     wire_finish finish;
@@ -114,6 +120,8 @@ typedef struct wire_result {
     const char *model, *model_digest, *build /* provenance.version */, *layout, *isa;
     uint64_t seed;
     const char *logits_digest; /* 16 hex digits, or "" */
+    const wire_warning *warnings;
+    size_t n_warnings;
 } wire_result;
 
 typedef struct wire_error {

@@ -185,6 +185,7 @@ static void test_result_round_trip(void **state)
     (void)state;
     static const uint32_t ids[] = {5, 300, 70000};
     static const float logprobs[] = {-0.0f, -1.5e-9f, -98.25f};
+    static const wire_warning warnings[] = {{7, "flat", "one grey level", 0}, {70000, "new", "words", 3}};
     wire_reply reply = {.version = 1, .request_id = "r", .kind = WIRE_REPLY_RESULT};
     reply.result = (wire_result){.text = "No effusion.",
                                  .finish = WIRE_FINISH_STOP,
@@ -208,7 +209,9 @@ static void test_result_round_trip(void **state)
                                  .drafted_tokens = 9,
                                  .accepted_tokens = 7,
                                  .logprobs = logprobs,
-                                 .n_logprobs = 3};
+                                 .n_logprobs = 3,
+                                 .warnings = warnings,
+                                 .n_warnings = 2};
     wire_reply out = reply_again(&reply);
     const wire_result *r = &out.result;
     assert_string_equal(r->text, "No effusion.");
@@ -216,6 +219,12 @@ static void test_result_round_trip(void **state)
     assert_memory_equal(r->ids, ids, sizeof ids);
     assert_int_equal(r->n_logprobs, 3);
     assert_memory_equal(r->logprobs, logprobs, sizeof logprobs);
+    assert_int_equal(r->n_warnings, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(r->warnings[i].code == warnings[i].code && r->warnings[i].image == warnings[i].image);
+        assert_string_equal(r->warnings[i].name, warnings[i].name);
+        assert_string_equal(r->warnings[i].message, warnings[i].message);
+    }
     assert_int_equal(r->prompt_tokens + r->image_tokens + r->completion_tokens, 559);
     assert_true(r->prepare_ms == 1.5 && r->queue_ms == 2.5 && r->first_token_ms == 3.5 && r->total_ms == 4.5);
     assert_string_equal(r->model, "phantom");
