@@ -33,6 +33,7 @@ void prompt_release(prompt *p)
     free(p->image_keys);
     free(p->vectors);
     free(p->vector_values);
+    free(p->warnings);
     text_ids_release(&p->tokens);
     *p = (prompt){0};
 }

@@ -43,6 +43,12 @@ typedef struct prompt_env {
     uint64_t max_image_pixels;
 } prompt_env;
 
+/* About image `image`, from 0. */
+typedef struct prompt_warning {
+    uint32_t image;
+    image_warning warning;
+} prompt_warning;
+
 typedef struct prompt {
     text_ids tokens;                                      /* numbered as in requests (position.h) */
     uint8_t **images;                                     /* [n_images] each [image_size][image_size][3] */
@@ -54,6 +60,8 @@ typedef struct prompt {
     content_vector *vectors; /* [n_vectors] */
     float *vector_values;    /* what they point at */
     uint32_t n_vectors;
+    prompt_warning *warnings; /* [n_warnings] in the order of images */
+    size_t n_warnings;
 } prompt;
 
 /* Errors, *out untouched: BASE_EINVAL empty prompt, images and image slots that do not match, or vectors that the model

@@ -13,11 +13,33 @@
 #include "coordinator/image/image.h"
 #include "coordinator/session/prompt_int.h"
 
-static base_status decode_one(const prompt_env *env, const wire_part *part, uint8_t **out, base_error *error)
+static base_status keep_warnings(const image_warnings *found, prompt *p, base_error *error)
 {
-    const image_options options = {.max_pixels = env->max_image_pixels, .frame = part->image_frame};
-    return image_load_square(part->image, part->image_bytes, &options, &env->images.fit, env->limits.image_size, out,
-                             error);
+    if (found->n == 0)
+        return BASE_OK;
+    prompt_warning *all = realloc(p->warnings, (p->n_warnings + found->n) * sizeof *all);
+    if (all == NULL)
+        return base_fail(error, BASE_ENOMEM, "no memory for the warnings of an image");
+    p->warnings = all;
+    for (size_t i = 0; i < found->n; i++)
+        all[p->n_warnings++] = (prompt_warning){p->n_images, found->list[i]};
+    return BASE_OK;
+}
+
+/* The next image of the prompt. */
+static base_status decode_one(const prompt_env *env, const wire_part *part, prompt *p, base_error *error)
+{
+    image_warnings warnings = {0};
+    const image_options options = {
+        .max_pixels = env->max_image_pixels, .frame = part->image_frame, .warnings = &warnings};
+    base_status status = image_load_square(part->image, part->image_bytes, &options, &env->images.fit,
+                                           env->limits.image_size, &p->images[p->n_images], error);
+    if (status != BASE_OK)
+        return status;
+    status = keep_warnings(&warnings, p, error);
+    if (status != BASE_OK)
+        free(p->images[p->n_images]);
+    return status;
 }
 
 /* The digest of all images and vectors so far: of the one before (NULL: none) and the key of the newest. */
@@ -98,7 +120,7 @@ base_status prompt_decode_inputs(const prompt_env *env, const prompt_layout *l, 
             before = copy_vectors(env, l->items[i].vectors, before, &values, p);
         if (l->items[i].image == NULL)
             continue;
-        status = decode_one(env, l->items[i].image, &p->images[p->n_images], error);
+        status = decode_one(env, l->items[i].image, p, error);
         if (status != BASE_OK) {
             base_error_prefix(error, "image %u of %u: ", p->n_images + 1, l->n_images);
             return status;

@@ -324,6 +324,20 @@ static double ms_between(uint64_t from_us, uint64_t to_us)
     return to_us > from_us ? (double)(to_us - from_us) / 1000.0 : 0.0;
 }
 
+/* [s->prepared.prompt.n_warnings], which the caller frees; their strings are the session's. */
+static wire_warning *warnings_of(const session *s)
+{
+    wire_warning *all = calloc(s->prepared.prompt.n_warnings + 1, sizeof *all);
+    for (size_t i = 0; all != NULL && i < s->prepared.prompt.n_warnings; i++) {
+        const prompt_warning *from = &s->prepared.prompt.warnings[i];
+        all[i] = (wire_warning){.code = (uint32_t)from->warning.kind,
+                                .name = image_warning_name(from->warning.kind),
+                                .message = from->warning.text,
+                                .image = from->image};
+    }
+    return all;
+}
+
 void session_encode_result(const session *s, wire_finish finish, const session_provenance *from, uint64_t now_us,
                            base_buf *out)
 {
@@ -333,6 +347,7 @@ void session_encode_result(const session *s, wire_finish finish, const session_p
     base_buf text = {0};
     base_buf_put(&text, s->answer.text.data, s->answer.text.size);
     base_buf_put_u8(&text, 0);
+    wire_warning *warnings = warnings_of(s);
     wire_reply reply = {.kind = WIRE_REPLY_RESULT,
                         .result = {.text = text.failed ? "" : (const char *)text.data,
                                    .finish = finish,
@@ -356,9 +371,12 @@ void session_encode_result(const session *s, wire_finish finish, const session_p
                                    .layout = from->layout,
                                    .isa = from->isa,
                                    .seed = s->request.generate.sampling.seed,
-                                   .logits_digest = digest}};
+                                   .logits_digest = digest,
+                                   .warnings = warnings,
+                                   .n_warnings = warnings != NULL ? s->prepared.prompt.n_warnings : 0}};
     put_reply(&reply, s->request.request_id, out);
-    out->failed |= text.failed || s->answer.text.failed;
+    out->failed |= text.failed || s->answer.text.failed || warnings == NULL;
+    free(warnings);
     base_buf_release(&text);
 }
 

@@ -23,6 +23,7 @@ CHECKS = {
     "requests": checks_input.bad_requests_check,
     "starts": checks_input.bad_starts,
     "frames": checks_input.frames_check,
+    "warnings": checks_input.warnings_check,
     "headers": checks_input.headers_check,
     "calls": checks_calls.calls_check,
     "vectors": checks_vectors.vectors_check,

@@ -242,6 +242,30 @@ def frames_check():
     return not wrong, f"2 commands, {len(wrong)} faults" + "".join(f"; {one}" for one in wrong)
 
 
+# ---- warnings about an image ----
+
+def warnings_check():
+    """What should be known about an image comes with the answer: as data in --json, as lines on stderr, of the image that it is about."""
+    side, wrong = 64, []
+    picture = bytes((x * y) % 256 for y in range(side) for x in range(side))
+    with tempfile.TemporaryDirectory() as folder, harness.Server(1, 1) as server:
+        def ask(*words):
+            return harness.run_palmgrove("generate", *words, "--endpoint", server.endpoint, "--max-tokens", "4")
+
+        plain, marked = pathlib.Path(folder) / "plain.dcm", pathlib.Path(folder) / "marked.dcm"
+        plain.write_bytes(dicom([picture], side))
+        marked.write_bytes(dicom([picture], side, element(0x28, 0x301, b"CS", b"YES") + element(0x28, 0x2110, b"CS", b"01") + element(0x28, 0x2112, b"DS", b"12.5")))
+        words = ("--image", plain, "--text", "and", "--image", marked, "--text", "report:")
+        told = json.loads(ask(*words, "--json")[1])["warnings"]
+        seen = [(one["name"], one["code"], one["image"]) for one in told]
+        wrong += [] if seen == [("burned_in_annotation", 4, 1), ("lossy", 6, 1)] and "12.5" in told[1]["message"] else [f"--json: {told}"]
+        error = ask(*words)[2]
+        wrong += [] if error.count("palmgrove: warning: image 2: ") == 2 else [f"stderr: {error}"]
+        code, out, error = ask("--image", plain, "--text", "report:", "--json")
+        wrong += [] if code == 0 and json.loads(out)["warnings"] == [] and "warning" not in error else [f"plain: {out} {error}"]
+    return not wrong, f"warnings: {len(wrong)} faults" + "".join(f"; {one}" for one in wrong)
+
+
 # ---- fields from a DICOM header ----
 
 SECRET = "Maxine Mustermann"

@@ -98,6 +98,19 @@ static void print_json_field(const char *name, const char *text)
     console_print_json_string(text);
 }
 
+static void print_json_warnings(const pg_result *r)
+{
+    printf(",\"warnings\":[");
+    for (size_t i = 0; i < r->n_warnings; i++) {
+        const pg_warning *w = &r->warnings[i];
+        printf("%s{\"code\":%u,\"image\":%u", i == 0 ? "" : ",", w->code, w->image);
+        print_json_field("name", w->name);
+        print_json_field("message", w->message);
+        printf("}");
+    }
+    printf("]");
+}
+
 static void print_json(const pg_result *r)
 {
     printf("{\"text\":");
@@ -120,6 +133,7 @@ static void print_json(const pg_result *r)
     print_json_field("isa", r->isa);
     printf(",\"seed\":%llu", (unsigned long long)r->seed);
     print_json_field("logits_digest", r->logits_digest);
+    print_json_warnings(r);
     printf("}\n");
 }
 
@@ -158,6 +172,9 @@ int console_answer(pg_client *client, const console_values *values, const consol
     else
         printf("%s\n", stream ? "" : result->text);
     fflush(stdout);
+    for (size_t i = 0; !answer->json && i < result->n_warnings; i++)
+        fprintf(stderr, "palmgrove: warning: image %u: %s\n", result->warnings[i].image + 1,
+                result->warnings[i].message);
     if (!answer->json && !answer->quiet)
         console_print_account(stderr, "", result);
     pg_result_destroy(&result);
