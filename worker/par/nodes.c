@@ -1,3 +1,4 @@
+/* nodes.c - finding the nodes of a tensor group, its rails, and which of its ranks own rows. */
 #include "worker/par/nodes_int.h"
 
 #include <stdlib.h>

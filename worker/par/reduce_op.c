@@ -1,3 +1,4 @@
+/* reduce_op.c - the two reduction operators on blocks of memory. */
 #include "worker/par/reduce_op_int.h"
 
 void par_reduce_into(par_reduce_op op, void *into, const void *from, size_t bytes)

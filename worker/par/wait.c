@@ -1,3 +1,4 @@
+/* wait.c - spin, yield, nap, sleep; and learning how long to spin. */
 #include "worker/par/wait_int.h"
 
 #include <sched.h>
