@@ -392,7 +392,7 @@ static void *take_mails(void *argument)
     }
 }
 
-static void mailboxes_lose_nothing(void **state)
+static void queues_lose_nothing(void **state)
 {
     (void)state;
     thread_queue box;
@@ -452,7 +452,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(deltas_are_whole_characters),
     cmocka_unit_test(message_is_freed_early),
     cmocka_unit_test(requests_are_found),
-    cmocka_unit_test(mailboxes_lose_nothing),
+    cmocka_unit_test(queues_lose_nothing),
     cmocka_unit_test(loopback_only),
     cmocka_unit_test(images_lie_between_marks),
     cmocka_unit_test(frames_are_picked),
