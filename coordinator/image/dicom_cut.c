@@ -3,9 +3,11 @@
  *     whole:  preamble, meta | header | groups of each frame | header | PixelData: frame 0, 1, 2 ...
  *     cut:    preamble, meta | header | groups of frame k    | header | PixelData: frame k
  *
- * Everything but NumberOfFrames is copied as it is; what follows the pixel data is left out. */
+ * Everything but NumberOfFrames is copied as it is; offset tables and what follows the pixel data are left out.  Two
+ * private elements say of how many frames this is which, so that the warning about several frames stays. */
 #include "coordinator/image/dicom_cut.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "coordinator/image/dicom_int.h"
@@ -57,6 +59,27 @@ static void put_header(const dicom_file *file, const uint8_t *bytes, base_buf *o
     }
 }
 
+static void put_short(const dicom_file *file, uint32_t tag, const char *vr, const char *text, base_buf *out)
+{
+    size_t n = strlen(text);
+    put_number(file, tag >> 16, 2, out);
+    put_number(file, tag & 0xFFFF, 2, out);
+    if (file->is_explicit)
+        base_buf_put(out, vr, 2);
+    put_number(file, (uint32_t)(n + n % 2), file->is_explicit ? 2 : 4, out);
+    base_buf_put(out, text, n);
+    if (n % 2 != 0)
+        base_buf_put_u8(out, ' ');
+}
+
+static void put_origin(const dicom_file *file, uint32_t n_frames, uint32_t frame, base_buf *out)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%u\\%u", n_frames, frame);
+    put_short(file, 0x7FDF0010, "LO", DICOM_CREATOR, out);
+    put_short(file, 0x7FDF1001, "IS", text, out);
+}
+
 static void put_pixels(const dicom_file *file, dicom_bytes frame, base_buf *out)
 {
     if (file->has_fragments) {
@@ -90,6 +113,8 @@ base_status dicom_cut_frame(const void *bytes, size_t size, uint32_t frame, uint
         status = dicom_frame_locate(&file, &geometry, frame, &pixels, error);
     if (status == BASE_OK) {
         put_header(&file, bytes, out);
+        if (geometry.frames > 1)
+            put_origin(&file, geometry.frames, frame, out);
         put_pixels(&file, pixels, out);
         if (out->failed)
             status = base_fail(error, BASE_ENOMEM, "no memory for a frame of the DICOM");

@@ -61,6 +61,8 @@
     X(DICOM_VOI_DESCRIPTOR, 0028, 3002, DICOM_OF_VOI, "LUTDescriptor of VOILUTSequence")                \
     X(DICOM_VOI, 0028, 3006, DICOM_OF_VOI, "LUTData of VOILUTSequence")                                 \
     X(DICOM_PRESENTATION_SHAPE, 2050, 0020, DICOM_DATA_SET, "PresentationLUTShape")                     \
+    X(DICOM_CUT_CREATOR, 7FDF, 0010, DICOM_DATA_SET, "private creator")                                 \
+    X(DICOM_CUT_FRAMES, 7FDF, 1001, DICOM_DATA_SET, "frames before the cut")                            \
     X(DICOM_FLOAT_PIXELS, 7FE0, 0008, DICOM_DATA_SET, "FloatPixelData")                                 \
     X(DICOM_DOUBLE_PIXELS, 7FE0, 0009, DICOM_DATA_SET, "DoubleFloatPixelData")                          \
     X(DICOM_PIXELS, 7FE0, 0010, DICOM_DATA_SET, "PixelData")
@@ -112,7 +114,7 @@ typedef struct dicom_file {
     bool is_lossy;            /* the transfer syntax always is */
     bool has_fragments;       /* PixelData is a sequence of items */
     bool has_words;           /* PixelData is OW: its bytes come in words of the file's byte order */
-    const uint8_t *pixels_at; /* PixelData, from its tag on */
+    const uint8_t *pixels_at; /* the first element of group 7FE0: pixel data, or offsets into them */
     dicom_bytes per_frame;    /* PerFrameFunctionalGroupsSequence, from its tag on */
     dicom_bytes frame_item;   /* and its item for the wanted frame */
     image_warnings *warnings; /* may be NULL; borrowed */
@@ -211,6 +213,9 @@ bool dicom_jpeg2000_is_bounded(dicom_bytes stream, const dicom_raster *raster);
 /* True if the codestream's components go through JPEG 2000's own colour transform, which its decoder undoes: they are
  * RGB then, whatever the header says.  `stream` is bounded. */
 bool dicom_jpeg2000_has_colour_transform(dicom_bytes stream);
+
+/* Who wrote the private elements of group 7FDF: a file that was cut (dicom_cut.c). */
+#define DICOM_CREATOR "PALMGROVE"
 
 /* Warnings about what was imaged, and how it was kept; `expected` may be NULL. */
 void dicom_warn_of_study(const dicom_file *file, const dicom_geometry *geometry, uint32_t frame,

@@ -279,10 +279,10 @@ static base_status walk_elements(walk *w, cursor *c, unsigned scope, unsigned de
             return status;
         if (scope == DICOM_DATA_SET && e.tag == DICOM_PER_FRAME_GROUPS)
             w->file->per_frame = (dicom_bytes){at, (size_t)(c->at - at)};
-        if (scope == DICOM_DATA_SET && e.tag == DICOM_PIXEL_DATA) {
+        if (scope == DICOM_DATA_SET && e.tag >> 16 == DICOM_PIXEL_DATA >> 16 && w->file->pixels_at == NULL)
             w->file->pixels_at = at;
+        if (scope == DICOM_DATA_SET && e.tag == DICOM_PIXEL_DATA)
             return BASE_OK;
-        }
     }
     return BASE_OK;
 }

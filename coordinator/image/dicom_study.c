@@ -88,6 +88,21 @@ static void check_lossy(const dicom_file *file)
         image_warn(file->warnings, IMAGE_WARN_LOSSY, "the pixels were compressed with loss, at an unknown ratio");
 }
 
+/* Of a file that was cut: how many frames there were, and which this was. */
+static void read_origin(const dicom_file *file, uint32_t *n_frames, uint32_t *frame)
+{
+    double n = 0, k = 0;
+    bool is_given;
+    if (!dicom_text_equals(file, DICOM_CUT_CREATOR, DICOM_CREATOR) ||
+        dicom_decimal(file, DICOM_CUT_FRAMES, 0, &n, &is_given, NULL) != BASE_OK ||
+        dicom_decimal(file, DICOM_CUT_FRAMES, 1, &k, &is_given, NULL) != BASE_OK)
+        return;
+    if (n >= 1 && n <= INT32_MAX && k >= 0 && k < n) {
+        *n_frames = (uint32_t)n;
+        *frame = (uint32_t)k;
+    }
+}
+
 void dicom_warn_of_study(const dicom_file *file, const dicom_geometry *geometry, uint32_t frame,
                          const image_expected *expected)
 {
@@ -98,8 +113,10 @@ void dicom_warn_of_study(const dicom_file *file, const dicom_geometry *geometry,
     }
     if (dicom_text_equals(file, DICOM_ANNOTATION, "YES"))
         image_warn(file->warnings, IMAGE_WARN_ANNOTATION, "text is burned into the pixels, and the model sees it");
-    if (geometry->frames > 1)
+    uint32_t n_frames = geometry->frames;
+    read_origin(file, &n_frames, &frame);
+    if (n_frames > 1)
         image_warn(file->warnings, IMAGE_WARN_FRAMES, "the file has %u frames; only frame %u, counted from 0, was read",
-                   geometry->frames, frame);
+                   n_frames, frame);
     check_lossy(file);
 }

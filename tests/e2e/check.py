@@ -24,6 +24,7 @@ CHECKS = {
     "starts": checks_input.bad_starts,
     "frames": checks_input.frames_check,
     "warnings": checks_input.warnings_check,
+    "render": checks_input.render_check,
     "headers": checks_input.headers_check,
     "calls": checks_calls.calls_check,
     "vectors": checks_vectors.vectors_check,

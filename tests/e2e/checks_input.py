@@ -242,6 +242,46 @@ def frames_check():
     return not wrong, f"2 commands, {len(wrong)} faults" + "".join(f"; {one}" for one in wrong)
 
 
+# ---- what the tower sees ----
+
+def render_check():
+    """`palmgrove render` writes the tower's pixels: sent in place of the file they give the same logits, bit for bit.  A frame of a file that is
+    far larger than a message is sent alone."""
+    side, wrong = 96, []
+    pictures = [bytes((3 * x * y + 37 * k * x) % 256 for y in range(side) for x in range(side)) for k in range(3)]
+    with tempfile.TemporaryDirectory() as folder, harness.Server(1, 1) as server:
+        folder = pathlib.Path(folder)
+
+        def digest(file, *words):
+            code, out, error = harness.run_palmgrove("generate", "--image", file, "--text", "report:", "--endpoint", server.endpoint, "--max-tokens", "8", "--logits-digest",
+                                                     "--json", *words)
+            return (json.loads(out)["logits_digest"], json.loads(out)["ids"]) if code == 0 else error
+
+        three = folder / "three.dcm"
+        three.write_bytes(dicom(pictures, side, element(0x18, 0x1164, b"DS", b"1\\1.7")))
+        for frame in range(3):
+            seen = folder / f"{frame}.png"
+            code, out, error = harness.run_palmgrove("render", three, "--model", harness.MODEL, "--output", seen, "--frame", frame)
+            wrong += [] if code == 0 and "warning: the file has 3 frames" in error else [f"render {frame}: {out} {error}"]
+            told, shown = digest(three, "--frame", str(frame)), digest(seen)
+            wrong += [] if told == shown and isinstance(told, tuple) else [f"frame {frame}: {told} and {shown}"]
+        strict = folder / "strict.png"
+        code, _, error = harness.run_palmgrove("render", three, "--model", harness.MODEL, "--output", strict, "--strict")
+        wrong += [] if code == 1 and not strict.exists() and "nothing is written" in error else [f"--strict: {code} {error}"]
+
+        large, n = folder / "large.dcm", 40000
+        head = dicom([b""], side).replace(element(0x28, 8, b"IS", b"1"), element(0x28, 8, b"IS", str(n).encode()))[:-4]
+        with large.open("wb") as out:  # a hole but for the last frame
+            out.write(head + struct.pack("<I", n * side * side))
+            out.seek((n - 1) * side * side, 1)
+            out.write(pictures[1])
+        alone = folder / "alone.dcm"
+        alone.write_bytes(dicom([pictures[1]], side))
+        told = digest(large, "--frame", str(n - 1))
+        wrong += [] if told == digest(alone) and isinstance(told, tuple) else [f"frame {n - 1} of {large.stat().st_size} bytes: {told}"]
+    return not wrong, f"render: {len(wrong)} faults" + "".join(f"; {one}" for one in wrong)
+
+
 # ---- warnings about an image ----
 
 def warnings_check():

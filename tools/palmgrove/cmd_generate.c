@@ -1,6 +1,7 @@
 /* cmd_generate.c - a request from raw parts, in the order in which they stand on the command line. */
 #include <string.h>
 
+#include "tools/palmgrove/console_image.h"
 #include "tools/palmgrove/console_task.h"
 #include "tools/palmgrove/vector_file.h"
 
@@ -78,7 +79,7 @@ static base_status add_chat(pg_request *request, const option_list *parts, uint3
     }
     for (size_t i = 0; i < parts->n; i++)
         if (parts->items[i].row == &rows[ROW_IMAGE])
-            pg_request_add_image_file_frame(request, parts->items[i].value, frame);
+            console_add_image(request, parts->items[i].value, frame);
     return BASE_OK;
 }
 
@@ -91,7 +92,7 @@ static base_status add_raw(pg_request *request, const generate_values *values)
         if (part->row == &rows[ROW_TEXT])
             pg_request_add_text(request, part->value);
         else if (part->row == &rows[ROW_IMAGE])
-            pg_request_add_image_file_frame(request, part->value, values->frame);
+            console_add_image(request, part->value, values->frame);
         else if (part->row == &rows[ROW_TASK])
             pg_request_add_task(request, part->value);
         else if (part->row == &rows[ROW_VECTORS])

@@ -28,8 +28,8 @@ typedef struct command {
 
 extern const command command_serve, command_report, command_ask, command_classify, command_variants, command_task,
     command_generate, command_demo, command_eval, command_health, command_stats, command_plan, command_shard,
-    command_inspect, command_tokenize, command_perplexity, command_calibrate, command_bench, command_pileup,
-    command_compare_variants, command_version, command_help;
+    command_inspect, command_render, command_tokenize, command_perplexity, command_calibrate, command_bench,
+    command_pileup, command_compare_variants, command_version, command_help;
 
 /* All commands in the order of help, NULL-terminated. */
 const command *const *command_list(void);

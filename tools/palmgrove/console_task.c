@@ -5,6 +5,7 @@
 
 #include "coordinator/image/dicom_text.h"
 #include "proto/base/file.h"
+#include "tools/palmgrove/console_image.h"
 
 enum { NAME_BYTES_MAX = 65, FILE_BYTES_MAX = 1 << 30 };
 
@@ -198,7 +199,7 @@ void console_task_add(const console_task *t, const option_item *images, size_t n
     ask_task asked = console_task_asked(t);
     ask_add_task(&asked, request);
     for (size_t i = 0; i < n_images; i++)
-        pg_request_add_image_file_frame(request, images[i].value, t->frame);
+        console_add_image(request, images[i].value, t->frame);
 }
 
 console_answer_values console_task_decoding(const console_task *t, const console_answer_values *given,

@@ -11,29 +11,14 @@
 #include "tools/palmgrove/help.h"
 #include "tools/palmgrove/launch.h"
 
-static const command *const commands[] = {&command_serve,
-                                          &command_report,
-                                          &command_ask,
-                                          &command_classify,
-                                          &command_variants,
-                                          &command_task,
-                                          &command_generate,
-                                          &command_demo,
-                                          &command_eval,
-                                          &command_health,
-                                          &command_stats,
-                                          &command_plan,
-                                          &command_shard,
-                                          &command_inspect,
-                                          &command_tokenize,
-                                          &command_perplexity,
-                                          &command_calibrate,
-                                          &command_bench,
-                                          &command_pileup,
-                                          &command_compare_variants,
-                                          &command_version,
-                                          &command_help,
-                                          NULL};
+static const command *const commands[] = {&command_serve,    &command_report,     &command_ask,
+                                          &command_classify, &command_variants,   &command_task,
+                                          &command_generate, &command_demo,       &command_eval,
+                                          &command_health,   &command_stats,      &command_plan,
+                                          &command_shard,    &command_inspect,    &command_render,
+                                          &command_tokenize, &command_perplexity, &command_calibrate,
+                                          &command_bench,    &command_pileup,     &command_compare_variants,
+                                          &command_version,  &command_help,       NULL};
 
 const command *const *command_list(void)
 {
