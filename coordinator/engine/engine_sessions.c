@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "coordinator/engine/engine_int.h"
+#include "coordinator/session/request_log.h"
 #include "proto/base/log.h"
+#include "proto/base/quote.h"
 
 enum { TRIM_AFTER_US = 500000 };
 
@@ -64,10 +66,10 @@ static void fail_session(engine *e, session *s, base_status status, const char *
     base_buf bytes = {0};
     ++*counter_of_failure(e, s, status);
     session_move(s, status == BASE_ECANCELED ? SESSION_CANCELED : SESSION_FAILED);
-    base_log_warn("request '%s' failed: %s: %s", s->request.request_id, base_status_text(status), text);
+    request_log_failure(s->request.request_id, "failed", status, text, e->parts.options->log_content);
     session_encode_error(s->request.request_id, status, text, &bytes);
     if (!engine_push_reply(e, s->number, &bytes, true))
-        base_log_error("request '%s' cannot be answered: out of memory", s->request.request_id);
+        base_log_error("request %s cannot be answered: out of memory", base_quote(s->request.request_id).text);
     unlink_session(e, s);
 }
 
@@ -108,18 +110,18 @@ void engine_cancel(engine *e, uint64_t number, const char *why)
 static void log_prompt(const session *s)
 {
     const wire_generate *g = &s->request.generate;
+    const base_quoted id = base_quote(s->request.request_id);
     for (size_t i = 0; i < g->n_parts; i++) {
         const wire_part *part = &g->parts[i];
         if (part->kind == WIRE_PART_TEXT)
-            base_log_info("request '%s' part %zu: text: %s", s->request.request_id, i, part->text);
+            base_log_info("request %s part %zu: text: %s", id.text, i, part->text);
         else if (part->kind == WIRE_PART_IMAGE)
-            base_log_info("request '%s' part %zu: image of %zu bytes", s->request.request_id, i, part->image_bytes);
+            base_log_info("request %s part %zu: image of %zu bytes", id.text, i, part->image_bytes);
         else if (part->kind == WIRE_PART_VECTORS)
-            base_log_info("request '%s' part %zu: %zu numbers in vectors of %u", s->request.request_id, i,
-                          part->n_values, part->width);
+            base_log_info("request %s part %zu: %zu numbers in vectors of %u", id.text, i, part->n_values, part->width);
         for (size_t k = 0; part->kind == WIRE_PART_TASK && k < part->n_fields; k++)
-            base_log_info("request '%s' part %zu: task '%s': %s: %s", s->request.request_id, i, part->task,
-                          part->fields[k].name, part->fields[k].value);
+            base_log_info("request %s part %zu: task %s: %s: %s", id.text, i, base_quote(part->task).text,
+                          base_quote(part->fields[k].name).text, part->fields[k].value);
     }
 }
 
@@ -189,7 +191,7 @@ static void finish_session(engine *e, session *s, wire_finish finish)
     e->counts.completion_tokens +=
         s->answer.n_ids - (s->prepared.n_resumed < s->answer.n_ids ? s->prepared.n_resumed : s->answer.n_ids);
     if (e->parts.options->log_content)
-        base_log_info("request '%s' answer: %.*s", s->request.request_id, (int)s->answer.text.size,
+        base_log_info("request %s answer: %.*s", base_quote(s->request.request_id).text, (int)s->answer.text.size,
                       (const char *)s->answer.text.data);
     unlink_session(e, s);
 }

@@ -5,6 +5,7 @@
 
 #include "coordinator/engine/engine_int.h"
 #include "proto/base/log.h"
+#include "proto/base/quote.h"
 
 static uint64_t resident_bytes(void)
 {
@@ -64,5 +65,5 @@ void engine_answer_query(engine *e, const thread_message *m)
     if (wire_reply_encode(&reply, &bytes, NULL) != BASE_OK)
         bytes.failed = true;
     if (!engine_push_reply(e, m->number, &bytes, true))
-        base_log_error("query '%s' cannot be answered: out of memory", m->request_id);
+        base_log_error("query %s cannot be answered: out of memory", base_quote(m->request_id).text);
 }

@@ -18,9 +18,11 @@
 
 #include "coordinator/gateway/address.h"
 #include "coordinator/gateway/open_requests.h"
+#include "coordinator/session/request_log.h"
 #include "coordinator/session/session.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
+#include "proto/base/quote.h"
 
 enum {
     LINGER_MS = 500,
@@ -67,7 +69,7 @@ static void refuse(gateway *g, const client_id *client, const char *request_id, 
 {
     base_buf bytes = {0};
     g->n_refused++;
-    base_log_warn("request '%s' refused: %s: %s", request_id, base_status_text(error->status), error->text);
+    request_log_failure(request_id, "refused", error->status, error->text, g->options->log_content);
     session_encode_error(request_id, error->status, error->text, &bytes);
     if (!bytes.failed)
         send_reply(g, client, &bytes);
@@ -78,7 +80,7 @@ static void push_cancel(gateway *g, open_request *r, const char *why)
 {
     thread_message *m = thread_message_create(MESSAGE_CANCEL, r->number);
     if (m == NULL) {
-        base_log_error("request '%s' cannot be canceled: out of memory", r->request_id);
+        base_log_error("request %s cannot be canceled: out of memory", base_quote(r->request_id).text);
         return;
     }
     m->text = why;

@@ -11,6 +11,7 @@
 
 #include "coordinator/session/prompt_int.h"
 #include "proto/base/grow.h"
+#include "proto/base/quote.h"
 
 /* A chat template's markup is trusted, the words in it are not. */
 static bool has_words(const prompt_item *it)
@@ -50,9 +51,8 @@ static base_status add_chat(const prompt_env *env, const wire_part *part, prompt
     size_t n = part->n_fields < WIRE_FIELDS_MAX ? part->n_fields : WIRE_FIELDS_MAX, n_parts = 0;
     for (size_t i = 0; i < n; i++)
         if (!chat_message_of(part->fields[i].name, part->fields[i].value, &messages[i]))
-            return base_fail(error, BASE_EINVAL,
-                             "a chat has no field '%.64s'; known are system, user, image, assistant",
-                             part->fields[i].name);
+            return base_fail(error, BASE_EINVAL, "a chat has no field %s; known are system, user, image, assistant",
+                             base_quote(part->fields[i].name).text);
     chat_part *parts = NULL;
     base_status status = chat_render(&env->chat, messages, n, &parts, &n_parts, error);
     for (size_t i = 0; status == BASE_OK && i < n_parts; i++)
@@ -135,7 +135,7 @@ base_status prompt_vector_kind(const prompt_env *env, const wire_part *part, uin
         size_t n = strlen(known);
         snprintf(known + n, sizeof known - n, "%s%s", n > 0 ? ", " : "", env->encoders[e].name);
     }
-    return base_fail(error, BASE_ENOTFOUND, "this model has no vector encoder '%.64s'; %s%s", part->encoder,
+    return base_fail(error, BASE_ENOTFOUND, "this model has no vector encoder %s; %s%s", base_quote(part->encoder).text,
                      env->n_encoders > 0 ? "it has: " : "it takes embeddings only, without a name", known);
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "coordinator/task/task_int.h"
+#include "proto/base/quote.h"
 
 /* A decimal number; strtod takes more than that. */
 static bool is_number(const char *text, double least, double most)
@@ -101,7 +102,7 @@ base_status task_check(const task *t, const task_field *fields, size_t n_fields,
     for (size_t i = 0; i < n_fields; i++) {
         const task_field_spec *spec = task_field_find(t, fields[i].name, strlen(fields[i].name));
         if (spec == NULL)
-            return base_fail(error, BASE_EINVAL, "task '%s' has no field '%.64s'", t->name, fields[i].name);
+            return base_fail(error, BASE_EINVAL, "task '%s' has no field %s", t->name, base_quote(fields[i].name).text);
         base_status status = check_value(t, spec, fields[i].value, error);
         if (status != BASE_OK)
             return status;

@@ -8,6 +8,7 @@
 #include "coordinator/task/task_builtin_int.h"
 #include "coordinator/task/task_int.h"
 #include "proto/base/grow.h"
+#include "proto/base/quote.h"
 
 enum { PATH_BYTES_MAX = 4096 };
 
@@ -54,7 +55,7 @@ static base_status fail_unknown(const task_set *set, const char *name, base_erro
         base_buf_put(&known, ", ", 2);
     }
     base_status status =
-        base_fail(error, BASE_ENOTFOUND, "unknown task '%.64s'; known: %.*schat", name,
+        base_fail(error, BASE_ENOTFOUND, "unknown task %s; known: %.*schat", base_quote(name).text,
                   (int)(known.size < 300 ? known.size : 300), known.failed ? "" : (const char *)known.data);
     base_buf_release(&known);
     return status;

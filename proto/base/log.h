@@ -1,7 +1,8 @@
 /* log.h - one line per event on stderr: "palmgrove[rank 2] warn: text".
  *
  * No prompt, image or reply is ever passed to these functions (DESIGN: patient data); identifiers, sizes and
- * statuses are.  Thread-safe: a line is written by one write(2). */
+ * statuses are.  What an argument holds stays on its line and is printable (quote.h).  Thread-safe: a line is written
+ * by one write(2), at most 1024 bytes. */
 #ifndef PALMGROVE_BASE_LOG_H
 #define PALMGROVE_BASE_LOG_H
 

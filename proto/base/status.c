@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/base/quote.h"
+#include "proto/base/utf8.h"
+
 const char *base_status_text(base_status status)
 {
     switch (status) {
@@ -17,6 +20,15 @@ const char *base_status_text(base_status status)
     return "unknown";
 }
 
+/* Arguments may hold text from outside. */
+static size_t format_text(base_error *error, const char *format, va_list args)
+{
+    char raw[sizeof error->text];
+    int n = vsnprintf(raw, sizeof raw, format, args);
+    size_t length = n < 0 ? 0 : (size_t)n < sizeof raw ? (size_t)n : base_utf8_cut(raw, sizeof raw - 1);
+    return base_text_escape(error->text, sizeof error->text, raw, length);
+}
+
 void base_error_set(base_error *error, base_status status, const char *format, ...)
 {
     if (error == NULL)
@@ -25,7 +37,7 @@ void base_error_set(base_error *error, base_status status, const char *format, .
     va_list args;
     va_start(args, format);
     error->status = status;
-    vsnprintf(error->text, sizeof error->text, format, args);
+    format_text(error, format, args);
     va_end(args);
     errno = code;
 }
@@ -39,8 +51,7 @@ void base_error_prefix(base_error *error, const char *format, ...)
 
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(error->text, sizeof error->text, format, args);
+    size_t n = format_text(error, format, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof error->text)
-        snprintf(error->text + n, sizeof error->text - (size_t)n, "%s", tail);
+    base_text_escape(error->text + n, sizeof error->text - n, tail, strlen(tail));
 }

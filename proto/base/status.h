@@ -41,7 +41,8 @@ typedef struct base_error {
 /* The wire text of a status ("invalid_argument"); "unknown" for a value outside the list. */
 const char *base_status_text(base_status status);
 
-/* Fill `error` (may be NULL) with a status and a printf-style text, which is cut when it is too long.  errno stays. */
+/* Fill `error` (may be NULL) with a status and a printf-style text, which is cut when it is too long and escaped
+ * where it is not printable (quote.h).  errno stays. */
 void base_error_set(base_error *error, base_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

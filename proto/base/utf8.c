@@ -19,21 +19,41 @@ static size_t character_length(uint8_t lead, uint8_t *low, uint8_t *high)
     return 0;
 }
 
+size_t base_utf8_next(const void *bytes, size_t size)
+{
+    const uint8_t *text = bytes;
+    uint8_t low, high;
+    size_t length = character_length(text[0], &low, &high);
+    if (length > size)
+        return 0;
+    for (size_t i = 1; i < length; i++) {
+        if (text[i] < low || text[i] > high)
+            return 0;
+        low = 0x80;
+        high = 0xBF;
+    }
+    return length;
+}
+
 bool base_utf8_is_valid(const void *bytes, size_t size)
 {
     const uint8_t *text = bytes;
-    for (size_t at = 0; at < size;) {
-        uint8_t low, high;
-        size_t length = character_length(text[at], &low, &high);
-        if (length == 0 || length > size - at)
+    for (size_t at = 0, length; at < size; at += length) {
+        length = base_utf8_next(text + at, size - at);
+        if (length == 0)
             return false;
-        for (size_t i = 1; i < length; i++) {
-            if (text[at + i] < low || text[at + i] > high)
-                return false;
-            low = 0x80;
-            high = 0xBF;
-        }
-        at += length;
     }
     return true;
+}
+
+size_t base_utf8_cut(const void *bytes, size_t size)
+{
+    const uint8_t *text = bytes;
+    size_t lead = size;
+    while (lead > 0 && size - lead < 3 && (text[lead - 1] & 0xC0) == 0x80)
+        lead--;
+    if (lead == 0)
+        return size;
+    uint8_t low, high;
+    return character_length(text[lead - 1], &low, &high) > size - (lead - 1) ? lead - 1 : size;
 }

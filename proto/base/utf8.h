@@ -9,4 +9,10 @@
  * Zero bytes are valid; NUL is a character like any other. */
 bool base_utf8_is_valid(const void *bytes, size_t size);
 
+/* Bytes of the character that begins at `bytes` [size >= 1]; 0 when none does. */
+size_t base_utf8_next(const void *bytes, size_t size);
+
+/* The largest length <= size at which `bytes` [size] can be cut without dividing a character. */
+size_t base_utf8_cut(const void *bytes, size_t size);
+
 #endif

@@ -9,6 +9,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "proto/base/quote.h"
+#include "proto/base/utf8.h"
+
 struct pg_request {
     pg_error failure;                /* the first one; PG_OK: none */
     wire_generate generate;          /* parts and stop are set by pg_request_view */
@@ -25,9 +28,12 @@ void pg_error_set(pg_error *error, pg_status status, const char *format, ...)
     int code = errno; /* pg_fail looks at it again */
     va_list args;
     va_start(args, format);
+    char raw[sizeof error->text];
     error->status = status;
-    vsnprintf(error->text, sizeof error->text, format, args);
+    int n = vsnprintf(raw, sizeof raw, format, args);
     va_end(args);
+    size_t length = n < 0 ? 0 : (size_t)n < sizeof raw ? (size_t)n : base_utf8_cut(raw, sizeof raw - 1);
+    base_text_escape(error->text, sizeof error->text, raw, length);
     errno = code;
 }
 

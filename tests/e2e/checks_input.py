@@ -358,7 +358,7 @@ def headers_check():
         refused("several values", 1, "several values", ap, "--field-from-dicom", "indication=0020,0010")
         refused("no such element", 1, "no value for", plain, *taken)
         refused("no element's name", 2, "is no DICOM element", ap, "--field-from-dicom", "indication=Reason")
-        refused("no such field", 2, "no field 'colour'", ap, "--field-from-dicom", "colour=ViewPosition")
+        refused("no such field", 2, 'no field "colour"', ap, "--field-from-dicom", "colour=ViewPosition")
         refused("a field twice", 2, "indication", ap, *taken, "--indication", "trauma")
         refused("no DICOM file", 1, "not a DICOM file", harness.draw(folder, 0, 1)[0].path, *taken)
         wrong += [f"the log has {word}" for word in (SECRET, "persistent fever") if word in server.output()]

@@ -296,7 +296,7 @@ static void wrong_fields_are_refused(void **state)
     prompt p = {0};
     base_error error = {0};
     assert_int_equal(prompt_build(&env, &request, &p, &error), BASE_EINVAL);
-    assert_non_null(strstr(error.text, "'temperature'; known are system, user, image, assistant"));
+    assert_non_null(strstr(error.text, "\"temperature\"; known are system, user, image, assistant"));
     const wire_field open_slot[] = {{"image", ""}, {"user", "a"}};
     part.fields = open_slot;
     assert_int_equal(prompt_build(&env, &request, &p, &error), BASE_EINVAL);

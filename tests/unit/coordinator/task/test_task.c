@@ -294,7 +294,7 @@ static void errors_name_the_cause_and_leave_the_prompt(void **state)
 {
     (void)state;
     assert_refused("vqa", NULL, 0, 1, "'question'");
-    assert_refused("vqa", (task_field[]){{"question", "x"}, {"colour", "red"}}, 2, 1, "'colour'");
+    assert_refused("vqa", (task_field[]){{"question", "x"}, {"colour", "red"}}, 2, 1, "\"colour\"");
     assert_refused("vqa", (task_field[]){{"question", "x"}, {"question", "y"}}, 2, 1, "2 times");
     assert_refused("cbis-ddsm-mass", (task_field[]){{"view", "cc"}}, 1, 1, "CC, MLO");
     assert_refused("medqa", (task_field[]){{"question", "x"}, {"options", "a"}}, 2, 0, "2 to 26 times");
