@@ -27,11 +27,15 @@ static base_status keep_warnings(const image_warnings *found, prompt *p, base_er
 }
 
 /* The next image of the prompt. */
-static base_status decode_one(const prompt_env *env, const wire_part *part, prompt *p, base_error *error)
+static base_status decode_one(const prompt_env *env, const prompt_item *item, prompt *p, base_error *error)
 {
+    const wire_part *part = item->image;
     image_warnings warnings = {0};
+    image_expected expected = {0};
+    if (item->task != NULL)
+        expected = (image_expected){item->task->modalities, item->task->body_parts, item->task->views};
     const image_options options = {
-        .max_pixels = env->max_image_pixels, .frame = part->image_frame, .warnings = &warnings};
+        .max_pixels = env->max_image_pixels, .frame = part->image_frame, .expected = &expected, .warnings = &warnings};
     base_status status = image_load_square(part->image, part->image_bytes, &options, &env->images.fit,
                                            env->limits.image_size, &p->images[p->n_images], error);
     if (status != BASE_OK)
@@ -120,7 +124,7 @@ base_status prompt_decode_inputs(const prompt_env *env, const prompt_layout *l, 
             before = copy_vectors(env, l->items[i].vectors, before, &values, p);
         if (l->items[i].image == NULL)
             continue;
-        status = decode_one(env, l->items[i].image, p, error);
+        status = decode_one(env, &l->items[i], p, error);
         if (status != BASE_OK) {
             base_error_prefix(error, "image %u of %u: ", p->n_images + 1, l->n_images);
             return status;

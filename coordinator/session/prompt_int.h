@@ -10,6 +10,7 @@ typedef struct prompt_item {
     const char *text;         /* [size] NULL: an image or vectors */
     const wire_part *image;   /* NULL: a task's slot whose image has not come yet */
     const wire_part *vectors; /* NULL: none */
+    const task *task;         /* of an image: whose slot it fills; NULL: none */
     size_t size;
     bool is_chat; /* one text with the chat items next to it */
     bool is_trusted;

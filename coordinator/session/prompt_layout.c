@@ -93,8 +93,11 @@ static base_status add_task(const prompt_env *env, const wire_part *part, const 
     if (status != BASE_OK)
         return status;
     l->n_tasks++;
-    for (size_t i = 0; status == BASE_OK && i < rendered->n_parts; i++)
+    for (size_t i = 0; status == BASE_OK && i < rendered->n_parts; i++) {
         status = add_text(l, rendered->parts[i].is_image ? NULL : rendered->parts[i].text, error);
+        if (status == BASE_OK && rendered->parts[i].is_image)
+            l->items[l->n_items - 1].task = t;
+    }
     return status;
 }
 

@@ -124,6 +124,8 @@ typedef struct task {
     size_t n_exemplars;
     uint32_t min_images, max_images;
     const char *between_images;
+    /* What the header of a DICOM image should say, words separated by blanks; NULL: anything.  Others are warned of. */
+    const char *modalities, *body_parts, *views;
 
     task_answer answer;
     task_decoding decoding;

@@ -72,6 +72,21 @@ static base_status read_images(task_reader *r, json_t *root)
     return status;
 }
 
+static base_status read_expects(task_reader *r, json_t *root)
+{
+    static const task_member members[] = {
+        {"modalities", TASK_STRING, false}, {"body_parts", TASK_STRING, false}, {"views", TASK_STRING, false}};
+    json_t *expects = task_reader_enter(r, root, "expects");
+    base_status status = BASE_OK;
+    if (expects != NULL)
+        status = task_reader_members(r, expects, members, sizeof members / sizeof members[0]);
+    r->task->modalities = task_reader_string(expects, "modalities", NULL);
+    r->task->body_parts = task_reader_string(expects, "body_parts", NULL);
+    r->task->views = task_reader_string(expects, "views", NULL);
+    task_reader_leave(r);
+    return status;
+}
+
 static base_status read_task(task_reader *r, json_t *root)
 {
     static const task_member members[] = {
@@ -79,11 +94,11 @@ static base_status read_task(task_reader *r, json_t *root)
         {"dataset", TASK_STRING, false},     {"modality", TASK_STRING, false}, {"reference", TASK_STRING, false},
         {"test_cases", TASK_INTEGER, false}, {"wording", TASK_STRING, false},  {"instruction", TASK_STRING, true},
         {"query", TASK_STRING, true},        {"fields", TASK_OBJECT, false},   {"images", TASK_ANY, true},
-        {"exemplars", TASK_ARRAY, false},    {"answer", TASK_OBJECT, true},    {"decoding", TASK_OBJECT, false},
-        {"metrics", TASK_STRINGS, false},    {"published", TASK_ARRAY, false}};
-    base_status (*const readers[])(task_reader *, json_t *) = {read_titles,        read_images,      task_read_fields,
-                                                               task_read_query,    task_read_answer, task_read_measures,
-                                                               task_read_exemplars};
+        {"expects", TASK_OBJECT, false},     {"exemplars", TASK_ARRAY, false}, {"answer", TASK_OBJECT, true},
+        {"decoding", TASK_OBJECT, false},    {"metrics", TASK_STRINGS, false}, {"published", TASK_ARRAY, false}};
+    base_status (*const readers[])(task_reader *, json_t *) = {read_titles,        read_images,        read_expects,
+                                                               task_read_fields,   task_read_query,    task_read_answer,
+                                                               task_read_measures, task_read_exemplars};
     base_status status = task_reader_members(r, root, members, sizeof members / sizeof members[0]);
     for (size_t i = 0; status == BASE_OK && i < sizeof readers / sizeof readers[0]; i++)
         status = readers[i](r, root);

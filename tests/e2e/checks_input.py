@@ -292,7 +292,8 @@ def warnings_check():
         def ask(*words):
             return harness.run_palmgrove("generate", *words, "--endpoint", server.endpoint, "--max-tokens", "4")
 
-        plain, marked = pathlib.Path(folder) / "plain.dcm", pathlib.Path(folder) / "marked.dcm"
+        folder = pathlib.Path(folder)
+        plain, marked = folder / "plain.dcm", folder / "marked.dcm"
         plain.write_bytes(dicom([picture], side))
         marked.write_bytes(dicom([picture], side, element(0x28, 0x301, b"CS", b"YES") + element(0x28, 0x2110, b"CS", b"01") + element(0x28, 0x2112, b"DS", b"12.5")))
         words = ("--image", plain, "--text", "and", "--image", marked, "--text", "report:")
@@ -303,6 +304,15 @@ def warnings_check():
         wrong += [] if error.count("palmgrove: warning: image 2: ") == 2 else [f"stderr: {error}"]
         code, out, error = ask("--image", plain, "--text", "report:", "--json")
         wrong += [] if code == 0 and json.loads(out)["warnings"] == [] and "warning" not in error else [f"plain: {out} {error}"]
+        chest, head = folder / "chest.dcm", folder / "head.dcm"
+        for path, modality, part in ((chest, b"DX", b"CHEST"), (head, b"CT", b"HEAD")):
+            path.write_bytes(dicom([picture], side, element(8, 0x60, b"CS", modality) + element(0x18, 0x15, b"CS", part)))
+        for command in (("report", chest), ("generate", "--image", head, "--text", "report:")):  # fits; no task, so anything does
+            code, out, error = harness.run_palmgrove(*command, "--endpoint", server.endpoint, "--max-tokens", "4", "--json")
+            wrong += [] if code == 0 and json.loads(out)["warnings"] == [] else [f"{command}: {out} {error}"]
+        code, out, error = harness.run_palmgrove("report", head, "--endpoint", server.endpoint, "--max-tokens", "4", "--json")
+        told = [(one["name"], one["message"]) for one in json.loads(out)["warnings"]]
+        wrong += [] if [name for name, _ in told] == ["modality", "body_part"] and "is CT; expected is CR DX" in told[0][1] else [f"report of a head: {told}"]
     return not wrong, f"warnings: {len(wrong)} faults" + "".join(f"; {one}" for one in wrong)
 
 

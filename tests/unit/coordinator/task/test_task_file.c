@@ -69,6 +69,20 @@ static void a_good_file_is_taken(void **state)
     assert_null(t);
 }
 
+static void expectations_are_read(void **state)
+{
+    (void)state;
+    char *text = file_with(11, "  \"images\": 1, \"expects\": {\"modalities\": \"CR DX\", \"views\": \"AP\"},");
+    task *t = NULL;
+    base_error error = {0};
+    assert_int_equal(task_parse("triage.json", text, strlen(text), &t, &error), BASE_OK);
+    assert_string_equal(t->modalities, "CR DX");
+    assert_string_equal(t->views, "AP");
+    assert_null(t->body_parts);
+    free(text);
+    task_destroy(&t);
+}
+
 typedef struct fault {
     size_t line; /* that is replaced */
     const char *with;
@@ -98,6 +112,9 @@ static const fault faults[] = {
     {5, "  \"query\": \"{*<img>{sex}{age}{options}\",", ":5:12: ", "no *} closes"},
     {5, "  \"query\": \"{*<img>*}{*{sex}*}{age}{options}\",", ":5:12: ", "second {*"},
     {5, "  \"query\": \"{*a*}<img>{sex}{age}{options}\",", ":5:12: ", "between {* and *}"},
+    {11, "  \"images\": 1, \"expects\": {\"modality\": \"CR\"},",
+     ":11:28: ", "unknown key \"modality\"; did you mean \"modalities\"?"},
+    {11, "  \"images\": 1, \"expects\": {\"views\": [\"AP\"]},", ":11:37: ", "\"views\" must be a text"},
     {7, "    \"sex\": {\"kind\": \"choice\"},", ":7:12: ", "needs \"choices\""},
     {7, "    \"sex\": {\"kind\": \"choice\", \"choices\": [\"f\", \"f\"]},", ":7:48: ", "\"f\" is listed twice"},
     {7, "    \"sex\": {\"kind\": \"choice\", \"choices\": [\"f\", 1]},", ":7:42: ", "must be a list of texts"},
@@ -260,6 +277,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_file_is_taken),
+        cmocka_unit_test(expectations_are_read),
         cmocka_unit_test(every_fault_is_named_and_placed),
         cmocka_unit_test(what_is_no_object_is_refused),
         cmocka_unit_test(a_file_that_is_too_big_is_refused),
