@@ -132,14 +132,14 @@ static void draw_prompt(random_case *c, random_state *r)
     c->grey = (uint8_t)random_below(r, 5);
 }
 
-static void draw_options(random_case *c, random_state *r)
+static void draw_options(random_case *c, random_state *r, uint32_t max_tokens)
 {
     c->sampling = (link_sampling){.top_p = 1.0f};
     if (random_one_in(r, 3)) {
         c->sampling.temperature = 0.7f;
         c->sampling.seed = random_below(r, 1000);
     }
-    c->max_tokens = 1 + random_below(r, random_one_in(r, 3) ? CASE_TOKENS_MAX : CASE_TOKENS_MAX / 4);
+    c->max_tokens = 1 + random_below(r, random_one_in(r, 3) ? max_tokens : max_tokens / 2);
     c->stream = random_one_in(r, 2);
     c->digest = random_one_in(r, 3);
     c->scores = random_one_in(r, 10);
@@ -147,7 +147,8 @@ static void draw_options(random_case *c, random_state *r)
     c->deadline_ms = random_one_in(r, 12) ? 1 + random_below(r, 40) : 0;
 }
 
-void random_case_draw(random_case *c, random_state *r, const link_limits *limits, uint32_t eos_every)
+void random_case_draw(random_case *c, random_state *r, const link_limits *limits, uint32_t eos_every,
+                      uint32_t max_tokens)
 {
     int32_t tokens[1 + CASE_ROWS + CASE_PROMPT_MAX];
     uint8_t pixels[CASE_SIDE * CASE_SIDE * 3];
@@ -155,7 +156,7 @@ void random_case_draw(random_case *c, random_state *r, const link_limits *limits
     char whole[sizeof c->text];
     *c = (random_case){0};
     draw_prompt(c, r);
-    draw_options(c, r);
+    draw_options(c, r, max_tokens);
     memset(pixels, c->grey, sizeof pixels);
     c->n_prompt = make_tokens(c, tokens);
     make_answer(c, r, limits, eos_every, tokens, images);

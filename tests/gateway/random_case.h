@@ -11,7 +11,7 @@
 #include "proto/wire/msg.h"
 #include "tests/gateway/fake_model.h"
 
-enum { CASE_PROMPT_MAX = 96, CASE_TOKENS_MAX = 64, CASE_STOPS = 3, CASE_STOP_BYTES = 8, CASE_SIDE = 8, CASE_ROWS = 4 };
+enum { CASE_PROMPT_MAX = 96, CASE_TOKENS_MAX = 128, CASE_STOPS = 3, CASE_STOP_BYTES = 8, CASE_SIDE = 8, CASE_ROWS = 4 };
 
 /* xorshift64*; never 0. */
 typedef struct random_state {
@@ -50,8 +50,9 @@ typedef struct random_case {
     uint32_t n_streamed, n_events;
 } random_case;
 
-/* Draw a request for a replica of these limits and compute its answer. */
-void random_case_draw(random_case *c, random_state *r, const link_limits *limits, uint32_t eos_every);
+/* Draw a request for a replica of these limits, of at most max_tokens, and compute its answer. */
+void random_case_draw(random_case *c, random_state *r, const link_limits *limits, uint32_t eos_every,
+                      uint32_t max_tokens);
 
 /* The request as it comes decoded from the wire; release it, or give it to a session.  `number` names it. */
 wire_request random_case_request(const random_case *c, uint64_t number);

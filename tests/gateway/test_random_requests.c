@@ -51,6 +51,7 @@ typedef struct simulation {
     random_state random;
     coord_options options;
     link_limits limits;
+    uint32_t max_tokens;                /* of a request, at most */
     uint32_t eos_every, overflow_every; /* one token in that many; 0: none */
     round_end end;
     uint32_t n_wanted, n_submitted, n_open, open_max, cancel_every;
@@ -168,7 +169,7 @@ static void run_intake(simulation *s)
 static void submit(simulation *s)
 {
     random_case *c = &s->cases[s->n_submitted];
-    random_case_draw(c, &s->random, &s->limits, s->eos_every);
+    random_case_draw(c, &s->random, &s->limits, s->eos_every, s->max_tokens);
     c->may_be_busy = s->n_open >= s->options.max_queue;
     wire_request request = random_case_request(c, s->n_submitted);
     session *created = session_create(&request, 100, s->n_submitted, s->now_us);
@@ -286,7 +287,9 @@ static void draw_round(simulation *s)
     s->limits = LIMITS;
     s->limits.max_seqs = 2 + random_below(r, 20);
     s->limits.max_step_tokens = 16 + random_below(r, 80);
-    s->limits.n_kv_blocks = 4 + random_below(r, random_one_in(r, 2) ? 8 : 40);
+    bool is_tight = random_one_in(r, 4); /* so that sequences are preempted */
+    s->limits.n_kv_blocks = is_tight ? 8 + random_below(r, 8) : 4 + random_below(r, 40);
+    s->max_tokens = is_tight ? CASE_TOKENS_MAX : CASE_TOKENS_MAX / 4;
     s->limits.whole_images = random_one_in(r, 2);
     if (random_one_in(r, 2)) {
         s->limits.n_draft_blocks = 2 + random_below(r, 40);
