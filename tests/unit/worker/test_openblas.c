@@ -13,6 +13,8 @@
 
 #include "tests/helpers/kern_helpers.h"
 #include "worker/kernels/blas/openblas.h"
+#include "worker/model/batch.h"
+#include "worker/model/numerics.h"
 
 /* Both sides round a sum of k products below 1 in orders of their own: k 2^-24 k each (openblas_check.c). */
 #define TOLERANCE(k) (2.0 * (k)*0x1p-24 * (k))
@@ -193,11 +195,75 @@ static void test_fixed(void **unused)
     free(both), free(ours), destroy(&a), destroy(&b);
 }
 
+/* --- which rows --- */
+
+static void layout_batch(model_batch *batch, uint32_t max_rows)
+{
+    model_arena arena = {0};
+    model_batch_layout(batch, max_rows, 1, 0, &arena);
+    arena = (model_arena){.base = aligned_zeros(arena.used)};
+    model_batch_layout(batch, max_rows, 1, 0, &arena);
+}
+
+/* Slices of a plan by tokens and samples: decoding, a prompt's chunk, its end, drafts that are verified. */
+static const uint32_t slices[][2] = {{1, 1}, {10, 0}, {5, 1}, {4, 4}, {1, 0}};
+enum { N_SLICES = sizeof slices / sizeof *slices, N_ROWS = 1 + 10 + 5 + 4 + 1 };
+
+/* A span for each slice of a prompt, none where every position is sampled; all rows for teacher forcing; none with our
+ * products. */
+static void test_rows_of_prompts(void **unused)
+{
+    (void)unused;
+    const kern_span expected[] = {{1, 10}, {11, 5}, {20, 1}};
+    const model_heads heads = {{0, 1}, {0, 1}, 1};
+    const link_limits no_images = {0};
+    uint32_t blocks[1] = {0};
+    int32_t tokens[N_ROWS] = {0};
+    link_slice all[N_SLICES] = {{0}};
+    uint32_t first = 0;
+    for (size_t i = 0; i < N_SLICES; first += slices[i++][0])
+        all[i] = (link_slice){.n_tokens = slices[i][0], .n_sampled = slices[i][1], .first_token = first};
+    const link_plan plan = {
+        .n_slices = N_SLICES, .n_tokens = N_ROWS, .slices = all, .tokens = tokens, .blocks = blocks};
+    for (int has_spans = 0; has_spans < 2; has_spans++) {
+        model_batch batch = {.has_spans = has_spans != 0};
+        layout_batch(&batch, N_ROWS);
+        model_batch_from_plan(&batch, &plan, &no_images, &heads);
+        assert_int_equal(batch.n_spans, has_spans ? 3 : 0);
+        for (size_t i = 0; i < batch.n_spans; i++)
+            assert_true(batch.spans[i].row == expected[i].row && batch.spans[i].n == expected[i].n);
+        batch.all_prompts = true;
+        model_batch_from_plan(&batch, &plan, &no_images, &heads);
+        assert_int_equal(batch.n_spans, has_spans);
+        assert_true(!has_spans || (batch.spans[0].row == 0 && batch.spans[0].n == N_ROWS));
+        free(batch.pos); /* the arena's first */
+    }
+}
+
+static void test_rows_of_images(void **unused)
+{
+    (void)unused;
+    const model_heads heads = {{0, 1}, {0, 1}, 1};
+    uint32_t blocks[MODEL_OPENBLAS_ROWS] = {0};
+    model_batch batch = {.has_spans = true};
+    layout_batch(&batch, MODEL_OPENBLAS_ROWS);
+    model_batch_from_image(&batch, MODEL_OPENBLAS_ROWS - 1, blocks, &heads);
+    assert_int_equal(batch.n_spans, 0);
+    model_batch_from_image(&batch, MODEL_OPENBLAS_ROWS, blocks, &heads);
+    assert_true(batch.n_spans == 1 && batch.spans[0].row == 0 && batch.spans[0].n == MODEL_OPENBLAS_ROWS);
+    free(batch.pos);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_opened), cmocka_unit_test(test_linear_against_openblas),
-        cmocka_unit_test(test_spans),   cmocka_unit_test(test_fixed),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_opened),
+        cmocka_unit_test(test_linear_against_openblas),
+        cmocka_unit_test(test_spans),
+        cmocka_unit_test(test_fixed),
+        cmocka_unit_test(test_rows_of_prompts),
+        cmocka_unit_test(test_rows_of_images),
     };
     base_error error;
     if (kern_select("auto", &error) != BASE_OK)
