@@ -27,7 +27,8 @@ static base_status keep_warnings(const image_warnings *found, prompt *p, base_er
 }
 
 /* The next image of the prompt. */
-static base_status decode_one(const prompt_env *env, const prompt_item *item, prompt *p, base_error *error)
+static base_status decode_one(const prompt_env *env, const prompt_item *item, bool is_strict, prompt *p,
+                              base_error *error)
 {
     const wire_part *part = item->image;
     image_warnings warnings = {0};
@@ -40,7 +41,10 @@ static base_status decode_one(const prompt_env *env, const prompt_item *item, pr
                                            env->limits.image_size, &p->images[p->n_images], error);
     if (status != BASE_OK)
         return status;
-    status = keep_warnings(&warnings, p, error);
+    if (is_strict && warnings.n > 0)
+        status = base_fail(error, BASE_EINVAL, "%s (the request is strict about images)", warnings.list[0].text);
+    else
+        status = keep_warnings(&warnings, p, error);
     if (status != BASE_OK)
         free(p->images[p->n_images]);
     return status;
@@ -124,7 +128,7 @@ base_status prompt_decode_inputs(const prompt_env *env, const prompt_layout *l, 
             before = copy_vectors(env, l->items[i].vectors, before, &values, p);
         if (l->items[i].image == NULL)
             continue;
-        status = decode_one(env, &l->items[i], p, error);
+        status = decode_one(env, &l->items[i], l->strict_images, p, error);
         if (status != BASE_OK) {
             base_error_prefix(error, "image %u of %u: ", p->n_images + 1, l->n_images);
             return status;

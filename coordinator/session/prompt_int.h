@@ -23,6 +23,7 @@ typedef struct prompt_layout {
     task_prompt *tasks; /* [n_tasks] owned: the texts of items */
     size_t n_tasks, n_task_parts;
     uint32_t n_images, n_vectors;
+    bool strict_images; /* warnings refuse */
 } prompt_layout;
 
 /* The parts in order: tasks and chats rendered, each image in its slot, marks around images.  prompt_layout_release

@@ -214,6 +214,7 @@ static base_status mark_images(const prompt_images *images, prompt_layout *l, ba
 
 base_status prompt_lay_out(const prompt_env *env, const wire_generate *g, prompt_layout *l, base_error *error)
 {
+    l->strict_images = g->strict_images;
     for (size_t i = 0; i < g->n_parts; i++)
         l->n_task_parts += g->parts[i].kind == WIRE_PART_TASK;
     l->tasks = calloc(l->n_task_parts + 1, sizeof *l->tasks);

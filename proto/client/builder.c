@@ -303,6 +303,11 @@ void pg_request_set_logits_digest(pg_request *request, bool wanted)
     request->generate.logits_digest = wanted;
 }
 
+void pg_request_set_strict_images(pg_request *request, bool strict)
+{
+    request->generate.strict_images = strict;
+}
+
 pg_status pg_request_set_resume(pg_request *request, const uint32_t *ids, size_t n_ids)
 {
     if (ids == NULL && n_ids > 0)

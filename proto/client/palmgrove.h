@@ -128,6 +128,8 @@ PG_API void pg_request_set_max_tokens(pg_request *request, uint32_t max_tokens);
 PG_API void pg_request_set_deadline_ms(pg_request *request, uint32_t deadline_ms); /* from arrival; 0: none */
 PG_API void pg_request_set_stat(pg_request *request, bool stat);            /* true: urgent, before routine work */
 PG_API void pg_request_set_logits_digest(pg_request *request, bool wanted); /* fill pg_result.logits_digest */
+PG_API void pg_request_set_strict_images(pg_request *request,
+                                         bool strict); /* refuse what pg_result.warnings would name */
 
 /* Continue after the first n_ids tokens of the answer, from an earlier run of the same request (pg_result.ids, or the
  * ids of its stream).  The result equals that of an uninterrupted run; the text of these tokens is not streamed again.

@@ -243,6 +243,7 @@ static base_status encode_generate(const wire_generate *generate, Palmgrove__V1_
         body.deadline_ms = generate->deadline_ms;
         body.priority = (Palmgrove__V1__Priority)generate->priority;
         body.logits_digest = generate->logits_digest;
+        body.strict_images = generate->strict_images;
         body.n_resume_ids = generate->n_resume_ids;
         body.resume_ids = (uint32_t *)generate->resume_ids;
         body.answer = unconst(generate->answer);
@@ -358,6 +359,7 @@ static base_status convert_generate(message_owner *owner, const Palmgrove__V1__G
     out->deadline_ms = body->deadline_ms;
     out->priority = (wire_priority)body->priority;
     out->logits_digest = body->logits_digest;
+    out->strict_images = body->strict_images;
     out->resume_ids = body->resume_ids;
     out->n_resume_ids = body->n_resume_ids;
     out->answer = body->answer;

@@ -65,7 +65,7 @@ typedef struct wire_generate {
     bool stream;
     uint32_t deadline_ms; /* 0: none */
     wire_priority priority;
-    bool logits_digest;
+    bool logits_digest, strict_images;
     const uint32_t *resume_ids; /* [n_resume_ids] first tokens of the answer, from an earlier run */
     size_t n_resume_ids;
     const char *answer; /* not "": scored, nothing is generated */

@@ -310,6 +310,8 @@ def warnings_check():
         for command in (("report", chest), ("generate", "--image", head, "--text", "report:")):  # fits; no task, so anything does
             code, out, error = harness.run_palmgrove(*command, "--endpoint", server.endpoint, "--max-tokens", "4", "--json")
             wrong += [] if code == 0 and json.loads(out)["warnings"] == [] else [f"{command}: {out} {error}"]
+        code, out, error = harness.run_palmgrove("report", head, "--endpoint", server.endpoint, "--strict")
+        wrong += [] if code == 1 and "image 1 of 1: the modality is CT" in error and not out.strip() else [f"--strict: {code} {out} {error}"]
         code, out, error = harness.run_palmgrove("report", head, "--endpoint", server.endpoint, "--max-tokens", "4", "--json")
         told = [(one["name"], one["message"]) for one in json.loads(out)["warnings"]]
         wrong += [] if [name for name, _ in told] == ["modality", "body_part"] and "is CT; expected is CR DX" in told[0][1] else [f"report of a head: {told}"]

@@ -152,6 +152,7 @@ void console_apply(const console_answer_values *answer, pg_request *request)
     pg_request_set_deadline_ms(request, answer->deadline_ms);
     pg_request_set_stat(request, answer->urgent);
     pg_request_set_logits_digest(request, answer->logits_digest);
+    pg_request_set_strict_images(request, answer->strict);
 }
 
 int console_answer(pg_client *client, const console_values *values, const console_answer_values *answer,

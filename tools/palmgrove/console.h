@@ -33,66 +33,67 @@ typedef struct console_answer_values {
     float temperature, top_p;
     uint32_t top_k;
     uint64_t seed;
-    bool json, quiet, whole, urgent, logits_digest;
+    bool json, quiet, whole, urgent, logits_digest, strict;
 } console_answer_values;
 
-#define CONSOLE_ANSWER_ROWS(type)                                                                                      \
-    {"max-tokens",                                                                                                     \
-     "N",                                                                                                              \
-     OPTION_U32,                                                                                                       \
-     offsetof(type, answer.max_tokens),                                                                                \
-     "0",                                                                                                              \
-     "tokens of the answer; 0: the server's default",                                                                  \
-     0},                                                                                                               \
-        {"temperature",                                                                                                \
-         "X",                                                                                                          \
-         OPTION_REAL,                                                                                                  \
-         offsetof(type, answer.temperature),                                                                           \
-         "0",                                                                                                          \
-         "0: the likeliest token each time",                                                                           \
-         0},                                                                                                           \
-        {"top-k", "N", OPTION_U32, offsetof(type, answer.top_k), "0", "draw from the N likeliest tokens; 0: from all", \
-         0},                                                                                                           \
-        {"top-p",                                                                                                      \
-         "X",                                                                                                          \
-         OPTION_REAL,                                                                                                  \
-         offsetof(type, answer.top_p),                                                                                 \
-         "1",                                                                                                          \
-         "draw from the likeliest tokens that hold this probability",                                                  \
-         0},                                                                                                           \
-        {"seed", "N", OPTION_U64, offsetof(type, answer.seed), "0", "same request, same seed: same answer", 0},        \
-        {"deadline-ms",                                                                                                \
-         "N",                                                                                                          \
-         OPTION_U32,                                                                                                   \
-         offsetof(type, answer.deadline_ms),                                                                           \
-         "0",                                                                                                          \
-         "give up after this time; 0: never",                                                                          \
-         0},                                                                                                           \
-        {"urgent", NULL, OPTION_FLAG, offsetof(type, answer.urgent), NULL, "before routine requests", 0},              \
-        {"logits-digest",                                                                                              \
-         NULL,                                                                                                         \
-         OPTION_FLAG,                                                                                                  \
-         offsetof(type, answer.logits_digest),                                                                         \
-         NULL,                                                                                                         \
-         "ask for a digest of all logits that were sampled from",                                                      \
-         0},                                                                                                           \
-        {"whole",                                                                                                      \
-         NULL,                                                                                                         \
-         OPTION_FLAG,                                                                                                  \
-         offsetof(type, answer.whole),                                                                                 \
-         NULL,                                                                                                         \
-         "print the answer when it is complete, not as it comes",                                                      \
-         0},                                                                                                           \
-        {"json",                                                                                                       \
-         NULL,                                                                                                         \
-         OPTION_FLAG,                                                                                                  \
-         offsetof(type, answer.json),                                                                                  \
-         NULL,                                                                                                         \
-         "print the answer and all about it as one JSON object",                                                       \
-         0},                                                                                                           \
-    {                                                                                                                  \
-        "quiet", NULL, OPTION_FLAG, offsetof(type, answer.quiet), NULL,                                                \
-            "print the answer only, no timings and provenance", 0                                                      \
+#define CONSOLE_ANSWER_ROWS(type)                                                                                        \
+    {"max-tokens",                                                                                                       \
+     "N",                                                                                                                \
+     OPTION_U32,                                                                                                         \
+     offsetof(type, answer.max_tokens),                                                                                  \
+     "0",                                                                                                                \
+     "tokens of the answer; 0: the server's default",                                                                    \
+     0},                                                                                                                 \
+        {"temperature",                                                                                                  \
+         "X",                                                                                                            \
+         OPTION_REAL,                                                                                                    \
+         offsetof(type, answer.temperature),                                                                             \
+         "0",                                                                                                            \
+         "0: the likeliest token each time",                                                                             \
+         0},                                                                                                             \
+        {"top-k", "N", OPTION_U32, offsetof(type, answer.top_k), "0", "draw from the N likeliest tokens; 0: from all",   \
+         0},                                                                                                             \
+        {"top-p",                                                                                                        \
+         "X",                                                                                                            \
+         OPTION_REAL,                                                                                                    \
+         offsetof(type, answer.top_p),                                                                                   \
+         "1",                                                                                                            \
+         "draw from the likeliest tokens that hold this probability",                                                    \
+         0},                                                                                                             \
+        {"seed", "N", OPTION_U64, offsetof(type, answer.seed), "0", "same request, same seed: same answer", 0},          \
+        {"deadline-ms",                                                                                                  \
+         "N",                                                                                                            \
+         OPTION_U32,                                                                                                     \
+         offsetof(type, answer.deadline_ms),                                                                             \
+         "0",                                                                                                            \
+         "give up after this time; 0: never",                                                                            \
+         0},                                                                                                             \
+        {"urgent", NULL, OPTION_FLAG, offsetof(type, answer.urgent), NULL, "before routine requests", 0},                \
+        {"logits-digest",                                                                                                \
+         NULL,                                                                                                           \
+         OPTION_FLAG,                                                                                                    \
+         offsetof(type, answer.logits_digest),                                                                           \
+         NULL,                                                                                                           \
+         "ask for a digest of all logits that were sampled from",                                                        \
+         0},                                                                                                             \
+        {"strict", NULL, OPTION_FLAG, offsetof(type, answer.strict), NULL, "refuse images that would give warnings", 0}, \
+        {"whole",                                                                                                        \
+         NULL,                                                                                                           \
+         OPTION_FLAG,                                                                                                    \
+         offsetof(type, answer.whole),                                                                                   \
+         NULL,                                                                                                           \
+         "print the answer when it is complete, not as it comes",                                                        \
+         0},                                                                                                             \
+        {"json",                                                                                                         \
+         NULL,                                                                                                           \
+         OPTION_FLAG,                                                                                                    \
+         offsetof(type, answer.json),                                                                                    \
+         NULL,                                                                                                           \
+         "print the answer and all about it as one JSON object",                                                         \
+         0},                                                                                                             \
+    {                                                                                                                    \
+        "quiet", NULL, OPTION_FLAG, offsetof(type, answer.quiet), NULL,                                                  \
+            "print the answer only, no timings and provenance", 0                                                        \
     }
 
 /* Connect; from then on Ctrl-C cancels the running call of this client instead of ending the program.  NULL and a

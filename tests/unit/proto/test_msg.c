@@ -41,6 +41,7 @@ static wire_request full_request(void)
                      .deadline_ms = 30000,
                      .priority = WIRE_STAT,
                      .logits_digest = true,
+                     .strict_images = true,
                      .resume_ids = resumed,
                      .n_resume_ids = 3},
     };
@@ -111,7 +112,8 @@ static void test_generate_round_trip(void **state)
     assert_string_equal(g->stop[1], "END");
     assert_int_equal(g->n_resume_ids, 3);
     assert_memory_equal(g->resume_ids, resumed, sizeof resumed);
-    assert_true(g->stream && g->logits_digest && g->deadline_ms == 30000 && g->priority == WIRE_STAT);
+    assert_true(g->stream && g->logits_digest && g->strict_images && g->deadline_ms == 30000 &&
+                g->priority == WIRE_STAT);
     wire_request_release(&out);
     assert_null(out.generate.parts);
     wire_request_release(&out); /* twice is fine */
