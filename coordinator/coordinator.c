@@ -40,6 +40,8 @@ struct coord {
     intake *intake;
     thread_message drains[2]; /* a drain, a drain at once: each is sent once at most */
     atomic_bool drain_sent[2];
+    thread_message lost; /* likewise */
+    atomic_bool lost_sent;
 };
 
 /* ---- start ---- */
@@ -272,6 +274,7 @@ base_status coord_start(const coord_options *options, void *zmq, coord **out, ba
     c->options = *options;
     for (int i = 0; i < 2; i++)
         c->drains[i] = (thread_message){.kind = MESSAGE_DRAIN, .is_embedded = true, .is_last = i == 1};
+    c->lost = (thread_message){.kind = MESSAGE_LOST, .is_embedded = true};
     status = open_queues(c, error);
     if (status == BASE_OK)
         status = load_model(c, error);
@@ -291,6 +294,14 @@ void coord_drain(coord *c, bool now)
 {
     if (!atomic_exchange(&c->drain_sent[now], true))
         thread_queue_push(&c->queues[0], &c->drains[now]);
+}
+
+void coord_replica_lost(coord *c, const char *why)
+{
+    if (atomic_exchange(&c->lost_sent, true))
+        return;
+    c->lost.text = why;
+    thread_queue_push(&c->queues[0], &c->lost);
 }
 
 base_status coord_finish(coord **out, base_error *error)

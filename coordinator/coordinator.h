@@ -24,6 +24,10 @@ base_status coord_start(const coord_options *options, void *zmq, coord **out, ba
  * at once; any thread; idempotent.  A second call with `now` cancels what is still running. */
 void coord_drain(coord *c, bool now);
 
+/* The replica is known to be gone (a rank died): every open request ends with BASE_EIO, then the threads end.  `why`:
+ * static.  Returns at once; any thread; idempotent. */
+void coord_replica_lost(coord *c, const char *why);
+
 /* Wait for the threads to end (after coord_drain, or a failed replica) and free everything.  Returns why it ended:
  * BASE_OK after a drain, else the replica's failure. */
 base_status coord_finish(coord **c, base_error *error);

@@ -29,6 +29,7 @@ typedef enum message_kind {
     MESSAGE_QUERY,    /* number, query, request_id, n_malformed, n_refused: Health or Stats */
     MESSAGE_REPLY,    /* number, bytes, is_last */
     MESSAGE_DRAIN,    /* is_last: cancel what runs */
+    MESSAGE_LOST,     /* text: how the replica is known to be gone */
     MESSAGE_STOP,     /* the receiving thread ends */
     MESSAGE_STARTED,  /* error: how it went */
 } message_kind;

@@ -12,16 +12,23 @@
 #include "coordinator/engine/engine_int.h"
 #include "proto/base/log.h"
 
+/* A launcher ends a job in the same way when it is told to and when a rank died on another node: then no result came
+ * since.  Half of the second that mpirun grants between its signals. */
+#define SILENT_RANKS_US 500000u
+
 static void drain(engine *e, bool now)
 {
     if (e->state == ENGINE_READY) /* a start that failed has nothing to drain */
         base_log_info("draining: no new requests are taken");
     if (e->state != ENGINE_FAILED)
         e->state = ENGINE_DRAINING;
-    if (now && !e->cancels_now) {
-        e->cancels_now = true;
+    if (!now || e->cancels_now)
+        return;
+    e->cancels_now = true;
+    if (e->hello.tp * e->hello.pp > 1 && engine_replica_is_silent(e, SILENT_RANKS_US))
+        engine_fail_all(e, BASE_EIO, "the server was told to stop at once, and its ranks do not answer");
+    else
         engine_fail_all(e, BASE_ECANCELED, "the server was told to stop at once");
-    }
 }
 
 static void handle_messages(engine *e)
@@ -45,6 +52,9 @@ static void handle_messages(engine *e)
             break;
         case MESSAGE_DRAIN:
             drain(e, m->is_last);
+            break;
+        case MESSAGE_LOST:
+            engine_replica_lost(e, m->text);
             break;
         case MESSAGE_PREPARE:
         case MESSAGE_REPLY:

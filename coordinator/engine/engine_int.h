@@ -65,7 +65,11 @@ void engine_receive(engine *e);
 void engine_dispatch(engine *e);
 /* Fail if the replica owes a result and was silent for too long. */
 void engine_check_replica_timeout(engine *e, uint64_t now_us);
-/* When it will have been; 0: it owes nothing. */
+/* The replica is gone: as if it had reported a failure. */
+void engine_replica_lost(engine *e, const char *why);
+/* Does it owe a result, and has it sent nothing for `us`? */
+bool engine_replica_is_silent(const engine *e, uint64_t us);
+/* When engine_check_replica_timeout will fail; 0: the replica owes nothing. */
 uint64_t engine_replica_due_us(const engine *e);
 
 /* ---- engine_sessions.c ---- */

@@ -29,7 +29,7 @@ static void fail(engine *e, const base_error *error)
     e->state = ENGINE_FAILED;
     e->failure = *error;
     base_log_error("the replica failed: %s: %s", base_status_text(error->status), error->text);
-    engine_fail_all(e, BASE_EINTERNAL, "the model's ranks failed; the server's log says why");
+    engine_fail_all(e, BASE_EIO, "the model's ranks failed; the server's log says why");
 }
 
 static base_status begin_sched(engine *e, base_error *error)
@@ -167,6 +167,19 @@ static uint64_t replica_timeout_us(const engine *e)
 {
     uint32_t ms = e->parts.options->replica_timeout_ms;
     return (uint64_t)(ms == 0 ? REPLICA_TIMEOUT_MS : ms) * 1000u;
+}
+
+void engine_replica_lost(engine *e, const char *why)
+{
+    base_error error = {0};
+    base_error_set(&error, BASE_EIO, "%s", why);
+    if (e->sched != NULL) /* else it was never ready, and nothing is open */
+        fail(e, &error);
+}
+
+bool engine_replica_is_silent(const engine *e, uint64_t us)
+{
+    return e->sched != NULL && sched_stats_of(e->sched).n_plans > 0 && engine_now_us(e) >= e->last_heard_us + us;
 }
 
 void engine_check_replica_timeout(engine *e, uint64_t now_us)

@@ -154,15 +154,22 @@ def sigterm():
 
 
 def rank_killed():
-    """A rank that dies takes the job down: non-zero, no orphans."""
-    with harness.Server(2, 2) as server:
+    """A rank that dies takes the job down: non-zero, no orphans; the open request is told that the ranks are gone, not that it was canceled."""
+    with tempfile.TemporaryDirectory() as folder, harness.Server(2, 2) as server:
+        case = harness.draw(folder, 0, 1)[0]
         mapped = segments(server.pids)
-        os.kill(server.ranks()[3], signal.SIGKILL)
-        start = time.monotonic()
+        with wire.Connection(server.endpoint) as connection:
+            os.kill(server.ranks()[3], signal.SIGSTOP)  # so that the request cannot end before
+            replies = connection.replies(wire.generate(wire.report(case), stream=True))
+            threading.Timer(0.3, os.kill, (server.ranks()[3], signal.SIGKILL)).start()
+            start = time.monotonic()
+            last = list(replies)[-1]
+            told = f"{last.error.name}: {last.error.message}" if last.WhichOneof("body") == "error" else last.WhichOneof("body")
         code = server.wait_end(END_S)
         seconds = time.monotonic() - start
         left = [one for one in remains(server, mapped) if one.startswith("process")]
-    return code not in (0, None) and not left, f"mpirun ended with {code} after {seconds:.1f} s; left: {left or 'nothing'}"
+    return code not in (0, None) and not left and told.startswith("io_error: the model's ranks failed"), \
+        f"the client was told {told}; mpirun ended with {code} after {seconds:.1f} s; left: {left or 'nothing'}"
 
 
 # ---- the demonstration ----

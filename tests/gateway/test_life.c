@@ -251,7 +251,7 @@ static void replica_fails(void **state)
     peer p = peer_open(r, ZMQ_DEALER);
     wire_request request = text_request("a", "abc", 1000, false);
     peer_send(&p, &request);
-    peer_expect_error(&p, "a", BASE_EINTERNAL, "ranks failed");
+    peer_expect_error(&p, "a", BASE_EIO, "ranks failed");
     peer_close(&p);
     expect_end(r, "rank 1 died");
 }
@@ -267,9 +267,46 @@ static void replica_is_silent(void **state)
     base_clock_nap(500000); /* an idle replica owes nothing */
     wire_request request = text_request("a", "abc", 100, false);
     peer_send(&p, &request);
-    peer_expect_error(&p, "a", BASE_EINTERNAL, NULL);
+    peer_expect_error(&p, "a", BASE_EIO, NULL);
     peer_close(&p);
     expect_end(r, "no result from the replica");
+}
+
+/* The launcher knows before the link does. */
+static void replica_is_lost(void **state)
+{
+    (void)state;
+    harness *r = harness_create();
+    r->replica_options.silent_from = 5;
+    harness_start(r);
+    peer p = peer_open(r, ZMQ_DEALER);
+    wire_request request = text_request("a", "abc", 100, false);
+    peer_send(&p, &request);
+    base_clock_nap(50000);
+    coord_replica_lost(r->coord, "rank 3 was killed");
+    coord_replica_lost(r->coord, "rank 3 was killed"); /* again: no effect */
+    peer_expect_error(&p, "a", BASE_EIO, "ranks failed");
+    peer_close(&p);
+    expect_end(r, "rank 3 was killed");
+}
+
+/* A rank of another node died: all that rank 0 sees is that no result comes. */
+static void silent_ranks_are_told_at_the_end(void **state)
+{
+    (void)state;
+    harness *r = harness_create();
+    r->replica_options.silent_from = 5;
+    harness_start(r);
+    peer p = peer_open(r, ZMQ_DEALER);
+    wire_request request = text_request("a", "abc", 100, false);
+    peer_send(&p, &request);
+    base_clock_nap(700000);
+    coord_drain(r->coord, false);
+    coord_drain(r->coord, true);
+    peer_expect_error(&p, "a", BASE_EIO, "do not answer");
+    peer_close(&p);
+    atomic_store(&r->replica.abandon, true);
+    harness_end(r);
 }
 
 static void overflow(void **state)
@@ -382,6 +419,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(overflow),
     cmocka_unit_test(drain_finishes_what_runs),
     cmocka_unit_test(drain_now_cancels),
+    cmocka_unit_test(replica_is_lost),
+    cmocka_unit_test(silent_ranks_are_told_at_the_end),
     cmocka_unit_test(drain_before_hello),
     cmocka_unit_test(idle_sleeps),
 };

@@ -217,7 +217,7 @@ static void check_error(simulation *s, const random_case *c, const wire_error *e
         seen->busy++;
     else if (status == BASE_ENUMERIC && s->overflow_every != 0)
         seen->overflowed++;
-    else if ((status == BASE_EINTERNAL && s->replica_is_gone) || (status == BASE_ESHUTDOWN && s->is_draining))
+    else if ((status == BASE_EIO && s->replica_is_gone) || (status == BASE_ESHUTDOWN && s->is_draining))
         seen->given_up++;
     else
         broken(s, c, error->message);

@@ -146,10 +146,12 @@ typedef struct front {
     coord *coordinator;
     pthread_t signals;
     bool has_signals;
+    launch_ranks ranks; /* the others of this node */
     atomic_bool ended;
 } front;
 
-/* Wait for wishes to stop: the first drains, a second one cancels. */
+/* Wait for requests to stop: the first drains, a second one cancels.  mpirun sends the same signals when a rank died.
+ */
 static void *signal_thread(void *opaque)
 {
     front *f = opaque;
@@ -160,6 +162,11 @@ static void *signal_thread(void *opaque)
         siginfo_t info;
         if (sigwaitinfo(&signals, &info) < 0 || atomic_load(&f->ended) || !launch_is_stop(&info))
             continue;
+        if (launch_is_under_mpirun() && launch_ranks_have_died(&f->ranks)) {
+            coord_replica_lost(f->coordinator, "a rank of the model died, and mpirun ends the job");
+            coord_drain(f->coordinator, false);
+            continue;
+        }
         base_log_info(now ? "asked again to stop: canceling what still runs"
                           : "asked to stop: no new requests, finishing the admitted ones");
         coord_drain(f->coordinator, now);
@@ -220,6 +227,7 @@ static base_status front_start(front *f, const serve_values *values, base_error 
     free(endpoints);
     if (status != BASE_OK)
         return status;
+    launch_ranks_find(&f->ranks);
     f->has_signals = pthread_create(&f->signals, NULL, signal_thread, f) == 0;
     return f->has_signals ? BASE_OK : base_fail(error, BASE_ENOMEM, "cannot start the signal thread");
 }
@@ -230,6 +238,7 @@ static base_status front_stop(front *f, bool failed, base_error *error)
     base_status status = BASE_OK;
     if (f->coordinator != NULL && failed) {
         coord_drain(f->coordinator, false);
+        coord_replica_lost(f->coordinator, "the model's ranks ended");
         coord_drain(f->coordinator, true);
     }
     if (f->has_signals) { /* it may hold the coordinator, so it goes first */
@@ -241,6 +250,7 @@ static base_status front_stop(front *f, bool failed, base_error *error)
     }
     if (f->coordinator != NULL)
         status = coord_finish(&f->coordinator, error);
+    launch_ranks_release(&f->ranks);
     if (f->zmq != NULL)
         zmq_ctx_term(f->zmq);
     return status;

@@ -4,6 +4,8 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
 
 /* True in a process that no launcher started, and in rank 0 of a job. */
 bool launch_is_first_rank(void);
@@ -17,5 +19,19 @@ void launch_stop_signals(sigset_t *out);
 
 /* Is this signal, as sigwaitinfo gave it, a wish to stop?  (SIGCONT counts from the launcher only.) */
 bool launch_is_stop(const siginfo_t *info);
+
+/* The ranks of this node, seen from one of them. */
+typedef struct launch_ranks {
+    pid_t *pids; /* [n] owned */
+    size_t n;
+} launch_ranks;
+
+/* Find them: processes with our parent and our executable.  None when /proc does not tell, or memory is out. */
+void launch_ranks_find(launch_ranks *out);
+
+/* True when one of them has ended; false when none were found. */
+bool launch_ranks_have_died(const launch_ranks *ranks);
+
+void launch_ranks_release(launch_ranks *ranks);
 
 #endif

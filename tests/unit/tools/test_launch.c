@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -61,6 +62,47 @@ static void continue_counts_under_mpirun_only(void **state)
     assert_true(launch_is_stop(&info));
 }
 
+/* One rank, whose sibling is killed by pid `other`; 0 when it saw all that it should. */
+static int watch(pid_t other)
+{
+    launch_ranks ranks;
+    launch_ranks_find(&ranks);
+    int code = ranks.n != 1 || ranks.pids[0] != other ? 1 : launch_ranks_have_died(&ranks) ? 2 : 0;
+    kill(other, SIGKILL);
+    for (int i = 0; code == 0 && !launch_ranks_have_died(&ranks); i++) { /* a zombie counts */
+        usleep(1000);
+        code = i > 10000 ? 3 : 0;
+    }
+    launch_ranks_release(&ranks);
+    return launch_ranks_have_died(&ranks) ? 4 : code; /* released: none */
+}
+
+/* The launcher: two ranks, one of which dies and is not reaped yet. */
+static void dead_ranks_of_the_node_are_seen(void **state)
+{
+    (void)state;
+    pid_t launcher = fork();
+    if (launcher == 0) {
+        pid_t other = fork();
+        if (other == 0) {
+            pause();
+            _exit(0);
+        }
+        pid_t rank = fork();
+        if (rank == 0)
+            _exit(watch(other));
+        int status = -1;
+        waitpid(rank, &status, 0);
+        kill(other, SIGKILL);
+        waitpid(other, NULL, 0);
+        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 100);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(launcher, &status, 0), launcher);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void wrap(const char *const *pieces, size_t width, char *out, size_t size)
 {
     FILE *file = tmpfile();
@@ -95,6 +137,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_rank_is_found_without_mpi),
         cmocka_unit_test(continue_counts_under_mpirun_only),
+        cmocka_unit_test(dead_ranks_of_the_node_are_seen),
         cmocka_unit_test(streamed_words_stay_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
