@@ -11,7 +11,7 @@
 typedef struct content_vector {
     uint32_t kind, width;
     const float *values;                        /* [width] finite; borrowed until the request has ended */
-    unsigned char digest[CONTENT_DIGEST_BYTES]; /* names this vector and all images and vectors before it */
+    unsigned char digest[CONTENT_DIGEST_BYTES]; /* of this vector and all images and vectors before it */
 } content_vector;
 
 #endif

@@ -122,14 +122,14 @@ static void add_decode(sched *s, sched_seq *seq, uint32_t n_decoding, uint32_t n
     add_slice(s, seq, 1 + seq->n_draft, 1 + seq->n_draft, feedback, now_us);
 }
 
-/* Up to n decoding sequences, the longest unplanned first; `ripe` only: not those of the n_stages - 1 plans before
+/* Up to n decoding sequences, the least recently planned first; `spread`: none of the n_stages - 1 plans before
  * (rule 7). */
-static void add_decodes(sched *s, uint32_t n, bool ripe, uint64_t now_us)
+static void add_decodes(sched *s, uint32_t n, bool spread, uint64_t now_us)
 {
     uint32_t n_candidates = 0;
     for (uint32_t i = 0; i < s->running.n; i++) {
         sched_seq *seq = s->running.items[i];
-        if (can_decode(seq) && (!ripe || s->plan.step - seq->last_step >= s->options.n_stages) &&
+        if (can_decode(seq) && (!spread || s->plan.step - seq->last_step >= s->options.n_stages) &&
             !sched_should_wait_for_draft(s, seq, n))
             s->scratch[n_candidates++] = seq;
     }

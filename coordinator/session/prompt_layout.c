@@ -101,7 +101,7 @@ static base_status add_task(const prompt_env *env, const wire_part *part, const 
     return status;
 }
 
-/* The image goes to the first open slot before it; without tasks it stands by itself. */
+/* The image goes to the first open slot before it; without tasks it is an item of its own. */
 static base_status add_image(const wire_part *part, prompt_layout *l, base_error *error)
 {
     l->n_images++;

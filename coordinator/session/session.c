@@ -1,3 +1,10 @@
+/* session.c - states, preparation, the answer's text, and replies.
+ *
+ *     token -> text_stream (whole characters) -> text_stop (holds back what may begin a stop string) -> answer.text
+ *                                                                    |
+ *     streamed so far: [0, text_sent)   next TokenEvent: [text_sent, size)      held back: not in answer.text yet
+ *
+ * Tokens that were resumed take the same path, so a stop string may begin in them. */
 #include "coordinator/session/session.h"
 
 #include <assert.h>
