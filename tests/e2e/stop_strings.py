@@ -153,7 +153,11 @@ class Run:
                     self.submit(connection, n_sent)
                     if self.rng.random() < 0.005:
                         self.vanish()
-                self.take(connection.receive())
+                try:
+                    self.take(connection.receive())
+                except self.wire.Silent:
+                    self.wrong.append(f"no reply for {SILENT_S} s; {len(self.open)} requests are open: {', '.join(sorted(self.open))}")
+                    return self.pb.Stats()
             return connection.stats()
 
 
@@ -200,11 +204,7 @@ def main():
     import wire
 
     start = time.monotonic()
-    try:
-        run, stats = check(wire, pb, harness, options)
-    except wire.Silent:
-        print(f"the server did not answer for {SILENT_S} s")
-        return 1
+    run, stats = check(wire, pb, harness, options)
     for line in run.wrong:
         print(line)
     print(f"{sum(run.counts.values())} requests in {time.monotonic() - start:.0f} s, {len(run.wrong)} wrong: "
