@@ -253,7 +253,7 @@ void engine_deliver_events(engine *e)
             fail_session(e, s, event.status, "the request's deadline passed; allow more time or ask for fewer tokens");
         else
             fail_session(e, s, event.status,
-                         "an activation left the range of the fixed-point sums; the input is not one the model "
-                         "was made for");
+                         "an activation left the range of the fixed-point sums, or a logit is not finite; the input is "
+                         "not one the model was made for, or its weights are damaged");
     }
 }

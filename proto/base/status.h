@@ -23,7 +23,7 @@
     X(BASE_EDEADLINE, 9, "deadline_exceeded") /* the request's own deadline passed */          \
     X(BASE_ESHUTDOWN, 10, "shutting_down")    /* the server drains and admits nothing new */   \
     X(BASE_EUNSUPPORTED, 11, "unsupported")   /* understood, but not offered here */           \
-    X(BASE_ENUMERIC, 12, "numeric_overflow")  /* an activation left the fixed-point range */   \
+    X(BASE_ENUMERIC, 12, "numeric_overflow")  /* an activation or logit is out of range */     \
     X(BASE_EINTERNAL, 13, "internal")         /* a defect of ours */
 
 typedef enum base_status {

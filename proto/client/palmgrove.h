@@ -54,7 +54,7 @@ typedef enum pg_status {
     PG_EDEADLINE = 9,  /* the request's own deadline passed */
     PG_ESHUTDOWN = 10, /* the server drains and admits nothing new */
     PG_EUNSUPPORTED = 11,
-    PG_ENUMERIC = 12, /* an activation left the fixed-point range */
+    PG_ENUMERIC = 12, /* an activation left the fixed-point range, or a logit is not finite */
     PG_EINTERNAL = 13,
     PG_EUNREACHABLE = 100, /* from this library only: the server does not answer, or it restarted */
 } pg_status;

@@ -163,8 +163,8 @@ bool link_plan_memory_bytes(const link_limits *limits, size_t *out);
 
 /* What a slice returned: n_sampled tokens in the order of their positions; tokens are in the order of the slices.
  * LINK_TOKEN_OVERFLOW in place of a token: an activation at that position, or at one before it in the slice, left the
- * fixed-point range, and the sequence cannot continue.  A slice that samples nothing has a token only to report that,
- * at its last position. */
+ * fixed-point range, or a logit after it is not finite, and the sequence cannot continue.  A slice that samples nothing
+ * has a token only to report that, at its last position. */
 #define LINK_TOKEN_OVERFLOW (-1)
 typedef struct link_token {
     uint32_t seq;

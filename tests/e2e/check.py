@@ -11,6 +11,7 @@ import checks_input
 import checks_vectors
 import checks_layouts
 import checks_life
+import checks_numeric
 import checks_products
 import checks_slurm
 import checks_tasks
@@ -35,6 +36,7 @@ CHECKS = {
     "clients": lambda: checks_life.clients(n_clients=16, rounds=2),
     "sigterm": checks_life.sigterm,
     "killed": checks_life.rank_killed,
+    "notfinite": checks_numeric.not_finite_check,
     "demo": checks_life.demo,
     "teacher": checks_teacher.teacher,
     "bench": checks_bench.bench_check,

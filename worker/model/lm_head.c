@@ -50,22 +50,21 @@ static void compute_logits(team_member *me, model_head *h, uint32_t n)
     trace_end(TRACE_GATHER, begin_us, n * local * sizeof *h->local_logits);
 }
 
-/* After row `i` of the slice, whose tokens are `tokens`. */
-static link_token sample_at(model_head *h, const link_slice *slice, const int32_t *tokens, uint32_t i,
-                            const float *logits)
+/* Sample after row `i` of the slice, whose tokens are `tokens`; *out stays an overflow when a logit is not finite. */
+static void sample_at(model_head *h, const link_slice *slice, const int32_t *tokens, uint32_t i, const float *logits,
+                      link_token *out)
 {
     size_t vocab = h->arch->vocab_size;
-    link_token token = {.seq = slice->seq, .pos = slice->pos + i};
     if (slice->flags & LINK_SLICE_GIVEN) {
-        token.token = i + 1 < slice->n_tokens ? tokens[i + 1] : slice->given;
-        token.logprob = model_token_logprob(logits, vocab, token.token);
+        int32_t given = i + 1 < slice->n_tokens ? tokens[i + 1] : slice->given;
+        if (model_token_logprob(logits, vocab, given, &out->logprob))
+            out->token = given;
     } else {
-        token.token = model_sample(logits, vocab, &slice->sampling, token.pos + 1 + slice->draw_shift, h->candidates,
-                                   &token.logprob);
+        out->token = model_sample(logits, vocab, &slice->sampling, out->pos + 1 + slice->draw_shift, h->candidates,
+                                  &out->logprob);
     }
-    if (slice->flags & LINK_SLICE_DIGEST)
-        token.logits_digest = model_logits_digest(logits, vocab);
-    return token;
+    if ((slice->flags & LINK_SLICE_DIGEST) && out->token != LINK_TOKEN_OVERFLOW)
+        out->logits_digest = model_logits_digest(logits, vocab);
 }
 
 /* Is the overflow flag of any of the rows [row, row + n) set? */
@@ -78,9 +77,9 @@ static bool rows_overflowed(model_head *h, uint32_t row, uint32_t n)
     return false;
 }
 
-/* The tokens of one slice, whose first row is `row` and whose logits begin at `logits`.  An overflow in a row
- * invalidates the rows after it, which attend to it, but not those before: a drafted token must not affect what
- * precedes it. */
+/* The tokens of one slice, whose first row is `row` and whose logits begin at `logits`.  An overflow in a row, or
+ * logits of it that are not finite, invalidates the rows after it, which attend to it, but not those before: a drafted
+ * token must not affect what precedes it. */
 static void collect_slice(model_head *h, const link_slice *slice, const int32_t *tokens, uint32_t row,
                           const float *logits, link_result *result)
 {
@@ -88,12 +87,13 @@ static void collect_slice(model_head *h, const link_slice *slice, const int32_t 
     bool overflowed = rows_overflowed(h, row, first);
     for (uint32_t i = first; i < slice->n_tokens; i++) {
         overflowed = overflowed || rows_overflowed(h, row + i, 1);
-        if (overflowed)
-            result->tokens[result->n_tokens++] =
-                (link_token){.seq = slice->seq, .pos = slice->pos + i, .token = LINK_TOKEN_OVERFLOW};
-        else if (slice->n_sampled > 0)
-            result->tokens[result->n_tokens++] =
-                sample_at(h, slice, tokens, i, logits + (i - first) * (size_t)h->arch->vocab_size);
+        link_token token = {.seq = slice->seq, .pos = slice->pos + i, .token = LINK_TOKEN_OVERFLOW};
+        if (!overflowed && slice->n_sampled > 0)
+            sample_at(h, slice, tokens, i, logits + (i - first) * (size_t)h->arch->vocab_size, &token);
+        else if (!overflowed)
+            continue;
+        overflowed = token.token == LINK_TOKEN_OVERFLOW;
+        result->tokens[result->n_tokens++] = token;
     }
 }
 

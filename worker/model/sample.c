@@ -16,7 +16,6 @@
  * takes as long as a step of a small model: hence the buckets. */
 #include "worker/model/sample.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include "worker/kernels/fmath.h"
@@ -51,31 +50,41 @@ static double uniform_at(uint64_t seed, uint32_t position)
     return (double)bits * (1.0 / 9007199254740992.0);
 }
 
-/* The largest, in lanes that a compiler turns into vectors.  NaN is never larger. */
-static float max_of(const float *logits, size_t n)
+/* The largest, in lanes that a compiler turns into vectors.  False when one is a NaN or an infinity: a NaN is never the
+ * largest, so a token would be drawn from the others as if nothing were wrong.  x - x is 0 for a finite x, else a NaN,
+ * which stays in a sum. */
+static bool max_of(const float *logits, size_t n, float *out)
 {
-    float lanes[MAX_LANES], max = logits[0];
-    for (size_t j = 0; j < MAX_LANES; j++)
+    float lanes[MAX_LANES], zeros[MAX_LANES], max = logits[0], zero = 0.0f;
+    for (size_t j = 0; j < MAX_LANES; j++) {
         lanes[j] = max;
+        zeros[j] = 0.0f;
+    }
     size_t i = 0;
     for (; i + MAX_LANES <= n; i += MAX_LANES)
-        for (size_t j = 0; j < MAX_LANES; j++)
+        for (size_t j = 0; j < MAX_LANES; j++) {
             lanes[j] = logits[i + j] > lanes[j] ? logits[i + j] : lanes[j];
-    for (size_t j = 0; j < MAX_LANES; j++)
+            zeros[j] += logits[i + j] - logits[i + j];
+        }
+    for (size_t j = 0; j < MAX_LANES; j++) {
         max = lanes[j] > max ? lanes[j] : max;
-    for (; i < n; i++)
+        zero += zeros[j];
+    }
+    for (; i < n; i++) {
         max = logits[i] > max ? logits[i] : max;
-    return max;
+        zero += logits[i] - logits[i];
+    }
+    *out = max;
+    return zero == 0.0f;
 }
 
-/* The lowest id among equals. */
-static size_t argmax(const float *logits, size_t n)
+/* The lowest id of the largest. */
+static int32_t first_of(const float *logits, size_t n, float max)
 {
-    float max = max_of(logits, n);
-    for (size_t i = 0; i < n; i++)
-        if (logits[i] == max)
-            return i;
-    return 0; /* the first is NaN */
+    size_t i = 0;
+    while (i + 1 < n && logits[i] != max)
+        i++;
+    return (int32_t)i;
 }
 
 /* --- top_k and top_p, in place --- */
@@ -235,19 +244,23 @@ static float logprob_of(const float *logits, size_t n, float max, int32_t token)
     return (float)((double)logits[token] - (double)max - log_total);
 }
 
-float model_token_logprob(const float *logits, size_t n, int32_t token)
+bool model_token_logprob(const float *logits, size_t n, int32_t token, float *logprob)
 {
-    return logprob_of(logits, n, logits[argmax(logits, n)], token);
+    float max;
+    if (!max_of(logits, n, &max))
+        return false;
+    *logprob = logprob_of(logits, n, max, token);
+    return true;
 }
 
 int32_t model_sample(const float *logits, size_t n, const link_sampling *sampling, uint32_t position,
                      model_candidate *scratch, float *logprob)
 {
-    size_t best = argmax(logits, n);
-    float max = logits[best];
-    int32_t token = (int32_t)best;
-    if (sampling->temperature > 0.0f)
-        token = sample_filtered(logits, n, max, sampling, position, scratch);
+    float max;
+    if (!max_of(logits, n, &max))
+        return LINK_TOKEN_OVERFLOW;
+    int32_t token = sampling->temperature > 0.0f ? sample_filtered(logits, n, max, sampling, position, scratch)
+                                                 : first_of(logits, n, max);
     *logprob = logprob_of(logits, n, max, token);
     return token;
 }

@@ -7,6 +7,7 @@
 #ifndef PALMGROVE_MODEL_SAMPLE_H
 #define PALMGROVE_MODEL_SAMPLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,12 +20,14 @@ typedef struct model_candidate {
 } model_candidate;
 
 /* Pick a token for `position` from logits [n].  `scratch` [n].  *logprob: natural log of the token's probability under
- * the unmodified logits.  Needs no error path: NaN logits give token 0 (the overflow flag has reported them). */
+ * the unmodified logits.  LINK_TOKEN_OVERFLOW, *logprob untouched, when a logit is a NaN or an infinity: what a damaged
+ * head or embedding makes of activations that are still finite. */
 int32_t model_sample(const float *logits, size_t n, const link_sampling *sampling, uint32_t position,
                      model_candidate *scratch, float *logprob);
 
-/* Natural log of the probability of `token` < n under the unmodified logits [n], as model_sample computes it. */
-float model_token_logprob(const float *logits, size_t n, int32_t token);
+/* Natural log of the probability of `token` < n under the unmodified logits [n], as model_sample computes it.  False,
+ * *logprob untouched, when a logit is not finite. */
+bool model_token_logprob(const float *logits, size_t n, int32_t token, float *logprob);
 
 /* FNV-1a over the logits' bit patterns. */
 uint64_t model_logits_digest(const float *logits, size_t n);

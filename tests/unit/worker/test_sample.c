@@ -65,9 +65,10 @@ static void test_logprob_of_any_token(void **unused)
     link_sampling greedy = {.temperature = 0.0f, .top_p = 1.0f};
     fill_logits(logits);
     for (int32_t i = 0; i < N; i++)
-        assert_true(fabs((double)model_token_logprob(logits, N, i) - log(probabilities[i])) < 1e-6);
+        assert_true(model_token_logprob(logits, N, i, &picked) && fabs((double)picked - log(probabilities[i])) < 1e-6);
     int32_t best = model_sample(logits, N, &greedy, 0, scratch, &picked);
-    assert_true(model_token_logprob(logits, N, best) == picked);
+    float alone = 0.0f;
+    assert_true(model_token_logprob(logits, N, best, &alone) && alone == picked);
 }
 
 /* How often each id comes in `draws` draws over as many positions. */
@@ -201,23 +202,33 @@ static void test_filters_agree_with_a_sort(void **unused)
     }
 }
 
-/* What a broken model gives is some token of the vocabulary. */
-static void test_nan_gives_a_token(void **unused)
+/* A NaN or an infinity of either sign is reported, wherever it is; the largest finite numbers are fine. */
+static void test_not_finite_is_reported(void **unused)
 {
     (void)unused;
     static const link_sampling filters[] = {{.temperature = 0.0f, .top_p = 1.0f},
                                             {.temperature = 1.0f, .top_p = 1.0f},
                                             {.temperature = 1.0f, .top_p = 0.5f},
                                             {.temperature = 1.0f, .top_k = 2, .top_p = 0.5f}};
-    for (size_t f = 0; f < sizeof filters / sizeof *filters; f++)
-        for (int at = 0; at <= N; at++) {
-            float logits[N], logprob;
-            model_candidate scratch[N];
-            fill_logits(logits);
-            for (int i = 0; i < N; i++)
-                logits[i] = i == at || at == N ? NAN : logits[i];
-            int32_t token = model_sample(logits, N, &filters[f], 3, scratch, &logprob);
-            assert_true(token >= 0 && token < N);
+    const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+    float logits[100], logprob;
+    model_candidate scratch[100];
+    for (size_t n = 1; n <= 100; n++)
+        for (size_t f = 0; f < sizeof filters / sizeof *filters; f++) {
+            for (size_t i = 0; i < n; i++)
+                logits[i] = i % 2 == 0 ? 1.7e38f : -1.7e38f;
+            int32_t token = model_sample(logits, n, &filters[f], 3, scratch, &logprob);
+            assert_true(token >= 0 && (size_t)token < n);
+            assert_true(model_token_logprob(logits, n, token, &logprob));
+            for (size_t i = 0; i < n; i++) {
+                float kept = logits[i];
+                logits[i] = bad[(i + f) % 4];
+                logprob = 5.0f;
+                assert_int_equal(model_sample(logits, n, &filters[f], 3, scratch, &logprob), LINK_TOKEN_OVERFLOW);
+                assert_false(model_token_logprob(logits, n, 0, &logprob));
+                assert_true(logprob == 5.0f);
+                logits[i] = kept;
+            }
         }
 }
 
@@ -257,7 +268,7 @@ int main(void)
         cmocka_unit_test(test_logprob_of_any_token),
         cmocka_unit_test(test_shares),
         cmocka_unit_test(test_filters_agree_with_a_sort),
-        cmocka_unit_test(test_nan_gives_a_token),
+        cmocka_unit_test(test_not_finite_is_reported),
         cmocka_unit_test(test_draws_are_keyed),
         cmocka_unit_test(test_digest),
     };
