@@ -38,6 +38,7 @@ typedef struct calls_comparison {
  * (named), an allele that is not what the FASTA file has; BASE_EUNSUPPORTED more than two copies; BASE_ENOMEM. */
 base_status calls_compare(const char *calls, const char *truth, const char *confident, const char *reference,
                           calls_comparison *out, base_error *error);
+/* Free the pairs; the comparison is empty afterwards. */
 void calls_release(calls_comparison *comparison);
 
 #endif

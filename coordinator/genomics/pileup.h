@@ -40,6 +40,7 @@ typedef struct pileup_site {
     size_t n_alts;
 } pileup_site;
 
+/* Free the strings; the site is empty afterwards. */
 void pileup_site_release(pileup_site *site);
 
 /* "chr20:1000:A:G": contig (which may hold colons), position from 1, reference allele, alternative alleles separated by
@@ -51,6 +52,7 @@ typedef struct pileup_vcf pileup_vcf;
 
 /* Errors: BASE_EIO it cannot be opened; BASE_EFORMAT no VCF, or a damaged header; BASE_ENOMEM. */
 base_status pileup_vcf_open(const char *path, pileup_vcf **out, base_error *error);
+/* Free and set *vcf to NULL. */
 void pileup_vcf_close(pileup_vcf **vcf);
 
 /* The next record; *more is false at the end and `out` is untouched then.  Alternative alleles that are no sequence
@@ -69,6 +71,7 @@ typedef struct pileup_rules {
     bool by_haplotype;            /* order rows by the HP tag first */
 } pileup_rules;
 
+/* Base quality 10, mapping quality 5, seed 2101079370, no haplotypes. */
 pileup_rules pileup_rules_default(void);
 
 /* Reads in a sorted, indexed BAM or CRAM, and the indexed FASTA file that they were aligned to. */
@@ -77,6 +80,7 @@ typedef struct pileup_source pileup_source;
 /* Errors: BASE_EIO a file cannot be opened; BASE_ENOTFOUND an index is missing (says which command makes it);
  * BASE_EFORMAT neither BAM nor CRAM, or damaged; BASE_ENOMEM. */
 base_status pileup_open(const char *alignments, const char *reference, pileup_source **out, base_error *error);
+/* Free and set *source to NULL. */
 void pileup_close(pileup_source **source);
 
 /* Draw `site` for its alternative alleles `first` and `second` (the same index twice: for one), into out[PILEUP_BYTES].

@@ -20,12 +20,18 @@ static void put_number(const dicom_file *file, uint32_t value, size_t n, base_bu
         base_buf_put_u8(out, (uint8_t)(value >> 8 * (file->is_big_endian ? n - 1 - i : i)));
 }
 
+/* Some compressed files have no VRs, against their transfer syntax: the pixel data show it. */
+static bool writes_vr(const dicom_file *file)
+{
+    return file->pixels_head.size == 12;
+}
+
 /* An element's head; vr NULL: an item or a delimiter, which have none. */
 static void put_head(const dicom_file *file, uint32_t tag, const char *vr, uint32_t length, base_buf *out)
 {
     put_number(file, tag >> 16, 2, out);
     put_number(file, tag & 0xFFFF, 2, out);
-    if (file->is_explicit && vr != NULL) {
+    if (writes_vr(file) && vr != NULL) {
         base_buf_put(out, vr, 2);
         put_number(file, 0, 2, out);
     }
@@ -64,9 +70,9 @@ static void put_short(const dicom_file *file, uint32_t tag, const char *vr, cons
     size_t n = strlen(text);
     put_number(file, tag >> 16, 2, out);
     put_number(file, tag & 0xFFFF, 2, out);
-    if (file->is_explicit)
+    if (writes_vr(file))
         base_buf_put(out, vr, 2);
-    put_number(file, (uint32_t)(n + n % 2), file->is_explicit ? 2 : 4, out);
+    put_number(file, (uint32_t)(n + n % 2), writes_vr(file) ? 2 : 4, out);
     base_buf_put(out, text, n);
     if (n % 2 != 0)
         base_buf_put_u8(out, ' ');
@@ -107,6 +113,9 @@ base_status dicom_cut_frame(const void *bytes, size_t size, uint32_t frame, uint
     base_status status = dicom_file_read(&file, bytes, size, frame, 0, error);
     if (status == BASE_ETOOBIG || (status == BASE_OK && file.is_deflated))
         status = base_fail(error, BASE_EUNSUPPORTED, "frames of a deflated DICOM file cannot be cut");
+    if (status == BASE_OK && file.is_explicit && !file.has_fragments && file.pixels_at != NULL && !writes_vr(&file))
+        status =
+            base_fail(error, BASE_EUNSUPPORTED, "the pixel data have another form than the rest of the DICOM file");
     if (status == BASE_OK)
         status = dicom_geometry_read(&file, frame, UINT64_MAX, &geometry, error);
     if (status == BASE_OK)

@@ -244,6 +244,8 @@ base_status dicom_frame_locate(const dicom_file *file, const dicom_geometry *geo
     size_t begin = status == BASE_OK ? (size_t)(out->at - file->values[DICOM_PIXELS].at) : 0;
     if (file->is_big_endian && file->has_words && begin % 2 != 0)
         status = base_fail(error, BASE_EUNSUPPORTED, "the frame begins in the middle of a big-endian word");
+    else if (file->is_big_endian && file->has_words && begin + out->size < file->values[DICOM_PIXELS].size)
+        out->size += out->size % 2;
     return status;
 }
 

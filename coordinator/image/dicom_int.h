@@ -115,6 +115,7 @@ typedef struct dicom_file {
     bool has_fragments;       /* PixelData is a sequence of items */
     bool has_words;           /* PixelData is OW: its bytes come in words of the file's byte order */
     const uint8_t *pixels_at; /* the first element of group 7FE0: pixel data, or offsets into them */
+    dicom_bytes pixels_head;  /* PixelData's tag, VR and length */
     dicom_bytes per_frame;    /* PerFrameFunctionalGroupsSequence, from its tag on */
     dicom_bytes frame_item;   /* and its item for the wanted frame */
     image_warnings *warnings; /* may be NULL; borrowed */
@@ -127,6 +128,7 @@ typedef struct dicom_file {
  * Format: DICOM PS3.5 section 7, PS3.10 section 7. */
 base_status dicom_file_read(dicom_file *file, const uint8_t *bytes, size_t size, uint32_t frame, size_t max_inflated,
                             base_error *error);
+/* Free what was inflated; the file is {0} afterwards. */
 void dicom_file_release(dicom_file *file);
 
 /* Set coding and encoding to those of the transfer syntax whose UID is `uid`.  Errors: BASE_EFORMAT no UID;
@@ -191,7 +193,8 @@ typedef struct dicom_raster {
 base_status dicom_frame_read(const dicom_file *file, const dicom_geometry *geometry, uint32_t frame,
                              dicom_raster *raster, base_error *error);
 
-/* Where the frame's bytes are: of native pixels, or its fragments with their heads.  Errors: BASE_EFORMAT. */
+/* Where the frame's bytes are: of native pixels, in whole words of big-endian files, or its fragments with their heads.
+ * Errors: BASE_EFORMAT; BASE_EUNSUPPORTED the frame begins within a word. */
 base_status dicom_frame_locate(const dicom_file *file, const dicom_geometry *geometry, uint32_t frame, dicom_bytes *out,
                                base_error *error);
 

@@ -274,6 +274,8 @@ static base_status walk_elements(walk *w, cursor *c, unsigned scope, unsigned de
         base_status status = next_element(c, &e, w->error);
         if (status != BASE_OK || (has_end_mark && e.tag == DICOM_ITEM_END))
             return status;
+        if (scope == DICOM_DATA_SET && e.tag == DICOM_PIXEL_DATA)
+            w->file->pixels_head = (dicom_bytes){at, (size_t)(c->at - at)};
         status = walk_value(w, c, &e, scope, depth);
         if (status != BASE_OK)
             return status;

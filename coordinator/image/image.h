@@ -19,6 +19,7 @@ typedef struct image {
     uint8_t *pixels; /* owned */
 } image;
 
+/* Free the pixels; the image is empty afterwards.  An empty one is fine. */
 void image_release(image *img);
 
 /* What a DICOM file's header should say: words separated by blanks, "CR DX"; NULL: anything.  A header that says

@@ -70,6 +70,14 @@ class Tool:
         status, _, _, _, n = struct.unpack("=5I", self.read(20))
         return status == 0, self.read(n).decode()
 
+    def cut(self, data, frame):
+        """The bytes of a file of that frame, or None."""
+        self.process.stdin.write(struct.pack("=III", 3, frame, len(data)) + data)
+        self.process.stdin.flush()
+        status, _, _, _, n = struct.unpack("=5I", self.read(20))
+        body = self.read(n)
+        return None if status else body
+
     def decode(self, data, frame=0):
         """An image [height, width, channels], or the text of the refusal."""
         self.process.stdin.write(struct.pack("=III", 0, frame, len(data)) + data)
@@ -263,6 +271,43 @@ def compare_texts(tool):
             print(f"WRONG {path.name}: {error}")
     print(f"elements of headers: {counts}, wrong {failed}")
     assert counts.get("texts", 0) >= 1000, "too few texts: is pydicom-data installed?"
+    return failed
+
+
+def check_cut(tool, data, frame, frames):
+    """A frame cut out of a file is the same frame, for us and for pydicom."""
+    cut = tool.cut(data, frame)
+    if cut is None:
+        return 0
+    assert np.array_equal(tool.decode(cut), tool.decode(data, frame)), f"frame {frame} of {frames}: another image when cut"
+    ds = pydicom.dcmread(io.BytesIO(cut), force=True)
+    assert int(ds.get("NumberOfFrames", 1) or 1) == 1
+    whole = pydicom.dcmread(io.BytesIO(data), force=True)
+    try:
+        expected = pixel_array(whole, index=frame) if frames > 1 else pixel_array(whole)
+    except Exception:  # pydicom's own limits, of any kind
+        return 1
+    assert np.array_equal(pixel_array(ds), expected), f"frame {frame} of {frames}: pydicom sees other samples when cut"
+    return 1
+
+
+def compare_cuts(tool):
+    n = many = failed = 0
+    for path in files():
+        data = path.read_bytes()
+        if isinstance(tool.decode(data), str):
+            continue
+        frames = int(pydicom.dcmread(io.BytesIO(data), force=True).get("NumberOfFrames", 1) or 1)
+        for frame in sorted({0, frames // 2, frames - 1}):
+            try:
+                cut = check_cut(tool, data, frame, frames)
+                n += cut
+                many += cut and frames > 1
+            except AssertionError as error:
+                failed += 1
+                print(f"WRONG {path.name}: {error}")
+    print(f"{n} frames cut out, {many} of them from several: {failed} wrong")
+    assert many >= 10, "too few files of several frames: is pydicom-data installed?"
     return failed
 
 
@@ -473,7 +518,7 @@ def main():
         write_corpus(folder)
         return 0
     tool = Tool()
-    failed = compare_kinds(tool) + compare(tool) + compare_texts(tool)
+    failed = compare_kinds(tool) + compare(tool) + compare_cuts(tool) + compare_texts(tool)
     return 1 if survive(tool) + failed else 0
 
 

@@ -1,12 +1,15 @@
-/* dicom_tool.c - image_decode_frame and dicom_text_read for tests/conformance/dicom.py, many files in one process.
+/* dicom_tool.c - image_decode_frame, dicom_text_read and dicom_cut_frame for tests/conformance/dicom.py, many files in
+ * one process.
  *
- * Asks on stdin: u32 what (0 the image, 1 the stored samples of a DICOM file, 2 the text of an element), u32 frame
- * (2: the tag), u32 size, the file's bytes.  Answers on stdout: u32 status, u32 width, height, channels (0 on failure
- * and for texts), u32 n and n bytes: pixels (u8), samples (u16), UTF-8, or the error's text.  Native byte order. */
+ * Asks on stdin: u32 what (0 the image, 1 the stored samples of a DICOM file, 2 the text of an element, 3 a frame as a
+ * file of its own), u32 frame (2: the tag), u32 size, the file's bytes.  Answers on stdout: u32 status, u32 width,
+ * height, channels (0 on failure, for texts and files), u32 n and n bytes: pixels (u8), samples (u16), UTF-8, a file,
+ * or the error's text.  Native byte order. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/image/dicom_cut.h"
 #include "coordinator/image/dicom_int.h"
 #include "coordinator/image/dicom_text.h"
 
@@ -67,13 +70,25 @@ static int answer_text(uint32_t tag, const uint8_t *bytes, uint32_t size)
     return code;
 }
 
+static int answer_cut(uint32_t frame, const uint8_t *bytes, uint32_t size)
+{
+    base_buf cut = {0};
+    base_error error = {0};
+    uint32_t n_frames;
+    base_status status = dicom_cut_frame(bytes, size, frame, &n_frames, &cut, &error);
+    int code = answer(status, &(image){0}, cut.data, cut.size, &error);
+    base_buf_release(&cut);
+    return code;
+}
+
 int main(void)
 {
-    static int (*const answers[])(uint32_t, const uint8_t *, uint32_t) = {answer_image, answer_samples, answer_text};
+    static int (*const answers[])(uint32_t, const uint8_t *, uint32_t) = {answer_image, answer_samples, answer_text,
+                                                                          answer_cut};
     uint32_t head[3];
     while (fread(head, sizeof head, 1, stdin) == 1) {
         uint8_t *bytes = malloc(head[2] > 0 ? head[2] : 1); /* of its size: a sanitizer sees a read past the end */
-        int code = bytes == NULL || head[0] > 2 || fread(bytes, 1, head[2], stdin) != head[2];
+        int code = bytes == NULL || head[0] > 3 || fread(bytes, 1, head[2], stdin) != head[2];
         if (code == 0)
             code = answers[head[0]](head[1], bytes, head[2]);
         free(bytes);
