@@ -193,25 +193,25 @@ static void multiply_openblas(const team_member *me, const kern_rows *rows, cons
 
 void kern_linear(team_member *me, const kern_rows *rows, const kern_product *products, size_t n_products)
 {
+    product_items items[KERN_PRODUCTS_MAX];
     size_t n = 0;
     for (size_t i = 0; i < n_products; i++) {
-        product_items items = items_of(products[i].w, rows);
-        n += items.n_tiles + items.n_openblas;
+        items[i] = items_of(products[i].w, rows);
+        n += items[i].n_tiles + items[i].n_openblas;
     }
     for (size_t index; team_take(me, n, &index);) {
-        const kern_product *product = products;
-        product_items items = items_of(product->w, rows);
-        for (; index >= items.n_tiles + items.n_openblas; items = items_of((++product)->w, rows))
-            index -= items.n_tiles + items.n_openblas;
-        if (index < items.n_tiles) {
-            size_t n_rows = n_blocks(&items.gaps);
-            multiply_tile(me, rows, product, index / n_rows, block_at(&items.gaps, index % n_rows));
+        size_t i = 0;
+        for (; index >= items[i].n_tiles + items[i].n_openblas; i++)
+            index -= items[i].n_tiles + items[i].n_openblas;
+        if (index < items[i].n_tiles) {
+            size_t n_rows = n_blocks(&items[i].gaps);
+            multiply_tile(me, rows, &products[i], index / n_rows, block_at(&items[i].gaps, index % n_rows));
             continue;
         }
-        size_t n_rows = n_blocks(&items.spans);
-        index -= items.n_tiles;
-        multiply_openblas(me, rows, product, index / n_rows * KERN_OPENBLAS_COLUMNS,
-                          block_at(&items.spans, index % n_rows));
+        size_t n_rows = n_blocks(&items[i].spans);
+        index -= items[i].n_tiles;
+        multiply_openblas(me, rows, &products[i], index / n_rows * KERN_OPENBLAS_COLUMNS,
+                          block_at(&items[i].spans, index % n_rows));
     }
 }
 

@@ -40,8 +40,10 @@ typedef struct kern_product {
     size_t ldy;
 } kern_product;
 
-/* Several products over the same rows at once.  No call can fail; rows, products and what they point to must live until
- * all members have passed the caller's barrier. */
+#define KERN_PRODUCTS_MAX 8u
+
+/* Several products over the same rows at once, KERN_PRODUCTS_MAX at most.  No call can fail; rows, products and what
+ * they point to must live until all members have passed the caller's barrier. */
 void kern_linear(team_member *me, const kern_rows *rows, const kern_product *products, size_t n_products);
 
 /* One contraction that adds to a sum. */
