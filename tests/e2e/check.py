@@ -13,6 +13,7 @@ import checks_layouts
 import checks_life
 import checks_numeric
 import checks_products
+import checks_python
 import checks_slurm
 import checks_tasks
 import checks_teacher
@@ -43,6 +44,7 @@ CHECKS = {
     "trace": checks_bench.trace_check,
     "slurm": checks_slurm.slurm_check,
     "products": checks_products.products_check,
+    "python": checks_python.python_check,
     "reuse": checks_reuse.reuse_check,
     "draft": checks_reuse.draft_check,
     "eval": checks_eval.eval_check,
