@@ -3,12 +3,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, AsyncIterator, Callable, Dict, Union
+from typing import TYPE_CHECKING, Any, AsyncGenerator, Callable, Dict, Union
 
 import zmq
 import zmq.asyncio
 
-from palmgrove.messages import UNREACHABLE, Health, PalmgroveError, Result, Stats, generate_body, read_reply, request_of
+from palmgrove.messages import UNREACHABLE, Health, Options, PalmgroveError, Parts, Result, Stats, generate_body, read_reply, request_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class AsyncClient:
@@ -68,7 +71,7 @@ class AsyncClient:
     async def _watch(self) -> None:
         """A lost connection, and a server that is silent while something waits for it."""
         while True:
-            if await self._monitor.poll(min(100, self.timeout * 250)):
+            if await self._monitor.poll(int(min(100, self.timeout * 250))):
                 await self._monitor.recv_multipart()
                 await asyncio.sleep(0.05)  # replies that came before it go first
                 self._fail(PalmgroveError(0, UNREACHABLE, f"{self.endpoint} closed the connection"))
@@ -81,7 +84,7 @@ class AsyncClient:
                 self._asked = now
                 await self._socket.send(request_of("health").SerializeToString())
 
-    async def _run(self, body: str, message: Any = None) -> AsyncIterator[Any]:
+    async def _run(self, body: str, message: Any = None) -> AsyncGenerator[Any, None]:
         """Yield what comes for a request, to its final reply."""
         if not self._tasks:
             self._tasks = [asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._watch())]
@@ -115,18 +118,18 @@ class AsyncClient:
     async def stats(self) -> Stats:
         return await self._ask("stats")
 
-    async def stream(self, *args: Any, **options: Any) -> AsyncIterator[Union[str, Result]]:
+    async def stream(self, parts: Parts = None, **options: Unpack[Options]) -> AsyncGenerator[Union[str, Result], None]:
         """Yield the answer's text piece by piece, then the Result; arguments as Client.generate.  Closing the generator cancels the request."""
-        events = self._run("generate", generate_body(*args, stream=True, **options))
+        events = self._run("generate", generate_body(parts, stream=True, **options))
         try:
             async for event in events:
                 yield event
         finally:
             await events.aclose()
 
-    async def generate(self, *args: Any, on_text: Callable[[str], object] | None = None, **options: Any) -> Result:
+    async def generate(self, parts: Parts = None, *, on_text: Callable[[str], object] | None = None, **options: Unpack[Options]) -> Result:
         """Run a request to its end, as Client.generate; canceling the task cancels the request."""
-        events = self._run("generate", generate_body(*args, stream=on_text is not None, **options))
+        events = self._run("generate", generate_body(parts, stream=on_text is not None, **options))
         try:
             async for event in events:
                 if isinstance(event, Result):

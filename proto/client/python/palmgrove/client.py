@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Iterator, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Union
 
 import zmq
 
-from palmgrove.messages import UNREACHABLE, Health, PalmgroveError, Result, Stats, generate_body, read_reply, request_of
+from palmgrove.messages import UNREACHABLE, Health, Options, PalmgroveError, Parts, Result, Stats, generate_body, read_reply, request_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Client:
@@ -53,7 +56,7 @@ class Client:
         heard = asked = time.monotonic()
         lost = False
         while True:
-            if self._socket.poll(min(100, self.timeout * 250)):
+            if self._socket.poll(int(min(100, self.timeout * 250))):
                 answered, reply = read_reply(self._socket.recv_multipart()[-1])
                 heard = time.monotonic()
                 if isinstance(reply, PalmgroveError) and answered in (request_id, ""):
@@ -87,9 +90,9 @@ class Client:
         if self._running:
             self._send("cancel", self._running)
 
-    def stream(self, *args: Any, **options: Any) -> Iterator[Union[str, Result]]:
+    def stream(self, parts: Parts = None, **options: Unpack[Options]) -> Iterator[Union[str, Result]]:
         """Yield the answer's text piece by piece, then the Result; arguments as generate.  Leaving the loop early cancels the request."""
-        yield from self._run(generate_body(*args, stream=True, **options))
+        yield from self._run(generate_body(parts, stream=True, **options))
 
     def _run(self, message: Any) -> Iterator[Union[str, Result]]:
         if self._running:
@@ -112,7 +115,7 @@ class Client:
                 self.cancel()
             self._running = None
 
-    def generate(self, *args: Any, on_text: Callable[[str], object] | None = None, **options: Any) -> Result:
+    def generate(self, parts: Parts = None, *, on_text: Callable[[str], object] | None = None, **options: Unpack[Options]) -> Result:
         """Run a request to its end.
 
         parts: what the prompt is made of, in order: str (text), bytes (an image file), image(), vectors(), task().  Then come
@@ -120,7 +123,7 @@ class Client:
         ("system", "user", "assistant", "image") and a text) and images.  Options: max_tokens, temperature, top_k, top_p, seed, stop,
         deadline_ms, stat, logits_digest, strict_images, resume_ids; answer: score this instead of generating one.
         on_text gets each text delta; without it nothing is streamed."""
-        for event in self._run(generate_body(*args, stream=on_text is not None, **options)):
+        for event in self._run(generate_body(parts, stream=on_text is not None, **options)):
             if isinstance(event, Result):
                 return event
             if on_text and event:

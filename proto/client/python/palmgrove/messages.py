@@ -8,14 +8,15 @@ import numbers
 import os
 import pathlib
 import uuid
-from typing import Any, Iterable, Mapping, Sequence, Tuple, Union
+from typing import Any, Iterable, Mapping, Sequence, Tuple, TypedDict, Union
 
 from palmgrove import palmgrove_pb2 as pb
 
 Part = pb.Part
 PartLike = Union[str, bytes, Part]
 """A text, the bytes of an image file, or a part made by image(), vectors() or task_part() (palmgrove.task)."""
-FieldValue = Union[str, numbers.Real]
+Parts = Union[PartLike, Iterable[PartLike], None]
+FieldValue = Union[str, float, numbers.Real]
 
 UNREACHABLE = "unreachable"
 
@@ -187,7 +188,7 @@ def _field_text(name: str, value: FieldValue) -> str:
     return str(int(value)) if isinstance(value, numbers.Integral) else repr(float(value))
 
 
-def _pairs(fields: Iterable[Tuple[str, Union[FieldValue, Sequence[FieldValue]]]]) -> list:
+def _pairs(fields: Iterable[Tuple[str, Any]]) -> list:
     """A list gives a field several values."""
     return [pb.Field(name=name, value=_field_text(name, value)) for name, values in fields
             for value in (values if isinstance(values, (list, tuple)) else [values])]
@@ -202,6 +203,8 @@ def task_part(name: str, fields: Union[Mapping[str, Any], Iterable[Tuple[str, An
 def _part(part: PartLike) -> Part:
     if isinstance(part, Part):
         return part
+    if hasattr(part, "SerializeToString"):  # a Part of another copy of palmgrove_pb2
+        return Part.FromString(part.SerializeToString())
     return pb.Part(text=part) if isinstance(part, str) else pb.Part(image=bytes(part))
 
 
@@ -216,12 +219,32 @@ def request_of(body: str, request_id: str | None = None, message: Any = None) ->
     return request
 
 
-def generate_body(parts: PartLike | Iterable[PartLike] | None = None, *, task: str | None = None, fields: Any = None, images: Iterable[PartLike] = (),
+class Options(TypedDict, total=False):
+    """What generate and stream take besides the parts; absent: off, or the server's default."""
+    task: str  # a prompt template's name
+    fields: Union[Mapping[str, Any], Iterable[Tuple[str, Any]]]  # of the task: text, numbers or lists of them
+    images: Iterable[PartLike]  # after the task
+    chat: Union[str, Iterable[Tuple[str, str]]]  # the user's words, or pairs of a role and a text
+    max_tokens: int
+    temperature: float  # 0: greedy
+    top_k: int
+    top_p: float
+    seed: int
+    stop: Iterable[str]
+    deadline_ms: int
+    stat: bool  # urgent
+    logits_digest: bool
+    strict_images: bool
+    answer: str  # score this instead of generating one
+    resume_ids: Iterable[int]  # continue after these tokens of the answer
+
+
+def generate_body(parts: Parts = None, *, task: str | None = None, fields: Any = None, images: Iterable[PartLike] = (),
                   chat: Any = None, max_tokens: int = 0, temperature: float = 0.0, top_k: int = 0, top_p: float = 0.0, seed: int = 0,
                   stop: Iterable[str] = (), deadline_ms: int = 0, stat: bool = False, logits_digest: bool = False, strict_images: bool = False,
                   answer: str = "", resume_ids: Iterable[int] = (), stream: bool = False) -> Any:
     """The Generate of Client.generate, whose arguments these are."""
-    prompt = [_part(part) for part in ([parts] if isinstance(parts, (str, bytes, Part)) else parts or ())]
+    prompt = [_part(part) for part in ([parts] if isinstance(parts, (str, bytes, Part)) or hasattr(parts, "SerializeToString") else parts or ())]
     if task is not None:
         prompt.append(task_part(task, fields))
     if chat is not None:
