@@ -85,7 +85,7 @@ static void play_generate(fake_server *s, zmq_msg_t *peer, wire_request *request
     if (text == NULL)
         text = "";
     if (strcmp(text, "stream") == 0) {
-        wire_request other = {.request_id = "somebody-else"};
+        wire_request other = {.request_id = "another-request"};
         answer_token(s, peer, request, 0, "No ");
         answer_token(s, peer, &other, 0, "NOT YOURS");
         answer_token(s, peer, request, 1, ""); /* a token that gives no whole character yet */
@@ -475,7 +475,7 @@ static void test_nobody_there(void **state)
     (void)state;
     pg_client *client = NULL;
     pg_error error;
-    assert_int_equal(pg_client_open("ipc:///tmp/palmgrove-nobody-listens-here", 200, &client, &error), PG_OK);
+    assert_int_equal(pg_client_open("ipc:///tmp/palmgrove-no-listener", 200, &client, &error), PG_OK);
     assert_generate_fails(client, "stream", NULL, PG_EUNREACHABLE, "is the server running?");
     pg_client_close(&client);
 }

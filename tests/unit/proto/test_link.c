@@ -45,7 +45,7 @@ typedef struct sample {
     uint32_t draft_blocks[3];
 } sample;
 
-/* The draft model reads one token for the first slice, and for the second two, after which it guesses two. */
+/* The draft model reads one token for the first slice, and for the second two, after which it drafts two. */
 static void sample_add_drafts(sample *s)
 {
     s->slices[1].n_tokens = 3;
@@ -536,7 +536,7 @@ static void test_result_round_trip(void **state)
     assert_int_equal(link_result_decode(bytes.data, bytes.size, &out, &error), BASE_EFORMAT);
     assert_non_null(strstr(error.text, "tokens[1]"));
     bytes.data[bytes.size - 28 + 8] = 0xff;
-    bytes.data[bytes.size - 1] = 0xff; /* as is a negative guess */
+    bytes.data[bytes.size - 1] = 0xff; /* as is a negative draft token */
     assert_int_equal(link_result_decode(bytes.data, bytes.size, &out, &error), BASE_EFORMAT);
     assert_non_null(strstr(error.text, "draft_tokens[0]"));
     base_buf_clear(&bytes);
@@ -665,7 +665,7 @@ static void converse(void *zmq, const char *endpoint)
     sample_init(&s);
     link_plan_encode(&s.plan, &plan);
     assert_int_equal(link_receive(coordinator, &buf, 0, &error), BASE_EDEADLINE);
-    assert_int_equal(link_send(coordinator, &plan, &error), BASE_EIO); /* nobody there yet */
+    assert_int_equal(link_send(coordinator, &plan, &error), BASE_EIO); /* no peer yet */
     put_hello(&buf);
     assert_int_equal(link_send(replica, &buf, &error), BASE_OK);
     assert_receives(coordinator, &buf, LINK_HELLO);
